@@ -102,7 +102,7 @@ class AdministrationTests(CostCase):
         marks = "\u0301\u0316" * 250
         room = self.wire.room(R)
         for number in range(300):
-            self.wire.join(R, f"n{number}", f"{number}{marks}@a.example/{marks}")
+            self.wire.enter(R, f"n{number}", f"{number}{marks}@a.example/{marks}")
         with self.quickly():
             for occupant in room.occupants.values():
                 occupant.person  # noqa: B018
@@ -118,7 +118,7 @@ class RemovalTests(CostCase):
     def setUp(self) -> None:
         super().setUp()
         for number in range(1_000):
-            self.wire.join(R, f"n{number}", f"u{number}@b.example/1")
+            self.wire.enter(R, f"n{number}", f"u{number}@b.example/1")
         self.wire.join(R, "carol", "carol@c.example/1")
         self.ask(OWN, ns.MUC_ADMIN, "<item affiliation='member' jid='carol@c.example'/>")
 
@@ -268,10 +268,10 @@ class AnswerTests(CostCase):
         """The maximum number of rooms, and a full room."""
         self.wire.rooms.home = "a.example"
         for number in range(999):
-            self.wire.join(f"{number}{'r' * 50}@chat.example", "own", f"own{number % 20}@a.example/1")
+            self.wire.enter(f"{number}{'r' * 50}@chat.example", "own", f"own{number % 20}@a.example/1")
         room = self.wire.room(R)
         for number in range(400):
-            self.wire.join(R, f"n{number}", f"u{number}@a.example/1")
+            self.wire.enter(R, f"n{number}", f"u{number}@a.example/1")
         self.assertEqual((len(self.wire.rooms.rooms), len(room.occupants)), (1_000, 401))
         for to in ("chat.example", R):
             for rsm in ("", f"<set xmlns='{ns.RSM}'><max>10</max><after>{R}/n399</after></set>"):

@@ -16,6 +16,7 @@ from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.room import Bounds, Room
 from gateway.stream.link import Link
+from gateway.stream.stanzas import Stanza
 from gateway.testing import stanzas
 from gateway.testing.wire import END, HEADER
 from tests.fmuc.support import MUC
@@ -25,6 +26,12 @@ _USER = f"{{{ns.MUC_USER}}}"
 _ERRORS = f"{{{ns.STANZA_ERRORS}}}"
 
 START = 1_000_000.0
+
+
+def joinOf(room: str, nick: str, user: str) -> Stanza:
+    """Return a join."""
+    [stanza] = stanzas(f"<presence from='{user}' to='{room}/{nick}' id='j'>{MUC}</presence>")
+    return stanza
 
 
 class FakeLink(Link):
@@ -92,6 +99,11 @@ class Wire:
         """Send a join."""
         muc = f"<x xmlns='{ns.MUC}'>{inside}</x>" if inside else MUC
         return self.take(f"<presence from='{user}' to='{room}/{nick}' id='j'>{muc}</presence>")
+
+    def enter(self, room: str, nick: str, user: str) -> None:
+        """Send a join whose output, which grows with each occupant, is not read."""
+        assert self.handler.stanzaReceived(joinOf(room, nick, user))
+        self.link.sent.clear()
 
     def leave(self, room: str, nick: str, user: str) -> list[str]:
         """Send a leave."""

@@ -185,24 +185,24 @@ class MemoryTests(SynchronousTestCase):
         return peak, facts(events)
 
     def test_bounded(self) -> None:
-        """Text, tags, CDATA sections and new names: 8 MB of them are skipped in less than 3 MB."""
+        """Text, tags, CDATA sections and new names: 4 MB of them are skipped in 1 to 2.5 MB."""
         self.patch(skipper, "_PARSER_LIFE", 100_000)
 
         def names(number: int) -> bytes:
             return b"".join(b"<n%d%d a%d='x'/>" % (number, each, each) for each in range(2000))
 
-        for begin, make, finish in (
-            (b"<iq>", lambda number: b"x" * 40_000, b"</iq>"),
-            (b"<iq>", lambda number: b"<a>x</a>" * 5_000, b"</iq>"),
-            (b"<iq>" + b"<a>" * 10_000, lambda number: b"<a>x</a>" * 5_000, b"</a>" * 10_000 + b"</iq>"),
-            (b"<iq><![CDATA[", lambda number: b"</iq>]]" * 5_000, b"]]></iq>"),
-            (b"<iq id='1'><b><c>", names, b"</c></b></iq>"),
+        for bound, begin, make, finish in (
+            (1_000_000, b"<iq>", lambda number: b"x" * 40_000, b"</iq>"),
+            (1_000_000, b"<iq>", lambda number: b"<a>x</a>" * 5_000, b"</iq>"),
+            (2_000_000, b"<iq>" + b"<a>" * 10_000, lambda number: b"<a>x</a>" * 5_000, b"</a>" * 10_000 + b"</iq>"),
+            (1_000_000, b"<iq><![CDATA[", lambda number: b"</iq>]]" * 5_000, b"]]></iq>"),
+            (2_500_000, b"<iq id='1'><b><c>", names, b"</c></b></iq>"),
         ):
-            peak, [found, last] = self.skipped(begin, make, 8_000_000, finish + b"<iq id='2'/>")
+            peak, [found, last] = self.skipped(begin, make, 4_000_000, finish + b"<iq id='2'/>")
             self.assertIs(found[0], TooLarge)
-            self.assertGreater(found[1], 8_000_000)
+            self.assertGreater(found[1], 4_000_000)
             self.assertEqual(last[3], "2")
-            self.assertLess(peak, 3_000_000, begin)
+            self.assertLess(peak, bound, begin)
 
     def test_parserIsRenewed(self) -> None:
         """A parser that skips is replaced from time to time, at any place, and keeps its position."""
