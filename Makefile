@@ -16,6 +16,7 @@ STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.ma
 
 .PHONY: run tour test unit unit-newest live lint types mutants clean
 
+test: export EXAMPLES = long
 test: lint types unit live
 
 unit: $(VENV)/made

@@ -23,7 +23,8 @@ from gateway.stream.core import Splitter
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Nonza, Stanza
 from gateway.xml.write import route, serialised
-from tests.stream.memory import HEADER, children, split, stanza, steady, tree
+from tests.profiles import steady
+from tests.stream.memory import HEADER, children, split, stanza, tree
 from tests.stream.odd import streams
 
 CLIENT = f"<s:stream xmlns='{ns.CLIENT}' xmlns:s='{ns.STREAMS}'>".encode()

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber import xmpp_stringprep
 
 from gateway.addresses import jids
 from gateway.errors import Malformed
+from tests.profiles import steady
 from tests.verdicts import BY_LABEL, DANGEROUS, SAME, VERDICTS, WIDER
-
-bounded = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 
 
 class PartsTests(SynchronousTestCase):
@@ -131,7 +130,7 @@ class PreparedTests(SynchronousTestCase):
             with self.subTest(text):
                 self.assertRaises(Malformed, jids.preparedLocal, text)
 
-    @bounded
+    @steady
     @given(st.text(st.sampled_from("aA@/.%-_\\40 \x00é\u2024İ👍א\ud800'\"<&x"), max_size=12))
     def test_anything(self, text: str) -> None:
         """Any text either raises ValueError or has a prepared form that is stable."""
@@ -159,7 +158,7 @@ class PreparedTests(SynchronousTestCase):
             ):
                 self.assertPreparedAlike(form % character)
 
-    @bounded
+    @steady
     @given(st.lists(st.sampled_from(["a", "Z", "9", "-", "--", ".", "@", "/", "\\20", "_", "\n", "\x7f", "é"])))
     def test_structure(self, pieces: list[str]) -> None:
         """The same for each combination of separators and parts."""
@@ -237,7 +236,7 @@ class EscapeTests(SynchronousTestCase):
                 self.assertEqual(jids.escapeLocal(text), escaped)
                 self.assertEqual(jids.unescapeLocal(escaped), text)
 
-    @bounded
+    @steady
     @given(st.text(st.sampled_from("\\012345cdefa @&'/:<>\"é"), max_size=30))
     def test_thereAndBack(self, text: str) -> None:
         """Any text survives escaping, once and twice; the result has only characters of a localpart."""

@@ -14,14 +14,13 @@ from collections.abc import Callable
 from itertools import groupby
 from unicodedata import ucd_3_2_0
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber import xmpp_stringprep
 
 from gateway.addresses import stringprep
-
-bounded = settings(max_examples=300, deadline=None, derandomize=True, database=None)
+from tests.profiles import thorough
 
 _PROFILES = (
     (stringprep.nodeprep, xmpp_stringprep.nodeprep.prepare),
@@ -115,19 +114,19 @@ class ProfileTests(SynchronousTestCase):
         for each in [*mapped, *map(chr, tables.b3_exceptions)]:
             self.assertAlike(each)
 
-    @bounded
+    @thorough
     @given(st.text(st.sampled_from(_MIXED), max_size=12))
     def test_mixed(self, text: str) -> None:
         """Mixtures of special characters."""
         self.assertAlike(text)
 
-    @bounded
+    @thorough
     @given(st.text(max_size=40))
     def test_any(self, text: str) -> None:
         """Any text."""
         self.assertAlike(text)
 
-    @bounded
+    @thorough
     @given(st.sampled_from("aé\ufdfa\u1e9e\u0344"), st.integers(0, 6), st.integers(1_010, 1_026))
     def test_long(self, character: str, prefix: int, size: int) -> None:
         """RFC 7622 section 3.1: 1023 bytes before and after the preparation."""

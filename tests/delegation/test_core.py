@@ -15,7 +15,7 @@ from gateway.delegation.delegations import Delegation, isDelegable
 from gateway.delegation.delegator import Completed, Delegator, Forward
 from gateway.delegation.nesting import REMAINING, VERSIONS, Info, isNested, nestingNode, readNestingNode
 from gateway.errors import BadRequest, RecipientUnavailable, TooManyPending
-from tests.stream.memory import steady
+from tests.profiles import steady
 
 A, B, C = "a.capulet.lit", "b.capulet.lit", "c.capulet.lit"
 JULIET = "juliet@capulet.lit/balcony"

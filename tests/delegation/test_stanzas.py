@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from xml.etree import ElementTree
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -28,7 +28,8 @@ from tests.delegation.support import (
     request,
     wrapper,
 )
-from tests.stream.memory import Tree, split, steady, tree
+from tests.profiles import steady, thorough
+from tests.stream.memory import Tree, split, tree
 from tests.stream.odd import attributes, contents, elements
 
 HEADER = f"<stream:stream xmlns='{ns.COMPONENT_ACCEPT}' xmlns:stream='{ns.STREAMS}' xmlns:h='urn:h' id='s1'>"
@@ -199,7 +200,7 @@ SAME = {
 class SpellingTests(SynchronousTestCase):
     """Different spellings with the same meaning."""
 
-    @settings(steady, max_examples=250)
+    @thorough
     @given(wrappers())
     def test_any(self, raw: str) -> None:
         """The result equals that of another parser, or both fail."""
@@ -446,7 +447,7 @@ class WrittenTests(SynchronousTestCase):
             two["a"] = text
             self.assertRaises(ValueError, stanzas.checkedXml, two)
 
-    @settings(steady)
+    @steady
     @given(contents(["h"], 2))
     def test_requestOf(self, inside: str) -> None:
         """A client's own iq is read unchanged, or not at all, with any content."""

@@ -11,7 +11,7 @@ from twisted.internet.defer import fail
 
 from gateway import ns
 from tests.embedded.support import DOMAIN, PASSWORDS, ClientCase, ScramClient, elements, local
-from tests.stream.memory import steady
+from tests.profiles import steady
 
 SCRAM = "SCRAM-SHA-256"
 STARTTLS = f"<starttls xmlns='{ns.TLS}'/>"

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from tests.embedded.support import COMPONENT, DOMAIN, Client, Component, Host
-from tests.stream.memory import steady
+from tests.profiles import steady
 
 _USERS = ("alice", "bob", "carol", "nobody")
 _JIDS = st.sampled_from(

@@ -33,7 +33,7 @@ from gateway.stream.link import Link
 from tests.embedded.support import MemoryPeer, stanza
 from tests.privilege import support as xep
 from tests.privilege.support import ENTITY, JULIET, SERVER, SUBSCRIBE, SUBSCRIBED
-from tests.stream.memory import steady
+from tests.profiles import steady
 
 NURSE = "nurse@capulet.lit"
 # In these tests Romeo's server is a component.

@@ -12,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.embedded.sasl import MECHANISMS, Exchange, IProof, SaslFailed, begin
 from tests.embedded.support import DOMAIN, PASSWORDS, ScramClient, keys
-from tests.stream.memory import steady
+from tests.profiles import steady
 
 PLAIN, SCRAM = "PLAIN", "SCRAM-SHA-256"
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 from attrs import frozen
-from hypothesis import HealthCheck, example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.fmuc.values import Dialect
 from tests.fmuc.chain import BOTTOM, MIDDLE, TOP, Chain, Client
 from tests.fmuc.support import MUC
+from tests.profiles import thorough
 
 DIALECTS = st.sampled_from(Dialect)
 STEPS = st.lists(
@@ -34,16 +35,6 @@ def steps(text: str) -> list[tuple[str, int, str]]:
     return [(step, int(which), nick or "a") for step, which, nick in found]
 
 
-steady = settings(
-    max_examples=300,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    print_blob=False,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-
-
 @frozen
 class Spoken:
     """A message, the sender's stay, and the stays of those who were occupants."""
@@ -57,7 +48,7 @@ class Spoken:
 class ChainTests(SynchronousTestCase):
     """Occupants and messages agree at all nodes, and nothing arrives twice."""
 
-    @steady
+    @thorough
     # Another occupant's presence is taken for the answer to a join: that occupant changes the nick, or is kicked.
     @example(SEED, PRIMARY, steps("join0a join0b join2c join3a deliver0 join0a join0b"))
     @example(SEED, PRIMARY, steps("join0a join2b join3a leave0 deliver0 join0a kick0"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from xml.etree.ElementTree import Element
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import ns
@@ -14,6 +14,7 @@ from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds, Room
 from gateway.testing import stanzas
 from tests.fmuc.wire import Wire, WireCase, fmuc, mirror, read, rooms
+from tests.profiles import steady
 
 BOUNDS = Bounds(rooms=3, occupants=4, nodes=2, pending=2, nick=20, messages=3, bytes=300, affiliations=4)
 USERS = ("alice@here.example/r", "alice@here.example/s", "bob@here.example/r", "Bob@here.example/r")
@@ -179,26 +180,16 @@ def usual(random: Random, own: tuple[str, ...]) -> str:
     return random.choice((*said, random.choice(asked).format(random.choice(QUERIES))))
 
 
-limits = settings(
-    max_examples=80,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    print_blob=False,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
-
-
 class RandomTests(WireCase):
     """Rooms, and mirrors in both protocols."""
 
-    @limits
+    @steady
     @given(st.integers(0, 2**32))
     def test_rooms(self, seed: int) -> None:
         """Rooms of the component's own."""
         self.play(rooms("rooms.example", "far.example", "farther.example", bounds=BOUNDS), seed, OWN)
 
-    @limits
+    @steady
     @given(st.integers(0, 2**32), st.sampled_from(Dialect), st.booleans())
     def test_mirrors(self, seed: int, dialect: Dialect, replica: bool) -> None:
         """Mirrors; when they have no occupants, deadlines end all waits."""

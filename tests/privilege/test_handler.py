@@ -23,9 +23,9 @@ from gateway.stream.stanzas import Stanza
 from gateway.testing import MemoryServer, canonical
 from tests.privilege import support as xep
 from tests.privilege.support import ENTITY, JULIET, PRIVILEGE, SERVER, privilege
+from tests.profiles import steady
 from tests.proxy.support import stanza
 from tests.reports import sentences
-from tests.stream.memory import steady
 
 ROMEO = "romeo@montaigu.lit"
 

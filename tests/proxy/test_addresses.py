@@ -6,19 +6,18 @@ import string
 from base64 import urlsafe_b64decode
 from urllib.parse import quote
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber.jid import parse, prep
 from twisted.words.protocols.jabber.xmpp_stringprep import resourceprep
 
 from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
+from tests.profiles import steady
 
 COMPONENT = "proxy.example.com"
 KEY = b"k" * 32
 LONG = "user@example.com/" + "é" * 500
-
-bounded = settings(max_examples=60, deadline=None, derandomize=True, database=None)
 
 # All characters that XML 1.0 allows in an attribute.
 XML_TEXT = st.text(
@@ -69,14 +68,14 @@ class SealTests(SynchronousTestCase):
         seals = {token[:20] for token in tokens}
         self.assertEqual(len(seals), len(tokens), tokens)
 
-    @bounded
+    @steady
     @given(REQUESTERS, ADDRESSES)
     def test_roundTrip(self, requester: str, address: str) -> None:
         """Each token is opened as its requester and recipient, for any addresses."""
         sealer = makeSealer()
         self.assertEqual(sealer.unseal(sealer.seal(requester, address)), (requester, address))
 
-    @bounded
+    @steady
     @given(REQUESTERS, ADDRESSES)
     def test_survivesServers(self, requester: str, address: str) -> None:
         """A token has at most 1023 bytes, and resourceprep does not change it."""
@@ -85,7 +84,7 @@ class SealTests(SynchronousTestCase):
         self.assertEqual(resourceprep.prepare(token), token)
         self.assertEqual(prep(*parse(f"{COMPONENT}/{token}")), (None, COMPONENT, token))
 
-    @bounded
+    @steady
     @given(REQUESTERS, ADDRESSES)
     def test_stable(self, requester: str, address: str) -> None:
         """The same key gives the same token, in any process and at any time."""
@@ -93,7 +92,7 @@ class SealTests(SynchronousTestCase):
         sealer.seal("another@example.com/x", address)
         self.assertEqual(sealer.seal(requester, address), makeSealer().seal(requester, address))
 
-    @bounded
+    @steady
     @given(REQUESTERS)
     def test_nothingButReadable(self, requester: str) -> None:
         """A token that fits needs no table: another process can open it."""
@@ -227,13 +226,13 @@ class ForgeryTests(SynchronousTestCase):
                 self.assertNotIn(token, (mine, noded, yours, handle))
                 self.assertRefused(sealer, token)
 
-    @bounded
+    @steady
     @given(st.text(st.characters(), max_size=200))
     def test_anyText(self, token: str) -> None:
         """Any text that is not a token of this component is refused."""
         self.assertRefused(makeSealer(), token)
 
-    @bounded
+    @steady
     @given(REQUESTERS, ADDRESSES, st.data())
     def test_anyChange(self, requester: str, address: str, data: st.DataObject) -> None:
         """A token with one character changed, removed or added is refused."""

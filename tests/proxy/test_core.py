@@ -18,6 +18,7 @@ from gateway.proxy.actions import Action, Drop, Fail, Refuse, Relay, Retry
 from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
 from gateway.proxy.pool import Pool, Resource
+from tests.profiles import steady
 from tests.proxy.support import stanza
 
 C = "proxy.example.com"
@@ -998,7 +999,5 @@ class BooksTests(SynchronousTestCase):
         """
         run_state_machine_as_test(
             Books,
-            settings=settings(
-                max_examples=80, stateful_step_count=30, deadline=None, derandomize=True, database=None
-            ),
+            settings=settings(steady, stateful_step_count=30),
         )

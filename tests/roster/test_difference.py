@@ -12,8 +12,8 @@ from gateway.interfaces import RosterItem
 from gateway.roster.core import Refresh, Set
 from gateway.roster.difference import byContact, difference
 from gateway.roster.document import Document
+from tests.profiles import steady
 from tests.roster.support import JOHN, MARIE, document, item, whole
-from tests.stream.memory import steady
 
 ROSTERS = st.dictionaries(
     st.sampled_from([f"c{number}@example.com" for number in range(5)]),

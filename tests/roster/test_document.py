@@ -13,8 +13,8 @@ from gateway.interfaces import RosterItem
 from gateway.roster import document as reader
 from gateway.roster.document import MAX_CONTACTS, Document, checkUser
 from gateway.roster.failures import RefreshFailed
+from tests.profiles import steady
 from tests.roster.support import JOHN, MARIE, document, item, readDocument
-from tests.stream.memory import steady
 
 
 class DocumentTests(SynchronousTestCase):

@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.roster import members
 from gateway.roster.members import MAX_CHARACTERS, Members, MemberTooLong
-from tests.stream.memory import steady
+from tests.profiles import steady
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=20),

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
-from hypothesis import HealthCheck, settings
 from twisted.words.xish import domish
 
 from gateway import ns, testing
@@ -18,15 +17,6 @@ from gateway.testing import MemoryServer, MemoryTransport, wire
 JID = "gw.example.com"
 SECRET = "secret"
 HEADER = wire.HEADER.encode()
-
-# The same examples in each run, on any machine.
-steady = settings(
-    max_examples=80,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
 
 Tree = tuple[str, dict[str, str], list[Any]]
 

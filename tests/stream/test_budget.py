@@ -8,7 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.stream.budget import BURST, COPY, FREE, Budget, copiesBudget
-from tests.stream.memory import stanza, steady
+from tests.profiles import steady
+from tests.stream.memory import stanza
 
 BAD, OTHER = "bad@evil.example", "other@example.com"
 

@@ -18,7 +18,8 @@ from gateway.stream.core import Event, Limits, Splitter, StreamEnded, StreamStar
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Nonza, Stanza
 from gateway.xml.read import SEPARATOR
-from tests.stream.memory import HEADER, children, domishTree, split, steady, tree
+from tests.profiles import steady
+from tests.stream.memory import HEADER, children, domishTree, split, tree
 from tests.stream.odd import BROKEN, streams
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.stream.outflow import Copies, Outflow
-from tests.stream.memory import steady
+from tests.profiles import steady
 
 PIECES = st.binary(max_size=30)
 COPIES = st.builds(Copies, PIECES, st.lists(PIECES, min_size=1, max_size=20), PIECES)

@@ -26,8 +26,9 @@ from gateway.stream.outflow import Copies
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
+from tests.profiles import steady
 from tests.reports import sentences
-from tests.stream.memory import HEADER, JID, World, split, steady
+from tests.stream.memory import HEADER, JID, World, split
 from tests.stream.memory import stanza as only
 from tests.stream.odd import BROKEN, REFUSED, streams
 from tests.stream.test_core import end, facts

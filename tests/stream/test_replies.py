@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.stream.replies import Replies
-from tests.stream.memory import steady
+from tests.profiles import steady
 
 A, B = ("alice@example.com/r", "1", "gw"), ("bob@example.com/r", "1", "gw")
 

@@ -13,7 +13,8 @@ from gateway import ns
 from gateway.errors import ERRORS, BadRequest
 from gateway.stream.stanzas import Nonza, Stanza, errorReply
 from gateway.xml.write import escape, route, serialised
-from tests.stream.memory import HEADER, children, split, stanza, steady, tree
+from tests.profiles import steady
+from tests.stream.memory import HEADER, children, split, stanza, tree
 from tests.stream.odd import streams
 
 # Any text that XML allows.

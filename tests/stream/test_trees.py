@@ -13,8 +13,9 @@ from gateway.errors import BadRequest, TooLarge
 from gateway.stream.stanzas import Stanza
 from gateway.xml.read import MAX_COST, Builder, parse
 from gateway.xml.write import serialised
+from tests.profiles import steady
 from tests.quick import QuickCase
-from tests.stream.memory import HEADER, domishTree, split, steady
+from tests.stream.memory import HEADER, domishTree, split
 from tests.stream.odd import streams
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from random import Random
 from xml.etree import ElementTree
 
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -18,6 +18,7 @@ from gateway.testing.wire import END, HEADER
 from gateway.xml.context import CLIENT
 from gateway.xml.cut import MAX_PARTS, Part, cut, cutTree, mayDeclare, only, usualTag
 from gateway.xml.read import MAX_COST, parse
+from tests.profiles import thorough
 
 _SPACES = (" ", "  ", "\n", "\t ")
 _NAMES = ("x", "fmuc", "body", "a.b-c", "xmlns", "é")
@@ -78,7 +79,7 @@ class PartsTests(SynchronousTestCase):
 
     maxDiff = None
 
-    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
+    @thorough
     @example(0, " id='1'")
     @given(st.integers(0, 2**32), st.sampled_from(("", " id='1'", ' id="1"', " xml:lang='en'", " other='1'")))
     def test_same(self, seed: int, more: str) -> None:

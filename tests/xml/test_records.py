@@ -10,7 +10,7 @@ from twisted.words.xish import domish
 from gateway.xml.context import CLIENT
 from gateway.xml.read import SEPARATOR, parse
 from gateway.xml.records import readRecords
-from tests.stream.memory import steady
+from tests.profiles import steady
 
 Record = tuple[dict[str, str], list[str]]
 

@@ -1,0 +1,31 @@
+"""
+The number of examples of the property tests, in one place.
+
+C{EXAMPLES=long} in the environment tries five times as many as the default, C{EXAMPLES=quick}. C{make test}
+sets it.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+for _name, _examples in (("quick", 20), ("long", 100)):
+    # The same examples at each run, on any machine, however slow it is.
+    settings.register_profile(
+        _name,
+        max_examples=_examples,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        print_blob=False,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+PROFILE = os.environ.get("EXAMPLES", "quick")
+settings.load_profile(PROFILE)
+
+# Decorators of tests: with the usual number of examples, and with more for what has many cases.
+steady = settings()
+thorough = settings(max_examples=3 * steady.max_examples)
