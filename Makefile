@@ -14,7 +14,7 @@ UNIT := $(wildcard tests/test_*.py) $(filter-out tests/live,$(patsubst %/__init_
 # Compares the stubs with wokkel, which can only be imported after the gateway package.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
-.PHONY: run tour test unit unit-newest live lint types mutants clean
+.PHONY: run tour test unit unit-newest live lint types mutants mutants-all clean
 
 test: export EXAMPLES = long
 test: lint types unit live
@@ -39,9 +39,13 @@ types: $(VENV)/made
 	$(BOUND) 300 $(BIN)/python -W ignore -c '$(STUBTEST)' --concise --ignore-missing-stub \
 		--mypy-config-file setup.cfg --allowlist stubs/allowlist.txt wokkel
 
-# Not part of `make test`: it runs the nearest tests for each of about 800 changes, and somebody must judge the result.
+# Not part of `make test`: both run the nearest tests for each change. `mutants` tries the chosen changes, and a test must
+# fail for each. `mutants-all` tries every change of some files, about 800, and somebody must judge the result.
 mutants: $(VENV)/made
 	$(BIN)/python -m tests.mutants $(FILES)
+
+mutants-all: $(VENV)/made
+	$(BIN)/python -m tests.mutants --all $(FILES)
 
 # On the embedded host, unless there is a gateway.toml here.
 run: $(VENV)/ready

@@ -1,7 +1,8 @@
 """
 Change the code in one place at a time, and list the changes that no test notices.
 
-C{make mutants FILES="gateway/roster/plugin.py"}. For each change, the tests of the file's package or those of the
+C{make mutants} tries the changes of L{tests.mutations}, C{make mutants-all} every change of the files in L{WIRING};
+C{FILES="gateway/roster/plugin.py"} restricts both. For each change, the tests of the file's package or those of the
 effects of the configuration should fail. If they pass, the change has no effect, or a test is missing.
 """
 
@@ -14,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -21,10 +23,13 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from tests.mutations import OPTIONS, RULES
+
 ROOT = Path(__file__).resolve().parent.parent
 WORKERS = 2
-# Seconds for the tests of one break; a time-out counts as a failure.
-TIMEOUT = 120
+# Seconds for one run of tests; a time-out counts as a failure, and is reported.
+TIMEOUT = 300
+TIMED_OUT = "(time-out)"
 # Methods that only write to the log, or set a name.
 TOLD = {"debug", "info", "warn", "failure", "error", "critical", "setName"}
 
@@ -127,18 +132,50 @@ def _tells(call: ast.Call) -> bool:
     return isinstance(call.func, ast.Attribute) and call.func.attr in TOLD
 
 
-def testsOf(name: str) -> tuple[list[str], list[str]]:
-    """Return the tests nearest to a file, which notice most changes, and the other tests that should notice one."""
+def chosen() -> list[tuple[str, Mutant]]:
+    """
+    Return the mutations of L{tests.mutations}, each with the name of its file.
+
+    @raise ValueError: if the text of one does not occur exactly once in its file.
+    """
+    found = []
+    for table in (OPTIONS, RULES):
+        for name, changes in table.items():
+            source = (ROOT / name).read_bytes()
+            for old, new in changes:
+                count = source.count(old.encode())
+                if count != 1:
+                    raise ValueError(f"{name}: this text occurs {count} times, not once: {old}")
+                start = source.index(old.encode())
+                line = source.count(b"\n", 0, start) + 1
+                found.append((name, Mutant(line, start, old.encode(), new.encode())))
+    return found
+
+
+def testsOf(name: str) -> list[list[str]]:
+    """Return the tests that should notice a change of a file, in several runs; the first notices most changes."""
     path = Path(name)
     package, module = Path(ROOT, "tests", path.parent.name), f"test_{path.stem}"
     if not package.is_dir():
-        return ["tests.effects"], OF_THE_WHOLE
-    near = [f"tests.{package.name}.{module}"] if (package / f"{module}.py").exists() else []
-    return [*near, "tests.effects"], [f"tests.{package.name}"]
+        return [["tests.effects"], OF_THE_WHOLE]
+    near = [[f"tests.{package.name}.{module}"]] if (package / f"{module}.py").exists() else []
+    if name in OPTIONS:
+        return [["tests.effects"], *near, [f"tests.{package.name}"]]
+    return [*near, [f"tests.{package.name}"], ["tests.effects"]]
 
 
-def main(*names: str) -> int:
-    """Change these files, one place at a time; return 1 if a change was not noticed."""
+def main(*arguments: str) -> int:
+    """
+    Try the chosen mutations, or with C{--all} every change of some files; return 1 if one was not noticed.
+
+    @param arguments: C{--all}, and the names of files; without names, the files of L{WIRING}, or all chosen ones.
+    """
+    names = [each for each in arguments if each != "--all"]
+    if "--all" in arguments:
+        tried = [(name, each) for name in names or WIRING for each in mutants((ROOT / name).read_bytes())]
+    else:
+        tried = [(name, each) for name, each in chosen() if not names or name in names]
+    survived: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as scratch:
         original = Path(scratch, "original")
         shutil.copytree(ROOT, original, ignore=shutil.ignore_patterns(".*", "_trial_temp*", "__pycache__"))
@@ -146,46 +183,52 @@ def main(*names: str) -> int:
         copies: SimpleQueue[Path] = SimpleQueue()
         for worker in range(WORKERS):
             copies.put(Path(shutil.copytree(original, Path(scratch, str(worker)))))
-        tried = survived = 0
-        for name in names or WIRING:
-            attempt = partial(_isNoticed, copies, original / name, name)
-            if attempt(None):
-                raise SystemExit(f"{name}: its tests fail for the file as it is; try make unit")
-            found = mutants((original / name).read_bytes())
-            with ThreadPoolExecutor(WORKERS) as workers:
-                noticed = workers.map(attempt, found)
-                for mutant, isNoticed in zip(found, noticed, strict=True):
-                    tried += 1
-                    if not isNoticed:
-                        survived += 1
-                        old = " ".join(mutant.old.decode().split())
-                        sys.stdout.write(f"{name}:{mutant.line}: {old} -> {mutant.new.decode()}\n")
-                        sys.stdout.flush()
-        sys.stdout.write(f"{tried} tried, {survived} not noticed\n")
-    return int(survived > 0)
+        whole = sorted({each for name, _ in tried for tests in testsOf(name) for each in tests})
+        if why := _failure(original, whole):
+            raise SystemExit(f"The tests fail for the code as it is; try make unit. {why}")
+        with ThreadPoolExecutor(WORKERS) as workers:
+            results = workers.map(partial(_notice, copies, original), tried)
+            for (name, mutant), why in zip(tried, results, strict=True):
+                old = " ".join(mutant.old.decode().split())
+                if not why:
+                    survived[_package(name)] += 1
+                if not why or why == TIMED_OUT:
+                    sys.stdout.write(f"{name}:{mutant.line}: {old} -> {mutant.new.decode().strip()} {why}\n")
+                    sys.stdout.flush()
+    total = Counter(_package(name) for name, _ in tried)
+    for package, count in sorted(total.items()):
+        sys.stdout.write(f"{package}: {count - survived[package]} of {count} noticed\n")
+    sys.stdout.write(f"{len(tried)} tried, {survived.total()} not noticed\n")
+    return int(bool(survived))
 
 
-def _isNoticed(copies: SimpleQueue[Path], original: Path, name: str, mutant: Mutant | None) -> bool:
-    """True if tests fail in a copy of the tree with this change."""
+def _package(name: str) -> str:
+    return Path(name).parent.as_posix()
+
+
+def _notice(copies: SimpleQueue[Path], original: Path, change: tuple[str, Mutant]) -> str:
+    """Return what has noticed a change in a copy of the tree; empty for nothing."""
+    name, mutant = change
     copy = copies.get()
-    source = original.read_bytes()
+    source = (original / name).read_bytes()
     try:
-        if mutant is not None:
-            broken = source[: mutant.start] + mutant.new + source[mutant.start + len(mutant.old) :]
-            (copy / name).write_bytes(broken)
-        return any(_fail(copy, tests) for tests in testsOf(name))
+        broken = source[: mutant.start] + mutant.new + source[mutant.start + len(mutant.old) :]
+        (copy / name).write_bytes(broken)
+        return next((why for tests in testsOf(name) if (why := _failure(copy, tests))), "")
     finally:
         # Keep the file's time, so that its compiled form stays valid.
-        shutil.copy2(original, copy / name)
+        shutil.copy2(original / name, copy / name)
         copies.put(copy)
 
 
-def _fail(copy: Path, tests: list[str]) -> bool:
+def _failure(copy: Path, tests: list[str]) -> str:
+    """Run tests in a copy of the tree; return the last line of a failure, L{TIMED_OUT}, or nothing."""
     command = [sys.executable, "-B", "-m", "twisted.trial", "--exitfirst", *tests]
     try:
-        return subprocess.run(command, cwd=copy, capture_output=True, timeout=TIMEOUT, check=False).returncode != 0
+        done = subprocess.run(command, cwd=copy, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
-        return True
+        return TIMED_OUT
+    return done.stdout[-500:] if done.returncode else ""
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ import ast
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.mutants import ROOT, WIRING, Mutant, mutants, testsOf
+from tests import mutants as module
+from tests.mutants import ROOT, WIRING, Mutant, chosen, mutants, testsOf
 
 
 def broken(source: str) -> set[str]:
@@ -57,6 +58,43 @@ class MutantTests(SynchronousTestCase):
                 source = (ROOT / name).read_bytes()
                 found = mutants(source)
                 self.assertGreater(len(found), 10)
-                for mutant in found:
-                    ast.parse(_with(source, mutant))
-                self.assertIn("tests.effects", testsOf(name)[0])
+                # All at once, except for those within each other: each of them is valid if the whole is.
+                while found:
+                    rest = []
+                    end, broken = len(source) + 1, source
+                    for mutant in sorted(found, key=lambda each: each.start, reverse=True):
+                        if mutant.start + len(mutant.old) <= end:
+                            broken, end = _with(broken, mutant), mutant.start
+                        else:
+                            rest.append(mutant)
+                    ast.parse(broken)
+                    found = rest
+                self.assertIn(["tests.effects"], testsOf(name))
+
+
+class ChosenTests(SynchronousTestCase):
+    """The mutations of L{tests.mutations}."""
+
+    def test_valid(self) -> None:
+        """Each text is once in its file, and its replacement is valid Python. Change both if the code changes."""
+        found = chosen()
+        self.assertGreater(len(found), 60)
+        self.assertEqual(len(set(found)), len(found))
+        for name, mutant in found:
+            with self.subTest(f"{name}: {mutant.old.decode()}"):
+                self.assertNotEqual(mutant.old, mutant.new)
+                ast.parse(_with((ROOT / name).read_bytes(), mutant))
+
+    def test_gone(self) -> None:
+        """A text that is not in its file any longer, or not only once, is an error that names it."""
+        for text, count in (("no such text", "0 times"), ("import", "times")):
+            self.patch(module, "RULES", {"gateway/service.py": ((text, "pass"),)})
+            error = self.assertRaises(ValueError, chosen)
+            self.assertIn(f"{text}", str(error))
+            self.assertIn(count, str(error))
+
+    def test_packages(self) -> None:
+        """Each package with rules has some."""
+        packages = {name.split("/")[1] for name, _ in chosen()}
+        wanted = {"service.py", "http", "stream", "proxy", "delegation", "privilege", "roster", "muc", "fmuc"}
+        self.assertLessEqual(wanted | {"embedded"}, packages)

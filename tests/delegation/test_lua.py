@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.delegation.lua import NoData, read
+from tests.profiles import steady
 
 # As Prosody 0.12 and 13 write it.
 PROSODY = rb"""return {
@@ -81,6 +82,7 @@ class ReadTests(SynchronousTestCase):
         }.items():
             self.assertEqual(read(text.encode()), value, text)
 
+    @steady
     @given(VALUES)
     def test_any(self, value: Any) -> None:
         """Any value that is written is read back."""
@@ -164,6 +166,7 @@ class RefusedTests(SynchronousTestCase):
             self.refused(text)
         self.assertLess(process_time() - started, 5)
 
+    @steady
     @given(st.binary())
     def test_anything(self, text: bytes) -> None:
         """Any bytes are read as a value, or raise this error."""

@@ -19,6 +19,7 @@ from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.room import Bounds, Room
 from gateway.muc.values import JoinRequest, Standing
+from tests.profiles import steady
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "fmuc.md"
 
@@ -74,6 +75,7 @@ class MachineTests(SynchronousTestCase):
         federation.uplink = Uplink(federation, JoinedNode("room@talk.example", dialect, FederationMode(mode)))
         return federation.uplink
 
+    @steady
     @given(st.lists(st.sampled_from(Event), max_size=12))
     def test_anyOrder(self, events: list[Event]) -> None:
         """In any order of events, each event has the outputs and the state of the table, or is ignored."""

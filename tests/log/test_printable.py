@@ -31,6 +31,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from gateway.log.printable import MAX_EVENT, MAX_LINE, makePrintable, printable
+from tests.profiles import steady
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -114,6 +115,7 @@ class PrintableTests(SynchronousTestCase):
         shown = printable("x" * 10_000_000)
         self.assertEqual(shown, "x" * MAX_LINE + "... (10000000 characters)")
 
+    @steady
     @given(st.text())
     def test_idempotent(self, text: str) -> None:
         """Escaped text is printable, and can be written in UTF-8."""

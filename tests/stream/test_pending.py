@@ -9,6 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import AlreadyOpen, TooManyPending
 from gateway.stream.pending import PendingTable
+from tests.profiles import steady
 
 
 @frozen(eq=False)
@@ -96,6 +97,7 @@ class PendingTableTests(SynchronousTestCase):
         table.expire(9.0)
         self.assertEqual(looks, 1)
 
+    @steady
     @given(
         st.lists(
             st.one_of(

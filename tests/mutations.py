@@ -1,0 +1,178 @@
+"""
+The chosen mutations: faults in the way of options to their effects, and in the rules of security and protocol.
+
+C{make mutants} tries each of them; a test should fail for each. A text must occur once in its file. If the code
+changes, its mutation changes with it.
+"""
+
+from __future__ import annotations
+
+# Options: a table's key does not reach what it is for.
+OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
+    "gateway/service.py": (
+        ("domain = self._server.domain", "domain = None"),
+        ("stanzaSize=self._server.max_stanza_size, ", ""),
+        ("outgoingSize=self._server.max_outgoing_stanza_size", ""),
+        ("Budget(self._server.answer_budget)", "Budget()"),
+        ("secret = secret or self._server.secret", "secret = self._server.secret"),
+        ("Gate(token, table.hosts, _FREE)", "Gate(None, table.hosts, _FREE)"),
+        ("Gate(token, table.hosts, _FREE)", "Gate(token, frozenset(), _FREE)"),
+    ),
+    "gateway/proxy/plugin.py": (
+        ("forward=frozenset(table.forward)", 'forward=frozenset(("iq",))'),
+        ("outbound=table.outbound", "outbound=True"),
+        ("timeout=table.timeout", "timeout=30.0"),
+        ("shared=table.shared", "shared=False"),
+        ("table.resources, table.balance", '"*", table.balance'),
+        ("table.resources, table.balance", 'table.resources, "sticky"'),
+        ("link.shared = table.shared", "link.shared = False"),
+    ),
+    "gateway/delegation/plugin.py": (
+        ("manage(link, routes, table.servers, table.users,", "manage(link, routes, table.servers, frozenset(),"),
+        ("table.lend_privileges)\n        ", "())\n        "),
+        ("composition.privileges(link, table.servers)", "composition.privileges(link, ())"),
+        ("for each in table.namespaces.values() if each.import_}", "for each in ()}"),
+    ),
+    "gateway/roster/plugin.py": (
+        ("pieces, table.max_removals)", "pieces, 10**6)"),
+        ("table.min_interval", "0.0"),
+        ("None if table.signature_secret is None else table.signature_secret.encode()", "None"),
+        ("if table.lock:", "if False:"),
+        ("survey, table.probes)", "survey, False)"),
+        ("[table.offline]", '["apply"]'),
+        ("application, applier, table.concurrency,", "application, applier, 10,"),
+        ("(table.url, client, reactor, table.timeout)", "(table.url, client, reactor, 10.0)"),
+    ),
+    "gateway/fmuc/plugin.py": (
+        ("Rooms(jid, mirroring, _prepared(table.peers), bounds)", "Rooms(jid, mirroring, frozenset(), bounds)"),
+        ("Rooms(jid, None, _prepared(table.peers), ", "Rooms(jid, None, frozenset(), "),
+        ("allow=_prepared(table.allow)", 'allow=frozenset(("*",))'),
+        ("users=_prepared(table.users)", 'users=frozenset(("*",))'),
+        ('replica=table.mode == "replica"', "replica=True"),
+        ("bounds = Bounds(made=table.max_rooms_per_user)", "bounds = Bounds()"),
+    ),
+    "gateway/embedded/host.py": (
+        ("self.secrets = dict(table.components)", "self.secrets = {}"),
+        ("delegated = table.delegations", "delegated = None"),
+        ("        return table.privileges\n", "        return {}\n"),
+    ),
+}
+
+# Rules: a check of trust, of rights or of the protocol is missing or wrong.
+RULES: dict[str, tuple[tuple[str, str], ...]] = {
+    "gateway/http/access.py": (
+        ('uri.partition(b"?")[0] in self.free', 'uri.count(b"/") > 1 or uri.partition(b"?")[0] in self.free'),
+        ("if len(found) > 1 or not (found or isOld):", "if False:"),
+        ("if found and not self._isOurs(host, address):", "if False:"),
+        ("if _isForeign(headers, self.hosts | {host}):", "if False:"),
+        ("hmac.compare_digest(credentials, self.token.encode())", "True"),
+    ),
+    "gateway/delegation/handler.py": (
+        ("if jids.split(user)[1] == server:", "if True:"),
+        ("if stanza.sender in self._heard and stanzas.mayBe", "if stanzas.mayBe"),
+        ("if domain != pending.server or resource:", "if resource:"),
+        ("if domain != pending.server or resource:", "if domain != pending.server:"),
+        ("if not self._grants.grantedBy(user, request.namespace):", "if False:"),
+        ("if not self._open.isOpen(pending):\n            return", "if False:\n            return"),
+        ("found.delegation.covers(request)", "True"),
+        ("if budget.debts and budget.isOver(request.requester, self._link.now):", "if False:"),
+        ("raise Stopping", "pass"),
+    ),
+    "gateway/delegation/client_mode.py": (
+        ("jids.split(user)[1] not in self._domains or ", ""),
+        (' or jids.bare(stanza.recipient or "") != self._component', ""),
+    ),
+    "gateway/delegation/delegator.py": (
+        ("if reply is not None and not reply.answers(pending.request):", "if False:"),
+        ("if mayRepeat and pending.until > now:", "if pending.until > now:"),
+    ),
+    "gateway/delegation/managing.py": (
+        ("raise AlreadyOpen if key in self._open else TooManyPending", "raise TooManyPending"),
+        (" or len(self._users) < _MAX_USERS", " or True"),
+    ),
+    "gateway/privilege/core.py": (
+        ("if sender != self.server:", "if False:"),
+        ('if self.message != "outgoing":', "if False:"),
+        ('if granted == "none":', "if False:"),
+        ("if not _covers(granted, request.innerKind):", "if False:"),
+        ("if request.sender and request.sender != request.user:", "if False:"),
+        ("if request.kind != request.innerKind:", "if False:"),
+        ("if request.namespace != ns.CLIENT:", "if False:"),
+        ("if not local or domain != self.server or resource:", "if not local or resource:"),
+    ),
+    "gateway/privilege/handler.py": (
+        ('return sender in self._servers and b"privilege"', 'return b"privilege"'),
+        ("if refused is None or stanza.sender != user:", "if refused is None:"),
+        ("not (permissions.pushes and local) or resource", "not (permissions.pushes and local)"),
+        ("if server not in self._servers:", "if False:"),
+    ),
+    "gateway/privilege/lending.py": (
+        ("if domain != self._link.jid or not (isRoster", "if not (isRoster"),
+        ("if answer.sender != self._open[identifier].user:", "if False:"),
+        ("if count is None:", "if False:"),
+        ("permissions.checkRoster(user, kind)", "pass"),
+        ("permissions.checkMessage(sender)", "pass"),
+    ),
+    "gateway/proxy/core.py": (
+        ("(resource := exchange.resource).jid == sender:", "(resource := exchange.resource):"),
+        ('return self._drop("an answer from another account")', "pass"),
+        ('return self._drop("an answer from another resource")', "pass"),
+        ("if self._draining or not self._relaysIq:", "if self._draining:"),
+        ("if not self._rules.outbound:", "if False:"),
+        ("self._outbound.pop((sender, recipient, identifier), None)", "next(iter(self._outbound.values()), None)"),
+    ),
+    "gateway/proxy/addresses.py": (
+        ("if not hmac.compare_digest(expected.encode(), token.encode(errors=\"replace\")):", "if False:"),
+        ("if not slash or len(token) > _MAX_RESOURCE:", "if not slash:"),
+    ),
+    "gateway/roster/lock.py": (
+        ("if jids.bare(request.requester) != request.entity:", "if False:"),
+        ('if request.type == "set":', "if False:"),
+    ),
+    "gateway/roster/handler.py": (("if domain != self._domain or not local:", "if not local:"),),
+    "gateway/roster/resource.py": (
+        ("if isFromPage(request.requestHeaders):", "if False:"),
+        ("if not isSigned(", "if None is ("),
+        ("if len(names) > MAX_NAMES:", "if False:"),
+        ('if kind != "application/json":', "if False:"),
+    ),
+    "gateway/roster/signature.py": (("abs(int(time) - utc) > WINDOW", "False"),),
+    "gateway/roster/fetch.py": (('if name in (".", ".."):', "if False:"),),
+    "gateway/muc/administration.py": (
+        ("if theirs > own:", "if False:"),
+        ("if own < _LEVELS[ADMIN]:\n        raise NotEntitled", "if False:\n        raise NotEntitled"),
+        ("if own < _LEVELS[OWNER] and (", "if False and ("),
+        ("if OWNER in room.affiliations.values() and OWNER not in wanted.values():", "if False:"),
+    ),
+    "gateway/muc/password.py": (("request.password != room.settings.password", "not request.password"),),
+    "gateway/muc/members_only.py": (("if room.settings.membersOnly and affiliation == NONE:", "if False:"),),
+    "gateway/muc/private_messages.py": (("if occupant is None:", "if False:"),),
+    "gateway/muc/room.py": (("self.affiliations.get(jids.split(who)[1]) == OUTCAST", "False"),),
+    "gateway/fmuc/core.py": (
+        ("if not within(jids.split(peer)[1], self._peers) or not", "if not"),
+        ("not isElsewhere or not within(domain, self._mirroring.allow)", "not isElsewhere"),
+        ("isElsewhere = domain != self.jid and domain not in self._mirroring.users", "isElsewhere = True"),
+        ("if self._mirroring is not None and not within(domain, self._mirroring.users):", "if False:"),
+    ),
+    "gateway/fmuc/from_joining.py": (
+        ("if occupant is None or occupant.node is not node:", "if occupant is None:"),
+        ("if len(federation.joiningNodes) >= federation.room.bounds.nodes:", "if False:"),
+    ),
+    "gateway/embedded/consent.py": (
+        ("asked is None or asked.user != user or", "asked is None or"),
+        (" or asked.until <= self._seconds()", ""),
+        ("if user == jids.bare(entity):", "if False:"),
+        ("if not all(map(isDelegable, namespaces)):", "if False:"),
+    ),
+    "gateway/embedded/component.py": (
+        ("elif not hmac.compare_digest(", "elif None is ("),
+        ("if jids.split(sender)[1] != self._jid:", "if False:"),
+    ),
+    "gateway/embedded/sasl.py": (('if acting and acting != user + b"@" + self._domain.encode():', "if False:"),),
+    "gateway/embedded/delegation.py": (("if self._delegator.address(entity) != sender:", "if False:"),),
+    "gateway/stream/refused.py": (('"message" and stanza.type != "error"', '"message"'),),
+    "gateway/stream/instances.py": (("not sender.startswith(self._prefix)", "False"),),
+    "gateway/stream/budget.py": (("if self.isOver(requester, now):", "if False:"),),
+    "gateway/stream/shares.py": (("if self.taken * _PART >= left or", "if"),),
+    "gateway/stream/lane.py": (("if key is None or not self.replies.closed(key):", "if key is None:"),),
+}
