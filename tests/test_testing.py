@@ -63,7 +63,7 @@ class WireTests(SynchronousTestCase):
             self.assertNotEqual(same, canonical(other))
 
     def test_children(self) -> None:
-        """What is complete is returned; broken XML is an error, not silence."""
+        """Complete elements are returned; broken XML is an error, not silence."""
         self.assertEqual([each.tag for each in children(b"<a><b/><c><d/></c><e>")], ["b", "c"])
         self.assertRaises(ParseError, list, children(b"<a><b/></c>"))
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.muc.datetimes import formatDateTime, parseDateTime
+from tests.profiles import steady
 
 # Seconds since 1970, and their text.
 TEXTS = {
@@ -64,6 +65,7 @@ class DateTimeTests(SynchronousTestCase):
         for text in BAD:
             self.assertIsNone(parseDateTime(text), text)
 
+    @steady
     @given(st.datetimes(timezones=st.just(UTC)))
     def test_same(self, date: datetime) -> None:
         """Both agree with the dates of the standard library."""
