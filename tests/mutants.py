@@ -160,8 +160,8 @@ def testsOf(name: str) -> list[list[str]]:
         return [["tests.effects"], OF_THE_WHOLE]
     near = [[f"tests.{package.name}.{module}"]] if (package / f"{module}.py").exists() else []
     if name in OPTIONS:
-        return [["tests.effects"], *near, [f"tests.{package.name}"]]
-    return [*near, [f"tests.{package.name}"], ["tests.effects"]]
+        return [["tests.effects"], *near, [f"tests.{package.name}"], ["tests.test_fairness"]]
+    return [*near, [f"tests.{package.name}"], ["tests.test_fairness"], ["tests.effects"]]
 
 
 def main(*arguments: str) -> int:

@@ -140,6 +140,8 @@ class PendingRequestsTests(SynchronousTestCase):
         theirs = evolve(self.request, requester="romeo@capulet.lit/orchard")
         self.request = evolve(self.request, requester=f"{JULIET}/chamber")
         self.assertRaises(TooManyPending, self.opened, "b")
+        # An id that is in use is the reason that is given, because a later attempt with it fails as well.
+        self.assertRaises(AlreadyOpen, self.opened, "a")
         mine, self.request = self.request, theirs
         self.opened("b")
         self.request = mine
