@@ -16,6 +16,7 @@ STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.ma
 
 .PHONY: run tour test unit unit-newest live lint types mutants mutants-all clean
 
+# The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
 test: lint types unit live
 
