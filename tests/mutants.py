@@ -159,9 +159,9 @@ def testsOf(name: str) -> list[list[str]]:
     if not package.is_dir():
         return [["tests.effects"], OF_THE_WHOLE]
     near = [[f"tests.{package.name}.{module}"]] if (package / f"{module}.py").exists() else []
-    if name in OPTIONS:
-        return [["tests.effects"], *near, [f"tests.{package.name}"], ["tests.test_fairness"]]
-    return [*near, [f"tests.{package.name}"], ["tests.test_fairness"], ["tests.effects"]]
+    # Rooms of several sites use the rules of rooms.
+    wider = [[f"tests.{package.name}"], *([["tests.fmuc"]] if package.name == "muc" else []), ["tests.test_fairness"]]
+    return [["tests.effects"], *near, *wider] if name in OPTIONS else [*near, *wider, ["tests.effects"]]
 
 
 def main(*arguments: str) -> int:

@@ -232,6 +232,21 @@ class AdministrationTests(QueryCase):
         self.assertRefusedBy(self.administer(WISE, "<item role='visitor'/>", "get"), WISE, ROOM, NotEntitled)
         self.assertRefusedBy(self.administer(HAG, "<item affiliation='none'/>", "get"), HAG, ROOM, NotAcceptable)
 
+    def test_moderatorOnly(self) -> None:
+        """
+        A moderator by role, without an affiliation, may give and take voice, but no affiliation: of others, or the
+        own one (section 9).
+        """
+        self.join(WISE, "wise")
+        self.administer(CRONE, "<item nick='wise' role='moderator'/>")
+        before = dict(self.room.affiliations)
+        for jid in ("hag66@shakespeare.lit", "wise@shakespeare.lit", "other@shakespeare.lit"):
+            for affiliation in ("member", "outcast", "admin", "none"):
+                sent = self.administer(WISE, f"<item jid='{jid}' affiliation='{affiliation}'/>")
+                self.assertRefusedBy(sent, WISE, ROOM, NotEntitled)
+        self.assertEqual(self.room.affiliations, before)
+        self.assertIn(b"visitor", self.administer(WISE, "<item nick='hag' role='visitor'/>"))
+
     def test_mirror(self) -> None:
         """In a mirror all of it is not allowed."""
         service = mirror("mirror.example")
