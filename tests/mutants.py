@@ -159,8 +159,10 @@ def testsOf(name: str) -> list[list[str]]:
     if not package.is_dir():
         return [["tests.effects"], OF_THE_WHOLE]
     near = [[f"tests.{package.name}.{module}"]] if (package / f"{module}.py").exists() else []
-    # Rooms of several sites use the rules of rooms.
-    wider = [[f"tests.{package.name}"], *([["tests.fmuc"]] if package.name == "muc" else []), ["tests.test_fairness"]]
+    wider = [[f"tests.{package.name}"], ["tests.test_fairness"]]
+    if package.name == "muc":
+        # Rooms of several sites use the rules of rooms.
+        wider.insert(1, ["tests.fmuc"])
     return [["tests.effects"], *near, *wider] if name in OPTIONS else [*near, *wider, ["tests.effects"]]
 
 
