@@ -237,6 +237,14 @@ class ConsentTests(SynchronousTestCase):
             error = self.assertRaises(GatewayError, self.ask, PUBSUB, sender=sender)
             self.assertEqual(type(error).__name__, "ResourceLimit")
 
+    def test_mayNotAskItself(self) -> None:
+        """A client may ask to manage namespaces of another user, but not of its own account."""
+        query = f"<query xmlns='{ns.DELEGATION_2}' to='{JULIET}'><delegate namespace='{PUBSUB}'/></query>"
+        iq = stanza(f"<iq type='get' id='own'>{query}</iq>")
+        error = self.assertRaises(GatewayError, self.router.fromClient, self.session, iq, HOST)
+        self.assertEqual(type(error).__name__, "NotAllowed")
+        self.assertEqual(self.juliet.take(), [])
+
     def test_forwards(self) -> None:
         """Section 5.2, rules 1 and 2: her requests to her server and all requests to her bare JID are forwarded."""
         self.grant(PUBSUB)
