@@ -8,7 +8,7 @@ from xml.etree.ElementTree import ParseError
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
-from twisted.web.server import Site
+from twisted.web.server import NOT_DONE_YET, Site
 from wokkel.generic import VersionHandler
 
 from gateway.config import ConfigError
@@ -162,9 +162,9 @@ class GatewayTests(SynchronousTestCase):
         [call] = gateway.calls()
         self.assertEqual((call.method, call.path, call.place), ("GET", "/contacts/juliet", ("127.0.0.1", 80)))
         self.assertEqual(gateway.calls(), [])
-        call.reply([], 500)
+        call.reply([], 404)
         self.assertIsNotNone(gateway.until(lambda: answer.status))
-        self.assertIn("500", answer.text)
+        self.assertIn("status 404", answer.body["failed"]["juliet"])
 
     def test_delegated(self) -> None:
         """A delegated request, and the iq in its answer."""
@@ -216,6 +216,27 @@ class HttpTests(SynchronousTestCase):
         clock: Any = Clock()
         answer = request(Site(Echo(), reactor=clock), clock, "POST", "/a?b", b"{}", X_Kind="odd")
         self.assertEqual((answer.status, answer.body), (200, {"said": "/a odd {}"}))
+        self.assertEqual(answer.headers["content-type"], "text/html")
+
+    def test_chunked(self) -> None:
+        """An answer without a length is decoded."""
+
+        class Pieces(Resource):
+            isLeaf = True
+
+            def render_GET(self, asked: Any) -> int:
+                asked.write(b"one ")
+                asked.write(b"two")
+                asked.finish()
+                return NOT_DONE_YET
+
+        clock: Any = Clock()
+        answer = request(Site(Pieces(), reactor=clock), clock, "GET", "/")
+        self.assertEqual((answer.status, answer.text), (200, "one two"))
+
+    def test_unknown(self) -> None:
+        """A path without a resource."""
+        clock: Any = Clock()
         self.assertEqual(request(Site(Resource(), reactor=clock), clock, "GET", "/").status, 404)
 
 

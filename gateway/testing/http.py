@@ -4,9 +4,12 @@ HTTP in memory: requests to what a service serves, and requests that a service s
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
+from email.message import Message
+from http.client import HTTPResponse
 from typing import Any
 
 from attrs import define
@@ -19,8 +22,18 @@ from gateway.testing.wire import MemoryTransport
 PORT = 5290
 
 
+class _Received:
+    """Bytes in the place of a socket."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, *mode: Any) -> io.BytesIO:
+        return io.BytesIO(self._data)
+
+
 class Response:
-    """The answer to an HTTP request, as far as it has been sent."""
+    """The answer to an HTTP request, as far as it has been sent. All but L{status} need a complete answer."""
 
     def __init__(self, transport: MemoryTransport) -> None:
         self._transport = transport
@@ -28,19 +41,29 @@ class Response:
     @property
     def status(self) -> int | None:
         """The status code; C{None} while there is no answer."""
-        found = re.match(rb"HTTP/1\.[01] (\d+) ", self._transport.value())
-        return int(found[1]) if found else None
+        return self._read().status if b"\r\n\r\n" in self._transport.value() else None
+
+    @property
+    def headers(self) -> Message:
+        """The headers."""
+        headers: Message = self._read().headers
+        return headers
 
     @property
     def text(self) -> str:
-        """The status line, headers and body."""
-        text: str = self._transport.value().decode()
-        return text
+        """The body as text."""
+        return self._read().read().decode()
 
     @property
     def body(self) -> Any:
-        """The body, which must be JSON."""
-        return json.loads(self._transport.value().partition(b"\r\n\r\n")[2])
+        """The value of a body in JSON; C{None} if it is empty."""
+        return json.loads(self.text or "null")
+
+    def _read(self) -> HTTPResponse:
+        received: Any = _Received(self._transport.value())
+        response = HTTPResponse(received)
+        response.begin()
+        return response
 
 
 def request(

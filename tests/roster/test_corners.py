@@ -10,7 +10,7 @@ from treq.testing import StringStubbingResource, StubTreq
 from twisted.internet import error
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -22,6 +22,7 @@ from gateway.roster.fetch import WebApplication
 from gateway.roster.refresher import Refresher
 from gateway.roster.resource import RefreshResource, RefreshService
 from gateway.roster.results import Results
+from gateway.testing import request
 
 MARIE = "marie@h"
 JOHN = "john@h"
@@ -97,24 +98,20 @@ class CornerTests(SynchronousTestCase):
         service = RefreshService(refresher, Pieces(self.clock), Results(seconds), seconds)
         admin.putChild(b"refresh", RefreshResource(service))
         root.putChild(b"roster_admin", admin)
-        self.site = Site(root, reactor=MemoryReactorClock())
+        self.reactor = MemoryReactorClock()
+        self.site = Site(root, reactor=self.reactor)
         self.old = RosterItem(jid="old@h", name="Old", subscription="both")
         self.server.rosters[JOHN] = {self.old.jid: self.old}
 
     def post(self, *names: str) -> tuple[int, dict[str, Any]]:
         """Request a refresh, let time pass until the answer, and return status and answer."""
         body = json.dumps(names).encode()
-        transport = StringTransport()
-        channel = self.site.buildProtocol(transport.getPeer())
-        channel.makeConnection(transport)
-        length = f"Content-Length: {len(body)}"
-        lines = ["POST /roster_admin/refresh HTTP/1.0", "Content-Type: application/json", length, "", ""]
-        channel.dataReceived("\r\n".join(lines).encode() + body)
+        answer = request(self.site, self.reactor, "POST", "/roster_admin/refresh", body)
         for _ in range(40):
-            if not transport.value():
+            if answer.status is None:
                 self.clock.advance(1)
-        head, _, answer = transport.value().decode().partition("\r\n\r\n")
-        return int(head.split()[1]), json.loads(answer)
+        assert answer.status is not None
+        return answer.status, answer.body
 
     def assertRoster(self, *items: RosterItem, user: str = JOHN) -> None:
         self.assertEqual(self.server.rosters[user], {item.jid: item for item in items})

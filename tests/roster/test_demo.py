@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
@@ -14,6 +14,7 @@ from twisted.web.server import Site
 from gateway.pieces import Pieces
 from gateway.roster import demo
 from gateway.roster.demo import Contacts
+from gateway.testing import request
 
 
 class ContactsTests(SynchronousTestCase):
@@ -22,17 +23,14 @@ class ContactsTests(SynchronousTestCase):
     def setUp(self) -> None:
         root = Resource()
         root.putChild(b"contacts", Contacts("h", Pieces(Clock())))
-        self.site = Site(root, reactor=MemoryReactorClock())
+        self.clock = MemoryReactorClock()
+        self.site = Site(root, reactor=self.clock)
 
-    def ask(self, method: str, path: str, body: bytes = b"", *headers: str) -> tuple[int, Any, str]:
+    def ask(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, Any, str]:
         """Return status, decoded JSON and headers."""
-        transport = StringTransport()
-        channel = self.site.buildProtocol(transport.getPeer())
-        channel.makeConnection(transport)
-        head = [f"{method} /contacts/{path} HTTP/1.0", f"Content-Length: {len(body)}", *headers, "", ""]
-        channel.dataReceived("\r\n".join(head).encode() + body)
-        shown, _, answer = transport.value().partition(b"\r\n\r\n")
-        return int(shown.split()[1]), json.loads(answer or b"null"), shown.decode()
+        answer = request(self.site, self.clock, method, f"/contacts/{path}", body, **headers)
+        assert answer.status is not None
+        return answer.status, answer.body, str(answer.headers)
 
     def test_decided(self) -> None:
         """The gateway gets the document that was stored, until it is removed."""
@@ -50,9 +48,9 @@ class ContactsTests(SynchronousTestCase):
         self.ask("PUT", "alice", b"{}")
         _, _, head = self.ask("GET", "alice")
         [tag] = [line.partition(": ")[2] for line in head.splitlines() if line.lower().startswith("etag:")]
-        self.assertEqual(self.ask("GET", "alice", b"", f"If-None-Match: {tag}")[0], 304)
+        self.assertEqual(self.ask("GET", "alice", If_None_Match=tag)[0], 304)
         self.ask("PUT", "alice", b'{"bob@h": {}}')
-        self.assertEqual(self.ask("GET", "alice", b"", f"If-None-Match: {tag}")[0], 200)
+        self.assertEqual(self.ask("GET", "alice", If_None_Match=tag)[0], 200)
 
     def test_refused(self) -> None:
         """A document that the gateway could not apply is refused with the reason."""
