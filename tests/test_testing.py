@@ -106,6 +106,12 @@ class ServerTests(SynchronousTestCase):
         self.assertEqual(self.server.taken(), canonical("<message to='juliet@example.com'/>"))
         self.assertEqual(self.server.taken(), [])
 
+    def test_notLost(self) -> None:
+        """A link that is up, or not started, cannot be restored; the error says why."""
+        self.assertIn("not started", str(self.assertRaises(AssertionError, MemoryServer(JID).restore)))
+        self.server.start()
+        self.assertIn("not lost", str(self.assertRaises(AssertionError, self.server.restore)))
+
     def test_stop(self) -> None:
         """A stop ends within the clock's time."""
         self.server.start()
@@ -127,6 +133,11 @@ class GatewayTests(SynchronousTestCase):
         self.assertEqual(side.place[1], 5347)
         own = '[server]\nendpoint = "tcp:xmpp.example.org:5275"\nsecret = "x"\n'
         self.assertEqual(self.make(ROOMS + own).server("rooms.example.com").place, ("xmpp.example.org", 5275))
+
+    def test_noSuchComponent(self) -> None:
+        """A component that has not connected is an error that names those which have."""
+        error = self.assertRaises(AssertionError, self.make(ROOMS).server, "room.example.com")
+        self.assertIn("rooms.example.com", str(error))
 
     def test_refused(self) -> None:
         """Errors of a configuration are errors of the test."""

@@ -63,7 +63,8 @@ class MemoryGateway:
     @ivar refuses: true if new connections are refused.
     @param folder: a folder for the configuration file and C{state_dir}; it is made if it does not exist.
     @param tables: the text of the configuration, such as C{[version."version.example.com"]}. Without a C{[server]}
-        or C{[embedded]} table, the components connect to the server C{example.com}.
+        or C{[embedded]} table, the components connect to the server C{example.com}. With C{[embedded]}, the test is
+        the server of the gateway's own components as well; L{accepted} reaches the host itself.
     @raise gateway.config.tables.ConfigError: if the configuration is refused.
     """
 
@@ -110,8 +111,13 @@ class MemoryGateway:
     # Connections of the gateway to others.
 
     def server(self, component: str) -> ComponentSide:
-        """Return the server's side of a component, which must have connected."""
+        """
+        Return the server's side of a component.
+
+        @raise AssertionError: if it has not connected.
+        """
         self._connect()
+        assert component in self._sides, f"{component} has not connected; others: {sorted(self._sides)}"
         return self._sides[component]
 
     def calls(self) -> list[Call]:

@@ -91,11 +91,18 @@ class MemoryServer(ServerSide):
         self.accept()
 
     def restore(self) -> None:
-        """Let time pass until the link has connected again, and accept it."""
+        """
+        Let time pass until a lost link has connected again, and accept it.
+
+        @raise AssertionError: if it does not connect within a minute.
+        """
         before = self.connections
         self.endpoint.mode = "connect"
-        while self.connections == before:
+        for _ in range(600):
+            if self.connections > before:
+                break
             self.wait(0.1)
+        assert self.connections > before, "the link does not connect: it is not started, or was not lost"
         self.accept()
 
     def wait(self, seconds: float) -> None:
