@@ -30,7 +30,6 @@ class ProfileTests(SynchronousTestCase):
     def test_chosen(self) -> None:
         """The environment chooses the profile; without it the quick one is used."""
         self.assertEqual(self.examples(), [20, 60])
-        self.assertEqual(self.examples(EXAMPLES="quick"), [20, 60])
         self.assertEqual(self.examples(EXAMPLES="long"), [100, 300])
 
     def test_loaded(self) -> None:
