@@ -8,7 +8,7 @@ from typing import Any
 from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
@@ -266,6 +266,26 @@ class LockedRostersTests(SynchronousTestCase):
         self.fetched(b"{}", 0)
         self.assertEqual(self.world.taken(), [("get", "john@h")])
         self.assertEqual(self.locked._refreshTurns._users, {})
+
+    def test_oneCancelled(self) -> None:
+        """A request that is cancelled while the question is asked does not prevent the answers to the others."""
+        self.ask()
+        asked = [self.ask() for _ in range(3)]
+        self.fetched(b'{"old@h": {}}')
+        asked[0].cancel()
+        self.failureResultOf(asked[0])
+        self.fetched(b'{"new@h": {}}')
+        for each in asked[1:]:
+            self.assertEqual(self.contacts(each), {"new@h": "both"})
+        self.assertEqual(self.locked._refreshTurns._users, {})
+
+    def test_quiet(self) -> None:
+        """Nothing is logged for a request that is answered with the application's roster."""
+        with capturedLogs() as events:
+            asked = self.ask()
+            self.fetched(b'{"new@h": {}}')
+        self.assertEqual(self.contacts(asked), {"new@h": "both"})
+        self.assertEqual([formatEvent(event) for event in events], [])
 
     def test_fallbackCoalesced(self) -> None:
         """If the application does not answer, the requests share one question to the server as well."""
