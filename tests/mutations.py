@@ -129,6 +129,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if jids.bare(request.requester) != request.entity:", "if False:"),
         ('if request.type == "set":', "if False:"),
         ("if reason and (", "if True and ("),
+        ("            if not recorded:", "            if True:"),
     ),
     "gateway/roster/handler.py": (("if domain != self._domain or not local:", "if not local:"),),
     "gateway/roster/resource.py": (

@@ -23,6 +23,7 @@ from gateway.roster.interested import InterestedClients
 from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
 from gateway.xml.write import serialised
+from tests.roster.support import item
 from tests.roster.test_interested import FakePrivileges
 from tests.roster.test_refresher import FakeAnswer, FakeWorld
 
@@ -278,6 +279,17 @@ class LockedRostersTests(SynchronousTestCase):
         for each in asked[1:]:
             self.assertEqual(self.contacts(each), {"new@h": "both"})
         self.assertEqual(self.locked._refreshTurns._users, {})
+
+    def test_twoReaders(self) -> None:
+        """A contact that is set while two rosters of a user are read is recorded for each that is still read."""
+        first, second = item("first@h"), item("second@h")
+        with self.locked._recording("john@h") as outer:
+            with self.locked._recording("john@h") as inner:
+                self.locked._onContactSet("john@h", first)
+            self.locked._onContactSet("john@h", second)
+            self.locked._onContactSet("mary@h", item("third@h"))
+        self.assertEqual((list(outer), list(inner)), (["first@h", "second@h"], ["first@h"]))
+        self.assertEqual(self.locked._changes, {})
 
     def test_quiet(self) -> None:
         """Nothing is logged for a request that is answered with the application's roster."""
