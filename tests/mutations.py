@@ -81,6 +81,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/delegation/client_mode.py": (
         ("jids.split(user)[1] not in self._domains or ", ""),
         (' or jids.bare(stanza.recipient or "") != self._component', ""),
+        ('elif stanza.type == "unsubscribe":', "elif True:"),
+        ("        self._open.discard(user)\n        error = reason.value", "        error = reason.value"),
     ),
     "gateway/delegation/delegator.py": (
         ("if reply is not None and not reply.answers(pending.request):", "if False:"),

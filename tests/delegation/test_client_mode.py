@@ -69,7 +69,7 @@ class ClientModeTests(Case):
         If a user subscribes repeatedly, one request at a time is open, because all users share the table of open
         requests.
         """
-        for kind in ("result", "error"):
+        for kind in ("result", "error", "result"):
             self.subscribe()
             _, asked = self.taken()
             for user in (USER, f"{USER}/balcony"):
@@ -116,6 +116,12 @@ class ClientModeTests(Case):
         shown = sentences(self.handler.report())
         self.assertEqual(shown, ["users who delegate by themselves, in client mode: 1", "open requests: 0"])
         self.assertEqual(metrics.value(DELEGATION_USERS), 1)
+
+    def test_otherPresence(self) -> None:
+        """Other presence of a subscriber is not answered."""
+        for kind in ("", "type='unavailable'", "type='subscribed'", "type='unsubscribed'", "type='error'"):
+            self.server.send(f"<presence from='{USER}/balcony' to='{COMPONENT}' {kind}/>")
+        self.assertSent()
 
     def test_unsubscribes(self) -> None:
         """An unsubscription is confirmed; nothing is asked."""

@@ -141,7 +141,7 @@ USUAL = st.recursive(
 class OnlyTests(SynchronousTestCase):
     """The fast path for a single element."""
 
-    @settings(max_examples=300, deadline=None, derandomize=True, database=None)
+    @thorough
     @given(st.lists(USUAL, max_size=2))
     def test_same(self, content: list[str]) -> None:
         """It finds an element only if the slow path finds the same one alone, and a parser the same attributes."""

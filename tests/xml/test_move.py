@@ -12,7 +12,7 @@ from gateway.xml.context import CLIENT, COMPONENT
 from gateway.xml.move import moved, movedStanza
 from gateway.xml.read import parse
 from gateway.xml.write import serialised
-from tests.stream.memory import steady
+from tests.profiles import steady
 
 ELEMENTS = st.recursive(
     st.sampled_from(["", "x", "&lt;", "<![CDATA[<]]>"]),

@@ -24,7 +24,7 @@ from gateway.xml.write import (
     textTag,
     writeStanza,
 )
-from tests.stream.memory import steady
+from tests.profiles import steady
 
 TEXTS = st.text(st.sampled_from("a<>&\"' \t\n\r\u00e9\U0001f600"), max_size=8)
 
