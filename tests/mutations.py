@@ -48,7 +48,7 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Rooms(jid, None, _prepared(table.peers), ", "Rooms(jid, None, frozenset(), "),
         ("allow=_prepared(table.allow)", 'allow=frozenset(("*",))'),
         ("users=_prepared(table.users)", 'users=frozenset(("*",))'),
-        ('replica=table.mode == "replica"', "replica=True"),
+        ("mode=Mode(table.mode)", "mode=Mode.REPLICA"),
         ("bounds = Bounds(made=table.max_rooms_per_user)", "bounds = Bounds()"),
     ),
     "gateway/embedded/host.py": (
@@ -166,6 +166,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("asked is None or asked.user != user or", "asked is None or"),
         (" or asked.until <= self._seconds()", ""),
         ("if user == jids.bare(entity):", "if False:"),
+        (" or len(self._asked) >= _MAX_ASKED", ""),
+        ("(namespace in mine or len(mine) < _MAX_GRANTED)", "True"),
+        ("namespace in mine or ", ""),
+        ("return bare if domain == self._router.domain else domain", "return domain"),
         ("if not all(map(isDelegable, namespaces)):", "if False:"),
     ),
     "gateway/embedded/component.py": (

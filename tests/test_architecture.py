@@ -167,6 +167,10 @@ HANDWRITTEN = {
     "gateway.stream.skipper": "opens the tags of a stream again for a new parser; nothing is sent",
     "gateway.stream.refused": "start tags in place of elements that are not kept; nothing is sent",
     "gateway.stream.refusals": "the same",
+    "gateway.testing.delegation": "stanzas of a server, in a test",
+    "gateway.testing.gateway": "the same",
+    "gateway.testing.server": "the same",
+    "gateway.testing.wire": "the same",
 }
 
 # Names that read a clock, wait for one, or belong to the process.

@@ -5,12 +5,12 @@ Delegated requests (XEP-0355).
 from __future__ import annotations
 
 from xml.etree.ElementTree import Element
-from xml.sax.saxutils import quoteattr
 
 from gateway import ns
 from gateway.delegation.stanzas import readRequest, unwrap
 from gateway.interfaces import IDelegatedRequest
 from gateway.testing.wire import stanzas
+from gateway.xml.write import escape
 
 
 def delegated(
@@ -33,12 +33,12 @@ def delegated(
     @param identifier: the id of both the request and its wrapper.
     """
     server = requester.partition("/")[0].rpartition("@")[2]
-    to = "" if entity is None else f" to={quoteattr(entity)}"
-    common = f"id={quoteattr(identifier)}"
+    to = "" if entity is None else f" to='{escape(entity)}'"
+    common = f"id='{escape(identifier)}'"
     return (
-        f"<iq type='set' from={quoteattr(server)} to={quoteattr(component)} {common}>"
+        f"<iq type='set' from='{escape(server)}' to='{escape(component)}' {common}>"
         f"<delegation xmlns='{ns.DELEGATION_2}'><forwarded xmlns='{ns.FORWARD}'>"
-        f"<iq xmlns='{ns.CLIENT}' type={quoteattr(kind)} from={quoteattr(requester)}{to} {common}>{payload}</iq>"
+        f"<iq xmlns='{ns.CLIENT}' type='{escape(kind)}' from='{escape(requester)}'{to} {common}>{payload}</iq>"
         "</forwarded></delegation></iq>"
     )
 

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.delegation.delegations import Delegation
+from gateway.embedded import consent
 from gateway.embedded.consent import CONFIGURE
 from gateway.embedded.handler import Services
 from gateway.embedded.sessions import Session
@@ -69,7 +70,7 @@ class ConsentTests(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.now = 0.0
-        self.services = Services(HOST, ["juliet", "nurse"], self.delegations(), lambda: self.now)
+        self.services = Services(HOST, ["juliet", "nurse", "romeo"], self.delegations(), lambda: self.now)
         self.router = self.services.router
         self.entity = FakePeer()
         self.router.attach(ENTITY, self.entity)
@@ -221,6 +222,7 @@ class ConsentTests(SynchronousTestCase):
             ([ns.DELEGATION_2], JULIET, "Forbidden"),
             ([ns.DELEGATION_1], JULIET, "Forbidden"),
             ([], JULIET, "BadRequest"),
+            ([PUBSUB, ""], JULIET, "BadRequest"),
             ([f"urn:{number}" for number in range(21)], JULIET, "NotAcceptable"),
             ([PUBSUB, "challenge"], JULIET, "NotAcceptable"),
             (["FORM_TYPE"], JULIET, "NotAcceptable"),
@@ -244,6 +246,36 @@ class ConsentTests(SynchronousTestCase):
         error = self.assertRaises(GatewayError, self.router.fromClient, self.session, iq, HOST)
         self.assertEqual(type(error).__name__, "NotAllowed")
         self.assertEqual(self.juliet.take(), [])
+
+    def test_clientsAsk(self) -> None:
+        """Each client may have a question open for a user: the clients of a host are separate entities."""
+        query = f"<query xmlns='{ns.DELEGATION_2}' to='{JULIET}'><delegate namespace='{PUBSUB}'/></query>"
+        for name, resource in (("nurse", "a"), ("romeo", "a"), ("romeo", "b")):
+            account = self.router.accounts[f"{name}@{HOST}"]
+            session, _ = self.router.bind(account, f"{name}@{HOST}/{resource}", FakePeer())
+            iq = stanza(f"<iq type='get' id='q'>{query}</iq>")
+            if resource == "b":
+                error = self.assertRaises(GatewayError, self.router.fromClient, session, iq, HOST)
+                self.assertEqual(type(error).__name__, "ResourceLimit")
+            else:
+                self.router.fromClient(session, iq, HOST)
+        self.assertEqual(len(self.juliet.take()), 2)
+
+    def test_bounds(self) -> None:
+        """The numbers of open questions of all users, and of a user's grants, are limited."""
+        self.patch(consent, "_MAX_ASKED", 1)
+        self.patch(consent, "_MAX_GRANTED", 1)
+        self.ask(PUBSUB)
+        error = self.assertRaises(GatewayError, self.ask, PUBSUB, sender="other.montaigu.lit")
+        self.assertEqual(type(error).__name__, "ResourceLimit")
+        self.answer(self.challenge(), **{PUBSUB: "1"})
+        self.grant("urn:further", PUBSUB)
+        granted = self.services.delegating.consents.granted
+        self.assertEqual([each.namespace for each in granted(JULIET)], [PUBSUB])
+        # At the limit, a namespace can still be given to another entity.
+        self.ask(PUBSUB, sender="other.montaigu.lit")
+        self.answer(self.challenge(), **{PUBSUB: "1"})
+        self.assertEqual([each.entities for each in granted(JULIET)], [("other.montaigu.lit",)])
 
     def test_forwards(self) -> None:
         """Section 5.2, rules 1 and 2: her requests to her server and all requests to her bare JID are forwarded."""
