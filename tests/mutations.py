@@ -85,7 +85,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        self._open.discard(user)\n        error = reason.value", "        error = reason.value"),
     ),
     "gateway/delegation/delegator.py": (
-        ("if reply is not None and not reply.answers(pending.request):", "if False:"),
+        ("reply if isValid else None", "reply"),
+        ("pending.address != sender", "False"),
         ("if mayRepeat and pending.until > now:", "if pending.until > now:"),
     ),
     "gateway/delegation/managing.py": (
