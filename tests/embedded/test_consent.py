@@ -245,7 +245,7 @@ class ConsentTests(SynchronousTestCase):
         iq = stanza(f"<iq type='get' id='own'>{query}</iq>")
         error = self.assertRaises(GatewayError, self.router.fromClient, self.session, iq, HOST)
         self.assertEqual(type(error).__name__, "NotAllowed")
-        self.assertEqual(self.juliet.take(), [])
+        self.assertEqual(self.juliet.taken(), [])
 
     def test_clientsAsk(self) -> None:
         """Each client may have a question open for a user: the clients of a host are separate entities."""
@@ -259,7 +259,7 @@ class ConsentTests(SynchronousTestCase):
                 self.assertEqual(type(error).__name__, "ResourceLimit")
             else:
                 self.router.fromClient(session, iq, HOST)
-        self.assertEqual(len(self.juliet.take()), 2)
+        self.assertEqual(len(self.juliet.taken()), 2)
 
     def test_bounds(self) -> None:
         """The numbers of open questions of all users, and of a user's grants, are limited."""
