@@ -185,7 +185,9 @@ def main(*arguments: str) -> int:
         copies: SimpleQueue[Path] = SimpleQueue()
         for worker in range(WORKERS):
             copies.put(Path(shutil.copytree(original, Path(scratch, str(worker)))))
-        whole = sorted({each for name, _ in tried for tests in testsOf(name) for each in tests})
+        needed = {each for name, _ in tried for tests in testsOf(name) for each in tests}
+        # A package has its modules.
+        whole = sorted(each for each in needed if each.rpartition(".")[0] not in needed)
         # In a copy, whose path is short enough for the sockets of the tests.
         if why := _failure(Path(scratch, "0"), whole):
             raise SystemExit(f"The tests fail for the code as it is; try make unit. {why}")
