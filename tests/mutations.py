@@ -9,12 +9,14 @@ from __future__ import annotations
 
 # Options: a table's key does not reach what it is for.
 OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
+    "gateway/builder.py": (
+        ("            domain=domain,", "            domain=None,"),
+        ("stanzaSize=settings.stanzaSize, ", ""),
+        (", outgoingSize=settings.outgoingSize", ""),
+        ("Budget(settings.answerBudget)", "Budget()"),
+    ),
+    "gateway/config/changes.py": (("secret=table.secret or common.secret", "secret=common.secret"),),
     "gateway/service.py": (
-        ("domain = self._server.domain", "domain = None"),
-        ("stanzaSize=self._server.max_stanza_size, ", ""),
-        ("outgoingSize=self._server.max_outgoing_stanza_size", ""),
-        ("Budget(self._server.answer_budget)", "Budget()"),
-        ("secret = secret or self._server.secret", "secret = self._server.secret"),
         ("Gate(token, table.hosts, _FREE)", "Gate(None, table.hosts, _FREE)"),
         ("Gate(token, table.hosts, _FREE)", "Gate(token, frozenset(), _FREE)"),
     ),

@@ -34,10 +34,11 @@ from gateway.config.changes import Changes
 from gateway.errors import Stopping
 from gateway.interfaces import IServiceBuilder, IServicePlugin
 from gateway.service import findPlugins, makeService, read
+from gateway.testing import ComponentSide, Response
 from tests.effects.connections import SERVER
 from tests.effects.delegation import forward
 from tests.effects.proxy import ask
-from tests.effects.world import USER, Gateway, Response, Server
+from tests.effects.world import USER, Gateway, told
 from tests.embedded.support import Component, said
 from tests.metrics import RecordingMetrics
 
@@ -127,32 +128,32 @@ class Kind:
 
     table: str
     other: str
-    begin: Callable[[Server], list[Element]]
+    begin: Callable[[ComponentSide], list[Element]]
     answer: str
 
 
-def _request(server: Server) -> list[Element]:
-    online_ = server.say(f"<presence from='target@example.com/a' to='{COMPONENT}'/>")
+def _request(server: ComponentSide) -> list[Element]:
+    online_ = server.ask(f"<presence from='target@example.com/a' to='{COMPONENT}'/>")
     assert all(each.get("type") != "error" for each in online_)
     return ask(server)
 
 
-def _stored(server: Server) -> list[Element]:
+def _stored(server: ComponentSide) -> list[Element]:
     # The database has no thread here, so its answer never comes.
     return forward(server, f"<query xmlns='{ns.PRIVATE}'><x xmlns='urn:x'/></query>")
 
 
-def _login(server: Server) -> list[Element]:
+def _login(server: ComponentSide) -> list[Element]:
     return []
 
 
-def _joined(server: Server) -> list[Element]:
-    return server.say(f"<presence from='{USER}' to='room@{COMPONENT}/nick'><x xmlns='{ns.MUC}'/></presence>")
+def _joined(server: ComponentSide) -> list[Element]:
+    return server.ask(f"<presence from='{USER}' to='room@{COMPONENT}/nick'><x xmlns='{ns.MUC}'/></presence>")
 
 
-def _joining(server: Server) -> list[Element]:
+def _joining(server: ComponentSide) -> list[Element]:
     room = f"room\\40rooms.example@{COMPONENT}"
-    return server.say(f"<presence from='{USER}' to='{room}/nick'><x xmlns='{ns.MUC}'/></presence>")
+    return server.ask(f"<presence from='{USER}' to='{room}/nick'><x xmlns='{ns.MUC}'/></presence>")
 
 
 HEAD = f'."{COMPONENT}"]\n'
@@ -205,7 +206,7 @@ class Changing(Gateway):
 
     @property
     def root(self) -> Any:
-        return self._service
+        return self.service
 
     def config(self, text: str) -> Config:
         path = self.folder / "gateway.toml"
@@ -235,9 +236,9 @@ class ChangeCase(SynchronousTestCase):
         self.gateway.plugin = self.plugin = OtherPlugin()
         self.addCleanup(self.gateway.stop)
         self.bystander = self.gateway.server(BYSTANDER)
-        self.bystander.say(f"<presence from='by@example.com/a' to='{BYSTANDER}'/>")
+        self.bystander.ask(f"<presence from='by@example.com/a' to='{BYSTANDER}'/>")
         request = f"<iq from='{USER}' to='{BYSTANDER}' id='b' type='get'><q xmlns='urn:q'/></iq>"
-        [relayed] = self.bystander.say(request)
+        [relayed] = self.bystander.ask(request)
         self.relayed = relayed.get("from")
 
     def change(self, text: str) -> Any:
@@ -254,10 +255,10 @@ class ChangeCase(SynchronousTestCase):
 
     def assertUndisturbed(self) -> None:
         """The first service has been connected all the time, and its exchange is answered once."""
-        self.assertEqual([each for each in self.bystander.heard() if each.get("to") != BYSTANDER], [])
+        self.assertEqual([each for each in self.bystander.received() if each.get("to") != BYSTANDER], [])
         self.assertIs(self.gateway.server(BYSTANDER), self.bystander)
-        told = self.bystander.told(f"<iq from='by@example.com/a' to='{self.relayed}' id='b' type='result'/>")
-        self.assertEqual(told, [f"iq result b {BYSTANDER} > {USER}"])
+        answered = told(self.bystander, f"<iq from='by@example.com/a' to='{self.relayed}' id='b' type='result'/>")
+        self.assertEqual(answered, [f"iq result b {BYSTANDER} > {USER}"])
 
     def statusOf(self, jid: str) -> int:
         """Return the number of lines of /status that begin with this JID."""
@@ -300,13 +301,13 @@ class KindTests(ChangeCase):
             self.change(BASE + kind.table)
             server = self.gateway.server(COMPONENT)
             kind.begin(server)
-            server.heard()
+            server.received()
             changing = self.gateway.begin(BASE)
             self.assertEqual((self.statusOf(COMPONENT), self.statusOf(BYSTANDER)), (0, 1))
             self.assertEqual(self.gateway.page("/readyz").status, 200)
             self.gateway.wait(8)
             self.assertEqual(self.successResultOf(changing).removed, (COMPONENT,))
-            heard = [said(each) for each in server.heard() if each.get("to") in (USER, "example.com")]
+            heard = [said(each) for each in server.received() if each.get("to") in (USER, "example.com")]
             self.assertEqual(heard, [kind.answer] if kind.answer else [])
             self.assertTrue(server.isGone)
             self.assertEqual(self.names(), [f"proxy:{BYSTANDER}"])
@@ -376,6 +377,7 @@ class KindTests(ChangeCase):
         for isRefused in (False, True):
             scheduled = len(reactor.getDelayedCalls())
             self.successResultOf(self.gateway.begin(BASE + KINDS["rooms"].table))
+            reactor.connectors.pop()
             factory = reactor.tcpClients.pop()[2]
             if isRefused:
                 factory.clientConnectionFailed(None, Failure(ConnectError()))
@@ -401,7 +403,7 @@ class HttpTests(ChangeCase):
         request.write(b"done")
         request.finish()
         self.assertEqual(response.status, 200)
-        self.assertIn("\r\ndone\r\n", response.text)
+        self.assertEqual(response.text, "done")
         self.gateway.wait(8)
         self.successResultOf(changing)
         self.change(BASE + self.other)
@@ -630,8 +632,8 @@ class ServiceTests(ChangeCase):
         [relayed] = _request(self.gateway.server(COMPONENT))
         self.change(BASE + KINDS["proxy"].other)
         server = self.gateway.server(COMPONENT)
-        told = server.told(f"<iq from='target@example.com/a' to='{relayed.get('from')}' id='1' type='result'/>")
-        self.assertEqual(told, [f"iq result 1 {COMPONENT} > {USER}"])
+        answer = f"<iq from='target@example.com/a' to='{relayed.get('from')}' id='1' type='result'/>"
+        self.assertEqual(told(server, answer), [f"iq result 1 {COMPONENT} > {USER}"])
 
     def test_removedWhileDown(self) -> None:
         """
@@ -649,8 +651,8 @@ class ServiceTests(ChangeCase):
         self.change(BASE + table)
         later = self.gateway.server(COMPONENT)
         self.gateway.wait(35)
-        told = [said(each) for each in later.heard() if each.get("to") == USER]
-        self.assertEqual(told, [f"iq error 1 {COMPONENT} > {USER} remote-server-timeout"])
+        errors = [said(each) for each in later.received() if each.get("to") == USER]
+        self.assertEqual(errors, [f"iq error 1 {COMPONENT} > {USER} remote-server-timeout"])
 
     def test_metrics(self) -> None:
         """The metrics of a removed service are forgotten, of its link and of its files; those of others stay."""
@@ -726,7 +728,7 @@ class EmbeddedTests(SynchronousTestCase):
         self.assertEqual(self.services(), {"rooms": ["rooms.h.example"]})
         self.assertEqual(set(host.secrets), {"rooms.h.example"})
         self.assertEqual(set(host._router.components), {"rooms.h.example"})
-        component = Component(self.gateway.reactor, self.gateway.accept(5347))
+        component = Component(self.gateway.reactor, self.gateway.accepted(5347))
         self.assertEqual(component.logIn("m.h.example", secret), ["error host-unknown"])
 
 

@@ -27,30 +27,23 @@ _NAMES_HOST = re.compile(r"^\[(server|embedded)\b", re.MULTILINE)
 
 class ComponentSide(ServerSide):
     """
-    The server's side of a component of a L{MemoryGateway}. Each connection is accepted.
+    The server's side of one connection of a component of a L{MemoryGateway}, which is accepted.
 
     @ivar place: host and port of the endpoint.
     @ivar proof: the content of the component's C{<handshake/>}.
     """
 
-    def __init__(self) -> None:
-        self._transport: MemoryTransport | None = None
-        self.place = ("", 0)
-        self.proof: str | None = None
-
-    @property
-    def transport(self) -> MemoryTransport:
-        assert self._transport is not None
-        return self._transport
-
-    def connected(self, transport: MemoryTransport, place: tuple[str, int]) -> None:
-        """Accept a new connection."""
+    def __init__(self, transport: MemoryTransport, place: tuple[str, int]) -> None:
         self._transport, self.place = transport, place
         transport.say(HEADER.encode())
         [shown] = children(transport.value())
         self.proof = shown.text
         transport.clear()
         transport.say(b"<handshake/>")
+
+    @property
+    def transport(self) -> MemoryTransport:
+        return self._transport
 
 
 class MemoryGateway:
@@ -112,7 +105,7 @@ class MemoryGateway:
 
     def server(self, component: str) -> ComponentSide:
         """
-        Return the server's side of a component.
+        Return the server's side of the newest connection of a component.
 
         @raise AssertionError: if it has not connected.
         """
@@ -142,8 +135,7 @@ class MemoryGateway:
             if component is None:
                 self._others.append((transport, (host, port)))
             else:
-                side = self._sides.setdefault(component[1].decode(), ComponentSide())
-                side.connected(transport, (host, port))
+                self._sides[component[1].decode()] = ComponentSide(transport, (host, port))
 
     # Connections of others to the gateway.
 

@@ -18,9 +18,9 @@ from gateway.testing.wire import HEADER, MemoryEndpoint, MemoryTransport, canoni
 
 class ServerSide:
     """
-    The server's side of one component's connection.
+    The server's side of a component.
 
-    @ivar transport: the connection; a new one after each reconnection.
+    @ivar transport: its connection.
     """
 
     @property
@@ -57,6 +57,11 @@ class ServerSide:
     def lose(self) -> None:
         """Break the connection."""
         self.transport.lose(ConnectionDone())
+
+    @property
+    def isGone(self) -> bool:
+        """True if the connection is lost."""
+        return self.transport.lost
 
 
 class MemoryServer(ServerSide):

@@ -44,6 +44,14 @@ class Gateway(MemoryGateway):
             (folder / name).write_text(content)
         super().__init__(folder, text)
 
+    def forget(self, component: str) -> None:
+        """Keep no reference to the connections of a component."""
+        self._connect()
+        self._sides.pop(component, None)
+        self.reactor.tcpClients.clear()
+        self.reactor.connectors.clear()
+        self._answered = 0
+
     def client(self, user: str, password: str) -> Client:
         """Return a client of the embedded host that is logged in and online."""
         client = self.unauthenticated()
