@@ -15,7 +15,8 @@ The modules and packages:
     - C{config}: the tables of the configuration (C{tables}), checks of single values (C{values}), the lines that
       report errors (C{problems}), the C{reader}, which reads the TOML file and reports all errors at once, and
       C{changes}, the differences between two configurations.
-    - C{state}: C{files} writes every file; C{database}, C{faults}: SQLite files and their faults.
+    - C{state}: C{files} writes every file; stores: C{database} (a SQLite file), C{memory}, their transactions
+      (C{sqlite}), schema versions (C{migrations}) and faults (C{faults}).
     - C{log}: C{printable} escapes untrusted text in the log and on status pages; C{seldom} limits the rate of log
       lines.
     - C{http}: C{listener}, a listening port as a service; C{agent}, HTTP clients and requests; the HTTP server

@@ -25,12 +25,14 @@ from gateway.interfaces import (
     IDelegatedNamespace,
     IPrivileges,
     IServiceBuilder,
+    IStore,
 )
 from gateway.metrics import NO_METRICS, IMetrics
 from gateway.pieces import Pieces
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.privilege.lending import Lending
-from gateway.state.database import Database
+from gateway.state.database import Database, SchemaDatabase
+from gateway.state.migrations import Migrations
 from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.instances import OtherInstances
@@ -47,7 +49,7 @@ class ServiceBuilder(ServiceEnvironment):
     Builds the parts of one service for its plugin, and releases them when the service is removed.
 
     @ivar links: all links made so far.
-    @ivar databases: all databases made so far.
+    @ivar databases: all stores made so far.
     @ivar served: the resources of the HTTP server, by the first segment of their path.
     @param pieces: as L{IServiceBuilder.pieces}; by default, of this service alone.
     @param changed: called when there are other links, databases or resources.
@@ -76,6 +78,7 @@ class ServiceBuilder(ServiceEnvironment):
         self.links: list[Link] = []
         self._surveys: dict[Link, Survey] = {}
         self.databases: list[Database] = []
+        self._stores: dict[str, Database] = {}
         self._scopes: list[IMetrics] = []
         self.served: dict[str, Served] = {}
 
@@ -141,10 +144,24 @@ class ServiceBuilder(ServiceEnvironment):
             survey.setHandlerParent(link)
         return survey
 
+    def store(self, name: str, migrations: Migrations) -> IStore:
+        if name not in self._stores:
+            self._stores[name] = self._database(Database, name, migrations)
+        return self._stores[name]
+
     def database(self, name: str, schema: tuple[str, ...]) -> Database:
+        """
+        Return a store with tables that are created if they do not exist; the deprecated way to get one.
+
+        @param name: the name of the file.
+        """
+        deprecated("IServiceBuilder.database is deprecated; use store", DeprecationWarning, 2)
+        return self._database(SchemaDatabase, name, schema)
+
+    def _database(self, make: Callable[[Path, Any, Any], Database], name: str, tables: object) -> Database:
         path = Path(self.stateDir, name)
         try:
-            made = Database(path, schema, self.reactor)
+            made = make(path, tables, self.reactor)
         except OSError as error:
             raise ConfigError([f"state_dir: {path} cannot be created: {error.strerror}"]) from error
         if self.metrics.isRecording:

@@ -25,7 +25,8 @@ from gateway.interfaces import (
     IServiceEnvironment,
     IServicePlugin,
 )
-from gateway.state import files
+from gateway.state import faults, files
+from gateway.state.migrations import Migrations
 from gateway.stream.survey import NOTE
 
 Table = TypeVar("Table", bound=ComponentTable)
@@ -156,3 +157,6 @@ class ServiceEnvironment:
 
     def delegationPlugins(self) -> dict[str, IDelegationPlugin]:
         return _findPlugins(IDelegationPlugin, "name")
+
+    def storeProblem(self, name: str, migrations: Migrations) -> str:
+        return faults.problem(Path(self.stateDir, name), migrations)

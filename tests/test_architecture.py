@@ -132,7 +132,7 @@ def _placeOf(name: str) -> str:
 
 # The package of the interfaces of plugins, and lower modules with more of them; interfaces for twisted.cred.
 INTERFACES = "gateway.interfaces"
-LOWER = ("gateway.metrics", "gateway.stream.interfaces")
+LOWER = ("gateway.metrics", "gateway.state.interfaces", "gateway.stream.interfaces")
 ASKED_BY_TWISTED = {"IAccount", "IProof"}
 # Twisted has no type for a whole reactor. The class of a table is the plugin's own: its signature has it. The
 # values of TOML have any type.

@@ -25,6 +25,7 @@ from gateway.delegation.stored import BadData, Entry, Skipped
 from gateway.errors import ResourceLimit
 from gateway.log.printable import printable
 from gateway.state.faults import domainError
+from gateway.state.sqlite import connect
 
 # Elements and characters of one transaction. The gateway waits for the lock half a second at most.
 _MAX_AT_ONCE = 100
@@ -161,7 +162,7 @@ def openStorage(path: Path) -> sqlite3.Connection:
     connection = None
     try:
         uri = f"file:{quote(str(path))}?mode=rw"
-        connection = sqlite3.connect(uri, uri=True, timeout=_LOCK_TIMEOUT, isolation_level=None)
+        connection = connect(uri, _LOCK_TIMEOUT, uri=True)
         columns = [row[1] for row in connection.execute("PRAGMA table_info(private)")]
     except sqlite3.Error as error:
         raise Failed(f"{path} cannot be used: {domainError(error) or error}") from error

@@ -24,7 +24,7 @@ from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.managing import Route
 from gateway.delegation.private import PrivateStorage
 from gateway.delegation.readthrough import ReadThrough
-from gateway.delegation.store import SCHEMA, PrivateFile
+from gateway.delegation.store import MIGRATIONS, PrivateFile
 from gateway.interfaces import (
     IConfigCheck,
     IConfigWarnings,
@@ -38,7 +38,6 @@ from gateway.interfaces import (
     IServicePlugin,
     ITourStop,
 )
-from gateway.state import faults
 from gateway.stream.link import Link
 
 
@@ -201,7 +200,7 @@ class PrivateStoragePlugin:
     name = "private-storage"
 
     def check(self, jid: str, table: DelegationTable, environment: IServiceEnvironment) -> list[str]:
-        problem = faults.problem(Path(environment.stateDir, _fileName(jid)))
+        problem = environment.storeProblem(_fileName(jid), MIGRATIONS)
         problems = [f"state_dir: {problem}"] if problem else []
         for namespace, each in table.namespaces.items():
             if each.handler == self.name and namespace != ns.PRIVATE:
@@ -235,7 +234,7 @@ class PrivateStoragePlugin:
 
 
 def _store(jid: str, composition: IServiceBuilder) -> PrivateFile:
-    return PrivateFile(composition.database(_fileName(jid), SCHEMA))
+    return PrivateFile(composition.store(_fileName(jid), MIGRATIONS))
 
 
 def _lendingProblems(table: DelegationTable) -> Iterator[str]:

@@ -1,5 +1,5 @@
 """
-Private data in SQLite, in the state folder.
+Private data in a store.
 """
 
 from __future__ import annotations
@@ -10,21 +10,25 @@ from twisted.internet.defer import Deferred
 
 from gateway.delegation.private import Key
 from gateway.errors import ResourceLimit
-from gateway.state.database import Database
+from gateway.interfaces import IStore
 
-SCHEMA = (
-    """
-    CREATE TABLE IF NOT EXISTS private (
-        user TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, xml TEXT NOT NULL,
-        PRIMARY KEY (user, namespace, name)
-    ) WITHOUT ROWID
-    """,
-    # Elements that the users' server does not have.
-    """
-    CREATE TABLE IF NOT EXISTS asked (
-        user TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (user, namespace, name)
-    ) WITHOUT ROWID
-    """,
+# Files of releases without versions have these tables already.
+MIGRATIONS = (
+    (
+        """
+        CREATE TABLE IF NOT EXISTS private (
+            "user" TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, xml TEXT NOT NULL,
+            PRIMARY KEY ("user", namespace, name)
+        ) WITHOUT ROWID
+        """,
+        # Elements that the users' server does not have.
+        """
+        CREATE TABLE IF NOT EXISTS asked (
+            "user" TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL,
+            PRIMARY KEY ("user", namespace, name)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
 
 # Characters of a namespace and a name that L{PrivateFile.wasAsked} remembers.
@@ -32,26 +36,26 @@ _MAX_ASKED = 1_024
 
 
 class PrivateFile:
-    """Private data in a database with L{SCHEMA}."""
+    """Private data in a store with L{MIGRATIONS}."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, store: IStore) -> None:
+        self._store = store
 
     def get(self, user: str, key: Key) -> Deferred[str | None]:
-        return self._database.read(_get, user, key)
+        return self._store.read(_get, user, key)
 
     def put(self, user: str, elements: dict[Key, str], maxBytes: int, maxElements: int) -> Deferred[bool]:
-        return self._database.write(_put, user, elements, maxBytes, maxElements)
+        return self._store.write(_put, user, elements, maxBytes, maxElements)
 
     def wasAsked(self, user: str, key: Key) -> Deferred[bool]:
-        return self._database.read(_wasAsked, user, key)
+        return self._store.read(_wasAsked, user, key)
 
     def adopt(self, user: str, key: Key, xml: str | None, maxBytes: int, maxElements: int) -> Deferred[str | None]:
-        return self._database.write(_adopt, user, key, xml, maxBytes, maxElements)
+        return self._store.write(_adopt, user, key, xml, maxBytes, maxElements)
 
 
 def _get(cursor: sqlite3.Cursor, user: str, key: Key) -> str | None:
-    cursor.execute("SELECT xml FROM private WHERE user = ? AND namespace = ? AND name = ?", (user, *key))
+    cursor.execute('SELECT xml FROM private WHERE "user" = ? AND namespace = ? AND name = ?', (user, *key))
     row = cursor.fetchone()
     return None if row is None else row[0]
 
@@ -59,7 +63,8 @@ def _get(cursor: sqlite3.Cursor, user: str, key: Key) -> str | None:
 def _put(cursor: sqlite3.Cursor, user: str, elements: dict[Key, str], maxBytes: int, maxElements: int) -> bool:
     cursor.execute("SAVEPOINT before")
     cursor.executemany(
-        "INSERT INTO private VALUES (?, ?, ?, ?) ON CONFLICT DO UPDATE SET xml = excluded.xml",
+        'INSERT INTO private VALUES (?, ?, ?, ?) ON CONFLICT ("user", namespace, name) '
+        "DO UPDATE SET xml = excluded.xml",
         [(user, *key, xml) for key, xml in elements.items()],
     )
     return _fits(cursor, user, maxBytes, maxElements)
@@ -67,7 +72,7 @@ def _put(cursor: sqlite3.Cursor, user: str, elements: dict[Key, str], maxBytes: 
 
 def _fits(cursor: sqlite3.Cursor, user: str, maxBytes: int, maxElements: int) -> bool:
     """Return true if the user is within the limits; if not, roll back to the savepoint."""
-    cursor.execute("SELECT count(*), sum(length(CAST(xml AS BLOB))) FROM private WHERE user = ?", (user,))
+    cursor.execute('SELECT count(*), sum(octet_length(xml)) FROM private WHERE "user" = ?', (user,))
     count, size = cursor.fetchone()
     if count > maxElements or size > maxBytes:
         cursor.execute("ROLLBACK TO before")
@@ -102,12 +107,12 @@ def _adopt(
             return xml
     there = _get(cursor, user, key)
     if there is None and sum(map(len, key)) <= _MAX_ASKED:
-        cursor.execute("SELECT count(*) FROM asked WHERE user = ?", (user,))
+        cursor.execute('SELECT count(*) FROM asked WHERE "user" = ?', (user,))
         if cursor.fetchone()[0] < maxElements:
-            cursor.execute("INSERT OR IGNORE INTO asked VALUES (?, ?, ?)", (user, *key))
+            cursor.execute("INSERT INTO asked VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (user, *key))
     return there
 
 
 def _wasAsked(cursor: sqlite3.Cursor, user: str, key: Key) -> bool:
-    cursor.execute("SELECT 1 FROM asked WHERE user = ? AND namespace = ? AND name = ?", (user, *key))
+    cursor.execute('SELECT 1 FROM asked WHERE "user" = ? AND namespace = ? AND name = ?', (user, *key))
     return cursor.fetchone() is not None

@@ -29,6 +29,7 @@ from gateway.interfaces.services import (
 )
 from gateway.interfaces.tour import IGuide, ITourStop
 from gateway.metrics import ICounter, IGauge, IHistogram, IMetrics, IMetricsProvider
+from gateway.state.interfaces import IStore
 from gateway.stream.interfaces import IRawHandler, IRefusalHandler, IStatusProvider
 
 __all__ = [
@@ -53,6 +54,7 @@ __all__ = [
     "IServiceEnvironment",
     "IServicePlugin",
     "IStatusProvider",
+    "IStore",
     "ITourStop",
     "Payload",
     "RosterItem",

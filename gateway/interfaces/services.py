@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from gateway.config.tables import ComponentTable
     from gateway.http.served import Served
     from gateway.pieces import Pieces
-    from gateway.state.database import Database
+    from gateway.state.interfaces import IStore
     from gateway.stream.link import Link
     from gateway.stream.survey import Survey
 
@@ -40,6 +40,12 @@ class IServiceEnvironment(Interface):
 
     def delegationPlugins() -> dict[str, IDelegationPlugin]:
         """Return all handlers for delegated namespaces by name."""
+
+    def storeProblem(name: str, migrations: tuple[tuple[str, ...], ...]) -> str:
+        """
+        Return the reason why a store cannot be used, and a remedy; empty if it can be used or does not exist yet.
+        Create and change nothing. The parameters are those of L{IServiceBuilder.store}.
+        """
 
 
 class IServiceBuilder(IServiceEnvironment):
@@ -85,14 +91,15 @@ class IServiceBuilder(IServiceEnvironment):
         @return: add children to it. They can be withdrawn; they are when the service is removed.
         """
 
-    def database(name: str, schema: tuple[str, ...]) -> Database:
+    def store(name: str, migrations: tuple[tuple[str, ...], ...]) -> IStore:
         """
-        Return a new database in the folder for durable state. /readyz and /status report its faults. It is closed
-        when the service is removed.
+        Return the durable state with this name: a SQLite file of that name in the folder for durable state. /readyz
+        and /status report its faults. It is closed when the service is removed.
 
-        @param name: the name of the file.
-        @param schema: SQL statements that create its tables if they do not exist.
-        @raise gateway.config.ConfigError: if the file cannot be created.
+        @param name: by convention C{component JID.kind}. The same name is the same store.
+        @param migrations: the SQL statements of each version of its tables. A store gets those that it does not
+            have yet, all or none of them. A new release only appends to them; a store that has more is not used.
+        @raise gateway.config.ConfigError: if the store cannot be created.
         """
 
     def privileges(link: Link, servers: Iterable[str]) -> IPrivileges:

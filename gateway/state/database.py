@@ -1,108 +1,94 @@
 """
-A SQLite file in the state folder, used by one thread. Faults of its disk cost requests, never the process.
+A store in a SQLite file, used by one thread. Faults of its disk cost requests, never the process.
 """
 
 from __future__ import annotations
 
 import sqlite3
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
+from zope.interface import implementer
 
 from gateway import metrics as names
 from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull, TooManyPending
 from gateway.metrics import IMetrics
 from gateway.reports import StatusItem
 from gateway.state import files
-from gateway.state.faults import Condition, domainError
+from gateway.state.faults import Condition
+from gateway.state.interfaces import IStore
+from gateway.state.migrations import Migrations, migrate
+from gateway.state.sqlite import Job, SqliteFile
 
 T = TypeVar("T")
 
-# Milliseconds that a request waits for the lock of another process. While a lock is known to be held, no request
-# waits.
-_LOCK_TIMEOUT = 500
+# Requests that share a transaction; it holds the lock until all of them have run.
+_MAX_SHARING = 256
 # Requests that may wait for the thread, and seconds that one may take: well under any requester's deadline, so that
 # a commit ends before it.
 _MAX_WAITING = 10_000
 _MAX_WAIT = 10.0
 _WATCH_EVERY = 1.0
-# Seconds between two attempts to open a broken file, and between two probes of one that does not work.
-_REOPEN_EVERY = 1.0
+# Seconds between two probes of a file that does not work.
 _PROBE_EVERY = 5.0
 
 _SLOW = "its disk does not respond: check the disk"
 
 
-@define(eq=False)
-class _Job:
-    """
-    One transaction.
-
-    @ivar permit: has one item until it is taken: by the thread, to commit, or by the requester, to cancel.
-    @ivar overdueAt: seconds on the reactor's clock.
-    """
-
-    interaction: Callable[..., Any]
-    arguments: tuple[object, ...]
-    writes: bool
-    overdueAt: float
-    permit: list[None] = field(factory=lambda: [None])
-
-    def take(self) -> bool:
-        """Take the permit; return true if it was there. The thread and the reactor may try at the same time."""
-        try:
-            self.permit.pop()
-        except IndexError:
-            return False
-        return True
-
-
+@implementer(IStore)
 class Database:
     """
     One SQLite file. A change is on the disk before it is reported as stored.
+
+    Requests of one reactor turn, and those that come while the thread is busy, share a transaction in their order,
+    so one flush of the disk stores all of them. This changes no result: if an interaction raises, only its own
+    changes are rolled back; if the transaction fails, or a request in it is cancelled, each request gets a
+    transaction of its own.
 
     If the file fails, a request fails with L{StoreFull}, L{StoreBusy} or L{StoreBroken} and stores nothing; the log
     gets one line a minute about it. A lock delays a request by at most half a second, a slow disk by about ten
     seconds. A cancelled request stores nothing either, unless its commit has begun. The file is tried again with
     each request, and every five seconds if there are no requests.
 
+    @ivar name: the name of the file.
     @ivar path: the file.
     @ivar failures: number of requests and probes that failed since the start.
-    @param schema: SQL statements that create the tables if they do not exist.
     @param reactor: provides the clock, and C{callFromThread}.
     @raise OSError: if the file cannot be created.
     """
 
     _log = Logger()
 
-    def __init__(self, path: Path, schema: tuple[str, ...], reactor: Any) -> None:
+    def __init__(self, path: Path, migrations: Migrations, reactor: Any) -> None:
         self.path = path
-        self._schema = schema
+        self.name = path.name
+        self._migrations = migrations
         self._reactor = reactor
         self._condition = Condition()
         self.failures = 0
-        self._jobs: dict[_Job, Deferred[Any]] = {}
+        # All requests that have no result; those that the thread does not have yet; requests with their results.
+        self._jobs: dict[Job, Deferred[Any]] = {}
+        self._waiting: deque[Job] = deque()
+        self._finished: deque[tuple[list[Job], list[Any]]] = deque()
+        self._handing: IDelayedCall | None = None
         self._probing: IDelayedCall | None = None
         self._watching: IDelayedCall | None = None
         self._trigger: object = None
+        self._isStarted = False
+        self._isWorking = False
         self._isClosed = False
         # One thread: SQLite allows one writer, and requests keep their order.
         self._pool = ThreadPool(0, 1, name=path.name)
-        # Only the thread uses these.
-        self._connection: sqlite3.Connection | None = None
-        self._identity: tuple[int, int] | None = None
-        self._timeout = _LOCK_TIMEOUT
-        self._isLocked = {False: False, True: False}
-        self._broken = ""
-        self._reopenAt = 0.0
+        # Only the thread uses it, once there is one.
+        self._file = SqliteFile(path, self._prepare, reactor.seconds, self._onReplaced)
         files.makeFile(path)
         # Threads do not survive a fork, and a daemon forks before the reactor runs.
         reactor.callWhenRunning(self._start)
@@ -113,8 +99,8 @@ class Database:
         return self._condition.trouble
 
     def report(self) -> StatusItem:
-        """Return the state of the file; it has one line."""
-        about = {"file": self.path.name, "trouble": self.trouble, "failures": self._condition.refused}
+        """See L{IStore.report}."""
+        about = {"file": self.name, "trouble": self.trouble, "failures": self._condition.refused}
         about["waiting"] = len(self._jobs)
         text = "{file}: {trouble}; failures: {failures}" if self.trouble else "{file}: works"
         return StatusItem("file", text + "; requests that wait: {waiting}", about, bool(self.trouble))
@@ -130,32 +116,29 @@ class Database:
         metrics.gauge(*names.STATE_WAITING).setFunction(lambda: len(self._jobs))
 
     def read(self, interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
-        """
-        Call a function in the thread, with a cursor and arguments, in a transaction that does not write.
-
-        @return: fires with its result; may be cancelled.
-        """
-        return self._run(interaction, arguments, writes=False)
+        """See L{IStore.read}."""
+        return self._run(Job(interaction, arguments, False, self._reactor.seconds() + _MAX_WAIT))
 
     def write(self, interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
-        """Like L{read}, in a transaction that may write. The Deferred fires after the commit."""
-        return self._run(interaction, arguments, writes=True)
+        """See L{IStore.write}."""
+        return self._run(Job(interaction, arguments, True, self._reactor.seconds() + _MAX_WAIT))
+
+    def atStart(self, interaction: Callable[..., T], *arguments: object) -> T:
+        """See L{IStore.atStart}."""
+        # The thread may be using the other connection. This one is closed: it would not survive a fork, either.
+        file = SqliteFile(self.path, self._prepare, self._reactor.seconds, self._onReplaced)
+        [outcome] = file.run([Job(interaction, arguments, True)])
+        file.close()
+        if isinstance(outcome, Failure):
+            outcome.raiseException()
+        result: T = outcome
+        return result
 
     def close(self) -> None:
         """End the thread; waiting requests are not stored."""
-        if self._isClosed:
-            return
-        self._isClosed = True
-        if self._trigger is not None:
-            with suppress(KeyError, ValueError):
-                self._reactor.removeSystemEventTrigger(self._trigger)
-            self._trigger = None
-        for each in (self._probing, self._watching):
-            if each is not None:
-                each.cancel()
-        self._probing = self._watching = None
-        self._pool.stop()
-        self._disconnect()
+        for job in self._jobs:
+            job.take()
+        self._end()
 
     def closeLater(self) -> Deferred[None]:
         """
@@ -181,39 +164,87 @@ class Database:
             return
         self._trigger = self._reactor.addSystemEventTrigger("during", "shutdown", self._shutDown)
         self._pool.start()
+        self._isStarted = True
+        self._handOverLater()
         self._probe()
 
     def _shutDown(self) -> None:
+        """Finish all requests: services that have just stopped may have left some."""
         self._trigger = None
-        self.close()
+        self._end()
 
-    def _run(self, interaction: Callable[..., T], arguments: tuple[object, ...], writes: bool) -> Deferred[T]:
+    def _end(self) -> None:
+        if self._isClosed:
+            return
+        self._isClosed = True
+        if self._trigger is not None:
+            with suppress(KeyError, ValueError):
+                self._reactor.removeSystemEventTrigger(self._trigger)
+            self._trigger = None
+        for each in (self._handing, self._probing, self._watching):
+            if each is not None:
+                each.cancel()
+        self._handing = self._probing = self._watching = None
+        self._pool.callInThread(self._work, list(self._waiting))
+        # It waits for the thread.
+        self._pool.stop()
+        self._file.close()
+        self._deliver()
+
+    def _run(self, job: Job) -> Deferred[Any]:
         if self._isClosed:
             return fail(StoreBroken("it is closed"))
-        now = self._reactor.seconds()
-        if self._jobs and next(iter(self._jobs)).overdueAt <= now:
+        if self._jobs and next(iter(self._jobs)).overdueAt <= self._reactor.seconds():
             self._failed(_SLOW)
             return fail(StoreBusy(_SLOW))
         if len(self._jobs) >= _MAX_WAITING:
             return fail(TooManyPending())
-        job = _Job(interaction, arguments, writes, now + _MAX_WAIT)
         done = self._jobs[job] = Deferred(lambda _: job.permit.clear())
+        self._waiting.append(job)
         self._watchLater()
-        self._pool.callInThreadWithCallback(
-            lambda _, result: self._reactor.callFromThread(self._finished, job, result), self._work, job
-        )
+        self._handOverLater()
         return done
 
-    def _finished(self, job: _Job, result: Any) -> None:
+    def _handOverLater(self) -> None:
+        """Give the thread all requests of this turn at its end, so that they share a transaction."""
+        if self._isStarted and not self._isWorking and self._handing is None:
+            self._handing = self._reactor.callLater(0, self._handOver)
+
+    def _handOver(self) -> None:
+        """Give the thread the next requests: reads, or a write and the requests after it."""
+        self._handing = None
+        jobs: list[Job] = []
+        # Reads come before the first write, which may have to wait for the lock.
+        while self._waiting and len(jobs) < _MAX_SHARING:
+            if self._waiting[0].writes and jobs and not jobs[0].writes:
+                break
+            job = self._waiting.popleft()
+            if job.isCancelled:
+                del self._jobs[job]
+            else:
+                jobs.append(job)
+        self._isWorking = bool(jobs)
+        if jobs:
+            self._pool.callInThread(self._work, jobs)
+
+    def _deliver(self) -> None:
+        while self._finished:
+            jobs, outcomes = self._finished.popleft()
+            if not self._isClosed:
+                self._handOver()
+            for job, outcome in zip(jobs, outcomes, strict=True):
+                self._onOutcome(job, outcome)
+
+    def _onOutcome(self, job: Job, outcome: Any) -> None:
         done = self._jobs.pop(job)
-        error = result.value if isinstance(result, Failure) else None
+        error = outcome.value if isinstance(outcome, Failure) else None
         if isinstance(error, StoreFull | StoreBusy | StoreBroken):
             self._failed(str(error))
         # Reading works where the disk is full, and where the lock is held.
         elif error is None and job.writes and self._condition.works():
             self._log.info("{path} works again.", path=self.path)
         if not done.called:
-            done.callback(result)
+            done.callback(outcome)
 
     def _watch(self) -> None:
         """Fail requests that wait behind one that the disk holds up. They will not run."""
@@ -253,96 +284,32 @@ class Database:
 
     # In the thread.
 
-    def _work(self, job: _Job) -> Any:
-        if not job.permit or self._isClosed:
-            raise CancelledError
-        now = self._reactor.seconds()
-        if self._broken and now < self._reopenAt:
-            raise StoreBroken(self._broken)
-        try:
-            result = self._transact(job)
-        except (sqlite3.Error, OSError) as error:
-            isOpen = self._connection is not None
-            self._rollBack()
-            refusal = domainError(error)
-            if refusal is None:
-                raise
-            self._isLocked[job.writes] = isinstance(refusal, StoreBusy)
-            if isinstance(refusal, StoreBroken):
-                self._disconnect()
-                if not isOpen:
-                    self._broken, self._reopenAt = str(refusal), now + _REOPEN_EVERY
-            raise refusal from None
-        except BaseException:
-            self._rollBack()
-            raise
-        self._isLocked[job.writes] = False
-        return result
+    def _work(self, jobs: list[Job]) -> None:
+        self._finished.append((jobs, self._file.run(jobs) if jobs else []))
+        self._reactor.callFromThread(self._deliver)
 
-    def _transact(self, job: _Job) -> Any:
-        timeout = 0 if self._isLocked[job.writes] else _LOCK_TIMEOUT
-        connection = self._connected(timeout)
-        if timeout != self._timeout:
-            connection.execute(f"PRAGMA busy_timeout = {timeout}")
-            self._timeout = timeout
-        connection.execute("BEGIN IMMEDIATE" if job.writes else "BEGIN")
-        result = job.interaction(connection.cursor(), *job.arguments)
-        if not job.take():
-            # The requester was given an error meanwhile.
-            raise CancelledError
-        connection.execute("COMMIT")
-        return result
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        migrate(connection, self._migrations)
 
-    def _connected(self, timeout: int) -> sqlite3.Connection:
-        if self._connection is not None and self._identity == _identity(self.path):
-            return self._connection
-        if self._connection is not None:
-            # SQLite itself would go on using a file that no longer has a name.
-            moved = "{path} was moved or replaced; it is opened again."
-            self._reactor.callFromThread(self._log.warn, moved, path=self.path)
-            self._disconnect()
-        # SQLite gives the journal the same mode.
-        files.makeFile(self.path)
-        connection = self._connection = sqlite3.connect(
-            self.path, timeout=timeout / 1000, isolation_level=None, check_same_thread=False
-        )
-        self._timeout = timeout
-        self._identity = _identity(self.path)
-        try:
-            # FULL protects against power failure. A killed process loses nothing either way.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            for statement in self._schema:
-                connection.execute(statement)
-        except BaseException:
-            self._disconnect()
-            raise
-        self._broken = ""
-        return connection
-
-    def _rollBack(self) -> None:
-        if self._connection is None:
-            return
-        try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            # Closing the connection rolls back as well.
-            self._disconnect()
-
-    def _disconnect(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            with suppress(sqlite3.Error):
-                connection.close()
+    def _onReplaced(self) -> None:
+        moved = "{path} was moved or replaced; it is opened again."
+        self._reactor.callFromThread(self._log.warn, moved, path=self.path)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
+class SchemaDatabase(Database):
+    """
+    A file without a version, for C{IServiceBuilder.database}, which is deprecated.
+
+    @param schema: SQL statements that create the tables if they do not exist; they run whenever the file is opened.
+    """
+
+    def __init__(self, path: Path, schema: tuple[str, ...], reactor: Any) -> None:
+        self._schema = schema
+        super().__init__(path, (), reactor)
+
+    def _prepare(self, connection: sqlite3.Connection) -> None:
+        for statement in self._schema:
+            connection.execute(statement)
 
 
 def _touch(cursor: sqlite3.Cursor) -> None:

@@ -14,6 +14,7 @@ from urllib.parse import quote
 from attrs import define
 
 from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull
+from gateway.state.migrations import Migrations, newerVersion
 
 # Seconds between two log lines about a file.
 _LOG_EVERY = 60.0
@@ -92,10 +93,12 @@ class Condition:
         return logged
 
 
-def problem(path: Path) -> str:
+def problem(path: Path, migrations: Migrations | None = None) -> str:
     """
     Return the reason why a file cannot be used, and a remedy; empty if it can be used or does not exist yet.
     Create nothing.
+
+    @param migrations: those of the store in it, to find a newer version; C{None} for a file without a version.
     """
     if not os.path.lexists(path):
         return ""
@@ -109,6 +112,9 @@ def problem(path: Path) -> str:
     try:
         with closing(sqlite3.connect(uri, timeout=0, uri=True)) as connection:
             connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            [version] = connection.execute("PRAGMA user_version").fetchone()
+            if migrations is not None and (reason := newerVersion(version, migrations)):
+                return f"{path} cannot be used: {reason}"
             if path.stat().st_size <= _MAX_CHECKED:
                 [found] = connection.execute("PRAGMA quick_check(1)").fetchone()
                 return "" if found == "ok" else f"{path} is corrupt: {_RESTORE}"

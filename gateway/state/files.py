@@ -74,6 +74,17 @@ def write(path: Path, data: bytes, replace: bool = True) -> None:
     _syncFolder(path.parent)
 
 
+def remove(path: Path) -> None:
+    """
+    Remove a file, if it exists. After a power failure it does not come back.
+
+    @raise OSError: if it cannot be removed.
+    """
+    with suppress(FileNotFoundError):
+        path.unlink()
+        _syncFolder(path.parent)
+
+
 def _create(path: Path) -> int:
     """Create a file that does not exist, and open it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, _OWN_FILE)

@@ -16,9 +16,10 @@ from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gateway.delegation import exports, importer
 from gateway.delegation.private import MAX_ELEMENT_SIZE
-from gateway.delegation.store import SCHEMA, PrivateFile
+from gateway.delegation.store import MIGRATIONS, PrivateFile
 from gateway.delegation.stored import Entry
 from gateway.state.database import Database
+from gateway.state.migrations import migrate
 from tests.delegation.test_stored import DOMAIN, EXPORT, USER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -50,8 +51,7 @@ class ImporterCase(SynchronousTestCase):
         self.folder.mkdir()
         self.storage = self.folder / "c.example.private"
         with closing(sqlite3.connect(self.storage)) as made:
-            for statement in SCHEMA:
-                made.execute(statement)
+            migrate(made, MIGRATIONS)
 
     def run_(self, *arguments: object, code: int = 0) -> list[str]:
         """Run the command; return the lines that it prints."""
@@ -374,7 +374,7 @@ class RunningTests(TestCase):
     def test_open(self) -> Any:
         """The gateway sees imported elements at once, and the command sees elements that the gateway has stored."""
         path = Path(self.mktemp()).absolute()
-        database = Database(path, SCHEMA, reactor)
+        database = Database(path, MIGRATIONS, reactor)
         self.addCleanup(database.close)
         store = PrivateFile(database)
         yield store.put(USER, {KEY: NEW}, 1_000, 10)

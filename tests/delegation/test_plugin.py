@@ -31,7 +31,9 @@ from gateway.interfaces import (
     IServicePlugin,
     ITourStop,
 )
+from gateway.state import faults
 from gateway.state.database import Database
+from gateway.state.migrations import Migrations
 from tests.delegation.support import COMPONENT, HOST, PUBSUB, FakeNamespace
 from tests.proxy.test_plugin import FakeServiceBuilder
 
@@ -68,8 +70,11 @@ class ServiceBuilder(FakeServiceBuilder):
     def delegationPlugins(self) -> dict[str, Any]:
         return {"fake": self.fake, "private-storage": PrivateStoragePlugin()}
 
-    def database(self, name: str, schema: tuple[str, ...]) -> Database:
-        return Database(Path(self.stateDir, name), schema, self.reactor)
+    def store(self, name: str, migrations: Migrations) -> Database:
+        return Database(Path(self.stateDir, name), migrations, self.reactor)
+
+    def storeProblem(self, name: str, migrations: Migrations) -> str:
+        return faults.problem(Path(self.stateDir, name), migrations)
 
     def privileges(self, link: Any, servers: Any) -> None:
         self.privileged = link, servers

@@ -21,7 +21,7 @@ from gateway.delegation import private
 from gateway.delegation.core import Request
 from gateway.delegation.private import Key, PrivateStorage
 from gateway.delegation.stanzas import xmlOf
-from gateway.delegation.store import SCHEMA, PrivateFile
+from gateway.delegation.store import MIGRATIONS, PrivateFile
 from gateway.errors import (
     ERRORS,
     BadRequest,
@@ -360,7 +360,7 @@ class FileTests(PrivateMixin, TestCase):
     """With a store in a file."""
 
     def setUp(self) -> None:
-        database = Database(Path(self.mktemp()), SCHEMA, reactor)
+        database = Database(Path(self.mktemp()), MIGRATIONS, reactor)
         self.addCleanup(database.close)
         self.storage = PrivateStorage(PrivateFile(database))
 
@@ -377,7 +377,7 @@ class FileImportTests(ImportMixin, TestCase):
     """With a store in a file, and import from a server."""
 
     def setUp(self) -> None:
-        database = Database(Path(self.mktemp()), SCHEMA, reactor)
+        database = Database(Path(self.mktemp()), MIGRATIONS, reactor)
         self.addCleanup(database.close)
         self.source = FakeSource()
         self.storage = PrivateStorage(PrivateFile(database), self.source)

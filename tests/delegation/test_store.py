@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,26 @@ from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.trial.unittest import TestCase
 
-from gateway.delegation.store import SCHEMA, PrivateFile
+from gateway.delegation.store import MIGRATIONS, PrivateFile
 from gateway.state.database import Database
 
 USER, KEY = "juliet@capulet.lit", ("urn:x", "x")
 ROOT = Path(__file__).resolve().parent.parent.parent
+
+# The tables of releases without versions.
+UNVERSIONED = (
+    """
+    CREATE TABLE IF NOT EXISTS private (
+        user TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, xml TEXT NOT NULL,
+        PRIMARY KEY (user, namespace, name)
+    ) WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS asked (
+        user TEXT NOT NULL, namespace TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (user, namespace, name)
+    ) WITHOUT ROWID
+    """,
+)
 
 # Stores an element, waits until it is stored, and is killed.
 KILLED = """
@@ -25,8 +42,8 @@ import os, sys
 from pathlib import Path
 from twisted.internet import reactor
 from gateway.state.database import Database
-from gateway.delegation.store import SCHEMA, PrivateFile
-store = PrivateFile(Database(Path(sys.argv[1]), SCHEMA, reactor))
+from gateway.delegation.store import MIGRATIONS, PrivateFile
+store = PrivateFile(Database(Path(sys.argv[1]), MIGRATIONS, reactor))
 def stored(kept):
     os.kill(os.getpid(), 9 if kept else 15)
 store.put(sys.argv[2], {("urn:x", "x"): "<x xmlns='urn:x'>\\u20ac</x>"}, 100, 1).addCallback(stored)
@@ -42,7 +59,7 @@ class PrivateFileTests(TestCase):
         self.path = Path(self.mktemp())
 
     def open(self) -> PrivateFile:
-        self.database = Database(self.path, SCHEMA, reactor)
+        self.database = Database(self.path, MIGRATIONS, reactor)
         self.addCleanup(self.database.close)
         return PrivateFile(self.database)
 
@@ -77,6 +94,30 @@ class PrivateFileTests(TestCase):
         self.assertEqual((yield store.get(USER, KEY)), "<x xmlns='urn:x'>\u20ac</x>")
         self.assertIsNone((yield store.get("romeo@capulet.lit", KEY)))
         self.assertIsNone((yield store.get(USER, ("urn:x", "y"))))
+
+    @inlineCallbacks
+    def test_older(self) -> Any:
+        """The file of a release without versions is used as it is: its elements are there, and new ones stored."""
+        with closing(sqlite3.connect(self.path)) as connection:
+            for statement in UNVERSIONED:
+                connection.execute(statement)
+            connection.execute("INSERT INTO private VALUES (?, 'urn:x', 'x', 'old')", (USER,))
+            connection.execute("INSERT INTO asked VALUES (?, 'urn:x', 'y')", (USER,))
+            connection.commit()
+        store = self.open()
+        self.assertEqual((yield store.get(USER, KEY)), "old")
+        self.assertTrue((yield store.wasAsked(USER, ("urn:x", "y"))))
+        self.assertTrue((yield store.put(USER, {KEY: "new"}, 100, 1)))
+        self.assertEqual((yield store.get(USER, KEY)), "new")
+        self.database.close()
+        # The older release, too, can still use it.
+        with closing(sqlite3.connect(self.path)) as connection:
+            for statement in UNVERSIONED:
+                connection.execute(statement)
+            connection.execute("UPDATE private SET xml = 'older' WHERE user = ?", (USER,))
+            connection.commit()
+        store = self.open()
+        self.assertEqual((yield store.get(USER, KEY)), "older")
 
     @inlineCallbacks
     def test_durable(self) -> Any:

@@ -20,12 +20,12 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gateway.errors import ERRORS, StoreBroken, StoreBusy, StoreFull, TooManyPending
-from gateway.state import database
+from gateway.state import database, sqlite
 from gateway.state.database import Database
 from gateway.state.faults import Condition, problem
 from tests.disks import smallDisk
 
-SCHEMA = ("CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, content TEXT NOT NULL)",)
+MIGRATIONS = (("CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, content TEXT NOT NULL)",),)
 
 
 def put(cursor: sqlite3.Cursor, name: str, content: str) -> str:
@@ -60,7 +60,7 @@ class DatabaseCase(TestCase):
         self.path = self.folder / "x.db"
         self.logged: list[str] = []
         self.patch(database, "_PROBE_EVERY", 0.1)
-        self.patch(database, "_REOPEN_EVERY", 0.05)
+        self.patch(sqlite, "_REOPEN_EVERY", 0.05)
         globalLogPublisher.addObserver(self.observe)
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
 
@@ -70,7 +70,7 @@ class DatabaseCase(TestCase):
             self.logged.append(formatEvent(event))
 
     def open(self, path: Path | None = None) -> Database:
-        opened = Database(path or self.path, SCHEMA, reactor)
+        opened = Database(path or self.path, MIGRATIONS, reactor)
         self.addCleanup(opened.close)
         return opened
 
@@ -532,7 +532,7 @@ class ReactorTests(SynchronousTestCase):
         """No thread is started before the reactor runs, because a daemon forks."""
         memory = MemoryReactorClock()
         path = Path(self.mktemp())
-        kept = Database(path, SCHEMA, memory)
+        kept = Database(path, MIGRATIONS, memory)
         self.addCleanup(kept.close)
         kept.write(put, "a", "x")
         self.assertFalse([each for each in kept._pool.threads if each.is_alive()])

@@ -1,0 +1,65 @@
+"""
+A store in memory, for tests: SQLite without a file and without a thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, execute
+from zope.interface import implementer
+
+from gateway.errors import GatewayError, StoreBroken
+from gateway.reports import StatusItem
+from gateway.state.interfaces import IStore
+from gateway.state.migrations import Migrations, migrate
+from gateway.state.sqlite import Job, connect, transact
+
+T = TypeVar("T")
+
+
+@implementer(IStore)
+class MemoryStore:
+    """
+    A store that lasts as long as the object. Each request is done before the call returns.
+
+    @ivar fault: set it to an error, and requests fail with it.
+    """
+
+    def __init__(self, migrations: Migrations, name: str = "memory") -> None:
+        self.name = name
+        self.fault: GatewayError | None = None
+        self._connection = connect(":memory:", 0)
+        migrate(self._connection, migrations)
+
+    @property
+    def trouble(self) -> str:
+        return "" if self.fault is None else str(self.fault)
+
+    def report(self) -> StatusItem:
+        text = "{file}: {trouble}" if self.trouble else "{file}: works"
+        return StatusItem("file", text, {"file": self.name, "trouble": self.trouble}, bool(self.trouble))
+
+    def read(self, interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
+        return execute(self._run, Job(interaction, arguments, False))
+
+    def write(self, interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
+        return execute(self._run, Job(interaction, arguments, True))
+
+    def atStart(self, interaction: Callable[..., T], *arguments: object) -> T:
+        result: T = self._run(Job(interaction, arguments, True))
+        return result
+
+    def close(self) -> None:
+        self.fault = StoreBroken("it is closed")
+
+    def _run(self, job: Job) -> Any:
+        if self.fault is not None:
+            raise self.fault
+        try:
+            [result] = transact(self._connection, [job])
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        return result

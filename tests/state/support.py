@@ -1,0 +1,34 @@
+"""A reactor that starts and ends a store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+
+
+class StartedReactor(MemoryReactorClock):
+    """Runs what is to be called when it runs, and when it shuts down."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._whenRunning: list[Any] = []
+        self._whenStopping: list[Any] = []
+
+    def callWhenRunning(self, function: Any, *arguments: object) -> None:
+        self._whenRunning.append((function, arguments))
+
+    def addSystemEventTrigger(self, phase: str, event: str, function: Any, *arguments: object) -> object:
+        self._whenStopping.append((function, arguments))
+        return len(self._whenStopping)
+
+    def callFromThread(self, function: Any, *arguments: object, **more: object) -> None:
+        """Forget it, as a reactor that has stopped does."""
+
+    def run(self) -> None:
+        for function, arguments in self._whenRunning:
+            function(*arguments)
+
+    def shutDown(self) -> None:
+        for function, arguments in self._whenStopping:
+            function(*arguments)

@@ -1,0 +1,384 @@
+"""Stores: the same tests for a SQLite file and for memory; what both promise to plugins."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from hypothesis import given, settings, strategies
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
+from twisted.internet.task import deferLater
+from twisted.internet.testing import MemoryReactorClock
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase, TestCase
+from zope.interface.verify import verifyObject
+
+from gateway.errors import StoreBroken, StoreBusy, StoreFull
+from gateway.interfaces import IStore
+from gateway.state import database
+from gateway.state.database import Database
+from gateway.state.memory import MemoryStore
+from gateway.state.migrations import Migrations, migrate
+from gateway.state.sqlite import Job, SqliteFile
+from tests.disks import smallDisk
+from tests.state.support import StartedReactor
+from tests.state.test_database import locked
+
+MIGRATIONS = (("CREATE TABLE kept (name TEXT PRIMARY KEY, content TEXT NOT NULL)",),)
+
+
+class Wrong(Exception):
+    """An interaction refuses."""
+
+
+def put(cursor: sqlite3.Cursor, name: str, content: str = "x") -> str:
+    """Store a value."""
+    statement = "INSERT INTO kept VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET content = excluded.content"
+    cursor.execute(statement, (name, content))
+    return name
+
+
+def putAndFail(cursor: sqlite3.Cursor, name: str) -> None:
+    """Store a value, and refuse it."""
+    put(cursor, name)
+    raise Wrong
+
+
+def putTwice(cursor: sqlite3.Cursor, name: str) -> None:
+    """Store a value, and break a constraint."""
+    put(cursor, name)
+    cursor.execute("INSERT INTO kept VALUES (?, 'y')", (name,))
+
+
+def addOne(cursor: sqlite3.Cursor, name: str) -> None:
+    """Make a value longer: twice is not the same as once."""
+    cursor.execute("UPDATE kept SET content = content || '+' WHERE name = ?", (name,))
+
+
+def total(cursor: sqlite3.Cursor, name: str) -> int | None:
+    """Return the length of all values."""
+    length: int | None = cursor.execute("SELECT sum(octet_length(content)) FROM kept").fetchone()[0]
+    return length
+
+
+def contents(cursor: sqlite3.Cursor) -> list[tuple[str, str]]:
+    """Return all values."""
+    return cursor.execute("SELECT * FROM kept ORDER BY name").fetchall()
+
+
+def names(cursor: sqlite3.Cursor) -> list[str]:
+    """Return the names of all values."""
+    return [name for (name,) in cursor.execute("SELECT name FROM kept ORDER BY name").fetchall()]
+
+
+class StoreTests:
+    """The tests; a class that derives from it has C{make}."""
+
+    make: Any
+
+    def test_interface(self: Any) -> None:
+        """It provides the interface."""
+        store = self.make(MIGRATIONS)
+        verifyObject(IStore, store)
+        self.assertEqual(store.trouble, "")
+        self.assertTrue(str(store.report()).startswith(f"{store.name}: works"), store.report())
+
+    @inlineCallbacks
+    def test_result(self: Any) -> Any:
+        """A Deferred has the result of its interaction, which gets the arguments."""
+        store = self.make(MIGRATIONS)
+        self.assertEqual((yield store.write(put, "a", "y")), "a")
+        self.assertEqual((yield store.read(names)), ["a"])
+
+    @inlineCallbacks
+    def test_order(self: Any) -> Any:
+        """Interactions run in the order of the calls: a read finds what was written before it, and nothing else."""
+        store = self.make(MIGRATIONS)
+        found = yield gatherResults(
+            [
+                store.read(names),
+                store.write(put, "a"),
+                store.read(names),
+                store.write(put, "b"),
+                store.write(put, "c"),
+                store.read(names),
+            ]
+        )
+        self.assertEqual(found, [[], "a", ["a"], "b", "c", ["a", "b", "c"]])
+
+    @inlineCallbacks
+    def test_raises(self: Any) -> Any:
+        """Of several interactions, those that raise fail alone, with their own exception, and leave nothing."""
+        store = self.make(MIGRATIONS)
+        first, refused, wrong, unreadable, last = (
+            store.write(put, "a"),
+            store.write(putAndFail, "b"),
+            store.write(putTwice, "c"),
+            store.read(putAndFail, "d"),
+            store.write(put, "e"),
+        )
+        yield self.assertFailure(refused, Wrong)
+        yield self.assertFailure(wrong, sqlite3.IntegrityError)
+        yield self.assertFailure(unreadable, Wrong)
+        self.assertEqual((yield gatherResults([first, last])), ["a", "e"])
+        self.assertEqual((yield store.read(names)), ["a", "e"])
+        self.assertEqual(store.trouble, "")
+        yield self.assertFailure(store.write(putAndFail, "f"), Wrong)
+        self.assertEqual((yield store.read(names)), ["a", "e"])
+
+    @inlineCallbacks
+    def test_savepoints(self: Any) -> Any:
+        """An interaction may use savepoints itself, whatever its neighbours do."""
+        store = self.make(MIGRATIONS)
+
+        def half(cursor: sqlite3.Cursor, name: str) -> None:
+            put(cursor, name)
+            cursor.execute("SAVEPOINT before")
+            put(cursor, f"{name}, not kept")
+            cursor.execute("ROLLBACK TO before")
+
+        yield gatherResults([store.write(half, "a"), store.write(put, "b"), store.write(half, "c")])
+        self.assertEqual((yield store.read(names)), ["a", "b", "c"])
+
+    @inlineCallbacks
+    def test_bytes(self: Any) -> Any:
+        """C{octet_length} counts bytes, as on PostgreSQL; nothing has no length."""
+        store = self.make(MIGRATIONS)
+        lengths = yield store.read(
+            lambda cursor: cursor.execute("SELECT octet_length(?), octet_length(?)", ("\u20ac", None)).fetchone()
+        )
+        self.assertEqual(lengths, (3, None))
+
+    @inlineCallbacks
+    def test_closed(self: Any) -> Any:
+        """A store that was closed fails."""
+        store = self.make(MIGRATIONS)
+        yield store.write(put, "a")
+        store.close()
+        yield self.assertFailure(store.write(put, "b"), StoreBroken)
+        yield self.assertFailure(store.read(names), StoreBroken)
+
+
+class DatabaseStoreTests(StoreTests, TestCase):
+    """A file."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+
+    def make(self, migrations: Migrations) -> Database:
+        made = Database(self.path, migrations, reactor)
+        self.addCleanup(made.close)
+        return made
+
+
+class MemoryStoreTests(StoreTests, TestCase):
+    """Memory."""
+
+    def make(self, migrations: Migrations) -> MemoryStore:
+        return MemoryStore(migrations)
+
+    def test_fault(self) -> None:
+        """It fails when it is told to."""
+        store = self.make(MIGRATIONS)
+        store.fault = StoreBroken("the disk burns")
+        self.failureResultOf(store.write(put, "a"), StoreBroken)
+        self.assertEqual(store.trouble, "the disk burns")
+        self.assertEqual(str(store.report()), "memory: the disk burns")
+        store.fault = None
+        self.assertEqual(self.successResultOf(store.read(names)), [])
+
+
+class AtStartTests(TestCase):
+    """Requests before the reactor runs."""
+
+    def test_atStart(self) -> None:
+        """They are done at once, in a file or in memory; what they store is there. An exception is raised."""
+        path = Path(self.mktemp())
+        for store in (Database(path, MIGRATIONS, MemoryReactorClock()), MemoryStore(MIGRATIONS)):
+            self.assertEqual(store.atStart(put, "a"), "a")
+            self.assertRaises(Wrong, store.atStart, putAndFail, "b")
+            self.assertEqual(store.atStart(names), ["a"])
+        # There is no connection that a daemon's fork would copy.
+        self.assertEqual([each.name for each in path.parent.glob(f"{path.name}-*")], [])
+        path.write_bytes(b"something else" * 100)
+        self.assertRaises(StoreBroken, Database(path, MIGRATIONS, MemoryReactorClock()).atStart, names)
+
+    @inlineCallbacks
+    def test_shutDown(self) -> Any:
+        """Requests of services that stop are done before the process ends; further ones fail."""
+        memory = StartedReactor()
+        path = Path(self.mktemp())
+        store = Database(path, MIGRATIONS, memory)
+        memory.run()
+        written = store.write(put, "a")
+        memory.shutDown()
+        self.assertEqual(self.successResultOf(written), "a")
+        self.failureResultOf(store.write(put, "b"), StoreBroken)
+        again = Database(path, MIGRATIONS, reactor)
+        self.addCleanup(again.close)
+        self.assertEqual((yield again.read(names)), ["a"])
+
+
+class SharedTests(TestCase):
+    """Requests that share a transaction."""
+
+    def setUp(self) -> None:
+        self.path = Path(self.mktemp())
+        self.store = Database(self.path, MIGRATIONS, reactor)
+        self.addCleanup(self.store.close)
+
+    def commits(self) -> Deferred[int]:
+        """The number of commits so far: each one with changes adds a last frame of a transaction to the journal."""
+        return self.store.read(lambda cursor: len(committed(Path(f"{self.path}-wal").read_bytes())))
+
+    @inlineCallbacks
+    def test_group(self) -> Any:
+        """The writes of one reactor turn are one transaction, with reads between them, and one that fails."""
+        yield self.store.write(put, "first")
+        before = yield self.commits()
+        done = [self.store.write(put, f"{number}") for number in range(50)]
+        done.append(self.store.read(names))
+        refused = self.store.write(putAndFail, "x")
+        done += [self.store.write(put, f"{number}") for number in range(50, 100)]
+        yield self.assertFailure(refused, Wrong)
+        yield gatherResults(done)
+        self.assertEqual((yield self.commits()) - before, 1)
+        self.assertEqual(len((yield self.store.read(names))), 101)
+
+    @inlineCallbacks
+    def test_alone(self) -> Any:
+        """Writes of different turns are transactions of their own, if the thread has nothing to do."""
+        yield self.store.write(put, "first")
+        before = yield self.commits()
+        for number in range(5):
+            yield self.store.write(put, f"{number}")
+        self.assertEqual((yield self.commits()) - before, 5)
+
+    @inlineCallbacks
+    def test_cancelled(self) -> Any:
+        """A request that is cancelled while its neighbours run is not stored; they are, once each."""
+        yield self.store.write(put, "first")
+        ran: list[str] = []
+
+        def slow(cursor: sqlite3.Cursor, name: str) -> None:
+            ran.append(name)
+            put(cursor, name)
+            if len(ran) == 1:
+                # In the thread, as if the requester had done it in the reactor's thread at this moment.
+                reactor.callFromThread(cancelled.cancel)  # type: ignore[attr-defined]  # twisted's reactor is a module
+                deadline = time.monotonic() + 5
+                while not cancelled.called and time.monotonic() < deadline:
+                    time.sleep(0.01)
+
+        cancelled = self.store.write(put, "cancelled")
+        before, after = self.store.write(slow, "before"), self.store.write(slow, "after")
+        yield self.assertFailure(cancelled, CancelledError)
+        yield gatherResults([before, after])
+        self.assertEqual((yield self.store.read(names)), ["after", "before", "first"])
+
+    @inlineCallbacks
+    def test_reads(self) -> Any:
+        """Reads before the first write do not wait for its lock."""
+        yield self.store.write(put, "first")
+        with locked(self.path):
+            started = time.monotonic()
+            reading = self.store.read(names)
+            writing = self.store.write(put, "second")
+            self.assertEqual((yield reading), ["first"])
+            self.assertLess(time.monotonic() - started, 0.4)
+            yield self.assertFailure(writing, StoreBusy)
+            self.assertGreater(time.monotonic() - started, 0.4)
+
+    @inlineCallbacks
+    def test_full(self) -> Any:
+        """If a change does not fit on the disk, it fails alone: smaller ones of the same turn are stored."""
+        with smallDisk(Path(self.mktemp()).absolute(), "256k") as disk:
+            store = Database(disk.path / "x.db", MIGRATIONS, reactor)
+            yield store.write(put, "first")
+            small, large, last = (
+                store.write(put, "small"),
+                store.write(put, "large", "x" * 300_000),
+                store.write(put, "last"),
+            )
+            yield self.assertFailure(large, StoreFull)
+            self.assertEqual((yield gatherResults([small, last])), ["small", "last"])
+            self.assertEqual((yield store.read(names)), ["first", "last", "small"])
+            store.close()
+
+    @inlineCallbacks
+    def test_hangs(self) -> Any:
+        """If the disk hangs in a shared transaction, all of its requests fail in time, and none is stored."""
+        self.patch(database, "_MAX_WAIT", 0.3)
+        self.patch(database, "_WATCH_EVERY", 0.05)
+        yield self.store.write(put, "first")
+        hung: list[None] = []
+        self.addCleanup(hung.append, None)
+
+        def hang(cursor: sqlite3.Cursor) -> None:
+            while not hung:
+                time.sleep(0.01)
+
+        waiting = [self.store.write(put, "before"), self.store.write(hang), self.store.write(put, "after")]
+        yield gatherResults([self.assertFailure(each, StoreBusy) for each in waiting])
+        hung.append(None)
+        while self.store._jobs:
+            yield deferLater(reactor, 0.02)
+        self.assertEqual((yield self.store.read(names)), ["first"])
+
+
+# Requests, and those of them that are cancelled before they run.
+interactions = strategies.sampled_from(
+    [(put, True), (putAndFail, True), (putTwice, True), (addOne, True), (total, False)]
+)
+requests = strategies.lists(
+    strategies.tuples(interactions, strategies.sampled_from("abc"), strategies.integers(0, 9)),
+    min_size=2,
+    max_size=12,
+)
+
+
+def prepare(connection: sqlite3.Connection) -> None:
+    """Make the tables; the disk need not keep them."""
+    connection.execute("PRAGMA synchronous = OFF")
+    migrate(connection, MIGRATIONS)
+
+
+class EqualTests(SynchronousTestCase):
+    """A shared transaction has the same results as one for each request."""
+
+    @settings(max_examples=100, deadline=None, derandomize=True, database=None)
+    @given(requests)
+    def test_equal(self, asked: list[Any]) -> None:
+        """Random requests, some of which fail or are cancelled."""
+        found = []
+        for isShared in (True, False):
+            path = Path(self.mktemp())
+            file = SqliteFile(path, prepare, lambda: 0.0, lambda: None)
+            jobs = [Job(interaction, (name,), writes) for (interaction, writes), name, _ in asked]
+            for job, (_, _, number) in zip(jobs, asked, strict=True):
+                if not number:
+                    job.take()
+            outcomes = file.run(jobs) if isShared else [file.run([job])[0] for job in jobs]
+            outcomes += file.run([Job(contents, (), False)])
+            file.close()
+            found.append([each.type if isinstance(each, Failure) else each for each in outcomes])
+        self.assertEqual(found[0], found[1])
+
+
+def committed(journal: bytes) -> list[int]:
+    """
+    Return the sizes of the database in pages after each commit in a write-ahead log
+    (https://www.sqlite.org/fileformat2.html#walformat).
+    """
+    page = int.from_bytes(journal[8:12], "big")
+    frames = range(32, len(journal) - 23, 24 + page)
+    salt = journal[16:24]
+    sizes = [
+        int.from_bytes(journal[start + 4 : start + 8], "big")
+        for start in frames
+        if journal[start + 8 : start + 16] == salt
+    ]
+    return [size for size in sizes if size]
