@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import stat
 import sys
+from contextlib import closing
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -199,14 +201,15 @@ class MakeServiceTests(ServiceCase):
             self.assertIn(b"x.db: the disk is full\n", transport.value())
 
     def test_stateFolder(self) -> None:
-        """The folder is readable for the gateway only, and holds the keys; a second start keeps both."""
+        """The folder is readable for the gateway only, and holds keys and stores; a second start keeps all."""
         config = self.config()
         makeService(config, self.reactor)
         self.assertEqual(stat.S_IMODE(config.state_dir.stat().st_mode), 0o700)
-        keys = {path.name: path.read_bytes() for path in config.state_dir.iterdir()}
-        self.assertEqual(set(keys), {"p1.example.com.key", "p2.example.com.key"})
+        kept = {path.name: path.read_bytes() for path in config.state_dir.iterdir()}
+        kinds = ("key", "proxy")
+        self.assertEqual(set(kept), {f"{name}.example.com.{kind}" for name in ("p1", "p2") for kind in kinds})
         makeService(self.config(), self.reactor)
-        self.assertEqual({path.name: path.read_bytes() for path in config.state_dir.iterdir()}, keys)
+        self.assertEqual({path.name: path.read_bytes() for path in config.state_dir.iterdir()}, kept)
 
     def test_stateFolderUnusable(self) -> None:
         """A file in the place of the folder or of its parent is a configuration error, not a traceback."""
@@ -288,7 +291,7 @@ class MakeServiceTests(ServiceCase):
     def test_fullDisk(self) -> None:
         """A full disk at the first start leaves no incomplete files; with free space the next start works."""
         config = self.config()
-        with smallDisk(self.folder / "state", "32k") as disk:
+        with smallDisk(self.folder / "state", "256k") as disk:
             disk.fill()
             error = self.assertRaises(ConfigError, makeService, config, self.reactor)
             self.assertIn(".key cannot be created: No space left on device", str(error))
@@ -302,7 +305,7 @@ class MakeServiceTests(ServiceCase):
         path = self.folder / "gateway.toml"
         path.write_text("")
         config = load(path, [ProxyPlugin()], self.reactor)
-        with smallDisk(self.folder / "state", "32k") as disk:
+        with smallDisk(self.folder / "state", "256k") as disk:
             disk.fill()
             error = self.assertRaises(ConfigError, makeService, config, self.reactor)
             self.assertRegex(str(error), "^state_dir: .* cannot be used: No space left on device")
@@ -361,16 +364,55 @@ class MakeServiceTests(ServiceCase):
             files.write(self.folder / "component.secret", b"s3cret\n")
             self.assertEqual(warnings(load(path, [RosterPlugin()], self.reactor)), expected)
 
-    def test_databases(self) -> None:
-        """A database is in the state folder, and included in /readyz; without the folder it is a ConfigError."""
+    def test_stores(self) -> None:
+        """A store is in the state folder, and included in /readyz; without the folder it is a ConfigError."""
         config = self.config()
         composition = ServiceBuilder(config, None, Agent(self.reactor), self.reactor)
-        error = self.assertRaises(ConfigError, composition.database, "x", ())
+        error = self.assertRaises(ConfigError, composition.store, "x", ())
         self.assertIn(f"state_dir: {config.state_dir / 'x'} cannot be created: No such file", str(error))
         config.state_dir.mkdir()
-        made = composition.database("x", ())
+        made = composition.store("x", ())
         self.assertEqual(composition.databases, [made])
-        self.assertEqual(made.path, config.state_dir / "x")
+        self.assertEqual(composition.databases[0].path, config.state_dir / "x")
+        self.assertIs(composition.store("x", ()), made)
+        self.assertEqual(len(composition.databases), 1)
+
+    def test_database(self) -> None:
+        """The deprecated way to get a store: its statements run at each opening, and it has no version."""
+        config = self.config()
+        config.state_dir.mkdir()
+        composition = ServiceBuilder(config, None, Agent(self.reactor), self.reactor)
+        for tables in (("kept",), ("kept", "added")):
+            made = composition.database("x", tuple(f"CREATE TABLE IF NOT EXISTS {name} (y)" for name in tables))
+            [warning] = self.flushWarnings([self.test_database])
+            self.assertEqual(warning["message"], "IServiceBuilder.database is deprecated; use store")
+            self.assertEqual(made.atStart(lambda cursor: cursor.execute("PRAGMA user_version").fetchone()), (0,))
+            made.atStart(lambda cursor: cursor.execute("INSERT INTO kept VALUES (1)"))
+        self.assertEqual(made.atStart(lambda cursor: cursor.execute("SELECT * FROM kept").fetchall()), [(1,), (1,)])
+        self.assertEqual(made.atStart(lambda cursor: cursor.execute("SELECT * FROM added").fetchall()), [])
+        self.assertIn(made, composition.databases)
+
+    def test_newerStore(self) -> None:
+        """A store of a newer release prevents the start; if the service works without it, that is a warning."""
+        path = self.folder / "gateway.toml"
+        path.write_text(
+            f'{FILE}[delegation."d.example.com"]\nservers = ["example.com"]\n'
+            '[delegation."d.example.com".namespaces]\n"jabber:iq:private" = { handler = "private-storage" }\n'
+        )
+        config = load(path, findPlugins(), self.reactor)
+        config.state_dir.mkdir(mode=0o700)
+        for name in ("d.example.com.private", "p1.example.com.proxy"):
+            with closing(sqlite3.connect(config.state_dir / name)) as connection:
+                connection.execute("PRAGMA user_version = 9")
+            (config.state_dir / name).chmod(0o600)
+        error = self.assertRaises(ConfigError, check, config)
+        reason = "cannot be used: a newer release of the gateway has changed it (schema version 9; this "
+        [problem] = error.problems  # type: ignore[attr-defined]  # trial does not say what it caught
+        path = config.state_dir / "d.example.com.private"
+        self.assertTrue(problem.startswith(f'delegation."d.example.com".state_dir: {path} {reason}'), problem)
+        [*_, warning] = warnings(config)
+        path = config.state_dir / "p1.example.com.proxy"
+        self.assertTrue(warning.startswith(f'proxy."p1.example.com": {path} {reason}'), warning)
 
     def test_everyProblem(self) -> None:
         """The problems that plugins find are all reported, each by its table."""

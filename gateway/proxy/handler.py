@@ -19,7 +19,7 @@ from gateway.metrics import IMetrics, IMetricsProvider, label
 from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
 from gateway.proxy.core import Translator
 from gateway.proxy.stanzas import presence
-from gateway.proxy.store import ExchangeFile
+from gateway.proxy.store import ExchangeStore
 from gateway.proxy.waiting import WaitingRoom
 from gateway.reports import StatusItem
 from gateway.stream.backoff import Backoff
@@ -48,12 +48,12 @@ class ProxyHandler(RawHandler):
     _log = Logger()
 
     def __init__(
-        self, translator: Translator, file: ExchangeFile, wallClock: Callable[[], float] | None = None
+        self, translator: Translator, kept: ExchangeStore, wallClock: Callable[[], float] | None = None
     ) -> None:
         super().__init__()
         self._wallClock = wallClock
         self._translator = translator
-        self._file = file
+        self._kept = kept
         self._waiting = WaitingRoom()
         self._component = translator.component
         self._target = translator.target
@@ -95,7 +95,7 @@ class ProxyHandler(RawHandler):
     def drained(self) -> None:
         isLast = self._link.isFinal and self._link.ready
         self._perform(self._translator.abandonAll() if isLast else self._translator.abandon())
-        self._file.leave(self._translator.openExchanges(), self._offset())
+        self._kept.leave(self._translator.openExchanges(), self._offset())
 
     def _offset(self) -> float:
         """Return the seconds since 1970 when the link's clock was at 0."""
@@ -104,9 +104,9 @@ class ProxyHandler(RawHandler):
     def connectionInitialized(self) -> None:
         # A link that was stopped may be started again.
         self._translator.resume()
+        self._translator.reopen(self._kept.take(self._offset()), self._link.now)
         if not self._started:
             self._started = True
-            self._translator.reopen(self._file.take(self._offset()), self._link.now)
             self._translator.started(self._link.now)
         self._expire(self._link.now)
         self._waiting.open(self._link.now, self._translator.timeout)

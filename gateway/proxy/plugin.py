@@ -31,7 +31,7 @@ from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
-from gateway.proxy.store import ExchangeFile
+from gateway.proxy.store import MIGRATIONS, ExchangeFile, ExchangeStore
 from gateway.state import files
 
 _KEY_BYTES = 32
@@ -86,8 +86,8 @@ class ProxyPlugin:
         return problems
 
     def warnings(self, jid: str, table: ProxyTable, environment: IServiceEnvironment) -> list[str]:
-        problem = ExchangeFile(_exchangeFile(jid, environment.stateDir)).problem()
-        return [problem] if problem else []
+        old = ExchangeFile(_oldFile(jid, environment.stateDir)).problem()
+        return [each for each in (old, environment.storeProblem(_storeName(jid), MIGRATIONS)) if each]
 
     def makeService(self, jid: str, table: ProxyTable, composition: IServiceBuilder) -> IService:
         rules = Rules(
@@ -98,7 +98,8 @@ class ProxyPlugin:
         )
         pool = Pool(table.target, table.resources, table.balance, random.random)
         translator = Translator(Sealer(jid, loadKey(_keyFile(jid, table, composition.stateDir))), pool, rules)
-        exchanges = ExchangeFile(_exchangeFile(jid, composition.stateDir))
+        store = composition.store(_storeName(jid), MIGRATIONS)
+        exchanges = ExchangeStore(store, ExchangeFile(_oldFile(jid, composition.stateDir)))
         link = composition.link(jid, table)
         link.shared = table.shared
         ProxyHandler(translator, exchanges, composition.wallClock).setHandlerParent(link)
@@ -111,7 +112,13 @@ class ProxyPlugin:
         await tour.show(guide, jid)
 
 
-def _exchangeFile(jid: str, stateDir: str) -> Path:
+def _storeName(jid: str) -> str:
+    """Name of the store of a component's open exchanges."""
+    return f"{jid}.proxy"
+
+
+def _oldFile(jid: str, stateDir: str) -> Path:
+    """Path of the file in which older releases keep a component's open exchanges."""
     return Path(stateDir, f"{jid}.exchanges")
 
 

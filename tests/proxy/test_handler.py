@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from html import unescape
-from pathlib import Path
 from xml.sax.saxutils import quoteattr
 
 from twisted.logger import globalLogPublisher
@@ -19,7 +18,8 @@ from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
-from gateway.proxy.store import ExchangeFile
+from gateway.proxy.store import MIGRATIONS, ExchangeStore
+from gateway.state.memory import MemoryStore
 from gateway.stream.stanzas import Stanza
 from gateway.testing import MemoryServer, canonical
 from tests.reports import sentences
@@ -52,6 +52,12 @@ TIMED_OUT = "remote-server-timeout: No answer came in time."
 STOPPING = "service-unavailable: The gateway is shutting down."
 
 
+def stored(store: MemoryStore) -> int:
+    """Return the number of exchanges that the next process would find."""
+    count: int = store.atStart(lambda cursor: cursor.execute("SELECT count(*) FROM exchanges").fetchone()[0])
+    return count
+
+
 class HandlerCase(TestCase):
     """A proxy with a connected link; its target has one resource, /a."""
 
@@ -67,8 +73,8 @@ class HandlerCase(TestCase):
         self.sealer = Sealer(C, b"k" * 32)
         self.translator = Translator(self.sealer, pool, Rules(**decisions))  # type: ignore[arg-type]  # keywords of any kind
         self.server = MemoryServer(C)
-        self.file = ExchangeFile(Path(self.mktemp()))
-        self.handler = ProxyHandler(self.translator, self.file)
+        self.store = MemoryStore(MIGRATIONS)
+        self.handler = ProxyHandler(self.translator, ExchangeStore(self.store))
         self.handler.setHandlerParent(self.server.link)
         self.addCleanup(self.server.stop)
         self.logged: list[str] = []
@@ -232,14 +238,14 @@ class PresenceTests(HandlerCase):
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/><iq type='get' id='2' to='{C}' from='{U}'/>")
         self.server.taken()
         self.successResultOf(self.server.stop())
-        file = self.file
-        self.assertTrue(file.path.exists())
+        store = self.store
+        self.assertEqual(stored(store), 2)
         self.make()
-        self.handler._file = file
+        self.handler._kept = ExchangeStore(store)
         self.server.start()
         self.server.send(f"<presence from='{T}' to='{C}' type='subscribed'/>")
         self.server.taken()
-        self.assertFalse(file.path.exists())
+        self.assertEqual(stored(store), 0)
         answer = f"<iq type='result' id='1' to='{self.alias()}' from='{T}/a'/>"
         self.server.send(answer + answer)
         self.assertSent(f"<iq type='result' id='1' to='{U}' from='{C}'/>")
@@ -256,9 +262,10 @@ class PresenceTests(HandlerCase):
         self.server.clock.pump([1.0] * 10)
         self.successResultOf(self.server.stop())
         wall += self.server.clock.seconds()
-        file = self.file
+        store = self.store
         self.make()
-        self.handler._file, self.handler._wallClock = file, lambda: wall + self.server.clock.seconds()
+        self.handler._kept = ExchangeStore(store)
+        self.handler._wallClock = lambda: wall + self.server.clock.seconds()
         self.server.start()
         self.server.send(f"<presence from='{T}' to='{C}' type='subscribed'/>")
         self.server.taken()

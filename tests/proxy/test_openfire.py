@@ -7,7 +7,6 @@ Tokens are made with these tests' key; the rest of Openfire's half is unchanged.
 from __future__ import annotations
 
 from hashlib import sha1
-from pathlib import Path
 
 from twisted.trial.unittest import TestCase
 
@@ -15,7 +14,8 @@ from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
-from gateway.proxy.store import ExchangeFile
+from gateway.proxy.store import MIGRATIONS, ExchangeStore
+from gateway.state.memory import MemoryStore
 from gateway.testing import MemoryServer, canonical
 
 C, T, ANN = "proxy.localhost", "impl@localhost", "ann@localhost/r"
@@ -60,7 +60,7 @@ class OpenfireCase(TestCase):
         pool = Pool(T, "*", "round-robin", lambda: 0.0)
         rules = Rules(forward=frozenset(("iq", "message", "presence")))
         self.server = MemoryServer(C)
-        handler = ProxyHandler(Translator(self.sealer, pool, rules), ExchangeFile(Path(self.mktemp())))
+        handler = ProxyHandler(Translator(self.sealer, pool, rules), ExchangeStore(MemoryStore(MIGRATIONS)))
         handler.setHandlerParent(self.server.link)
         self.addCleanup(self.server.stop)
         self.server.link.startService()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 import stat
 from pathlib import Path
 from typing import Any
 
+from attrs import asdict
 from twisted.internet.testing import MemoryReactorClock
 from twisted.plugin import IPlugin
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,9 +16,20 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from gateway.config.tables import BareJid, ComponentTable, ConfigError, Filename
-from gateway.interfaces import IConfigCheck, IConfigWarnings, IDelegationPlugin, IServiceEnvironment, IServicePlugin
+from gateway.interfaces import (
+    IConfigCheck,
+    IConfigWarnings,
+    IDelegationPlugin,
+    IServiceEnvironment,
+    IServicePlugin,
+    IStore,
+)
+from gateway.proxy.exchanges import OpenExchange
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable, loadKey
+from gateway.state import faults
+from gateway.state.memory import MemoryStore
+from gateway.state.migrations import Migrations
 from gateway.stream.link import Link
 from gateway.testing import MemoryServer
 from tests.proxy.support import stanza
@@ -32,10 +45,14 @@ class FakeServiceBuilder:
         self.reactor = MemoryReactorClock()
         self.wallClock = lambda: 5e8
         self.asked: list[tuple[str, ComponentTable]] = []
+        self.stores: dict[str, Any] = {}
 
     def link(self, jid: str, table: ComponentTable) -> Link:
         self.asked.append((jid, table))
         return MemoryServer(jid).link
+
+    def store(self, name: str, migrations: Migrations) -> IStore:
+        return self.stores.setdefault(name, MemoryStore(migrations))  # type: ignore[no-any-return]  # of any kind
 
 
 class PluginCase(SynchronousTestCase):
@@ -98,7 +115,7 @@ class ProxyPluginTests(PluginCase):
         self.assertNotEqual(handler._translator._correspondents.getOrMake("u@d/r", C).alias, tokens[0])
 
     def test_exchanges(self) -> None:
-        """Each component stores its open exchanges in a file of its own."""
+        """Each component leaves its open exchanges in a store of its own."""
         for name in (C, "other.example.com"):
             link: Any = ProxyPlugin().makeService(name, ProxyTable(target=BareJid(T)), self.composition)  # type: ignore[arg-type]  # a stand-in
             link.now = 0.0
@@ -106,8 +123,19 @@ class ProxyPluginTests(PluginCase):
             handler._translator.available(f"{T}/a")
             handler.stanzaReceived(stanza(f"<iq from='u@d/r' to='{name}' type='set' id='1'><q/></iq>"))
             handler.drained()
-        left = sorted(path.name for path in self.folder.iterdir() if not path.name.endswith(".key"))
-        self.assertEqual(left, ["other.example.com.exchanges", f"{C}.exchanges"])
+        self.assertEqual(set(self.composition.stores), {"other.example.com.proxy", f"{C}.proxy"})
+        for name, store in self.composition.stores.items():
+            found = store.atStart(lambda cursor: cursor.execute("SELECT address FROM exchanges").fetchall())
+            self.assertEqual(found, [(name.removesuffix(".proxy"),)])
+
+    def test_oldExchanges(self) -> None:
+        """Open exchanges in the file of an older release are taken over."""
+        old = self.folder / f"{C}.exchanges"
+        left = OpenExchange("u@d/r", C, "1", f"{T}/a", 5e8, ())
+        old.write_text(json.dumps([asdict(left)]))
+        [handler] = self.compose()
+        self.assertFalse(old.exists())
+        self.assertEqual(handler._kept.take(), [left])
 
     def test_keyFile(self) -> None:
         """The key file has the path in the table, or else the component's name in the state folder."""
@@ -128,6 +156,9 @@ class FakeServiceEnvironment:
 
     def delegationPlugins(self) -> dict[str, IDelegationPlugin]:
         return {}
+
+    def storeProblem(self, name: str, migrations: Migrations) -> str:
+        return faults.problem(Path(self.stateDir, name), migrations)
 
 
 class CheckTests(PluginCase):
@@ -160,6 +191,9 @@ class CheckTests(PluginCase):
         (self.folder / f"{C}.exchanges").write_text("[1")
         [warning] = ProxyPlugin().warnings(C, table, environment)
         self.assertIn(f"{self.folder / C}.exchanges is not a file of open exchanges", warning)
+        (self.folder / f"{C}.proxy").write_bytes(b"no database" * 100)
+        _, warning = ProxyPlugin().warnings(C, table, environment)
+        self.assertIn(f"{self.folder / C}.proxy cannot be used: file is not a database", warning)
         self.assertEqual(self.check(), [])
 
     def test_target(self) -> None:
