@@ -4,7 +4,6 @@ Fetching of documents from the web application, over HTTP.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from typing import Any
 from urllib.parse import quote
 
@@ -20,12 +19,11 @@ from twisted.web.http_headers import Headers
 from gateway.config.tables import elided
 from gateway.http.agent import Body, HeadTooLong, Unusable, collected, unwrapped
 from gateway.roster.failures import RefreshFailed, UserUnknown
+from gateway.roster.store import EntityTags
 from gateway.stream.backoff import Backoff
 
-# Bytes of an unpacked document; users whose entity tags are remembered, and characters of a tag.
+# Bytes of an unpacked document.
 MAX_BYTES = 8 * 1024 * 1024
-_MAX_TAGS = 100_000
-_MAX_TAG_LENGTH = 1_024
 
 # Bytes of an unused body that are read, so that the connection can be used again.
 _MAX_DISCARDED = 64 * 1024
@@ -58,14 +56,17 @@ class WebApplication:
 
     @param url: address of a document, with C{%s} in place of the user's name.
     @param timeout: seconds for each try, including the body.
+    @param tags: by default they are kept in memory.
     """
 
-    def __init__(self, url: str, client: HTTPClient, reactor: Any, timeout: float) -> None:
+    def __init__(
+        self, url: str, client: HTTPClient, reactor: Any, timeout: float, tags: EntityTags | None = None
+    ) -> None:
         self._url = url
         self._client = client
         self._reactor = reactor
         self._timeout = timeout
-        self._tags: OrderedDict[str, str] = OrderedDict()
+        self._tags = tags or EntityTags()
 
     async def fetch(self, name: str, isUnconditional: bool = False) -> Fetched:
         """
@@ -93,11 +94,11 @@ class WebApplication:
         """
         Remember the tag of a document that was applied completely; without a tag, forget the last one.
         """
-        self._tags.pop(name, None)
-        if tag is not None and len(tag) <= _MAX_TAG_LENGTH:
-            self._tags[name] = tag
-            if len(self._tags) > _MAX_TAGS:
-                self._tags.popitem(last=False)
+        self._tags.remember(name, tag)
+
+    async def forget(self, name: str) -> None:
+        """Forget the tag of a user whose roster is about to be changed."""
+        await self._tags.forget(name)
 
     async def _try(self, name: str, tag: str | None) -> Fetched:
         asking: Deferred[Fetched] = ensureDeferred(self._ask(name, tag))

@@ -15,10 +15,12 @@ from twisted.web.resource import Resource
 from wokkel.disco import DiscoHandler
 from zope.interface import implementer
 
+from gateway import __version__
 from gateway.config.tables import ComponentTable, Count, Domain, Seconds, Url, elided
 from gateway.http.agent import ConnectionPool, makeClient
 from gateway.interfaces import (
     IConfigCheck,
+    IConfigWarnings,
     IGuide,
     IPrivileges,
     IServerRequirements,
@@ -40,6 +42,7 @@ from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
 from gateway.roster.resource import RefreshResource, RefreshService, ResultsResource
 from gateway.roster.results import Results
+from gateway.roster.store import MIGRATIONS, EntityTags
 from gateway.stream.link import Link
 from gateway.stream.survey import Survey
 
@@ -66,7 +69,7 @@ class RosterTable(ComponentTable):
     signature_secret: str | None = field(default=None, repr=False)
 
 
-@implementer(IPlugin, IServicePlugin, IConfigCheck, IServerRequirements, ITourStop)
+@implementer(IPlugin, IServicePlugin, IConfigCheck, IConfigWarnings, IServerRequirements, ITourStop)
 class RosterPlugin:
     """Composes rosters from a web application."""
 
@@ -100,6 +103,10 @@ class RosterPlugin:
             problems.append("signature_secret: found an empty string; allowed: a secret")
         return problems
 
+    def warnings(self, jid: str, table: RosterTable, environment: IServiceEnvironment) -> list[str]:
+        problem = environment.storeProblem(_storeName(jid), MIGRATIONS)
+        return [problem] if problem else []
+
     def notes(self, jid: str, table: RosterTable, environment: IServiceEnvironment) -> list[str]:
         notes = []
         if table.lock and table.api is None and not environment.isEmbedded:
@@ -119,7 +126,8 @@ class RosterPlugin:
         if table.url is None:
             application = self._builtInApplication(table, composition)
         else:
-            application = WebApplication(table.url, client, reactor, table.timeout)
+            tags = self._tags(jid, table.url, table.domain, composition)
+            application = WebApplication(table.url, client, reactor, table.timeout, tags)
         pieces = composition.pieces
         refresher = Refresher(table.domain, application, applier, table.concurrency, pieces, table.max_removals)
 
@@ -192,6 +200,14 @@ class RosterPlugin:
 
         return AutoApplier(byApi, byPrivilege, privilegeProblem, f"gateway@{table.domain}", composition.reactor)
 
+    def _tags(self, jid: str, url: str, domain: str, composition: IServiceBuilder) -> EntityTags:
+        if composition.isEmbedded:
+            # The host's rosters do not outlive the process.
+            return EntityTags()
+        # Another release may apply the same document in another way.
+        source = f"{__version__} {domain} {url}"
+        return EntityTags(composition.store(_storeName(jid), MIGRATIONS), source)
+
     def _builtInApplication(self, table: RosterTable, composition: IServiceBuilder) -> WebApplication:
         """Return the gateway's own application, which is asked over HTTP like any other."""
         composition.serve("demo").putChild(b"contacts", Contacts(table.domain, composition.pieces))
@@ -203,3 +219,8 @@ class RosterPlugin:
 
     async def tour(self, guide: IGuide, jid: str) -> None:
         await tour.show(guide, jid)
+
+
+def _storeName(jid: str) -> str:
+    """Name of the store of a component's entity tags."""
+    return f"{jid}.roster"

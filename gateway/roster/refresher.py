@@ -33,6 +33,9 @@ class Application(typing.Protocol):
     def remember(self, name: str, tag: str | None) -> None:
         """Remember the tag of a document that was applied; without a tag, forget the last one."""
 
+    def forget(self, name: str) -> Awaitable[None]:
+        """Forget the last tag, before the user's roster is changed."""
+
 
 # Users whose refresh is under way or waits for a free slot.
 _MAX_USERS = 100_000
@@ -249,6 +252,7 @@ class Refresher:
         @param tags: the entity tag of the document is appended to it.
         """
         step = refresh.begin()
+        isChanged = False
         while not isinstance(step, Finished):
             try:
                 match step:
@@ -263,6 +267,9 @@ class Refresher:
                         roster = await self._applier.get(refresh.user)
                         step = await self._pieces.run(refresh.onRoster(roster))
                     case Set(item, before):
+                        if not isChanged:
+                            isChanged = True
+                            await self._application.forget(name)
                         await self._applier.set(refresh.user, item, before)
                         self.contactsSet += 1
                         for observer in self._observers:

@@ -18,7 +18,7 @@ from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 
 from gateway.http import agent
 from gateway.http.agent import ConnectionPool, makeClient
-from gateway.roster import fetch
+from gateway.roster import fetch, store
 from gateway.roster.failures import RefreshFailed
 from gateway.roster.fetch import WebApplication
 from tests.certificates import makeCertificate
@@ -333,8 +333,8 @@ class FetchTests(TestCase):
 
     def test_tagsBounded(self) -> None:
         """The number of tags is bounded; a very long tag is not kept."""
-        self.patch(fetch, "_MAX_TAGS", 3)
+        self.patch(store, "_MAX_TAGS", 3)
         for number in range(5):
             self.application.remember(str(number), '"x"')
         self.application.remember("4", "x" * 2_000)
-        self.assertEqual(list(self.application._tags), ["2", "3"])
+        self.assertEqual(list(self.application._tags._tags), ["2", "3"])

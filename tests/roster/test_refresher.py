@@ -7,7 +7,7 @@ import weakref
 from typing import Any
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
@@ -38,6 +38,8 @@ class FakeWorld:
         self.open: list[Deferred[Any]] = []
         self.tags: list[tuple[str, str | None]] = []
         self.loops = 0
+        self.forgotten: list[tuple[str, int]] = []
+        self.forgetting: Deferred[None] = succeed(None)
 
     def _ask(self, *question: Any) -> Deferred[Any]:
         self.asked.append(question)
@@ -49,6 +51,10 @@ class FakeWorld:
 
     def remember(self, name: str, tag: str | None) -> None:
         self.tags.append((name, tag))
+
+    def forget(self, name: str) -> Deferred[None]:
+        self.forgotten.append((name, len(self.asked)))
+        return self.forgetting
 
     def get(self, user: str) -> Deferred[Any]:
         return self._ask("get", user)
@@ -131,6 +137,28 @@ class RefresherTests(SynchronousTestCase):
         self.world.answer([])
         self.assertEqual(self.world.taken()[-1][0], "set")
         self.assertIsNone(kept())
+
+    def test_tagForgotten(self) -> None:
+        """The tag is forgotten once, before the first change: a process that is killed then compares again."""
+        self.world.forgetting = Deferred()
+        done = self.refresher.refresh("john")
+        self.world.answer(self.document("marie@h", tag='"2"'))
+        self.world.answer([RosterItem(jid="old@h")])
+        self.assertEqual(self.world.taken(), [("fetch", "john", False), ("get", "john@h")])
+        self.assertEqual(self.world.forgotten, [("john", 2)])
+        self.world.forgetting.callback(None)
+        self.assertEqual(self.world.taken(), [("set", "john@h", "marie@h", "both")])
+        self.world.answer(None)
+        self.world.answer(None)
+        self.assertEqual(self.successResultOf(done), Finished())
+        self.assertEqual((self.world.forgotten, self.world.tags), ([("john", 2)], [("john", '"2"')]))
+
+    def test_tagKept(self) -> None:
+        """If nothing is changed, nothing is forgotten."""
+        self.refresher.refresh("john")
+        self.world.answer(self.document("marie@h", tag='"2"'))
+        self.world.answer([MARIE])
+        self.assertEqual((self.world.forgotten, self.world.tags), ([], [("john", '"2"')]))
 
     def test_unchanged(self) -> None:
         """An unchanged document is not compared."""

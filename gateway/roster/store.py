@@ -1,0 +1,110 @@
+"""
+Entity tags of the application's documents, kept over a restart of the gateway.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import OrderedDict
+from hashlib import sha256
+
+from twisted.internet.defer import CancelledError, ensureDeferred
+
+from gateway.errors import GatewayError
+from gateway.interfaces import IStore
+
+MIGRATIONS = (
+    ("CREATE TABLE tags (name TEXT PRIMARY KEY, source TEXT NOT NULL, tag TEXT NOT NULL)",),
+)
+
+# Users whose tags are remembered, and characters of a tag.
+_MAX_TAGS = 100_000
+_MAX_TAG_LENGTH = 1_024
+
+
+class EntityTags:
+    """
+    The entity tags of documents that were applied completely, by user name. With a tag, a refresh skips an
+    unchanged document, also after a restart. So a tag is removed from the store before the user's roster is
+    changed, and stored again when all changes are done.
+
+    If the store fails, tags are only kept in memory.
+
+    @param store: with L{MIGRATIONS}; C{None} to keep tags in memory.
+    @param source: identifies the application's documents. Tags that were stored with another source are removed.
+    """
+
+    def __init__(self, store: IStore | None = None, source: str = "") -> None:
+        self._store = store
+        # It may have a secret.
+        self._source = sha256(source.encode()).hexdigest()
+        # In the order in which they were remembered.
+        self._tags: OrderedDict[str, str] = OrderedDict()
+        # True if the store may have tags that are not valid any longer.
+        self._isStale = False
+        if store is not None:
+            try:
+                self._tags.update(store.atStart(_load, self._source))
+            except GatewayError:
+                self._isStale = True
+
+    def get(self, name: str) -> str | None:
+        """Return a user's tag."""
+        return self._tags.get(name)
+
+    def remember(self, name: str, tag: str | None) -> None:
+        """Remember the tag of a document that was applied completely; without a tag, forget the last one."""
+        known = self._tags.pop(name, None)
+        if tag is not None and len(tag) <= _MAX_TAG_LENGTH:
+            self._tags[name] = tag
+            if len(self._tags) > _MAX_TAGS:
+                first, _ = self._tags.popitem(last=False)
+                ensureDeferred(self._put(first, None))
+        kept = self._tags.get(name)
+        if kept != known:
+            ensureDeferred(self._put(name, kept))
+
+    async def forget(self, name: str) -> None:
+        """
+        Forget a user's tag, because the roster is about to be changed. If the process is killed after that, the
+        next one compares the whole document.
+        """
+        if self._tags.pop(name, None) is not None or self._isStale:
+            await self._put(name, None)
+
+    async def _put(self, name: str, tag: str | None) -> None:
+        """Store a user's tag, or remove it."""
+        if self._store is None:
+            return
+        isStale = self._isStale
+        try:
+            await self._store.write(_put, name, self._source, tag, isStale)
+        except (GatewayError, CancelledError):
+            # The store reports its faults itself.
+            self._isStale = True
+        else:
+            self._isStale = self._isStale and not isStale
+
+
+def _load(cursor: sqlite3.Cursor, source: str) -> dict[str, str]:
+    """Return the tags by user name. Tags of another source, and any that do not fit, are removed."""
+    cursor.execute("DELETE FROM tags WHERE source <> ?", (source,))
+    cursor.execute("SELECT name, tag FROM tags")
+    found = dict(cursor.fetchall())
+    if len(found) > _MAX_TAGS:
+        cursor.execute("DELETE FROM tags")
+        return {}
+    return found
+
+
+def _put(cursor: sqlite3.Cursor, name: str, source: str, tag: str | None, isStale: bool) -> None:
+    if isStale:
+        cursor.execute("DELETE FROM tags")
+    if tag is None:
+        cursor.execute("DELETE FROM tags WHERE name = ?", (name,))
+    else:
+        cursor.execute(
+            "INSERT INTO tags VALUES (?, ?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET source = excluded.source, tag = excluded.tag",
+            (name, source, tag),
+        )
