@@ -85,6 +85,9 @@ class ExchangeStore:
         """
         Return the exchanges of the previous process once, and remove those that are stored.
 
+        A process that is killed before the removal is on the disk, some milliseconds after its first connection,
+        leaves them to the next process as well.
+
         @param offset: as in L{leave}.
         """
         left, self._left = self._left, []
