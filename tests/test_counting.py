@@ -41,13 +41,14 @@ from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
-from gateway.proxy.store import ExchangeFile
+from gateway.proxy.store import MIGRATIONS, ExchangeStore
 from gateway.roster import refresher as refreshing
 from gateway.roster.failures import RefreshFailed, UserUnknown
 from gateway.roster.handler import PresenceWatcher
 from gateway.roster.interested import InterestedClients
 from gateway.roster.refresher import Refresher
 from gateway.state.database import Database
+from gateway.state.memory import MemoryStore
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.outbox import Outbox
 from gateway.stream.outflow import Copies, Outflow
@@ -288,7 +289,7 @@ class ProxyTests(Case):
     def setUp(self) -> None:
         super().setUp()
         self.translator = Translator(Sealer(JID, b"k" * 32), Pool(TARGET, "*", "random", lambda: 0.0), Rules())
-        self.handler: Any = ProxyHandler(self.translator, ExchangeFile(Path(self.mktemp())))
+        self.handler: Any = ProxyHandler(self.translator, ExchangeStore(MemoryStore(MIGRATIONS)))
         self.handler.setHandlerParent(self.link)
         self.world.up()
         self.say(f"<presence from='{TARGET}/a' to='{JID}'/>")
@@ -346,7 +347,7 @@ class ProxyTests(Case):
     def test_unmeasured(self) -> None:
         """Without metrics nothing is called for an answer."""
         translator = Translator(Sealer(JID, b"k" * 32), Pool(TARGET, "*", "random", lambda: 0.0), Rules())
-        ProxyHandler(translator, ExchangeFile(Path(self.mktemp()))).setHandlerParent(World().link)
+        ProxyHandler(translator, ExchangeStore(MemoryStore(MIGRATIONS))).setHandlerParent(World().link)
         self.assertIsNone(translator.observe)
         self.assertIsNotNone(self.translator.observe)
 
@@ -635,7 +636,7 @@ class StateTests(TestCase):
     def test_broken(self) -> Any:
         """The state of the file, failed requests, and those that wait."""
         path = Path(self.mktemp()).absolute()
-        kept = Database(path, ("CREATE TABLE IF NOT EXISTS kept (name TEXT)",), reactor)
+        kept = Database(path, (("CREATE TABLE IF NOT EXISTS kept (name TEXT)",),), reactor)
         self.addCleanup(kept.close)
         metrics = RecordingMetrics()
         kept.measure(metrics.scope("file", "x.db"))

@@ -138,6 +138,8 @@ class Database:
         """End the thread; waiting requests are not stored."""
         for job in self._jobs:
             job.take()
+        if not self._isStarted:
+            self._waiting.clear()
         self._end()
 
     def closeLater(self) -> Deferred[None]:
@@ -145,8 +147,8 @@ class Database:
         Close the file after the requests that wait. Never block: if the disk does not respond, the thread ends when
         it does.
         """
-        if self._isClosed or self._trigger is None:
-            self.close()
+        if self._isClosed or not self._isStarted:
+            self._end()
             return succeed(None)
         # Requests keep their order, so this one is the last.
         return self.read(lambda cursor: None).addBoth(self._onIdle)
@@ -185,7 +187,12 @@ class Database:
             if each is not None:
                 each.cancel()
         self._handing = self._probing = self._watching = None
-        self._pool.callInThread(self._work, list(self._waiting))
+        waiting = list(self._waiting)
+        if self._isStarted:
+            self._pool.callInThread(self._work, waiting)
+        elif waiting:
+            # There is no thread.
+            self._finished.append((waiting, self._file.run(waiting)))
         # It waits for the thread.
         self._pool.stop()
         self._file.close()
