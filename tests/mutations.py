@@ -43,7 +43,7 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("survey, table.probes)", "survey, False)"),
         ("[table.offline]", '["apply"]'),
         ("application, applier, table.concurrency,", "application, applier, 10,"),
-        ("(table.url, client, reactor, table.timeout)", "(table.url, client, reactor, 10.0)"),
+        ("(table.url, client, reactor, table.timeout, tags)", "(table.url, client, reactor, 10.0, tags)"),
     ),
     "gateway/fmuc/plugin.py": (
         ("Rooms(jid, mirroring, _prepared(table.peers), bounds)", "Rooms(jid, mirroring, frozenset(), bounds)"),

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given, settings, strategies
+from hypothesis import given, strategies
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 from twisted.internet.task import deferLater
@@ -24,6 +24,7 @@ from gateway.state.memory import MemoryStore
 from gateway.state.migrations import Migrations, migrate
 from gateway.state.sqlite import Job, SqliteFile
 from tests.disks import smallDisk
+from tests.profiles import steady
 from tests.state.support import StartedReactor
 from tests.state.test_database import locked
 
@@ -348,7 +349,7 @@ def prepare(connection: sqlite3.Connection) -> None:
 class EqualTests(SynchronousTestCase):
     """A shared transaction has the same results as one for each request."""
 
-    @settings(max_examples=100, deadline=None, derandomize=True, database=None)
+    @steady
     @given(requests)
     def test_equal(self, asked: list[Any]) -> None:
         """Random requests, some of which fail or are cancelled."""
