@@ -218,7 +218,9 @@ class LinkTests(Case):
         self.say(f"<iq from='{USER}' to='{JID}' id='1' type='get'>{PING}</iq>")
         self.assertValue(1, names.ERRORS, "service-unavailable")
         self.link.countCondition("made-up")
+        self.link.countCondition("policy-violation")
         self.assertValue(1, names.ERRORS, "other")
+        self.assertValue(1, names.ERRORS, "policy-violation")
 
     def test_budget(self) -> None:
         """A user who is over the budget of answers is counted, and so are the stanzas that wait."""

@@ -137,13 +137,16 @@ class RoomsHandler(RawHandler):
 
     def stanzaReceived(self, stanza: Stanza) -> bool:
         sender, recipient, kind = stanza.sender, stanza.recipient, stanza.type
-        if stanza.name == "iq":
-            if kind not in ("get", "set"):
-                # An iq answer; the rooms send no requests.
+        if stanza.name == "iq" and kind not in ("get", "set"):
+            # An iq answer; the rooms send no requests.
+            return False
+        if not sender or not recipient:
+            if sender and stanza.name == "iq":
+                # The link answers it.
                 return False
-            self._iqReceived(stanza)
-        elif not sender or not recipient:
             self.dropped["without an address"] += 1
+        elif stanza.name == "iq":
+            self._iqReceived(stanza)
         elif self._stopping:
             self._refuse(stanza, Stopping)
         elif stanza.name == "message":

@@ -43,6 +43,9 @@ from gateway.stream.requests import pingOf
 from gateway.stream.stanzas import Stanza
 from gateway.stream.trouble import explain, isRefused
 
+# The conditions of RFC 6120 section 8.3.3; Twisted's list lacks one.
+_CONDITIONS = STANZA_CONDITIONS.keys() | {"policy-violation"}
+
 # Seconds between two tries to connect: at first, and at most.
 _FIRST_DELAY = 1.0
 _LAST_DELAY = 30.0
@@ -333,7 +336,7 @@ class Link(Service):
 
     def countCondition(self, condition: str) -> None:
         """As L{countError}, by the condition, which may be another entity's."""
-        self.errors[condition if condition in STANZA_CONDITIONS else "other"] += 1
+        self.errors[condition if condition in _CONDITIONS else "other"] += 1
 
     @property
     def isCongested(self) -> bool:

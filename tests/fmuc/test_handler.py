@@ -10,12 +10,22 @@ from twisted.trial.unittest import TestCase
 from zope.interface.verify import verifyObject
 
 from gateway import ns
-from gateway.errors import BadNamespace, BadRequest, NoSuchAddress, RecipientUnavailable, Stopping, TooDeep
+from gateway.errors import (
+    BadNamespace,
+    BadRequest,
+    NoHandler,
+    NoSuchAddress,
+    RecipientUnavailable,
+    Stopping,
+    TooDeep,
+)
 from gateway.fmuc import handler
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.interfaces import IRawHandler, IRefusalHandler, IStatusProvider
 from gateway.testing import MemoryServer, canonical
+from gateway.xml.errors import errorStanza
+from gateway.xml.write import route
 from tests.fmuc.support import MUC, refused
 from tests.reports import sentences
 
@@ -316,6 +326,16 @@ class HandlerTests(HandlerCase):
         self.assertEqual(self.logged, ["1 without an address"])
         self.server.clock.pump([1] * 70)
         self.assertEqual(self.logged, ["1 without an address", "2 without an address"])
+
+    def test_unaddressedIq(self) -> None:
+        """An iq without a sender cannot be answered, and is counted; one without a recipient gets its answer."""
+        self.server.send(f"<iq id='1' type='get' to='{ROOM}'><ping xmlns='{ns.PING}'/></iq>")
+        self.server.send(f"<iq type='set' to='{ROOM}'/>")
+        self.assertSent()
+        self.server.clock.pump([1] * 70)
+        self.assertEqual(self.logged, ["2 without an address"])
+        self.server.send(f"<iq id='1' type='get' from='{ANN}'><odd xmlns='urn:example:odd'/></iq>")
+        self.assertSent(errorStanza("iq", route(C, ANN), "1", NoHandler).decode())
 
     def test_expensive(self) -> None:
         """A request whose tree would be too large has one answer."""
