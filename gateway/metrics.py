@@ -220,7 +220,7 @@ ROOMS_DROPPED = Metric("xmpp_gateway_rooms_dropped_total", "Stanzas that were dr
 
 # Of each file of the state folder.
 STATE_UP = Metric("xmpp_gateway_state_up", "1 if the file works.")
-STATE_FAILURES = Metric("xmpp_gateway_state_failures_total", "Requests that the file failed.")
+STATE_FAILURES = Metric("xmpp_gateway_state_failures_total", "Requests that failed because of the file.")
 STATE_WAITING = Metric("xmpp_gateway_state_requests_waiting", "Requests that wait for the file.")
 
 # Of the process.

@@ -29,7 +29,7 @@ class Event(Enum):
 
     JOIN = "a user asks to enter"
     PART = "a part of the answer to a first join is received"
-    COMPLETE = "the subject is received; or, after a joiner's presence, nothing more in time"
+    COMPLETE = "the subject is received; or, after a joiner's presence, nothing more is received in time"
     EMPTY_TOLD = "no downstream occupant is left, and the joined node was told"
     EMPTY = "no downstream occupant is left, and no confirmation is to come"
     EMPTY_BUT_JOINS = "the joined node removed the last downstream occupant; joins are in flight"
