@@ -258,7 +258,7 @@ ERRORS: dict[type[GatewayError], Error] = {
     CannotAsk: Error("service-unavailable", "cancel"),
     NotAllowed: Error("not-allowed", "cancel"),
     NotAcceptable: Error("not-acceptable", "modify"),
-    ResourceLimit: Error("resource-constraint", "wait", "The limit for these is reached."),
+    ResourceLimit: Error("resource-constraint", "wait", "A limit of this service is reached."),
     StoreFull: Error("resource-constraint", "wait", "The storage is full; try again later."),
     StoreBusy: Error("resource-constraint", "wait", "The storage is busy; try again later."),
     StoreBroken: Error("internal-server-error", "cancel", "The storage does not work at the moment."),

@@ -96,10 +96,10 @@ class RoomsTests(FairCase):
         globalLogPublisher.addObserver(lambda event: warnings.append(str(event.get("news", ""))))
         self.sent(join(BAD) * 300)
         self.world.wait(2)
-        [line] = [each for each in warnings if "users refused" in each]
-        self.assertIn(f"of 1 users refused, over the answer budget: {BAD}", line)
+        [line] = [each for each in warnings if "users were refused" in each]
+        self.assertIn(f"of 1 users were refused, over the answer budget: {BAD}", line)
         [refused, held] = sentences(IStatusProvider(self.link).report())
-        self.assertIn("users that are charged: 1", refused)
+        self.assertIn("users whose budget is not full: 1", refused)
         self.assertRegex(held, r"stanzas that wait, of users over a budget: 1[89]\d; users: 1")
 
     def test_disco(self) -> None:
@@ -265,7 +265,7 @@ class SpeakerTests(FairCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         self.speak(self.bad(), "x", 400)
         self.world.wait(2)
-        self.assertIn("stanzas of 1 users refused, over the budget of copies: user0@example.com", warnings[-1])
+        self.assertIn("stanzas of 1 users were refused, over the budget of copies: user0@example.com", warnings[-1])
         shown = sentences(self.link.report())
         self.assertIn("stanzas refused, over a user's budget of copies for others: 68", shown)
 

@@ -81,7 +81,7 @@ def preparedLocal(name: str) -> str:
     """
     local, *rest = split(prepared(f"{name}@h"))
     if rest != ["h", ""]:
-        raise Malformed(f"{name} is no name of a user")
+        raise Malformed(f"{name} is not a user name")
     return local
 
 

@@ -33,7 +33,7 @@ MAX_PART = 1_023
 
 Ranges = list[tuple[int, int]]
 
-# Tables of RFC 3454 as ranges: C.2.2 without its control characters, and C.6 to C.9; C.4.
+# Tables of RFC 3454 as ranges. First, C.2.2 without its control characters, and C.6 to C.9; then C.4.
 _SPECIAL: Ranges = [
     (point, point)
     for table in ("c22_specials", "c6_set", "c7_set", "c8_set", "c9_set")

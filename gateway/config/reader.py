@@ -71,7 +71,8 @@ def load(
 
     @param path: C{None} if there is no file: the embedded default, in the working directory.
     @param reactor: only used to parse endpoint strings; nothing is connected.
-    @param check: returns further problems. If the file has errors, it gets the part that could be read.
+    @param check: called with the configuration; returns further problems. If the file has errors, the configuration
+        is the part that could be read.
     @raise ConfigError: with all problems.
     """
     if path is None:

@@ -177,9 +177,9 @@ class ManagingHandler(RawHandler):
                         component=self._component,
                         server=server,
                         namespace=grant.namespace,
-                        filtering="".join(f", where there is {name}" for name in sorted(grant.filtering)),
+                        filtering="".join(f", if the payload has {name}" for name in sorted(grant.filtering)),
                         version=grant.version,
-                        unwanted="" if grant.namespace in self._routes else " The configuration does not have it.",
+                        unwanted="" if grant.namespace in self._routes else " The namespaces of this component lack it.",
                     )
 
     def _logMissing(self, missing: StatusItem) -> None:

@@ -156,7 +156,7 @@ def openStorage(path: Path) -> sqlite3.Connection:
 
     @raise Failed: if it does not exist, or is another kind of file.
     """
-    wanted = "expected is COMPONENT.private in the gateway's state_dir, which the gateway creates when it starts"
+    wanted = "expected COMPONENT.private in the gateway's state_dir, which the gateway creates when it starts"
     if not path.is_file():
         raise Failed(f"{path} does not exist: {wanted}")
     connection = None
@@ -212,8 +212,9 @@ def main(arguments: list[str], write: Callable[[str], object]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "python -m gateway.delegation.importer",
-        description="Put into private storage (XEP-0049) what users had stored with their server before. What they "
-        "have stored here since stays. It may be repeated, and the gateway may run. See docs/delegation.md.",
+        description="Import the private data (XEP-0049) that users have stored on their server into the gateway's "
+        "private storage. Elements that are there already are kept. The command may be repeated, and the gateway "
+        "may run meanwhile. See docs/delegation.md.",
     )
     parser.add_argument("--dry-run", action="store_true", help="only report; store nothing")
     parser.add_argument("storage", type=Path, help="STATE_DIR/COMPONENT.private, which the gateway has created")

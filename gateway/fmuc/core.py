@@ -157,7 +157,7 @@ class Rooms(RoomService):
         return not self._isUser(sender, stanza)
 
     def _isUser(self, sender: str, stanza: NodePresence) -> bool:
-        """True if the sender can only be a user; then FMUC elements mean nothing."""
+        """True if the sender can only be a user; then FMUC elements are ignored."""
         domain, resource = jids.split(sender)[1:]
         if not resource or within(domain, self._peers):
             return False
@@ -286,7 +286,7 @@ class Rooms(RoomService):
         return source if right and there and domain and not resource else None
 
 
-# Users' stanzas are in neither table.
+# The rules for stanzas of nodes. Those for users are in L{gateway.muc.from_user}.
 _PRESENCE = {Sender.JOINED_NODE: from_joined.presence, Sender.JOINING_NODE: from_joining.presence}
 _MESSAGE = {Sender.JOINED_NODE: from_joined.message, Sender.JOINING_NODE: from_joining.message}
 

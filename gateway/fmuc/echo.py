@@ -25,7 +25,7 @@ class Echoes:
         return len(self._sentAt)
 
     def sent(self, action: ToNode, now: float) -> None:
-        """Record a message that was sent, if it is one that comes back."""
+        """Record a message that was sent to a joined node, if that node returns it."""
         stanza = action.stanza
         if not isinstance(stanza, Submission) or stanza.nomirror or stanza.message.id is None:
             return
@@ -35,10 +35,10 @@ class Echoes:
 
     def returned(self, room: str, peer: str, nick: str, identifier: str | None, now: float) -> None:
         """
-        Record a message that was received.
+        Handle a message that was received: if it has come back, observe the time that it took.
 
         @param room: bare JID of the room here.
-        @param peer: bare JID of the sender, which is a joined node if the message is one that has come back.
+        @param peer: bare JID of the sender; of the joined node if the message has come back.
         """
         sentAt = self._sentAt.pop((room, peer, nick, identifier or ""), None)
         if sentAt is not None:

@@ -98,8 +98,7 @@ class Federation:
         if node is None and self._pendingOf(request.realJid) is not None:
             raise NickChangeForbidden
         if self._isKnownElsewhere(request, node):
-            # The joined node knows the user by one way only, and would take a second join for that of a restarted
-            # node.
+            # To the joined node, both joins come from this node: it would assume a restart of this node.
             raise NickChangeForbidden
         self.uplink.join(request, node, now)
         return True
@@ -124,8 +123,8 @@ class Federation:
 
     def _isKnownElsewhere(self, request: JoinRequest, node: JoiningNode | None) -> bool:
         """
-        True if the user is an occupant, or has asked, by another nick and another way: here, or through another
-        joining node.
+        True if the user is an occupant, or has asked to join, through another node: this one, or another joining
+        node. The nick differs, because L{_checkConflict} refuses the same one.
         """
         real = request.realJid
         if node is not None and real in self.room.users:
@@ -174,7 +173,8 @@ class Federation:
         occupants = list(room.occupants.values())
         room.add(occupant)
         if node.hasJoined:
-            # This node decides role and affiliation. A node that is told nothing else had claimed the right ones.
+            # This node decides role and affiliation. If the join has claimed the right ones, the joining node needs
+            # no copy of this presence.
             room.broadcastPresence(occupant, AVAILABLE, own=standing == request.claimedStanding)
             return occupant
         # XEP-0289 section 6.1: "the list of current occupants and message context in the same order as specified in

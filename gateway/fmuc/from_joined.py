@@ -97,8 +97,8 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
             mode = Mode.PRIMARY if stanza.fmuc is None else stanza.fmuc.mode
             uplink.confirm(pending, standing, mode, now)
             return
-        # An occupant of the joined node has the nick already. A join that was sent is still to be answered: that
-        # occupant may leave before it arrives.
+        # An occupant of the joined node has the nick already. A join that was sent stays pending, because the
+        # occupant may leave before the join arrives.
         if pending.isQueued:
             uplink.reject(pending, stanzaError(NickInUse))
     occupant = room.occupants.get(nick)
@@ -188,7 +188,7 @@ def _unavailable(federation: Federation, uplink: Uplink, nick: str, stanza: Node
     pending = uplink.pending.get(nick)
     isFree = not uplink.node.returnsPresence and uplink.state is UplinkState.JOINED
     if pending is not None and pending.isSent and isFree:
-        # That occupant had kept a downstream user from the nick.
+        # The nick is free now: admit the downstream user who has asked for it.
         uplink.admit(pending, now)
     if isDownstream:
         isUncertain = isChanging or TECHNICAL_PROBLEM in change.codes
@@ -218,7 +218,7 @@ def _removedByJoined(
     """
     tell = not uplink.node.returnsPresence or isUncertain
     if not tell and uplink.node.dialect is Dialect.PROTOXEP:
-        # One stanza makes sure; the joined node ignores it if the occupant is gone.
+        # If the user has joined there again, this stanza removes the user; otherwise the joined node ignores it.
         federation.toNode(uplink.node, occupant.presence(UNAVAILABLE))
     uplink.occupantLeft(occupant, now, tell=tell)
 
@@ -334,7 +334,7 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
         origin = uplink.leaves.get(sender)
     elif federation.isDownstream(occupant) and not uplink.node.returnsMessages:
         if stanza.fmuc is not None and realJid == occupant.realJid:
-            # It was shown already.
+            # Primary mode: the message was shown here before it was sent.
             return
         # The ProtoXEP does not name the sender, but messages of our occupants "MUST NOT" come back: another
         # occupant had the nick.

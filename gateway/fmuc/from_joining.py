@@ -111,7 +111,7 @@ def presenceOf(federation: Federation, sender: str, nick: str, stanza: NodePrese
 def _leaves(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
     occupant, stanza = node.occupants.get(incoming.nick), incoming.stanza
     if occupant is not None:
-        # The reason is taken over; codes are not the joining node's to set.
+        # Keep the reason, but no status codes: the joining node may not set them.
         change = PresenceChange(unavailable=True, reason=stanza.change.reason)
         leave(federation.room, occupant, stanza.payload, incoming.now, change)
         return
@@ -207,7 +207,7 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
 
 
 def _toAll(federation: Federation, node: JoiningNode, sender: str, stanza: NodeMessage, now: float) -> None:
-    # A node uses it in all of its messages, or in none.
+    # A node writes C{nomirror} into all of its messages, or into none.
     node.nomirror = stanza.nomirror
     occupant = federation.room.occupants.get(sender)
     # The node does not speak for other nodes' occupants.

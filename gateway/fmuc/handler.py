@@ -36,11 +36,11 @@ from gateway.xml.write import presence, route
 
 # Rooms on the status page; the others are only counted.
 _MAX_REPORTED = 100
-# Domains of other nodes whose bytes are counted apart.
+# Domains of other nodes whose bytes are counted separately.
 _MAX_DOMAINS = 50
 # Seconds between two log lines about dropped stanzas.
 _REPORT_INTERVAL = 60.0
-# Other log lines in the same time.
+# Maximum number of other log lines in that interval, and characters of each.
 _MAX_LINES = 200
 _MAX_LINE = 1_000
 
@@ -174,7 +174,7 @@ class RoomsHandler(RawHandler):
             if self._echoes:
                 peer, _, nick = sender.partition("/")
                 self._echoes.returned(jids.bare(recipient), peer, nick, message.id, now)
-            # An occupant behind a node is refused alone. The link holds stanzas of local users.
+            # Refuse the message of an occupant behind a node. The link holds those of local users instead.
             mayBeOver = "/" in speaker and message.kind == "groupchat"
             if mayBeOver and self._link.fairness.copies.isUserOver(speaker, now):
                 self._refuse(stanza, OverBudget)
@@ -243,7 +243,7 @@ class RoomsHandler(RawHandler):
                 return
             self._logged.clear()
             self._loggedUntil = now + _REPORT_INTERVAL
-        # A part of it may come from other entities.
+        # Parts of the text may come from other entities.
         text = " ".join(line.text.split())[:_MAX_LINE].rstrip(".")
         if text not in self._logged:
             self._logged.add(text)
@@ -264,8 +264,8 @@ class RoomsHandler(RawHandler):
 
         @param answer: answer to an iq; it is sent first.
         @param speaker: user whom copies to many recipients are charged to; empty for nobody.
-        @return: bytes sent to a single user or node, by address, without the first stanza to each: in a room of two
-            occupants every stanza goes to a single one.
+        @return: bytes of stanzas to a single user or node, by address. The first stanza to each address is not
+            counted: in a room of two occupants, every stanza goes to a single user.
         """
         alone: Counter[bytes] = Counter()
         spread = 0
@@ -329,7 +329,7 @@ def _described(federation: Federation) -> StatusItem:
     for node in federation.joiningNodes.values():
         about = {"occupants": len(node.occupants), **_bytes(node)}
         nodes.append(
-            StatusItem("rooms.joining_node", f"mirrored by {{node}}: with {{occupants}}, {_CROSSED}", about)
+            StatusItem("rooms.joining_node", f"mirrored by {{node}}: {{occupants}} there, {_CROSSED}", about)
         )
     return StatusItem(
         "rooms.federated",
@@ -341,7 +341,7 @@ def _described(federation: Federation) -> StatusItem:
 def _uplinkText(uplink: Uplink) -> str:
     mode = uplink.node.mode
     if uplink.state is UplinkState.JOINED and (mode.asked, mode.current) == (Mode.REPLICA, Mode.PRIMARY):
-        # It speaks XEP-0289 and does not know replica mode.
+        # The joined node speaks XEP-0289, but does not know replica mode.
         return "joined (primary: it sends nothing back)"
     return _STATES[uplink.state]
 

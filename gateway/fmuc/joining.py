@@ -31,8 +31,8 @@ from gateway.muc.values import (
     stanzaError,
 )
 
-# Seconds for the answer to a join, and between the parts of that answer; for the rest after the joiner's own
-# presence, after each part; for all of it; for the confirmation of a leave.
+# Seconds: for the answer to a join, and between two parts of it until the joiner's own presence; between two parts
+# after that presence; for the whole answer; for the confirmation of a leave.
 ANSWER, REST, WHOLE, FAREWELL = 30.0, 5.0, 300.0, 10.0
 
 
@@ -42,10 +42,10 @@ class Uplink:
 
     @ivar pending: joins that wait for the joined node, by nick.
     @ivar deadline: end of the current wait, in seconds of the link's clock.
-    @ivar latest: end of all that a first join brings.
+    @ivar latest: deadline of the whole answer to a first join.
     @ivar lastLeave: nick of the last unavailable presence that was sent, until it comes back.
-    @ivar leaves: nicks of leaves that have not come back, with the joining node of each; messages from before a
-        leave come back before it.
+    @ivar leaves: nicks of leaves that have not come back, with the joining node of each. A message that was sent
+        before a leave comes back before that leave.
     @ivar changes: number of presence changes that have not come back, by nick.
     """
 
@@ -195,7 +195,7 @@ class Uplink:
         del self.pending[request.nick]
         other = room.occupants.get(request.nick)
         if other is not None:
-            # The joined node's presence is about one of the two only.
+            # The joined node has one occupant with this nick, so its presence removes the other one here.
             remove(room, other, UNAVAILABLE)
         if join.isWithdrawn:
             return
@@ -285,8 +285,8 @@ class Uplink:
         request = evolve(join.request, limits=HistoryLimits())
         self._mirror.toNode(self.node, Join(request, self.node.mode.current))
         if not self.node.returnsPresence:
-            # Nothing is received but a rejection, perhaps. XEP-0289 section 9: "Node with local user can then send
-            # an error message about the collision and kick them".
+            # The joined node may reject the join, but does not confirm it. XEP-0289 section 9: "Node with local user
+            # can then send an error message about the collision and kick them".
             del self.pending[join.request.nick]
             self._mirror.admit(join.request, join.origin, join.request.claimedStanding, now)
 
@@ -303,8 +303,8 @@ class Uplink:
         """Fall back to primary mode if the joined node has not agreed to replica mode."""
         room, node = self._mirror.room, self.node
         if node.dialect is Dialect.XEP_0289 and node.mode.agreed is None:
-            # It knows primary mode only: "they won't distribute the stanza back to the node from which they
-            # received it".
+            # The joined node knows primary mode only: "they won't distribute the stanza back to the node from which
+            # they received it".
             node.mode = evolve(node.mode, agreed=Mode.PRIMARY)
             if node.mode.asked is Mode.REPLICA:
                 room.log(

@@ -36,7 +36,7 @@ _MAX_HEADS = 4
 
 
 class HeadTooLong(Exception):
-    """A server sends more bytes or status lines before the body than are accepted; the text says which."""
+    """A server sends too many bytes or status lines before the body; the text says which of them."""
 
 
 class BoundedClient(HTTP11ClientProtocol):

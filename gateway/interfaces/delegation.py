@@ -23,7 +23,7 @@ class IDelegatedRequest(Interface):
     type: str = Attribute('C{"get"} or C{"set"}.')
     namespace: str = Attribute("The namespace of the payload.")
     payload: domish.Element = Attribute("The one child element; its tree is built at the first access.")
-    xml: bytes = Attribute("The payload as bytes, for a place where the default namespace is jabber:client.")
+    xml: bytes = Attribute("The payload as bytes. Without a declaration, the default namespace is jabber:client.")
 
 
 class IDelegatedNamespace(Interface):

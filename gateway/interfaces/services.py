@@ -115,7 +115,8 @@ class IServiceBuilder(IServiceEnvironment):
         Return the survey of a link, which queries the server of a link after each connection.
 
         @param link: returned by L{link}.
-        @param server: the domain to query, unless the link is one of the configured server, which is queried then.
+        @param server: the domain to query if the link is not connected to the server of C{[server]}; otherwise that
+            server's domain is queried.
         """
 
     def lend(privileges: IPrivileges, server: str, entities: Iterable[str]) -> Callable[[str], object]:
@@ -125,7 +126,7 @@ class IServiceBuilder(IServiceEnvironment):
         @param privileges: returned by L{privileges}.
         @param server: the domain of the server that grants them.
         @param entities: the domains of these components.
-        @return: a function to call with each of them when it has connected; it advertises the privileges.
+        @return: a function that advertises the privileges to one entity; call it whenever the entity has connected.
         """
 
     def serveDelegatedNamespaces(link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:

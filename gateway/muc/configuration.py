@@ -25,7 +25,7 @@ OPTIONS: tuple[Option, ...] = (
     whois.OPTION,
     password.OPTION,
 )
-# What else a change of the settings brings about.
+# Further effects of a change of the settings.
 _CHANGED = (whois.changed, members_only.changed)
 # Status code of any change (section 10.2.1).
 _CONFIGURATION_CHANGED = 104

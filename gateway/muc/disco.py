@@ -81,7 +81,7 @@ def info(rooms: RoomService, address: str, node: str) -> Info | None:
 
 def items(rooms: RoomService, user: str, address: str, node: str) -> list[Item]:
     """
-    Return the public rooms of a service, or the occupants of a room for one of them.
+    Return the public rooms of a service, or the occupants of a room. Only occupants get the latter.
 
     @param user: full JID.
     @raise GatewayError: if there is no such room or node.
@@ -103,7 +103,7 @@ def items(rooms: RoomService, user: str, address: str, node: str) -> list[Item]:
 
 def ping(rooms: RoomService, user: str, address: str) -> bool:
     """
-    Handle a ping to the service, a room or an occupant. By XEP-0410 an occupant pings the own address.
+    Handle a ping to the service, a room or an occupant. By XEP-0410, occupants ping their own address.
 
     @return: False if the ping is for another occupant; it is not forwarded.
     @raise GatewayError: if the user is not an occupant, or if there is no such room or occupant.

@@ -28,15 +28,15 @@ def remove(room: Room, occupant: Occupant, change: PresenceChange, own: bool = F
     """
     Remove an occupant and tell all.
 
-    @param own: True if the occupant has left by own presence.
+    @param own: True if the occupant has left by sending unavailable presence.
     """
     removeAll(room, [occupant], change, own)
 
 
 def removeAll(room: Room, occupants: Sequence[Occupant], change: PresenceChange, own: bool = False) -> None:
     """
-    Remove several occupants. Each of them is told of the own removal only: presence from thousands to thousands
-    would keep the reactor for seconds.
+    Remove several occupants. Each of them is told only of its own removal: otherwise thousands of presences to
+    thousands of occupants would block the reactor for seconds.
     """
     for occupant in occupants:
         room.remove(occupant)
@@ -49,7 +49,7 @@ def removeAll(room: Room, occupants: Sequence[Occupant], change: PresenceChange,
 
 
 def close(room: Room, change: PresenceChange) -> None:
-    """Remove all occupants; each is told of the own removal only (section 10.9)."""
+    """Remove all occupants; each is told only of its own removal (section 10.9)."""
     for occupant in list(room.users.values()):
         room.remove(occupant)
         room.sendSelfPresence(occupant, change)

@@ -24,7 +24,7 @@ class Option:
     @ivar setting: attribute of L{Settings}.
     @ivar kind: type of the field.
     @ivar features: feature of disco#info if the setting is true, and if it is false (section 15.3); empty for none.
-    @ivar values: allowed values, with those of the attribute; C{None} for any text.
+    @ivar values: the allowed values of the field, each with the value of the attribute; C{None} for any text.
     """
 
     var: str

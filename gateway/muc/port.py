@@ -76,10 +76,10 @@ class OtherNodes(Protocol):
         """
 
     def left(self, occupant: Occupant, now: float) -> None:
-        """An occupant has left by own presence, or was removed after a delivery error."""
+        """An occupant has left by sending unavailable presence, or was removed after a delivery error."""
 
     def closed(self, change: PresenceChange) -> None:
-        """All local users were removed, and all others are to be."""
+        """All local users were removed; the occupants of other nodes must be removed, too."""
 
 
 class NoOtherNodes:

@@ -37,7 +37,7 @@ class RoomService:
         self._made: Counter[str] = Counter()
         self._lines: list[Action] = []
 
-    # What other services change.
+    # Methods that other services override.
 
     def checkAddress(self, jid: str) -> None:
         """Raise the error of an address that no room can have."""
@@ -53,12 +53,12 @@ class RoomService:
         return jid.partition("@")[0]
 
     def newRoom(self, jid: str, creators: tuple[str, ...] = ()) -> Room:
-        """Return a room that is not there yet."""
+        """Return a new room; it is not in the table yet."""
         return Room(jid, self._bounds, self.utcClock, creators)
 
     def outsider(self, jid: str, nick: str, user: str, stanza: Presence) -> Action:
         """
-        Return the answer to a presence, which is no join, to a room that does not exist.
+        Return the answer to a presence to a room that does not exist. The presence is not a join.
 
         @raise GatewayError: the answer is this error.
         """
@@ -95,7 +95,7 @@ class RoomService:
         room.settings = settings
 
     def settled(self, room: Room | None, *further: Action) -> list[Action]:
-        """Remove a room if it is empty; return its actions and further ones."""
+        """Remove a room if it is empty. Return its actions, followed by C{further}."""
         actions: list[Action] = [] if room is None else room.takeActions()
         if self._lines:
             actions, self._lines = [*self._lines, *actions], []

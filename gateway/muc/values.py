@@ -169,7 +169,7 @@ class RoomMessage:
     @ivar realJid: full JID of the sender, if it is known.
     @ivar kind: type of the stanza; C{groupchat} for messages to all occupants.
     @ivar subject: True if the message sets the subject: a subject and no body (XEP-0045 section 7.2.15).
-    @ivar store: True if the message belongs into the history; chat states, for example, do not.
+    @ivar store: True if the message is added to the history; chat states, for example, are not.
     """
 
     nick: str

@@ -147,12 +147,12 @@ class Lending(RawHandler):
             if granted:
                 yield StatusItem(
                     "privileges.lent",
-                    "{entity} is lent the privileges on {server}: {messages} messages, {requests} requests, "
+                    "{entity} uses lent privileges on {server}: {messages} messages, {requests} requests, "
                     "{refused} refused",
                     about,
                 )
             elif self._link.ready:
-                text = "{server} grants no privileges, so {entity} is lent none: see docs/privilege.md"
+                text = "{server} grants no privileges, so none are lent to {entity}: see docs/privilege.md"
                 yield StatusItem("privileges.nothing_to_lend", text, about, isProblem=True)
 
     def stanzaReceived(self, stanza: Stanza) -> bool:

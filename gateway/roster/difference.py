@@ -31,7 +31,8 @@ def difference(known: Mapping[str, RosterItem], document: Document) -> list[Rost
 
 def byContact(roster: Iterable[RosterItem]) -> dict[str, RosterItem]:
     """
-    Return items by bare JID. ejabberd keeps a resource that a client has added a contact with, but ignores it.
+    Return items by bare JID. If a client adds a contact with a resource, ejabberd stores the resource, but
+    ignores it.
     """
     return {jids.bare(item.jid): item for item in roster}
 

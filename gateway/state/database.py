@@ -274,7 +274,7 @@ class Database:
         self.failures += 1
         if self._condition.failed(trouble, self._reactor.seconds()):
             self._log.error(
-                "{path} does not work: {trouble}. Until then requests get an error (failures so far: {refused}); "
+                "{path} does not work: {trouble}. Requests for it get an error (failures so far: {refused}); "
                 "the gateway retries by itself.",
                 path=self.path,
                 trouble=trouble,

@@ -11,10 +11,11 @@ class Backoff:
     """
     The interval doubles after each try.
 
-    @ivar interval: seconds, as L{next} returns them, but for what is random.
+    @ivar interval: seconds; L{next} returns this value, or less if the interval is random.
     @param first: seconds before the second try.
     @param last: seconds at most.
-    @param random: half of each interval is random, so that many gateways do not come back in step; C{None}: none.
+    @param random: makes half of each interval random, so that many gateways do not reconnect at the same time;
+        C{None} for fixed intervals.
     """
 
     def __init__(self, first: float, last: float, random: Random | None = None) -> None:

@@ -29,11 +29,11 @@ _REFILL = 1.0
 # or 4,096 copies a second.
 _COPIES = 32
 _COPIES_REFILL = 16.0
-# Bytes that a copy counts for at least: the cost of a short copy is the work for a stanza. A copy takes 40 to 60 us
-# of Prosody's CPU, and 1 MB of large copies 50 ms: one user takes a quarter of it at most.
+# Minimum number of bytes that a copy counts for: the cost of a short copy is the work for a stanza. A copy takes 40
+# to 60 us of Prosody's CPU, and 1 MB of large copies 50 ms: one user takes a quarter of Prosody's CPU at most.
 COPY = 512
 
-# Users that are kept. Debts are forgiven within seconds, so no stream brings so many together.
+# Users that are kept. Debts end within seconds, so no stream has so many users with debts at a time.
 _MAX_USERS = 10_000
 
 # Seconds between two lines in the log.
@@ -113,7 +113,7 @@ class Budget:
         """
         Charge a user, by the key of C{debts}, for any number of bytes.
 
-        @return: true if the user owes too much by now, as L{owes} has it.
+        @return: true if the user is now over the budget, as L{owes} defines it.
         """
         debt = self.debts.get(user)
         if debt is None:
@@ -138,7 +138,7 @@ class Budget:
         self._reportAt = now + _REPORT_EVERY
         [(user, _)] = self._news.most_common(1)
         most = f", most of all {user}" if len(self._news) > 1 else f": {user}"
-        text = f"{self._news.total()} {self._kind} of {len(self._news)} users refused, {self._reason}{most}"
+        text = f"{self._news.total()} {self._kind} of {len(self._news)} users were refused, {self._reason}{most}"
         self._news.clear()
         return text
 
@@ -165,5 +165,5 @@ class Budget:
 
 
 def copiesBudget(answers: Budget) -> Budget:
-    """Return a budget for the copies of what users say to many; L{Budget.chargeUser} takes their bytes."""
+    """Return a budget for copies of users' messages to many recipients; L{Budget.chargeUser} takes their bytes."""
     return Budget(_COPIES * answers.burst, _COPIES_REFILL, "stanzas", "over the budget of copies")

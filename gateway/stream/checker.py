@@ -20,7 +20,7 @@ NOT_WELL_FORMED = "not-well-formed"
 _DECLARATION = b"xmlns:"
 _LONG_NAMESPACE = longNamespace(rb"xmlns:[^\s=<>:]*")
 
-# Bytes of an unfinished token from which on expat is given more only when the token may have ended.
+# From this number of bytes of an unfinished token on, expat gets further bytes only when the token may have ended.
 _LONG_TOKEN = 64 * 1024
 
 

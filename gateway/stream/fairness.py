@@ -41,12 +41,12 @@ class Port(typing.Protocol):
 
 class Fairness:
     """
-    Holds joins, and refuses requests, of users whose budget of answers is spent; holds all stanzas of users whose
-    budget of copies is.
+    Limits users whose budget is used up. Without a budget of answers, their joins are held and their requests are
+    refused; without a budget of copies, all their stanzas are held.
 
     @ivar budget: handlers charge their answers to it.
     @ivar copies: the budget of copies; L{spread} charges it.
-    @ivar debts: the budget's. If it and C{held} are empty, as they nearly always are, L{keeps} need not be called.
+    @ivar debts: C{budget.debts}. If it and C{held} are empty, as they usually are, L{keeps} need not be called.
     @ivar held: the users whose stanzas are held.
     """
 
@@ -131,7 +131,8 @@ class Fairness:
         if self.budget.refused:
             yield StatusItem(
                 "fairness.answers",
-                "requests refused, over a user's budget of answers: {refused}; users that are charged: {users}",
+                "requests refused, over a user's budget of answers: {refused}; "
+                "users whose budget is not full: {users}",
                 {"refused": self.budget.refused, "users": len(self.debts)},
             )
         if self.copies.refused:
@@ -164,7 +165,7 @@ class Fairness:
             self._port.handle(stanza)
             return
         if error is OverBudget:
-            # This counts it.
+            # C{isOver} counts the refused stanza.
             sender, now = stanza.sender or "", self._port.now
             self.budget.isOver(sender, now) or self.copies.isOver(sender, now)
         self._port.refuse(stanza, error)

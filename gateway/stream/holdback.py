@@ -1,6 +1,6 @@
 """
-Joins of users who have been sent much in answer, and all stanzas of users who have sent much to many: held, and
-handled later; pure.
+Holds stanzas, to be handled later: joins of users who are over their budget of answers, and all stanzas of users
+who are over their budget of copies. Pure.
 
 A user's stanzas keep their order: later stanzas of the user wait behind a held join.
 """
@@ -71,7 +71,7 @@ class Holdback:
             if held.stanzas or self._owes(user, now):
                 return True
             del self.users[user]
-        # With character references, the name may be written by them.
+        # If the stanza has character references, the namespace may be written with them.
         mayJoin = _MUC in stanza.raw or _REFERENCE in stanza.raw
         isJoin = mayJoin and stanza.name == "presence" and stanza.type is None
         return isJoin and self._budget.owes(user, now)

@@ -3,7 +3,8 @@ Detection of another gateway that is connected as the same component. Pure.
 
 ejabberd accepts several connections of one component and gives each of them a part of the stanzas. Two gateways
 that do not know of each other then lose answers. So each link sends marks from the component to itself. The server
-delivers a mark to any of the connections: a link that receives a mark with another name is not alone.
+delivers a mark to any of the connections. If a link receives a mark with another name, another gateway is
+connected.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ class HandlerStream(XmlStream):
 
 class ElementLane:
     """
-    Tells handlers of the stream's begin and end, gives elements to the Wokkel handlers, and guards their answers.
+    Tells handlers when the stream begins and ends, gives elements to the Wokkel handlers, and guards their answers.
 
     @ivar replies: the incoming requests without an answer.
     @ivar requests: the outgoing requests without an answer.
@@ -204,7 +204,7 @@ class ElementLane:
         self._port.sendRaw(data)
 
     def request(self, request: Any) -> Deferred[domish.Element]:
-        """Send a request as L{ask} has it; its result comes as a tree."""
+        """Send a request that L{ask} accepts; return its result as a tree."""
         return self.ask(request, asElement)
 
     def ask(self, request: Any, read: Callable[[Stanza], T]) -> Deferred[T]:
@@ -263,7 +263,7 @@ class ElementLane:
         return None if element.handled else NoHandler
 
     def refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
-        """Answer with an error from the recipient's address; without a sender nobody is answered."""
+        """Answer with an error from the recipient's address. If the stanza has no sender, send nothing."""
         if stanza.sender:
             addresses = route(stanza.recipient or self._port.jid, stanza.sender)
             self._sendError(stanza.name, addresses, stanza.id, error)

@@ -285,7 +285,7 @@ class Link(Service):
     def _drop(self) -> bool:
         if self.lost["full"] == self._reportedFull:
             self._log.warn(
-                "{jid}: too much output waits for {what}; stanzas are dropped until some of it is gone.",
+                "{jid}: too much output waits for {what}; stanzas are dropped until some of it is sent.",
                 jid=self.jid,
                 what="the server to read" if self.ready else "the link to come back",
             )

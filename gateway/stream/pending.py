@@ -28,7 +28,7 @@ class PendingTable(dict[K, V]):
 
     Most tables have one timeout for all entries. So entries are added in the order of their deadlines, and a dict
     keeps that order: L{expire} looks at overdue entries only. Entries whose deadline is before that of an
-    earlier entry are noted apart.
+    earlier entry are kept in a separate list.
 
     @ivar bound: number of entries at most.
     """

@@ -95,8 +95,8 @@ def substitute(stanza: Stanza, why: type[GatewayError]) -> Stanza | None:
     """
     Return the stanza that the recipient gets in place of a refused one; C{None} for none.
 
-    The recipient may wait for an answer, an error, a leave or a change of subscription: these mean the same without
-    their content.
+    The recipient may wait for an answer, an error, a leave or a change of subscription: such a stanza has the same
+    effect without its content.
     """
     kind = stanza.type
     if stanza.name == "presence" and kind is not None and kind != "error":

@@ -36,7 +36,7 @@ def asElement(result: Stanza) -> domish.Element:
 
 class Requests:
     """
-    The table of requests under way, matched by who must answer and the id; bounded.
+    The table of open requests, by the address that must answer and the id; bounded.
     """
 
     def __init__(self, bound: int = 1_000) -> None:

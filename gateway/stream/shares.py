@@ -77,7 +77,7 @@ class Shares:
     """
     The places of one table, and the share of each user. A user is a bare JID.
 
-    @ivar bound: number of places. A request that takes several may go a little beyond.
+    @ivar bound: number of places. A request that takes several places may exceed it slightly.
     @ivar taken: number of places that are taken.
     """
 

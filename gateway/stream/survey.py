@@ -69,7 +69,7 @@ class Survey(XMPPHandler):
         return self.isLossy or self.software.lower().startswith("ejabberd")
 
     def watch(self, observer: Callable[[], object]) -> None:
-        """Call this each time that something was found out."""
+        """Register a function that is called after each change of the results."""
         self._observers.append(observer)
 
     def connectionInitialized(self) -> None:
@@ -150,5 +150,5 @@ class Survey(XMPPHandler):
 
 
 def _isAnswer(error: BaseException | None) -> bool:
-    """True if a request has failed because the server answered with an error: the link's own come in no stanza."""
+    """True if a request has failed by an error of the server: errors of the link itself have no stanza."""
     return isinstance(error, StanzaError) and getattr(error, "stanza", None) is not None

@@ -26,7 +26,7 @@ _MEANINGS = {
     NO_STREAM_ID: "the server does not accept this component's name: is a second gateway running, is the name one "
     "of the server's own services, and may it connect? In Openfire's admin console see Server > Server Settings > "
     "External Components",
-    # Ours about the server's first words, or a server's about ours.
+    # The gateway's error about the server's first bytes, or the server's error about the gateway's first bytes.
     "invalid-namespace": "this port of the server is not for components, but perhaps for clients: compare the "
     "endpoint with the server's configuration",
 }

@@ -70,7 +70,7 @@ class TourSession:
 
     async def leave(self) -> None:
         """Log all clients out."""
-        # In a later turn: a service cannot be stopped from within its own report that it could not connect.
+        # In a later turn: a client cannot be stopped while it reports that it cannot connect.
         await deferLater(self._reactor, 0)
         for client in self._clients:
             await client.service.stopService()

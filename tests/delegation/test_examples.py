@@ -148,7 +148,7 @@ class ManagingTests(Case):
         said = [line for line in self.logged if "delegates" in line]
         self.assertEqual(len(said), 2)
         self.assertIn(
-            "capulet.lit delegates urn:xmpp:mam:2, where there is node (as urn:xmpp:delegation:2)", said[0]
+            "capulet.lit delegates urn:xmpp:mam:2, if the payload has node (as urn:xmpp:delegation:2)", said[0]
         )
         self.assertIn("capulet.lit delegates http://jabber.org/protocol/pubsub (as urn:xmpp:delegation:2)", said[1])
 

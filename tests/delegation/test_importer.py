@@ -312,7 +312,7 @@ class BadTests(ImporterCase):
 
     def test_wrongStorage(self) -> None:
         """A storage that does not exist is not created; another kind of database is not changed."""
-        wanted = "expected is COMPONENT.private in the gateway's state_dir"
+        wanted = "expected COMPONENT.private in the gateway's state_dir"
         missing = self.folder / "missing.private"
         [line] = self.run_(missing, DOMAIN, self.file(EXPORT), code=1)
         self.assertIn(f"{missing} does not exist: {wanted}", line)

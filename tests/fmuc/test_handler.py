@@ -380,7 +380,7 @@ class HandlerTests(HandlerCase):
         self.server.send(f"<presence from='x@node.example' to='{ROOM}/ben'>{fmuc}</presence>")
         [_, line] = sentences(self.handler.report())
         pattern = (
-            f"{ROOM}: 1 here, 2 in all; mirrored by x@node.example: with 1, (\\d+) bytes to it, (\\d+) from it"
+            f"{ROOM}: 1 here, 2 in all; mirrored by x@node.example: 1 there, (\\d+) bytes to it, (\\d+) from it"
         )
         found = re.fullmatch(pattern, line)
         assert found is not None, line

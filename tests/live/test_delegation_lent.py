@@ -104,7 +104,7 @@ class LentTests(LiveTests):
         status, text = await gateway.get("/status")
         self.assertEqual(status, 200)
         self.assertRegex(
-            text, rf"{MANAGING} is lent the privileges on {DOMAIN}: \d+ messages, 0 requests, 0 refused"
+            text, rf"{MANAGING} uses lent privileges on {DOMAIN}: \d+ messages, 0 requests, 0 refused"
         )
 
     @scenario(40)

@@ -182,7 +182,7 @@ class AdvertisementTests(LendingCase):
         self.lending.onAvailable(PEP)
         self.assertEqual(self.told(), [])
         self.assertEqual(
-            self.report(), f"{SERVER} grants no privileges, so {PEP} is lent none: see docs/privilege.md"
+            self.report(), f"{SERVER} grants no privileges, so none are lent to {PEP}: see docs/privilege.md"
         )
         self.server.send(privilege(self.granted))
         self.assertEqual(self.told(), self.expected())
@@ -198,7 +198,7 @@ class MessageTests(LendingCase):
             self.server.send(outer(carried(inner(payload, more=" type='headline' id='x'"), version=version)))
             expected = outer(carried(inner(payload, more=" type='headline' id='x'")), sender=GATEWAY, to=SERVER)
             self.assertForwarded(expected, "m1")
-        self.assertIn(f"{PEP} is lent the privileges on {SERVER}: 2 messages, 0 requests, 0 refused", self.report())
+        self.assertIn(f"{PEP} uses lent privileges on {SERVER}: 2 messages, 0 requests, 0 refused", self.report())
 
     def test_older(self) -> None:
         """A server with the older version gets the message in that."""
@@ -490,5 +490,5 @@ class UngrantedTests(LendingCase):
             [found] = self.server.taken()
             self.assertIn("forbidden", found)
         self.assertEqual(
-            self.report(), f"{SERVER} grants no privileges, so {PEP} is lent none: see docs/privilege.md"
+            self.report(), f"{SERVER} grants no privileges, so none are lent to {PEP}: see docs/privilege.md"
         )

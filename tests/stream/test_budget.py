@@ -107,11 +107,13 @@ class BudgetTests(SynchronousTestCase):
         for user in (BAD, BAD, OTHER):
             self.budget.isOver(user, 0.0)
         self.assertEqual(
-            self.budget.news(1.0), f"3 requests of 2 users refused, over the answer budget, most of all {BAD}"
+            self.budget.news(1.0), f"3 requests of 2 users were refused, over the answer budget, most of all {BAD}"
         )
         self.budget.isOver(OTHER, 0.0)
         self.assertEqual(self.budget.news(60.9), "")
-        self.assertEqual(self.budget.news(61.0), f"1 requests of 1 users refused, over the answer budget: {OTHER}")
+        self.assertEqual(
+            self.budget.news(61.0), f"1 requests of 1 users were refused, over the answer budget: {OTHER}"
+        )
         self.assertEqual(self.budget.news(999.0), "")
 
     def test_copies(self) -> None:
@@ -130,7 +132,7 @@ class BudgetTests(SynchronousTestCase):
         self.assertFalse(copies.isUserOver(f"{BAD}/a", 99.9))
         self.assertTrue(copies.isOver(f"{BAD}/a", 99.9))
         self.assertEqual(copiesBudget(Budget(1_000)).burst, 32_000)
-        self.assertIn("stanzas of 1 users refused, over the budget of copies: bad@", copies.news(100.0))
+        self.assertIn("stanzas of 1 users were refused, over the budget of copies: bad@", copies.news(100.0))
 
     @steady
     @given(st.lists(st.tuples(st.integers(0, BURST // 2), st.floats(0.0, 5.0)), max_size=40))
