@@ -179,7 +179,7 @@ class ManagingHandler(RawHandler):
                         namespace=grant.namespace,
                         filtering="".join(f", if the payload has {name}" for name in sorted(grant.filtering)),
                         version=grant.version,
-                        unwanted="" if grant.namespace in self._routes else " The namespaces of this component lack it.",
+                        unwanted="" if grant.namespace in self._routes else " It is not in this component's namespaces.",
                     )
 
     def _logMissing(self, missing: StatusItem) -> None:

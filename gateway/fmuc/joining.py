@@ -285,8 +285,8 @@ class Uplink:
         request = evolve(join.request, limits=HistoryLimits())
         self._mirror.toNode(self.node, Join(request, self.node.mode.current))
         if not self.node.returnsPresence:
-            # The joined node may reject the join, but does not confirm it. XEP-0289 section 9: "Node with local user
-            # can then send an error message about the collision and kick them".
+            # The joined node may reject the join, but does not confirm it. XEP-0289 section 9: "Node with local
+            # user can then send an error message about the collision and kick them".
             del self.pending[join.request.nick]
             self._mirror.admit(join.request, join.origin, join.request.claimedStanding, now)
 

@@ -528,7 +528,7 @@ class ConnectionTests(Case):
         self.serve(lambda request: None)
         self.advertise("urn:x", PUBSUB)
         one, two = [line for line in self.logged if "delegates" in line]
-        self.assertIn("The namespaces of this component lack it", one)
+        self.assertIn("It is not in this component's namespaces", one)
         self.assertNotIn("nobody", two)
 
     def test_advice(self) -> None:

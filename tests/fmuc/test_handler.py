@@ -391,7 +391,7 @@ class HandlerTests(HandlerCase):
         self.server.send(f"<message from='{ANN}' to='{ROOM}' type='groupchat'>{body}</message>")
         [_, line] = sentences(self.handler.report())
         copy = f"<message from='{ROOM}/ann' to='x@node.example' type='groupchat'>{body}</message>"
-        self.assertIn(f"with 1, {int(found[1]) + len(copy)} bytes to it, {found[2]} from it", line)
+        self.assertIn(f"1 there, {int(found[1]) + len(copy)} bytes to it, {found[2]} from it", line)
         message = f"<message from='x@node.example/ben' to='{ROOM}' type='groupchat'>{body}"
         self.server.send(f"{message}</message>")
         [_, line] = sentences(self.handler.report())
