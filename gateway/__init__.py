@@ -28,7 +28,8 @@ The modules and packages:
     - C{delegation}: Namespace Delegation, both sides.
     - C{privilege}: Privileged Entity (XEP-0356): rights that a server grants to a component for its users.
     - C{roster}: rosters that a web application controls.
-    - C{muc}: rooms (XEP-0045), one file a use case; C{fmuc}, on top of it: rooms of several sites (XEP-0289).
+    - C{muc}: rooms (XEP-0045), one file for each use case; C{fmuc}, on top of it: rooms of several sites
+      (XEP-0289).
     - C{embedded}: a small XMPP host for trying the gateway out.
     - C{tour}: a client that demonstrates the services (C{command}), and what they use of it (C{guide}).
     - C{plugins}: the package in which Twisted finds services, the shipped ones and those of other software.

@@ -111,7 +111,7 @@ def warnings(config: Config) -> list[str]:
 
 
 def notes(config: Config) -> list[str]:
-    """Return the needs of the server's configuration, as plugins know them; and what C{--check} cannot find out."""
+    """Return the plugins' requirements on the server's configuration, and what C{--check} cannot find out."""
     environment = ServiceEnvironment(config)
     found = [
         f'{service.kind}."{service.jid}".{note}'

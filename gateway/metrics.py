@@ -2,10 +2,10 @@
 Metrics: the interface that services report them by, the names of the shipped services' metrics, and the
 implementation that records nothing. docs/metrics.md describes each metric.
 
-Each number has one source. What an object counts or knows anyway (a counter of stanzas, the size of a table, a
+Each number has one source. A number that an object has anyway (a counter of stanzas, the size of a table, a
 state) stays a plain attribute; C{/status} reads it, and so does a function that is registered with C{setFunction}
-and called when the metrics are read. So counting costs what it costs without metrics, and both always agree.
-Durations go into histograms, at the end of what took the time. C{inc} and C{set} are for code that has no
+and called when the metrics are read. So metrics cost nothing between two reads, and both always agree.
+Durations go into histograms, at the end of the operation. C{inc} and C{set} are for code that has no
 attribute.
 
 Labels have few values, all of which come from the configuration or from the code: components, servers, managing
@@ -79,7 +79,8 @@ class IMetrics(Interface):
     """
     Takes the metrics of a service.
 
-    A name stands for one metric of the process: whoever asks for it again names the same text, labels and buckets.
+    A name stands for one metric of the process: each further call for this name passes the same text, labels and
+    buckets.
     """
 
     isRecording: bool = Attribute("False if nothing is recorded: then nothing needs to be counted for it alone.")

@@ -22,8 +22,8 @@ _LOOK_EVERY = 1.0
 
 # Seconds of one reactor turn that all long work may use together.
 _SLICE = 0.01
-# Seconds of it that one work gets before waiting ones get theirs. A change to another work costs as much as a small
-# piece, and each work that has begun uses memory.
+# Seconds of it that one task gets before a waiting task continues. A switch to another task costs as much as a
+# small piece, and each task that has begun uses memory.
 _SHARE = 0.005
 
 

@@ -18,7 +18,7 @@ class StatusItem:
     A program reads C{values}, a person the sentence. C{/status} makes one line of each line of it.
 
     @ivar name: stable name of the item, such as C{proxy.resources}: the part of the gateway, and the subject.
-    @ivar text: the sentence, with names of C{values} in braces, as C{str.format} has it.
+    @ivar text: the sentence, with names of C{values} in braces, in the format of C{str.format}.
     @ivar values: what is reported. Each value is a string, a number, a boolean, a tuple of strings, a mapping of
         strings to numbers, an item, or a tuple of items. Sizes are in bytes, times in seconds. There may be more
         values than C{text} names.

@@ -45,7 +45,7 @@ _log = Logger()
 # Seconds that a removed service has to stop, and its links and databases after that. They need less.
 _STOP_TIMEOUT = 20.0
 
-# Paths of the HTTP server that need no token: they reveal only if the gateway is up.
+# Paths of the HTTP server that need no token: they reveal only whether the gateway is up.
 _FREE = frozenset({b"/healthz", b"/readyz"})
 
 

@@ -31,7 +31,7 @@ class Request:
     @ivar type: C{"get"} or C{"set"}.
     @ivar namespace: the namespace of the payload.
     @ivar attributes: attributes of the payload that are in no namespace, unescaped.
-    @ivar xml: the payload, for a place where the default namespace is C{jabber:client}.
+    @ivar xml: the payload. Without a declaration, the default namespace is C{jabber:client}.
     @ivar language: C{xml:lang} of the iq. It must not be removed on the way (RFC 6120 section 8.1.5).
     """
 

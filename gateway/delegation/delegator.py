@@ -47,7 +47,7 @@ class _Pending:
     @ivar entity: the managing entity that was asked.
     @ivar left: managing entities that can be asked next.
     @ivar deadline: seconds on the clock for this managing entity.
-    @ivar until: the same for all managing entities together.
+    @ivar until: the deadline for all managing entities together.
     """
 
     origin: Any

@@ -141,7 +141,7 @@ class Forwarder:
         return len(self._delegator)
 
     def availability(self) -> dict[str, bool]:
-        """Return true or false for each managing entity: if it is available."""
+        """Return the managing entities, each with true if it is available."""
         return {entity: self._delegator.address(entity) is not None for entity in self._contacts}
 
     def report(self) -> Iterator[StatusItem]:

@@ -179,7 +179,7 @@ class ManagingHandler(RawHandler):
                         namespace=grant.namespace,
                         filtering="".join(f", if the payload has {name}" for name in sorted(grant.filtering)),
                         version=grant.version,
-                        unwanted="" if grant.namespace in self._routes else " It is not in this component's namespaces.",
+                        unwanted="" if grant.namespace in self._routes else " This namespace is not configured.",
                     )
 
     def _logMissing(self, missing: StatusItem) -> None:

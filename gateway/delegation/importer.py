@@ -142,7 +142,7 @@ def _same(one: str, other: str) -> bool:
 
 def _insert(cursor: sqlite3.Cursor, entry: Entry) -> str | None:
     """
-    Return the element that is stored instead, or an empty string if there is no room; C{None} if it was stored.
+    Store an element and return C{None}. If another one is stored already, return that; if there is no room, C{""}.
     """
     try:
         return insert(cursor, entry.user, entry.key, entry.xml, MAX_BYTES, MAX_ELEMENTS)

@@ -24,7 +24,7 @@ REMAINING = {
 
 
 def remaining(table: Mapping[str, T], namespace: str) -> T | None:
-    """Return the entry of a table by namespace for disco requests on bare JIDs that the server does not answer."""
+    """Return a table's entry, by namespace, for disco requests to bare JIDs that the server cannot answer."""
     return next((table[name] for name in REMAINING.get(namespace, ()) if name in table), None)
 
 

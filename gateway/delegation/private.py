@@ -48,7 +48,7 @@ class Store(typing.Protocol):
         """Store all elements and return true, or none if there is no room."""
 
     def wasAsked(self, user: str, key: Key) -> Awaitable[bool]:
-        """True if L{adopt} was told that the user's server has nothing there."""
+        """True if L{adopt} has recorded that the user's server does not have this element."""
 
     def adopt(self, user: str, key: Key, xml: str | None, maxBytes: int, maxElements: int) -> Awaitable[str | None]:
         """

@@ -55,7 +55,7 @@ class ForwardedIq(NamedTuple):
 
     @ivar version: namespace of the wrapper.
     @ivar attributes: attributes of the iq.
-    @ivar xml: content of the iq, for a place where the default namespace is C{jabber:client}.
+    @ivar xml: content of the iq. Without a declaration, the default namespace is C{jabber:client}.
     """
 
     version: str
@@ -146,18 +146,18 @@ def _unwrapTree(element: domish.Element) -> ForwardedIq:
 
 
 def _contents(element: domish.Element) -> bytes:
-    """Return the children of an element, for a place where the default namespace is C{jabber:client}."""
+    """Serialise the children of an element for an iq whose namespace is C{jabber:client}."""
     return "".join(serialisedAll(element.elements(), ns.CLIENT)).encode()
 
 
 def xmlOf(element: domish.Element) -> bytes:
-    """Return an element for a place where the default namespace is C{jabber:client}."""
+    """Serialise an element for an iq whose namespace is C{jabber:client}."""
     return serialised(element, ns.CLIENT).encode()
 
 
 def checkedXml(answer: domish.Element | bytes) -> bytes:
     """
-    Return a handler's answer for a place where the default namespace is C{jabber:client}.
+    Serialise a handler's answer for an iq whose namespace is C{jabber:client}.
 
     A handler may put any character into a tree, and anything into bytes. The server would end the stream then.
 
@@ -314,7 +314,7 @@ def writeAnswer(
 
     @param recipient: the server; see L{answerAddress}.
     @param kind: type of the inner iq.
-    @param xml: its content, for a place where the default namespace is C{jabber:client}.
+    @param xml: its content. Without a declaration, the default namespace is C{jabber:client}.
     """
     inner = iq(FORWARDED + route(request.entity, request.requester), request.id, kind, xml or None)
     return iq(_answerRoute(version, sender, recipient), identifier, "result", _wrap(version, inner))

@@ -3,8 +3,9 @@ Lent privileges (XEP-0356): another component may use the permissions of this co
 
 Towards that component the gateway acts as the server. A request for a user is sent to
 C{user\\40domain@component/x}, because the user's own address does not lead to the gateway. A message may be sent to
-any address of the gateway. The resource is ignored, but necessary: the mod_privilege of Prosody and of ejabberd
-take stanzas without one away. Presence cannot be lent: it would have to come from the users' addresses.
+any address of the gateway. The resource is ignored, but necessary: without one, the mod_privilege of Prosody
+refuses the stanza, and that of ejabberd drops iqs. Presence cannot be lent: it would have to come from the users'
+addresses.
 """
 
 from __future__ import annotations

@@ -293,7 +293,7 @@ class Translator:
         return actions
 
     def forgetResources(self) -> None:
-        """Forget who is online; open exchanges may still be answered."""
+        """Forget the online resources; open exchanges may still be answered."""
         self._pool.clear()
 
     def _moveOrFail(self, key: tuple[str, str], exchange: Exchange) -> list[Fail | Retry]:

@@ -103,7 +103,7 @@ class Pool:
         return resource
 
     def clear(self) -> None:
-        """Forget who is online."""
+        """Forget the online resources."""
         known = [*self._former.values(), *self._resources.values()]
         self._former = {resource.jid: resource for resource in known if resource.open}
         self._resources.clear()

@@ -1,3 +1,3 @@
 """
-Rosters that a web application decides.
+Rosters that a web application controls.
 """

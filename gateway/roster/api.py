@@ -79,7 +79,7 @@ class EjabberdApplier:
         await self._call("delete_rosteritem", domain, _addresses(user, item.jid), f"{item.jid} could not be set")
 
     def connectionMade(self) -> None:
-        """Nothing to do: the first call shows if the API can be used."""
+        """Nothing to do: the first call shows whether the API can be used."""
 
     def connectionLost(self) -> None:
         self.problem = ""

@@ -161,7 +161,7 @@ class PrivilegeApplier:
         self.onChange()
 
     def connectionMade(self) -> None:
-        """Nothing to do: the first set shows if the server keeps subscriptions."""
+        """Nothing to do: the first set shows whether the server keeps subscriptions."""
 
     def connectionLost(self) -> None:
         self.problem, self._isVerified = "", False

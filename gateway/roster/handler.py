@@ -131,7 +131,7 @@ class PresenceWatcher(XMPPHandler):
         metrics.gauge(*names.ROSTER_ONLINE).setFunction(lambda: len(self._online))
 
     def onPresence(self, presence: Stanza) -> None:
-        """A resource has become available or unavailable; it may be a contact's of another domain."""
+        """A resource has become available or unavailable. It may belong to a contact on another domain."""
         local, domain, resource = jids.split(presence.sender or "")
         if domain != self._domain or not local:
             return

@@ -107,7 +107,7 @@ class InterestedClients(XMPPHandler):
         return True
 
     def onPresence(self, presence: Stanza) -> None:
-        """A resource has become available or unavailable; it may be a contact's of another domain."""
+        """A resource has become available or unavailable. It may belong to a contact on another domain."""
         jid = presence.sender or ""
         if presence.type == "unavailable":
             self._remove(jid)

@@ -1,5 +1,5 @@
 """
-The tour's stop at rosters that a web application decides, on the embedded host.
+The tour's stop at rosters that a web application controls, on the embedded host.
 """
 
 from __future__ import annotations

@@ -528,7 +528,7 @@ class ConnectionTests(Case):
         self.serve(lambda request: None)
         self.advertise("urn:x", PUBSUB)
         one, two = [line for line in self.logged if "delegates" in line]
-        self.assertIn("It is not in this component's namespaces", one)
+        self.assertIn("This namespace is not configured", one)
         self.assertNotIn("nobody", two)
 
     def test_advice(self) -> None:
