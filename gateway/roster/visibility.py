@@ -86,7 +86,7 @@ class Visibility:
         self._pairs.clear()
 
     def onPresence(self, presence: Stanza) -> None:
-        """A resource has become available or unavailable; it may be a contact's of another domain."""
+        """A resource has become available or unavailable. It may belong to a contact on another domain."""
         jid = presence.sender or ""
         user = jids.bare(jid)
         resources = self.online.get(user)

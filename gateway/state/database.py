@@ -320,6 +320,6 @@ class SchemaDatabase(Database):
 
 
 def _touch(cursor: sqlite3.Cursor) -> None:
-    """Write a page: only a write shows if the disk has room."""
+    """Write a page: only a write shows whether the disk has room."""
     [version] = cursor.execute("PRAGMA user_version").fetchone()
     cursor.execute(f"PRAGMA user_version = {version:d}")
