@@ -7,6 +7,6 @@ from gateway.muc.option import boolean
 OPTION = boolean(
     "muc#roomconfig_persistentroom",
     "persistent",
-    "Persistent: stays when the last occupant leaves",
+    "Stays when everybody is gone",
     ("muc_persistent", "muc_temporary"),
 )

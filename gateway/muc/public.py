@@ -4,4 +4,4 @@ from __future__ import annotations
 
 from gateway.muc.option import boolean
 
-OPTION = boolean("muc#roomconfig_publicroom", "public", "Public: listed to everybody", ("muc_public", "muc_hidden"))
+OPTION = boolean("muc#roomconfig_publicroom", "public", "Can be found by everybody", ("muc_public", "muc_hidden"))
