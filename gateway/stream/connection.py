@@ -29,7 +29,7 @@ _MUCH = 64 * 1024
 # The clock is read after each fourth event: the bits of the event's number that must be 0.
 _BY_CLOCK = 3
 
-# A timer that is late by so many seconds says that the process was suspended.
+# If a timer is late by so many seconds, the process was suspended.
 _ASLEEP = 30.0
 
 
@@ -80,7 +80,7 @@ class Connection(Protocol):
         # True if no further event is to be handled in this turn.
         self._isEnough = False
         self._reading = True
-        # Number of others that want reading to stop.
+        # Number of callers that have paused reading.
         self._holders = 0
         self._reason: Exception | None = None
         self._deadline: IDelayedCall | None = None

@@ -120,7 +120,7 @@ class Link(Service):
         self.limits = limits or Limits()
         self.budget = budget or Budget()
         self.fairness = Fairness(self, self.budget, reactor)
-        # Both are empty, as a rule.
+        # Both are nearly always empty.
         self._debts, self._held = self.fairness.debts, self.fairness.held
         self._secret = secret
         self.jid = jid

@@ -92,7 +92,7 @@ class Outflow:
         """
         Remove the next bytes and return them.
 
-        @param most: number of bytes, about: one piece, or one copy, is not divided.
+        @param most: number of bytes. It may be exceeded, because a part, or one copy, is not divided.
         """
         parts = self.parts
         if self.takesAll(most):
