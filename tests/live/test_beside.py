@@ -16,7 +16,7 @@ ROSTER = {"domain": DOMAIN, "url": "http://127.0.0.1:9/%s"}
 # A link whose intervals are seconds instead of minutes.
 IMPATIENT = (
     "import gateway.stream.instances as i; from gateway.stream.link import Link as L; "
-    "i._NEW = 0; i._SIGN_EVERY /= 30; L.pingAfter /= 30; L.goneAfter /= 30"
+    "i._NEW = 0; i._MARK_EVERY /= 30; L.pingAfter /= 30; L.goneAfter /= 30"
 )
 
 
