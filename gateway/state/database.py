@@ -51,7 +51,8 @@ class Database:
     Requests of one reactor turn, and those that come while the thread is busy, share a transaction in their order,
     so one flush of the disk stores all of them. This changes no result: if an interaction raises, only its own
     changes are rolled back; if the transaction fails, or a request in it is cancelled, each request gets a
-    transaction of its own.
+    transaction of its own. One file for all stores would need fewer flushes only if several services write in one
+    reactor turn.
 
     If the file fails, a request fails with L{StoreFull}, L{StoreBusy} or L{StoreBroken} and stores nothing; the log
     gets one line a minute about it. A lock delays a request by at most half a second, a slow disk by about ten

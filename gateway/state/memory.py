@@ -1,5 +1,6 @@
 """
-A store in memory, for tests: SQLite without a file and without a thread.
+A store in memory, for tests: SQLite without a file and without a thread. That is simpler than a second
+implementation of SQL, or of the state of each feature.
 """
 
 from __future__ import annotations
