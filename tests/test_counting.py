@@ -127,6 +127,18 @@ class LinkTests(Case):
         self.assertValue(10, names.STANZAS, "presence", "sent")
         self.assertValue(len(self.world.server.value()), names.STREAM_BYTES, "sent")
 
+    def test_stop(self) -> None:
+        """A link stops, with an empty outbox as well; output that is no stanza counts as another kind."""
+        self.world.up()
+        before = self.metrics.value(names.STANZAS, "other", "sent")
+        for data in (b"", b" "):
+            self.link.sendRaw(data)
+        stopped = self.link.stopService()
+        self.world.wait(12)
+        self.successResultOf(stopped)
+        self.assertTrue(self.world.server.value().endswith(b" </stream:stream>"))
+        self.assertValue(before + 3, names.STANZAS, "other", "sent")
+
     def test_unmeasured(self) -> None:
         """A link without metrics has a stream that counts nothing."""
         protocol: Any = World().up().link._protocol

@@ -408,7 +408,8 @@ class Link(Service):
             self._write = protocol.write
             if self._traffic is not None:
                 self._traffic.countJoined(self.outbox)
-            protocol.write(self.outbox.takeAll())
+            if len(self.outbox):
+                protocol.write(self.outbox.takeAll())
 
     def _failed(self, reason: Failure) -> None:
         self._trying = None

@@ -15,7 +15,7 @@ from gateway.stream.stanzas import TAGS, Stanza
 RECEIVED, SENT = "received", "sent"
 _OTHER = "other"
 # Kinds by the second byte of a serialised stanza.
-_KINDS = {opening[1]: kind for kind, (opening, _) in TAGS.items()}
+_KINDS = {opening[1:2]: kind for kind, (opening, _) in TAGS.items()}
 
 
 class Traffic:
@@ -23,13 +23,13 @@ class Traffic:
     The counters of one link, whose connections share them.
 
     @ivar received: number of received stanzas by kind.
-    @ivar sent: number of sent stanzas, by the second byte of each.
+    @ivar sent: number of sent stanzas, by the second byte of each; empty for output that is shorter.
     @ivar sizes: bytes of the streams by direction.
     """
 
     def __init__(self) -> None:
         self.received: defaultdict[str, int] = defaultdict(int)
-        self.sent: defaultdict[int, int] = defaultdict(int)
+        self.sent: defaultdict[bytes, int] = defaultdict(int)
         self.sizes = {RECEIVED: 0, SENT: 0}
 
     def stanzas(self) -> dict[tuple[str, ...], int]:
@@ -42,7 +42,7 @@ class Traffic:
     def countJoined(self, stanzas: Iterable[bytes]) -> None:
         """Count stanzas that are written as one part: all but the first, which counts as a part."""
         for data in islice(stanzas, 1, None):
-            self.sent[data[1]] += 1
+            self.sent[data[1:2]] += 1
 
 
 class CountingSplitter(Splitter):
@@ -73,15 +73,15 @@ class CountingOutflow(Outflow):
         sent = self._traffic.sent
         if self.takesAll(most):
             for data in self.parts:
-                sent[data[1]] += 1  # type: ignore[index]  # all of them are bytes
+                sent[data[1:2]] += 1  # type: ignore[index]  # all of them are bytes
             taken = super().take(most)
         else:
             before, there = len(self.parts), tuple(islice(self.parts, MAX_PARTS))
             taken = super().take(most)
             for part in there[: before - len(self.parts)]:
                 if isinstance(part, Copies):
-                    sent[part.before[1]] += len(part.recipients)
+                    sent[part.before[1:2]] += len(part.recipients)
                 else:
-                    sent[part[1]] += 1
+                    sent[part[1:2]] += 1
         self._traffic.sizes[SENT] += len(taken)
         return taken
