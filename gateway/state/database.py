@@ -85,6 +85,8 @@ class Database:
         self._trigger: object = None
         self._isStarted = False
         self._isWorking = False
+        # True if it is closed as soon as no request is left.
+        self._isLeaving = False
         self._isClosed = False
         # One thread: SQLite allows one writer, and requests keep their order.
         self._pool = ThreadPool(0, 1, name=path.name)
@@ -139,26 +141,32 @@ class Database:
         """End the thread; waiting requests are not stored."""
         for job in self._jobs:
             job.take()
-        if not self._isStarted:
-            self._waiting.clear()
         self._end()
 
     def closeLater(self) -> Deferred[None]:
         """
-        Close the file after the requests that wait. Never block: if the disk does not respond, the thread ends when
-        it does.
+        Close the file after the requests that wait; later ones fail at once. Never block: if the disk does not
+        respond, the thread ends when it does.
+
+        @return: fires when the file is closed, or when the last request is overdue.
         """
-        if self._isClosed or not self._isStarted:
+        if not self._isStarted:
             self._end()
+        if self._isClosed or self._isLeaving:
             return succeed(None)
         # Requests keep their order, so this one is the last.
-        return self.read(lambda cursor: None).addBoth(self._onIdle)
+        idle = self.read(lambda cursor: None)
+        self._isLeaving = True
+        return idle.addBoth(self._onIdle)
 
     def _onIdle(self, result: object) -> None:
-        if isinstance(result, Failure) and result.check(StoreBusy):
+        if self._jobs and isinstance(result, Failure) and result.check(StoreBusy):
             self._log.error("{path} is still open: {reason}.", path=self.path, reason=_SLOW)
-        else:
-            self.close()
+        self._endIfIdle()
+
+    def _endIfIdle(self) -> None:
+        if self._isLeaving and not self._jobs:
+            self._end()
 
     # In the reactor's thread.
 
@@ -200,7 +208,7 @@ class Database:
         self._deliver()
 
     def _run(self, job: Job) -> Deferred[Any]:
-        if self._isClosed:
+        if self._isClosed or self._isLeaving:
             return fail(StoreBroken("it is closed"))
         if self._jobs and next(iter(self._jobs)).overdueAt <= self._reactor.seconds():
             self._failed(_SLOW)
@@ -242,6 +250,7 @@ class Database:
                 self._handOver()
             for job, outcome in zip(jobs, outcomes, strict=True):
                 self._onOutcome(job, outcome)
+        self._endIfIdle()
 
     def _onOutcome(self, job: Job, outcome: Any) -> None:
         done = self._jobs.pop(job)

@@ -17,6 +17,7 @@ from twisted.internet.defer import CancelledError, Deferred, gatherResults, inli
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent, globalLogPublisher
+from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gateway.errors import ERRORS, StoreBroken, StoreBusy, StoreFull, TooManyPending
@@ -337,6 +338,7 @@ class CancelledTests(DatabaseCase):
         self.patch(database, "_WATCH_EVERY", 0.05)
         kept = self.open()
         yield kept.read(get, "a")
+        threads = list(kept._pool.threads)
         hung = kept.write(lambda cursor: time.sleep(0.5))
         hung.addErrback(lambda failure: None)
         began = time.monotonic()
@@ -344,6 +346,46 @@ class CancelledTests(DatabaseCase):
         self.assertTrue(time.monotonic() - began < 0.4)
         self.assertIn(f"{self.path} is still open: its disk does not respond: check the disk.", self.logged)
         yield hung
+        yield self.assertFailure(kept.read(get, "a"), StoreBroken)
+        # The thread ends when the disk responds.
+        yield self.until(lambda: not any(each.is_alive() for each in threads))
+        self.assertEqual((kept._watching, kept._probing, kept._trigger), (None, None, None))
+
+    @inlineCallbacks
+    def test_closeLaterLocked(self) -> Any:
+        """A file that another process has locked is closed as well."""
+        kept = self.open()
+        yield kept.read(get, "a")
+        threads = list(kept._pool.threads)
+        self.patch(kept._file, "run", lambda jobs: [Failure(StoreBusy("locked")) for _ in jobs])
+        yield kept.closeLater()
+        self.assertFalse(any(each.is_alive() for each in threads))
+
+    @inlineCallbacks
+    def test_closeLaterFull(self) -> Any:
+        """If no further request may wait, the file is closed after those that do. The reactor does not wait."""
+        self.patch(database, "_MAX_WAITING", 2)
+        kept = self.open()
+        yield kept.read(get, "a")
+        yield self.until(lambda: str(kept.report()).endswith("that wait: 0"))
+        slow = kept.write(lambda cursor: time.sleep(0.3))
+        stored = kept.write(put, "a", "y")
+        threads = list(kept._pool.threads)
+        began = time.monotonic()
+        kept.closeLater()
+        self.assertLess(time.monotonic() - began, 0.2)
+        yield gatherResults([slow, stored])
+        yield self.until(lambda: not any(each.is_alive() for each in threads))
+
+    def test_closedAtStart(self) -> Any:
+        """A request that waits for the start of the reactor fails if the file is closed before that."""
+        clock = MemoryReactorClock()
+        clock.hasRun = False
+        kept = Database(self.path, MIGRATIONS, clock)
+        waiting = kept.write(put, "a", "x")
+        kept.close()
+        self.assertTrue(waiting.called)
+        return self.assertFailure(waiting, CancelledError)
 
     @inlineCallbacks
     def test_closed(self) -> Any:
@@ -534,6 +576,6 @@ class ReactorTests(SynchronousTestCase):
         path = Path(self.mktemp())
         kept = Database(path, MIGRATIONS, memory)
         self.addCleanup(kept.close)
-        kept.write(put, "a", "x")
+        kept.write(put, "a", "x").addErrback(lambda failure: failure.trap(CancelledError))
         self.assertFalse([each for each in kept._pool.threads if each.is_alive()])
         self.assertEqual(path.stat().st_size, 0)
