@@ -205,8 +205,12 @@ class Gateway(MultiService):
                     self._log.warn("{found}", found=each)
         ending = (*changes.removed, *(each.jid for each in changes.replaced))
         leaving = {jid: self._running.pop(jid) for jid in ending}
-        for link in (link for jid in changes.removed for link in leaving[jid].builder.links):
-            link.isFinal = True
+        successors = {each.jid: each.kind for each in changes.replaced}
+        for jid, running in leaving.items():
+            # A service of another kind answers nothing that this one leaves open.
+            if successors.get(jid) != running.configured.kind:
+                for link in running.builder.links:
+                    link.isFinal = True
         self.config = config
         self._publish()
         await gatherResults([Deferred.fromCoroutine(self._end(each)) for each in leaving.values()])

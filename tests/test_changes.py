@@ -635,6 +635,18 @@ class ServiceTests(ChangeCase):
         answer = f"<iq from='target@example.com/a' to='{relayed.get('from')}' id='1' type='result'/>"
         self.assertEqual(told(server, answer), [f"iq result 1 {COMPONENT} > {USER}"])
 
+    def test_otherKind(self) -> None:
+        """A proxy that is replaced by a service of another kind answers its open requests itself."""
+        self.change(BASE + KINDS["proxy"].table)
+        server = self.gateway.server(COMPONENT)
+        _request(server)
+        server.received()
+        changes = self.change(BASE + KINDS["rooms"].table)
+        self.assertEqual([each.kind for each in changes.replaced], ["rooms"])
+        heard = [said(each) for each in server.received() if each.get("to") == USER]
+        self.assertEqual(heard, [KINDS["proxy"].answer])
+        self.assertTrue(server.isGone)
+
     def test_removedWhileDown(self) -> None:
         """
         The open requests of a proxy that is removed while its link is down are kept: their errors could not be
