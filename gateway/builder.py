@@ -82,12 +82,15 @@ class ServiceBuilder(ServiceEnvironment):
         self._scopes: list[IMetrics] = []
         self.served: dict[str, Served] = {}
 
-    async def release(self) -> None:
-        """Remove all links, and close all databases: the service does not exist any longer."""
-        await gatherResults([self.removeLink(link) for link in list(self.links)])
-        await gatherResults([each.closeLater() for each in self.databases])
+    async def removeLinks(self) -> None:
+        """Remove all links: the service does not exist any longer."""
+        await gatherResults([self.removeLink(link) for link in list(self.links)], consumeErrors=True)
+
+    async def closeDatabases(self) -> None:
+        """Close all databases, after L{removeLinks}."""
         for scope in self._scopes:
             scope.close()
+        await gatherResults([each.closeLater() for each in self.databases], consumeErrors=True)
 
     def serve(self, name: str) -> Served:
         return self.served.setdefault(name, Served(self._changed))

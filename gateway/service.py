@@ -277,7 +277,7 @@ class Gateway(MultiService):
     async def _end(self, running: _Running) -> None:
         """Stop a service, and release everything that was made for it. Log what fails, and go on."""
         service = running.service
-        steps: list[Callable[[], Any]] = [running.builder.release]
+        steps: list[Callable[[], Any]] = [running.builder.removeLinks, running.builder.closeDatabases]
         if service is not None and service.parent is self:
             steps.insert(0, service.disownServiceParent)
         for step in steps:

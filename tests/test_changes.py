@@ -16,7 +16,7 @@ from xml.etree.ElementTree import Element
 from attrs import frozen
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, inlineCallbacks
+from twisted.internet.defer import Deferred, FirstError, fail, inlineCallbacks
 from twisted.internet.error import ConnectError
 from twisted.internet.task import deferLater
 from twisted.logger import capturedLogs, formatEvent
@@ -31,7 +31,7 @@ from gateway import ns
 from gateway.config import ComponentTable, Config, ConfigError, load
 from gateway.config import Service as ConfiguredService
 from gateway.config.changes import Changes
-from gateway.errors import Stopping
+from gateway.errors import Stopping, StoreBroken
 from gateway.interfaces import IServiceBuilder, IServicePlugin
 from gateway.service import findPlugins, makeService, read
 from gateway.testing import ComponentSide, Response
@@ -570,6 +570,17 @@ class RefusedTests(ChangeCase):
         self.change(BASE + self.other + 'word = "new"\n')
         self.assertEqual(self.statusOf(COMPONENT), 1)
         self.assertEqual(len(self.flushLoggedErrors(OSError)), 1)
+
+    def test_linkFails(self) -> None:
+        """The databases of a service are closed even if one of its links fails to stop."""
+        self.change(BASE + self.other)
+        [composition] = self.plugin.made
+        kept = composition.store("kept", ())
+        link = composition.link("more.example.com", OtherTable())
+        self.patch(link, "stopService", lambda: fail(RuntimeError("oops")))
+        self.change(BASE)
+        self.failureResultOf(kept.read(lambda cursor: None), StoreBroken)
+        self.assertEqual(len(self.flushLoggedErrors(FirstError)), 1)
 
     def test_stopped(self) -> None:
         """A change that is not complete when the gateway stops fails; the stop waits for services that end."""
