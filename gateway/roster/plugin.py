@@ -206,7 +206,7 @@ class RosterPlugin:
             return EntityTags()
         # Another release may apply the same document in another way.
         source = f"{__version__} {domain} {url}"
-        return EntityTags(composition.store(_storeName(jid), MIGRATIONS), source)
+        return EntityTags(composition.store(_storeName(jid), MIGRATIONS), source, composition.reactor)
 
     def _builtInApplication(self, table: RosterTable, composition: IServiceBuilder) -> WebApplication:
         """Return the gateway's own application, which is asked over HTTP like any other."""

@@ -8,7 +8,9 @@ import sqlite3
 from collections import OrderedDict
 from hashlib import sha256
 
+from twisted.internet import defer
 from twisted.internet.defer import CancelledError, ensureDeferred
+from twisted.internet.interfaces import IReactorTime
 
 from gateway.errors import GatewayError
 from gateway.interfaces import IStore
@@ -20,6 +22,8 @@ MIGRATIONS = (
 # Users whose tags are remembered, and characters of a tag.
 _MAX_TAGS = 100_000
 _MAX_TAG_LENGTH = 1_024
+# Seconds that a refresh waits for the store. The store itself has no deadline for a commit that has begun.
+_TIMEOUT = 15.0
 
 
 class EntityTags:
@@ -28,14 +32,18 @@ class EntityTags:
     unchanged document, also after a restart. So a tag is removed from the store before the user's roster is
     changed, and stored again when all changes are done.
 
-    If the store fails, tags are only kept in memory.
+    If the store fails, or does not respond in time, tags are only kept in memory.
 
     @param store: with L{MIGRATIONS}; C{None} to keep tags in memory.
     @param source: identifies the application's documents. Tags that were stored with another source are removed.
+    @param clock: for the deadline; needed if there is a store.
     """
 
-    def __init__(self, store: IStore | None = None, source: str = "") -> None:
+    def __init__(
+        self, store: IStore | None = None, source: str = "", clock: IReactorTime | None = None
+    ) -> None:
         self._store = store
+        self._clock = clock
         # It may have a secret.
         self._source = sha256(source.encode()).hexdigest()
         # In the order in which they were remembered.
@@ -76,10 +84,12 @@ class EntityTags:
         """Store a user's tag, or remove it."""
         if self._store is None:
             return
+        assert self._clock is not None
         isStale = self._isStale
         try:
-            await self._store.write(_put, name, self._source, tag, isStale)
-        except (GatewayError, CancelledError):
+            writing = self._store.write(_put, name, self._source, tag, isStale)
+            await writing.addTimeout(_TIMEOUT, self._clock)
+        except (GatewayError, CancelledError, defer.TimeoutError):
             # The store reports its faults itself.
             self._isStale = True
         else:

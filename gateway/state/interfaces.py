@@ -42,7 +42,10 @@ class IStore(Interface):
         """
 
     def write(interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
-        """Like L{read}, for an interaction that may write. The Deferred fires after the commit."""
+        """
+        Like L{read}, for an interaction that may write. The Deferred fires after the commit. A commit that has
+        begun has no deadline.
+        """
 
     def atStart(interaction: Callable[..., T], *arguments: object) -> T:
         """

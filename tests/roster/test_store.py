@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -31,7 +32,7 @@ class TagsCase(SynchronousTestCase):
 
     def process(self, source: str = SOURCE) -> EntityTags:
         """The next process."""
-        return EntityTags(self.store, source)
+        return EntityTags(self.store, source, Clock())
 
     def stored(self) -> dict[str, str]:
         """Return the tags that the next process would find."""
@@ -113,6 +114,21 @@ class EntityTagsTests(TagsCase):
         tags.remember("ann", '"2"')
         self.assertEqual(self.stored(), {"ann": '"2"', "cay": '"1"'})
 
+    def test_hung(self) -> None:
+        """A refresh does not wait for ever if the disk does not respond; the tag is removed afterwards."""
+        clock, hung = Clock(), Deferred[None]()
+        tags = EntityTags(self.store, SOURCE, clock)
+        tags.remember("ann", '"1"')
+        write = self.patch(self.store, "write", lambda *arguments: hung)
+        forgetting = ensureDeferred(tags.forget("ann"))
+        clock.advance(14)
+        self.assertNoResult(forgetting)
+        clock.advance(1)
+        self.successResultOf(forgetting)
+        write.restore()
+        tags.remember("bob", '"1"')
+        self.assertEqual((self.stored(), clock.getDelayedCalls()), ({"bob": '"1"'}, []))
+
     def test_broken(self) -> None:
         """If the store cannot be read, its tags are removed before a roster is changed."""
         self.process().remember("ann", '"1"')
@@ -134,13 +150,13 @@ class EntityTagsTests(TagsCase):
     def test_file(self) -> None:
         """The same in a file."""
         path, reactor = Path(self.mktemp()), StartedReactor()
-        tags = EntityTags(Database(path, MIGRATIONS, reactor), SOURCE)
+        tags = EntityTags(Database(path, MIGRATIONS, reactor), SOURCE, reactor)
         reactor.run()
         tags.remember("ann", '"1"')
         tags.remember("bob", '"1"')
         tags.remember("bob", None)
         reactor.shutDown()
-        tags = EntityTags(Database(path, MIGRATIONS, MemoryReactorClock()), SOURCE)
+        tags = EntityTags(Database(path, MIGRATIONS, MemoryReactorClock()), SOURCE, Clock())
         self.assertEqual((tags.get("ann"), tags.get("bob")), ('"1"', None))
 
 
