@@ -754,6 +754,31 @@ class EmbeddedTests(SynchronousTestCase):
         component = Component(self.gateway.reactor, self.gateway.accepted(5347))
         self.assertEqual(component.logIn("m.h.example", secret), ["error host-unknown"])
 
+    def test_removedMeanwhile(self) -> None:
+        """A component that is removed between its header and its handshake is refused."""
+        host = self.gateway.root.getServiceNamed("embedded")
+        host.admit("c.h.example", "secret")
+        component = Component(self.gateway.reactor, self.gateway.accepted(5347))
+        component.header("c.h.example")
+        host.dismiss("c.h.example")
+        self.assertIn("error host-unknown", component.send("<handshake>x</handshake>"))
+
+    def test_lateEnd(self) -> None:
+        """A connection of a removed component that ends late does not disconnect the next one."""
+        host = self.gateway.root.getServiceNamed("embedded")
+        components = []
+        for _ in range(2):
+            host.admit("c.h.example", "secret")
+            components.append(Component(self.gateway.reactor, self.gateway.accepted(5347)))
+            components[-1].logIn("c.h.example", "secret")
+            later = host._router.components["c.h.example"]
+            self.assertIs(later, components[-1].protocol)
+            if len(components) == 1:
+                host.dismiss("c.h.example")
+                self.assertNotIn("c.h.example", host._router.components)
+        components[0].send("</stream:stream>")
+        self.assertIs(host._router.components["c.h.example"], later)
+
 
 class ThreadTests(TestCase):
     """A gateway on the real reactor, with its embedded host."""

@@ -42,11 +42,12 @@ class ComponentConnection(PeerConnection):
         if isinstance(event, StreamStarted):
             self._jid = event.attributes.get("to", "").lower()
             self._begin(self._jid)
-            if self._jid not in self._secrets:
-                self.refuse("host-unknown", "there is no such component in the configuration")
+            self._knownSecret()
         elif event.name != HANDSHAKE or self._attached:
             self.refuse("unsupported-stanza-type")
-        elif not hmac.compare_digest(_text(event), handshake(self._streamId, self._secrets[self._jid]).encode()):
+        elif (secret := self._knownSecret()) is None:
+            return
+        elif not hmac.compare_digest(_text(event), handshake(self._streamId, secret).encode()):
             self.refuse("not-authorized")
         elif self._services.router.components.get(self._jid) is not None:
             self.refuse("conflict", "this component is connected already")
@@ -55,6 +56,13 @@ class ComponentConnection(PeerConnection):
             self.write(tag("handshake").encode())
             self._open(self._stanzaReceived)
             self._services.router.attach(self._jid, self)
+
+    def _knownSecret(self) -> str | None:
+        """Return the component's secret; refuse a component that does not exist, or does not exist any longer."""
+        secret = self._secrets.get(self._jid)
+        if secret is None:
+            self.refuse("host-unknown", "there is no such component in the configuration")
+        return secret
 
     def _early(self, stanza: Stanza) -> None:
         self.refuse("not-authorized", "a handshake is required first")
@@ -77,9 +85,10 @@ class ComponentConnection(PeerConnection):
         """Do not wait for a slow reader: a component's stanzas are for many recipients."""
 
     def _ending(self) -> None:
-        if self._attached:
-            self._attached = False
+        # The component may have been removed, and admitted again, before this connection was seen to end.
+        if self._services.router.components.get(self._jid) is self:
             self._services.router.attach(self._jid, None)
+        self._attached = False
 
 
 def _text(handshaking: Stanza) -> bytes:

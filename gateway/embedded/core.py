@@ -98,7 +98,10 @@ class Router:
         return any(each.requestReceived(origin, stanza, sender, recipient) for each in self.extensions)
 
     def removeComponent(self, domain: str) -> None:
-        """Remove a component that has disconnected: it is not one of the configuration any longer."""
+        """Remove a component: it is not one of the configuration any longer."""
+        if self.components[domain] is not None:
+            # It has disconnected, but its connection was not yet seen to end.
+            self.attach(domain, None)
         del self.components[domain]
         for extension in self.extensions:
             extension.componentRemoved(domain)
