@@ -705,6 +705,8 @@ class ServiceTests(ChangeCase):
         self.gateway.wait(8)
         self.successResultOf(removing)
         self.assertTrue(server.isGone)
+        # Its handlers end what is open: no later link does.
+        self.assertTrue(link.isFinal)
         self.assertEqual([each.jid for each in service], [COMPONENT])
 
     def test_looseLink(self) -> None:
