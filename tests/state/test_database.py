@@ -193,6 +193,20 @@ class LockedTests(DatabaseCase):
         self.assertEqual((kept.trouble, self.logged), ("", []))
 
     @inlineCallbacks
+    def test_shortAgain(self) -> Any:
+        """A short lock causes no error either after a long one that did, once the file works again."""
+        kept = self.open()
+        yield kept.write(put, "a", "x")
+        with locked(self.path):
+            yield self.assertFailure(kept.write(put, "a", "y"), StoreBusy)
+        yield kept.write(put, "a", "y")
+        with locked(self.path):
+            waiting = kept.write(put, "a", "z")
+            yield deferLater(reactor, 0.1)
+            self.assertNoResult(waiting)
+        yield waiting
+
+    @inlineCallbacks
     def test_process(self) -> Any:
         """A lock of another process that excludes readers as well: found at the start, and recovered from."""
         keep = (
