@@ -20,11 +20,12 @@ from attrs import define, field
 from gateway.config.values import checkDomain
 from gateway.delegation import exports
 from gateway.delegation.private import MAX_BYTES, MAX_ELEMENTS
-from gateway.delegation.store import insert
+from gateway.delegation.store import MIGRATIONS, insert
 from gateway.delegation.stored import BadData, Entry, Skipped
 from gateway.errors import ResourceLimit
 from gateway.log.printable import printable
 from gateway.state.faults import domainError
+from gateway.state.migrations import newerVersion
 from gateway.state.sqlite import connect
 
 # Elements and characters of one transaction. The gateway waits for the lock half a second at most.
@@ -154,7 +155,7 @@ def openStorage(path: Path) -> sqlite3.Connection:
     """
     Open the file of a component's private storage, which exists.
 
-    @raise Failed: if it does not exist, or is another kind of file.
+    @raise Failed: if it does not exist, is another kind of file, or one of a newer release.
     """
     wanted = "expected COMPONENT.private in the gateway's state_dir, which the gateway creates when it starts"
     if not path.is_file():
@@ -164,11 +165,15 @@ def openStorage(path: Path) -> sqlite3.Connection:
         uri = f"file:{quote(str(path))}?mode=rw"
         connection = connect(uri, _LOCK_TIMEOUT, uri=True)
         columns = [row[1] for row in connection.execute("PRAGMA table_info(private)")]
+        [version] = connection.execute("PRAGMA user_version").fetchone()
     except sqlite3.Error as error:
         raise Failed(f"{path} cannot be used: {domainError(error) or error}") from error
     if columns != ["user", "namespace", "name", "xml"]:
         connection.close()
         raise Failed(f"{path} is not a private storage: {wanted}")
+    if refusal := newerVersion(version, MIGRATIONS):
+        connection.close()
+        raise Failed(f"{path} cannot be used: {refusal}")
     return connection
 
 

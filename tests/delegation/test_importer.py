@@ -327,6 +327,15 @@ class BadTests(ImporterCase):
         [line] = self.run_(self.file("text" * 2_000), DOMAIN, self.file(EXPORT), code=1)
         self.assertIn("cannot be used", line)
 
+    def test_newerStorage(self) -> None:
+        """The storage of a newer release is not changed."""
+        with closing(sqlite3.connect(self.storage)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        before = self.storage.read_bytes()
+        [line] = self.run_(self.storage, DOMAIN, self.file(EXPORT), code=1)
+        self.assertIn("a newer release of the gateway has changed it (schema version 99", line)
+        self.assertEqual(self.storage.read_bytes(), before)
+
     def test_usage(self) -> None:
         """Missing arguments end the command with its usage."""
         self.patch(sys, "stderr", open(os.devnull, "w"))  # noqa: SIM115
