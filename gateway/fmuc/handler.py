@@ -169,8 +169,14 @@ class RoomsHandler(RawHandler):
             message = readMessage(stanza)
         except BadRequest as error:
             self._refuse(stanza, type(error))
+            return
+        now = self._link.now
+        room = self._rooms.rooms.get(jids.bare(recipient))
+        if room is not None and sender in room.users:
+            # Nearly all messages are from local users, who are charged themselves, and are no nodes.
+            self._perform(self._rooms.message(sender, recipient, message, now), speaker=jids.bare(sender))
         else:
-            speaker, now = self._rooms.speaker(sender, recipient), self._link.now
+            speaker = self._rooms.speaker(sender, recipient)
             if self._echoes:
                 peer, _, nick = sender.partition("/")
                 self._echoes.returned(jids.bare(recipient), peer, nick, message.id, now)

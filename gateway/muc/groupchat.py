@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from attrs import evolve
-
 from gateway.errors import NotInTheRoom, TooLarge
 from gateway.muc.moderated import checkVoice
 from gateway.muc.occupant import Node, Occupant
@@ -56,7 +54,7 @@ def broadcast(room: Room, message: RoomMessage, origin: Node | None, now: float)
     @param origin: the node that the message comes from.
     """
     room.broadcastMessage(message, origin)
-    stored = evolve(message, delay=room.stamp(now))
+    stored = message.delayed(room.stamp(now))
     if message.subject:
         room.subject = stored
     elif message.store:

@@ -181,6 +181,19 @@ class RoomMessage:
     delay: Delay | None = None
     store: bool = True
 
+    def delayed(self, delay: Delay) -> RoomMessage:
+        """Return the message with a delay. Each stored message needs it, and C{evolve} takes more time."""
+        return RoomMessage(
+            nick=self.nick,
+            payload=self.payload,
+            realJid=self.realJid,
+            kind=self.kind,
+            id=self.id,
+            subject=self.subject,
+            delay=delay,
+            store=self.store,
+        )
+
 
 @frozen(kw_only=True)
 class Presence:

@@ -275,7 +275,9 @@ class Link(Service):
 
     def sendCopies(self, copies: Copies) -> bool:
         """Send one stanza to many recipients. It is kept once, not once for each. Otherwise as L{sendRaw}."""
-        if copies.largest > self.limits.outgoingSize:
+        # All of them together are rarely larger than one may be, so that their sizes need not be compared.
+        most = self.limits.outgoingSize
+        if copies.size > most and copies.largest > most:
             return not [n for n in range(len(copies.recipients)) if not self.sendRaw(copies.written(n, n + 1))]
         protocol = self._protocol
         if self._write is not None and protocol is not None:

@@ -23,22 +23,21 @@ class Copies:
     @ivar recipients: the addresses, escaped; at least one.
     @ivar after: the bytes behind it.
     @ivar size: bytes of all copies together.
-    @ivar largest: bytes of the largest one.
     """
 
     before: bytes
     recipients: Sequence[bytes]
     after: bytes
     size: int = field(init=False)
-    largest: int = field(init=False)
 
     @size.default
     def _count(self) -> int:
         around = len(self.before) + len(self.after)
         return around * len(self.recipients) + sum(map(len, self.recipients))
 
-    @largest.default
-    def _measure(self) -> int:
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest copy."""
         return len(self.before) + len(self.after) + max(map(len, self.recipients))
 
     def written(self, start: int = 0, stop: int | None = None) -> bytes:
