@@ -31,7 +31,8 @@ The modules and packages:
     - C{muc}: rooms (XEP-0045), one file for each use case; C{fmuc}, on top of it: rooms of several sites
       (XEP-0289).
     - C{embedded}: a small XMPP host for trying the gateway out.
-    - C{tour}: a client that demonstrates the services (C{command}), and what they use of it (C{guide}).
+    - C{tour}: a client that demonstrates the services (C{command}), and the guide that the services
+      use for that (C{guide}).
     - C{plugins}: the package in which Twisted finds services, the shipped ones and those of other software.
     - C{testing}: servers, connections and a whole gateway in memory, for the tests of plugins and for our own.
     - C{_deprecated}: old names of public classes and of modules.

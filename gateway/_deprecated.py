@@ -32,7 +32,7 @@ _MOVED = {
 
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], object]:
     """
-    Return the C{__getattr__} of a module (PEP 562) that has classes by their old names as well, with a warning.
+    Return a C{__getattr__} for a module (PEP 562): it finds classes by their old names, and warns.
 
     @param module: the module's name.
     @param names: new names by old names.
@@ -41,7 +41,7 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], object]:
     def getByOldName(name: str) -> object:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        # An import from a package asks for the name twice, at first without a place that a warning could show.
+        # An import from a package looks a name up twice. The first caller is importlib: do not warn there.
         if sys._getframe(1).f_globals.get("__name__") != "importlib._bootstrap":
             message = f"{module}.{name} is deprecated; use {names[name]}"
             warnings.warn(message, DeprecationWarning, stacklevel=2)

@@ -52,7 +52,7 @@ class ServiceBuilder(ServiceEnvironment):
     @ivar databases: all stores made so far.
     @ivar served: the resources of the HTTP server, by the first segment of their path.
     @param pieces: as L{IServiceBuilder.pieces}; by default, of this service alone.
-    @param changed: called when there are other links, databases or resources.
+    @param changed: called when links, databases or resources were added or removed.
     """
 
     def __init__(
@@ -105,7 +105,7 @@ class ServiceBuilder(ServiceEnvironment):
             secret = secret or secrets.token_hex()
             self._host.admit(jid, secret)
             endpoint, domain = self._host.componentEndpoint, self._host.domain
-        # The configuration reader has refused a table without it.
+        # The configuration reader has refused a table that has an endpoint but no secret.
         assert secret is not None
         link = Link(
             self.reactor,

@@ -48,7 +48,8 @@ class ICounter(Interface):
         Take the value from a function whenever the metrics are read. It replaces an earlier function, must not
         raise, and must take little time.
 
-        @param read: returns the number; for a metric whose labels have no values yet, the numbers by label values.
+        @param read: returns the number; if the metric has labels that L{labels} did not set, the numbers by label
+            values.
         """
 
 
@@ -109,8 +110,8 @@ class IMetrics(Interface):
 
     def scope(label: str, value: str) -> IMetrics:
         """
-        Return the metrics of one object, such as a link. Each has one more label, which comes first, with this
-        value.
+        Return the metrics of one object, such as a link. Each metric has one more label, which comes first,
+        with this value.
         """
 
     def close() -> None:
@@ -246,7 +247,7 @@ def label(text: str) -> str:
 
 def bounded(value: str, known: set[str], bound: int) -> str:
     """
-    Return a label value whose number is bounded.
+    Return a label value, and limit the number of different ones.
 
     @param known: the values so far; a new one is added to it.
     @return: the value itself, or C{other} if it is new and there are C{bound} others.

@@ -15,7 +15,7 @@ class StatusItem:
     """
     One item of C{/status}. C{str()} returns its sentence.
 
-    A program reads C{values}, a person the sentence. C{/status} makes one line of each line of it.
+    A program reads C{values}, a person the sentence. A line of the sentence is a line of C{/status}.
 
     @ivar name: stable name of the item, such as C{proxy.resources}: the part of the gateway, and the subject.
     @ivar text: the sentence, with names of C{values} in braces, in the format of C{str.format}.

@@ -42,7 +42,7 @@ __all__ = ["Gateway", "ServiceBuilder", "check", "findPlugins", "makeService", "
 
 _log = Logger()
 
-# Seconds that a removed service has to stop, and its links and databases after that. They need less.
+# Seconds for a removed service to stop; then as many for its links, and for its databases. Each needs less.
 _STOP_TIMEOUT = 20.0
 
 # Paths of the HTTP server that need no token: they reveal only whether the gateway is up.
@@ -173,8 +173,8 @@ class Gateway(MultiService):
         """
         Add, replace and remove the services that differ in a new configuration.
 
-        The HTTP resources, links and databases of a service that is removed or replaced are not served and not
-        reported any longer, at once. HTTP requests under way still get their answers. The service is stopped: its
+        The HTTP resources, links and databases of a service that is removed or replaced are at once no
+        longer served or reported. HTTP requests under way still get their answers. The service is stopped: its
         links answer open iq requests, for a limited time (L{Link.drainFor}), and disconnect. Then everything that
         was made for it is released, and its successor is made.
 
@@ -207,7 +207,7 @@ class Gateway(MultiService):
         leaving = {jid: self._running.pop(jid) for jid in ending}
         successors = {each.jid: each.kind for each in changes.replaced}
         for jid, running in leaving.items():
-            # A service of another kind answers nothing that this one leaves open.
+            # A successor of another kind cannot answer the requests that this service leaves open.
             if successors.get(jid) != running.configured.kind:
                 for link in running.builder.links:
                     link.isFinal = True

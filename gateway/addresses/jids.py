@@ -93,7 +93,7 @@ def isPrepared(jid: str) -> bool:
         return False
 
 
-# A roster with one such contact usually has many of them, and a refresh reads each twice.
+# A roster with one address that is not plain usually has many of them, and a refresh prepares each twice.
 @lru_cache(maxsize=4096)
 def _preparedByUnicode(jid: str) -> str:
     account, slash, resource = jid.partition("/")

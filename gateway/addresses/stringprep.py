@@ -52,8 +52,8 @@ _INVISIBLE: Ranges = [
 ]
 # RFC 6122 appendix A.5, and table C.1.1.
 _NOT_IN_NAMES: Ranges = [(ord(each), ord(each)) for each in "\"&'/:<>@ "]
-# A dot separates labels, and the preparation turns some characters into a dot; "*" means all domains in the
-# configuration.
+# A dot separates labels, and the preparation turns some characters into a dot; in the configuration,
+# "*" means all domains.
 _NOT_IN_LABELS: Ranges = [(ord(each), ord(each)) for each in ".*"]
 # The planes in which Unicode 3.2 assigns code points; above these is private use.
 _PLANES = range(0x10000), range(0x10000, 0x30000), range(0xE0000, 0xE1000)

@@ -53,7 +53,8 @@ def linkSettings(server: ServerTable | None, table: ComponentTable) -> LinkSetti
 @frozen(kw_only=True)
 class Changes:
     """
-    The steps from one configuration to another one. A service whose table and connection are equal is in none.
+    The steps from one configuration to another one. A service with the same table and
+    connection in both is in none of these lists.
 
     @ivar removed: JIDs of services that exist in the old configuration only.
     @ivar replaced: new services whose JID is that of a different old service.
@@ -93,5 +94,5 @@ def compare(old: Config, new: Config) -> Changes:
 
 
 def _identity(config: Config, service: Service) -> tuple[object, ...]:
-    """Return a value that differs if a service is to be made anew."""
+    """Return all values of a service; if one of them changes, the service is made again."""
     return service.kind, service.table, linkSettings(config.server, service.table)

@@ -45,12 +45,12 @@ class Problems:
         return structured
 
     def _known(self, value: Any, kind: Callable[..., T]) -> T | None:
-        """Return the table without unknown keys, so that its values can be checked; C{None} if one is wrong too."""
+        """Return the table without unknown keys, to check its other values; C{None} if one of them is wrong too."""
         if not isinstance(value, dict) or not isinstance(kind, type) or not has(kind):
             return None
         known = {key: value[key] for key in value.keys() & set(map(keyOf, fields_dict(kind)))}
         try:
-            structured: T = self._converter.structure(known, kind)  # type: ignore[assignment]  # of the kind it is told
+            structured: T = self._converter.structure(known, kind)  # type: ignore[assignment]  # returns this type
         except Exception:
             return None
         return structured

@@ -9,8 +9,8 @@ from typing import Literal, NewType
 
 from attrs import field, frozen
 
-# User and password, in their proper place in a URL or misplaced; and a query. Each pattern reads each character a
-# few times at most: third parties can send words of 16 KB, for which a careless pattern takes a minute.
+# A user and password, in the right or a wrong place of a URL; and a query. Each pattern reads each character a few
+# times at most: third parties can send words of 16 KB, for which a careless pattern takes a minute.
 _WORD = re.compile(r"\S+")
 _USER_INFO = re.compile(r"(?<=//)[^/?#]*@|(?<![^/?#]):*[^/?#:]+:[^/?#]*@")
 _QUERY = re.compile(r"[?#].+")
@@ -18,7 +18,7 @@ _QUERY = re.compile(r"[?#].+")
 BareJid = NewType("BareJid", str)
 Seconds = NewType("Seconds", float)
 Bytes = NewType("Bytes", int)
-# At least large enough for any stanza of rooms and of private storage.
+# A limit that has a minimum: any stanza of rooms and of private storage must fit.
 LargeBytes = NewType("LargeBytes", int)
 Count = NewType("Count", int)
 Url = NewType("Url", str)

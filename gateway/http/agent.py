@@ -224,8 +224,8 @@ def isFromPage(headers: Headers) -> bool:
     sites = headers.getRawHeaders(b"sec-fetch-site")
     if sites:
         return sites != [b"none"]
-    # Older browsers do not send it. They name the page, unless the page forbids that; and all of them claim to be
-    # Mozilla.
+    # Older browsers do not send Sec-Fetch-Site. They send Origin or Referer, unless the page forbids it; and all of
+    # them have "Mozilla" in User-Agent.
     if headers.hasHeader(b"origin") or headers.hasHeader(b"referer"):
         return True
     return any(b"mozilla/" in agent.lower() for agent in headers.getRawHeaders(b"user-agent") or ())

@@ -11,10 +11,10 @@ from twisted.web.resource import IResource, Resource
 
 class Served(Resource):
     """
-    The resource of one service at one path. Several services may have resources at the same path: then a child is
-    the one of the first service in the configuration that has a child of this name.
+    The resource of one service at one path. Several services may have resources at the same path: if their
+    children have the same name, that of the service which is first in the configuration is served.
 
-    @param changed: called when there are other children.
+    @param changed: called when children were added or removed.
     """
 
     def __init__(self, changed: Callable[[], object]) -> None:

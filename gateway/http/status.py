@@ -64,7 +64,7 @@ def _lines(handler: object) -> list[str]:
 
 
 def _item(item: StatusItem | str, name: str) -> StatusItem:
-    """Return an item; a text becomes one: providers returned texts before there were items."""
+    """Return an item. A text, which is deprecated, is made into an item."""
     if not isinstance(item, str):
         return item
     message = f"{name}.report() returned a text; it should return gateway.reports.StatusItem"

@@ -55,7 +55,7 @@ class IPrivileges(Interface):
 
     def permissions(server: str) -> IPermissions:
         """
-        Return the privileges that a server grants now; they do not change with it.
+        Return the privileges that a server grants now. The returned object does not change later.
 
         @raise gateway.errors.NotGranted: if advertisements of this server are not accepted.
         """
@@ -100,7 +100,7 @@ class IPrivileges(Interface):
         @param resource: full JID of the client.
         @param refused: called if an error is returned: the client may be offline.
         @return: false if too much output waits for the server.
-        @raise gateway.errors.NotGranted: if the server does not grant to set C{jabber:iq:roster} in users' names.
+        @raise gateway.errors.NotGranted: if the server does not grant iq requests (set) in C{jabber:iq:roster}.
         """
 
     def watchPresence(observer: Callable[[Stanza], object]) -> None:

@@ -72,7 +72,7 @@ class IServiceBuilder(IServiceEnvironment):
         Return a new link for the component C{jid}, not started.
 
         Add handlers by C{handler.setHandlerParent(link)}. The link is an C{IService}, and the plugin's service must
-        be it or contain it. /readyz includes it.
+        be this link or contain it. /readyz includes it.
         """
 
     def removeLink(link: Link) -> Deferred[None]:
@@ -86,9 +86,10 @@ class IServiceBuilder(IServiceEnvironment):
         Return the service's resource of C{[http]} at C{/name}. Callers must send the token if there is one. At most
         1,048,577 bytes of a request's body are kept.
 
-        @param name: the first segment of the path. Several services may use one: then each child is that of the
-            first service in the configuration that has it.
-        @return: add children to it. They can be withdrawn; they are when the service is removed.
+        @param name: the first segment of the path. Several services may use the same one: if their children have
+            the same name, that of the service which is first in the configuration is served.
+        @return: the resource; add children to it. They are withdrawn when the service is removed, or earlier by
+            its method C{withdraw}.
         """
 
     def store(name: str, migrations: tuple[tuple[str, ...], ...]) -> IStore:
@@ -98,7 +99,8 @@ class IServiceBuilder(IServiceEnvironment):
 
         @param name: by convention C{component JID.kind}. The same name is the same store.
         @param migrations: the SQL statements of each version of its tables. A store gets those that it does not
-            have yet, all or none of them. A new release only appends to them; a store that has more is not used.
+            have yet, all or none of them. A new release only appends to them; a store with more
+            migrations, from a newer release, is not used.
         @raise gateway.config.ConfigError: if the store cannot be created.
         """
 
@@ -112,11 +114,11 @@ class IServiceBuilder(IServiceEnvironment):
 
     def survey(link: Link, server: str) -> Survey:
         """
-        Return the survey of a link, which queries the server of a link after each connection.
+        Return the survey of a link: it queries the link's server after each connection.
 
         @param link: returned by L{link}.
-        @param server: the domain to query if the link is not connected to the server of C{[server]}; otherwise that
-            server's domain is queried.
+        @param server: the domain to query if the configuration does not give the domain of the link's server;
+            otherwise that domain is queried.
         """
 
     def lend(privileges: IPrivileges, server: str, entities: Iterable[str]) -> Callable[[str], object]:
@@ -163,8 +165,8 @@ class IServicePlugin(Interface):
 class IConfigCheck(Interface):
     """
     A plugin may provide this beside L{IServicePlugin} for checks that the types of its table cannot express.
-    C{--check} and each start call it before anything is created. An L{IDelegationPlugin} may provide it as well: it
-    is called with the table of each delegation that uses it.
+    C{--check} and each start call it before anything is created. An L{IDelegationPlugin} may provide it as well:
+    L{check} is called with the table of each delegation that uses the plugin.
     """
 
     def check(jid: str, table: Any, environment: IServiceEnvironment) -> list[str]:

@@ -75,7 +75,7 @@ class Database:
         self._reactor = reactor
         self._condition = Condition()
         self.failures = 0
-        # All requests that have no result; those that the thread does not have yet; requests with their results.
+        # All unanswered requests; those that the thread does not have yet; those that have run, with their results.
         self._jobs: dict[Job, Deferred[Any]] = {}
         self._waiting: deque[Job] = deque()
         self._finished: deque[tuple[list[Job], list[Any]]] = deque()
@@ -128,7 +128,7 @@ class Database:
 
     def atStart(self, interaction: Callable[..., T], *arguments: object) -> T:
         """See L{IStore.atStart}."""
-        # The thread may be using the other connection. This one is closed: it would not survive a fork, either.
+        # The thread may be using its own connection. This second one is closed: it would not survive a fork.
         file = SqliteFile(self.path, self._prepare, self._reactor.seconds, self._onReplaced)
         [outcome] = file.run([Job(interaction, arguments, True)])
         file.close()
@@ -202,7 +202,7 @@ class Database:
         elif waiting:
             # There is no thread.
             self._finished.append((waiting, self._file.run(waiting)))
-        # It waits for the thread.
+        # stop() waits for the thread.
         self._pool.stop()
         self._file.close()
         self._deliver()
@@ -230,7 +230,7 @@ class Database:
         """Give the thread the next requests: reads, or a write and the requests after it."""
         self._handing = None
         jobs: list[Job] = []
-        # Reads come before the first write, which may have to wait for the lock.
+        # Reads before the first write get a transaction of their own: the write may have to wait for the lock.
         while self._waiting and len(jobs) < _MAX_SHARING:
             if self._waiting[0].writes and jobs and not jobs[0].writes:
                 break
@@ -257,14 +257,14 @@ class Database:
         error = outcome.value if isinstance(outcome, Failure) else None
         if isinstance(error, StoreFull | StoreBusy | StoreBroken):
             self._failed(str(error))
-        # Reading works where the disk is full, and where the lock is held.
+        # Only a write shows that the file works: reads succeed even if the disk is full or the lock is held.
         elif error is None and job.writes and self._condition.works():
             self._log.info("{path} works again.", path=self.path)
         if not done.called:
             done.callback(outcome)
 
     def _watch(self) -> None:
-        """Fail requests that wait behind one that the disk holds up. They will not run."""
+        """Fail overdue requests: the disk does not respond. They will not be stored."""
         self._watching = None
         now = self._reactor.seconds()
         for job, done in list(self._jobs.items()):

@@ -87,7 +87,7 @@ class Condition:
         return True
 
     def works(self) -> bool:
-        """Record a success; return true if it should be logged: if the failure was."""
+        """Record a success; return true if it should be logged, because a failure was logged."""
         logged = self._logged
         self.trouble, self.refused, self._logged = "", 0, False
         return logged
@@ -106,7 +106,7 @@ def problem(path: Path, migrations: Migrations | None = None) -> str:
         return f"{path} is not a file"
     if not os.access(path, os.R_OK | os.W_OK):
         return f"{path} is not readable and writable for the gateway's user (uid {os.getuid()})"
-    # Without a journal no process is writing, and "immutable" lets SQLite read the file without creating one.
+    # If there is no journal, no process has the file open. "immutable" prevents SQLite from creating a journal.
     isOpen = Path(f"{path}-wal").exists()
     uri = f"file:{quote(str(path))}?mode=ro{'' if isOpen else '&immutable=1'}"
     try:

@@ -15,8 +15,8 @@ Migrations = tuple[tuple[str, ...], ...]
 def migrate(connection: sqlite3.Connection, migrations: Migrations) -> None:
     """
     Apply the migrations that a database does not have yet, all in one transaction. After an error or a crash the
-    database is unchanged. A database without a version gets all migrations; so the first migration of a store with
-    an older layout creates its tables only if they do not exist.
+    database is unchanged. A database without a version gets all migrations. It may have tables already, if the
+    store is older than versions: then its first migration must create tables only if they do not exist.
 
     @param connection: in autocommit mode.
     @raise StoreBroken: if the database has a newer version.

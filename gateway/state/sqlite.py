@@ -84,10 +84,10 @@ def transact(connection: sqlite3.Connection, jobs: list[Job]) -> list[Any]:
     Run requests in one transaction, in their order, and commit it. If it fails, the caller rolls back.
 
     @param connection: in autocommit mode.
-    @return: the outcome of each request: the result of its interaction; or a L{Failure} if that raised, and only
-        its own changes are rolled back.
+    @return: the outcome of each request: the result of its interaction; or a L{Failure} if the interaction
+        raised: then only its own changes are rolled back.
     @raise CancelledError: if a request was cancelled meanwhile.
-    @raise Exception: that of the interaction, if there is only one.
+    @raise Exception: the exception of the interaction, if there is only one request.
     @raise sqlite3.Error: if the database is at fault.
     @raise OSError: likewise.
     """

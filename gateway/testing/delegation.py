@@ -62,6 +62,6 @@ def delegatedRequest(
     entity: str | None = None,
     identifier: str = "1",
 ) -> IDelegatedRequest:
-    """Return the same request as C{IDelegatedNamespace.answer} gets it; the arguments are those of L{delegated}."""
+    """Return a delegated request as C{IDelegatedNamespace.answer} gets it; parameters as for L{delegated}."""
     [stanza] = stanzas(delegated(payload, "service.example.com", kind, requester, entity, identifier))
     return readRequest(unwrap(stanza))

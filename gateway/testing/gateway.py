@@ -27,7 +27,7 @@ _NAMES_HOST = re.compile(r"^\[(server|embedded)\b", re.MULTILINE)
 
 class ComponentSide(ServerSide):
     """
-    The server's side of one connection of a component of a L{MemoryGateway}, which is accepted.
+    The server's side of one connection of a component of a L{MemoryGateway}. It accepts the component.
 
     @ivar place: host and port of the endpoint.
     @ivar proof: the content of the component's C{<handshake/>}.
@@ -56,8 +56,8 @@ class MemoryGateway:
     @ivar refuses: true if new connections are refused.
     @param folder: a folder for the configuration file and C{state_dir}; it is made if it does not exist.
     @param tables: the text of the configuration, such as C{[version."version.example.com"]}. Without a C{[server]}
-        or C{[embedded]} table, the components connect to the server C{example.com}. With C{[embedded]}, the test is
-        the server of the gateway's own components as well; L{accepted} reaches the host itself.
+        or C{[embedded]} table, the components connect to the server C{example.com}. With C{[embedded]}, too, the
+        test is the server of the gateway's own components; to connect to the embedded host, use L{accepted}.
     @raise gateway.config.tables.ConfigError: if the configuration is refused.
     """
 

@@ -118,7 +118,7 @@ class MemoryServer(ServerSide):
         """
         Stop the link, and let up to ten seconds pass until it has ended.
 
-        @return: has fired then.
+        @return: fires when the link has ended; normally it has already fired.
         """
         stopped = self.link.stopService()
         for _ in range(200):

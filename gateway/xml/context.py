@@ -18,8 +18,8 @@ class Context:
     @ivar namespace: the content namespace.
     @ivar prefixes: prefix to namespace, without the default one.
     @ivar header: a stream start tag that declares the same.
-    @ivar uses: for each prefix, the first bytes of its use, and its declaration.
-    @ivar unused: the same without C{uses}, for stanzas that use no prefix: nobody has to search them.
+    @ivar uses: for each prefix: the prefix with its colon, and its declaration, as bytes.
+    @ivar unused: the same without C{uses}, for stanzas that use no prefix: they need no search.
     """
 
     namespace: str
@@ -46,7 +46,7 @@ class Context:
         uses = tuple(
             (f"{prefix}:".encode(), f" xmlns:{prefix}='{escape(uri)}'".encode()) for prefix, uri in prefixes.items()
         )
-        # The root always has a prefix: the default namespace is the content's.
+        # The root always has a prefix, because the default namespace is that of the content.
         root = next(prefix for prefix, uri in prefixes.items() if uri == ns.STREAMS)
         header = f"<{root}:stream xmlns='{escape(namespace)}'".encode()
         return cls(namespace, prefixes, header + b"".join(declaration for _, declaration in uses) + b">", uses)

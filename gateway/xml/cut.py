@@ -30,7 +30,7 @@ _USUAL = re.compile(
 )
 # Attribute values are skipped as a whole, because a value may look like an attribute.
 _ATTRIBUTE = re.compile(rb"""\s([^\s=/>'"]+)\s*=\s*('[^']*'|"[^"]*")""")
-# An attribute in such a tag.
+# An attribute in a tag in the spelling of servers.
 _VALUE = re.compile(""" ([^=]+)=(?:'([^']*)'|"([^"]*)")""")
 _NAME = re.compile(rb"<([^\s/>]+)")
 
@@ -80,7 +80,7 @@ def writtenAttributes(tag: bytes) -> list[tuple[bytes, bytes]]:
 
 
 def mayDeclare(raw: bytes, namespace: str) -> bool:
-    """Return false if a stanza certainly declares no such namespace, on its root or in it."""
+    """Return false only if no element of the stanza, including its root, declares this namespace."""
     return namespace.encode() in raw or bool(_SPELLED.search(raw))
 
 

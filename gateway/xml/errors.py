@@ -31,7 +31,7 @@ def readError(stanza: domish.Element) -> StanzaError:
     if not error.condition:
         error = StanzaError("undefined-condition", error.type, error.text)
         error.stanza = stanza
-    # Twisted knows no type for this condition, nor for one that is not in RFC 6120.
+    # Twisted has no type for undefined-condition, nor for a condition that is not in RFC 6120.
     error.type = error.type or "cancel"
     found: StanzaError = error
     return found

@@ -2,7 +2,8 @@
 Elements and stanzas moved from one content namespace to another. Pure.
 
 Elements in the old namespace are moved, except below an element of a third namespace. L{moved} copies a tree.
-L{movedStanza} writes the stanza while it reads it. It builds no tree, so it only limits the size.
+L{movedStanza} writes the stanza while it reads it. It builds no tree, so it limits the size of the
+result, but not the number of tags.
 """
 
 from __future__ import annotations

@@ -20,14 +20,15 @@ START_TAG = re.compile(rb"""<[^'">]*(?:'[^']*'[^'">]*|"[^"]*"[^'">]*)*>""")
 # Separates namespace and local name in names from expat. XML does not allow this character in a document.
 SEPARATOR = "\x1f"
 
-# Tags and attributes of one tree, about; each takes a few microseconds. Stanzas that stay bytes have no such limit.
+# Tags and attributes of one tree (an estimate); each takes a few microseconds. Stanzas that stay bytes have no such
+# limit.
 MAX_COST = 10_000
-# Bytes of a namespace in a large tree, and of one with a prefix in any stanza: expat copies it for each name and
-# searches it for each attribute.
+# Bytes of a namespace in a large tree, and of a namespace with a prefix in any stanza: expat copies the namespace
+# for each name, and searches it for each attribute.
 MAX_NAMESPACE = 1_023
 
-# Builders of trees by header, of which a process has few; and the bytes after which one is replaced: expat keeps
-# every name it ever saw.
+# Builders of trees by header, and their maximum number: a process has few different headers. A builder is replaced
+# after so many bytes, because expat keeps every name that it ever saw.
 _builders: dict[bytes, Builder] = {}
 _BUILDERS = 16
 _BUILDER_LIFE = 4 * 1024 * 1024
@@ -238,5 +239,5 @@ def splitName(written: str) -> tuple[str, str]:
 
 
 def qualifiedAttributes(attributes: Mapping[Any, str]) -> dict[str | tuple[str, str], str]:
-    """Return attributes from expat by name; one in a namespace has that before it."""
+    """Return attributes from expat by name; an attribute in a namespace, by namespace and name."""
     return {splitName(key) if SEPARATOR in key else key: value for key, value in attributes.items()}

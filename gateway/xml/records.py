@@ -17,11 +17,12 @@ def readRecords(
     found: Callable[[dict[str, str], list[str]], object],
 ) -> bool:
     """
-    Read the records in an element: children of one name, each with attributes and texts in children of its own.
-    Everything else is passed over. Names are as expat writes them: namespace, L{gateway.xml.read.SEPARATOR}, name.
+    Read the records in an element: its children with one name. The data of a record are its attributes and the
+    texts of its own children; everything else is skipped. Names are as expat writes them: namespace,
+    L{gateway.xml.read.SEPARATOR}, name.
 
     @param before: the well-formed start tags that the content stands in.
-    @param content: well-formed elements, one after the other. The first of the list's name is read.
+    @param content: well-formed elements, one after the other. Only the first one with the list's name is read.
     @param path: name of the list, and of the records in it.
     @param text: name of the children of a record that have text.
     @param found: is called with the attributes and the texts of each record.
@@ -45,7 +46,7 @@ class _RecordReader(EventReader):
         found: Callable[[dict[str, str], list[str]], object],
     ) -> None:
         super().__init__(*before)
-        # Most text is passed over.
+        # Most text is skipped.
         self._parser.CharacterDataHandler = None
         self._list, self._record = path
         self._textName = text

@@ -30,7 +30,7 @@ _ESCAPES = str.maketrans(
         "\r": "&#13;",
     }
 )
-# Names of attributes that are no names of parameters.
+# Names of attributes that differ from the names of the parameters.
 _NAMES = {"from_": "from", "lang": "xml:lang"}
 _TO_ESCAPE = re.compile("[&<>'\"\t\n\r]")
 
@@ -70,12 +70,12 @@ def textTag(name: str, content: str, /, **values: str | None) -> str:
     return tag(name, escape(content), **values) if content else ""
 
 
-# Declares the namespace of a stanza that is forwarded in another one; it stands before the addresses.
+# The namespace declaration of a stanza that is forwarded inside another one; in the tag, it precedes the addresses.
 FORWARDED = attributes(xmlns=ns.CLIENT).encode()
 
 
 def route(sender: str, recipient: str) -> bytes:
-    """Return the two addresses of a stanza as they stand in its start tag; keep the result if they recur."""
+    """Return the two addresses of a stanza as they stand in its start tag; reuse it for equal addresses."""
     return f" from='{escape(sender)}' to='{escape(recipient)}'".encode()
 
 
@@ -194,9 +194,9 @@ def startTag(
 
     @param uri: the namespace of the element.
     @param around: the default namespace where it stands.
-    @param attributes: by name; one in a namespace has that before it.
+    @param attributes: by name; an attribute in a namespace, by namespace and name.
     @return: the start tag without its end, the element's name as it is written, and the default namespace inside.
-    @raise ValueError: if the element or an attribute is in the namespace of declarations, which has no such names.
+    @raise ValueError: if the element or an attribute is in the namespace of C{xmlns}, in which none can be.
     """
     if uri == around:
         start = f"<{name}"
