@@ -52,6 +52,8 @@ from gateway.state.memory import MemoryStore
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.outbox import Outbox
 from gateway.stream.outflow import Copies, Outflow
+from gateway.stream.raw import RawHandler
+from gateway.stream.stanzas import Stanza
 from gateway.stream.traffic import CountingOutflow, CountingSplitter
 from tests.delegation.support import FakeNamespace
 from tests.metrics import MeasuredWorld, RecordingMetrics
@@ -126,6 +128,19 @@ class LinkTests(Case):
         self.assertValue(20, names.STANZAS, "message", "sent")
         self.assertValue(10, names.STANZAS, "presence", "sent")
         self.assertValue(len(self.world.server.value()), names.STREAM_BYTES, "sent")
+
+    def test_copies(self) -> None:
+        """Copies that a received stanza causes are written as one part, and each counts."""
+        copies = Copies(b"<message to='", (b"a", b"bb", b"ccc"), b"'/>")
+
+        class Repeating(RawHandler):
+            def stanzaReceived(self, stanza: Stanza) -> bool:
+                return self._link.sendCopies(copies)
+
+        Repeating().setHandlerParent(self.link)
+        self.world.up()
+        self.say(f"<message from='{USER}' to='{JID}'/>")
+        self.assertValue(3, names.STANZAS, "message", "sent")
 
     def test_stop(self) -> None:
         """A link stops, with an empty outbox as well; output that is no stanza counts as another kind."""

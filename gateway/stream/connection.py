@@ -257,9 +257,10 @@ class Connection(Protocol):
 
     def writeCopies(self, copies: Copies) -> bool:
         """Send one stanza to many recipients, otherwise as L{write}."""
-        if self._working and self._output.size + copies.size <= self.pieceBytes:
-            # A piece is written at once in any case, so nothing is saved if the stanza is kept once.
-            return self.write(copies.written())
+        if self._working and not self._closing and self._output.size + copies.size <= self.pieceBytes:
+            # A piece is written at once in any case.
+            self._output.putJoined(copies)
+            return True
         if self._closing or (self._output.memory > self.fullBytes and not self._hasRoom(copies.largest)):
             return False
         if self._output.size and not self.stalled and copies.size > _MUCH:

@@ -83,6 +83,10 @@ class Outflow:
         self.size += copies.size
         self._saved += copies.size - _held(copies)
 
+    def putJoined(self, copies: Copies) -> None:
+        """Add one stanza for many as bytes: nothing is saved if it is sent at once."""
+        self.put(copies.written())
+
     def takesAll(self, most: int) -> bool:
         """True if L{take} would return everything at once, and nothing of it is copies."""
         return self.size <= most and not self._shared

@@ -69,6 +69,11 @@ class CountingOutflow(Outflow):
         super().__init__()
         self._traffic = traffic
 
+    def putJoined(self, copies: Copies) -> None:
+        super().putJoined(copies)
+        # The part counts as the last of them.
+        self._traffic.sent[copies.before[1:2]] += len(copies.recipients) - 1
+
     def take(self, most: int) -> bytes:
         sent = self._traffic.sent
         if self.takesAll(most):
