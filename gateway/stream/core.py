@@ -206,7 +206,7 @@ class Splitter:
             if after is None:
                 return 0
             position = after
-        # Where there are sections, "<" may begin no tag. A search for one byte takes much less time than one for two.
+        # Where there are sections, "<" may begin no tag. To search for one byte takes less time than for two.
         hasSections = data.find(b"!", position, checked) >= 0 and data.find(b"<!", position, checked) >= 0
         # Latin-1 has one character for each byte: the same offsets.
         text = "" if hasSections else data.decode("latin-1")
