@@ -67,7 +67,7 @@ class ServiceBuilder(ServiceEnvironment):
         changed: Callable[[], object] = lambda: None,
     ) -> None:
         super().__init__(config)
-        self.metrics = metrics
+        self.metrics = metrics.group()
         self.wallClock = wallClock or reactor.seconds
         self.ownAgent = ownAgent
         self._server = config.server
@@ -79,7 +79,6 @@ class ServiceBuilder(ServiceEnvironment):
         self._surveys: dict[Link, Survey] = {}
         self.databases: list[Database] = []
         self._stores: dict[str, Database] = {}
-        self._scopes: list[IMetrics] = []
         self.served: dict[str, Served] = {}
 
     async def removeLinks(self) -> None:
@@ -88,8 +87,7 @@ class ServiceBuilder(ServiceEnvironment):
 
     async def closeDatabases(self) -> None:
         """Close all databases, after L{removeLinks}."""
-        for scope in self._scopes:
-            scope.close()
+        self.metrics.close()
         await gatherResults([each.closeLater() for each in self.databases], consumeErrors=True)
 
     def serve(self, name: str) -> Served:
@@ -167,10 +165,7 @@ class ServiceBuilder(ServiceEnvironment):
             made = make(path, tables, self.reactor)
         except OSError as error:
             raise ConfigError([f"state_dir: {path} cannot be created: {error.strerror}"]) from error
-        if self.metrics.isRecording:
-            scope = self.metrics.scope("file", name)
-            made.measure(scope)
-            self._scopes.append(scope)
+        made.measure(self.metrics.scope("file", name))
         self.databases.append(made)
         self._changed()
         return made

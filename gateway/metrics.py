@@ -110,14 +110,17 @@ class IMetrics(Interface):
 
     def scope(label: str, value: str) -> IMetrics:
         """
-        Return the metrics of one object, such as a link. Each metric has one more label, which comes first,
-        with this value.
+        Return the metrics of one object, such as a link. Each metric has one more label, which comes after those
+        of this scope, with this value. A later scope with the same label and value takes the place of this one.
         """
+
+    def group() -> IMetrics:
+        """Return metrics with the same labels, such as those of one service, that can be closed by themselves."""
 
     def close() -> None:
         """
-        Forget the functions and numbers of this scope, because its object was removed. Nothing keeps the object
-        alive then.
+        Forget the functions and numbers of this scope, and of all that was made of it, because its object was
+        removed. Nothing keeps the object alive then.
         """
 
 
@@ -151,6 +154,7 @@ class Histogram(NamedTuple):
 
 # Of each link.
 STANZAS = Metric("xmpp_gateway_stanzas_total", "Stanzas received and sent.", ("kind", "direction"))
+STANZA_BYTES = Metric("xmpp_gateway_stanza_bytes_total", "Bytes of these stanzas.", ("kind", "direction"))
 STREAM_BYTES = Metric("xmpp_gateway_stream_bytes_total", "Bytes of the streams.", ("direction",))
 LINK_UP = Metric("xmpp_gateway_link_up", "1 if the component is connected.")
 LINK_CONFLICT = Metric("xmpp_gateway_link_conflict", "1 if another gateway is connected as the same component.")
@@ -226,6 +230,7 @@ STATE_FAILURES = Metric("xmpp_gateway_state_failures_total", "Requests that fail
 STATE_WAITING = Metric("xmpp_gateway_state_requests_waiting", "Requests that wait for the file.")
 
 # Of the process.
+INFO = Metric("xmpp_gateway_info", "1; the label is the version of the gateway.", ("version",))
 HTTP_REQUESTS = Metric("xmpp_gateway_http_requests_total", "Requests that were answered.", ("code",))
 HTTP_CONNECTIONS = Metric("xmpp_gateway_http_connections", "Open connections to the HTTP server.")
 HTTP_DROPPED = Metric("xmpp_gateway_http_dropped_total", "Connections closed because there were too many.")
@@ -301,6 +306,9 @@ class NoMetrics:
         return NO_METRIC
 
     def scope(self, label: str, value: str) -> NoMetrics:
+        return self
+
+    def group(self) -> NoMetrics:
         return self
 
     def close(self) -> None:

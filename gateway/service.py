@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, DeferredList, DeferredLock, gatherR
 from twisted.logger import Logger
 from twisted.web.resource import Resource
 
+from gateway import __version__
 from gateway.builder import ServiceBuilder
 from gateway.checks import check, findPlugins, notes, read, warnings
 from gateway.config import Config, readSecret
@@ -26,11 +27,13 @@ from gateway.http.access import Gate
 from gateway.http.agent import OwnAgent
 from gateway.http.health import Health, Readiness
 from gateway.http.listener import Listener
+from gateway.http.metrics import MetricsPage
 from gateway.http.served import merged
 from gateway.http.site import QuietSite
 from gateway.http.status import Status
-from gateway.metrics import NO_METRICS, IMetrics
+from gateway.metrics import INFO, NO_METRICS, IMetrics
 from gateway.pieces import Pieces, ReactorLag
+from gateway.prometheus import PrometheusMetrics
 from gateway.state import files
 from gateway.state.database import Database
 from gateway.stream.link import Link
@@ -60,7 +63,7 @@ def makeService(
 
     @param config: as L{read} returns it: checked.
     @param wallClock: as L{IServiceBuilder.wallClock}; by default the reactor's clock, for tests with one clock.
-    @param metrics: takes the metrics of all services.
+    @param metrics: takes the metrics of all services. L{PrometheusMetrics} are served at C{/metrics}.
     @raise ConfigError: if something that the file names cannot be used.
     """
     for each in warnings(config):
@@ -125,7 +128,10 @@ class Gateway(MultiService):
         site = QuietSite(self._root, Gate(token, table.hosts, _FREE), reactor)
         # If [http] is not configured, the default port may be in use, for instance by another gateway.
         http = Listener("http.listen", table.listen, site, reactor, config.http is not None)
+        if isinstance(metrics, PrometheusMetrics):
+            self._pages[b"metrics"] = MetricsPage(metrics, self._pieces)
         if metrics.isRecording:
+            metrics.gauge(*INFO).labels(__version__).set(1)
             site.measure(metrics)
             ReactorLag(reactor, metrics).setServiceParent(self)
         http.setName("http")

@@ -24,6 +24,7 @@ from gateway import service
 from gateway.config.tables import ConfigError
 from gateway.errors import StartFailed
 from gateway.log.printable import makePrintable, printable
+from gateway.prometheus import PrometheusMetrics
 
 T = TypeVar("T")
 
@@ -81,7 +82,7 @@ def _make(path: Path | None, reactor: Any) -> MultiService:
     useMonotonicClock(reactor)
     config = service.read(path, reactor)
     process = Process(config.state_dir, reactor)
-    service.makeService(config, reactor, time).setServiceParent(process)
+    service.makeService(config, reactor, time, PrometheusMetrics()).setServiceParent(process)
     return process
 
 

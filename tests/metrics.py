@@ -96,6 +96,7 @@ class RecordingMetrics:
     def __init__(self, families: dict[str, Family] | None = None, fixed: dict[str, str] | None = None) -> None:
         self.families: dict[str, Family] = {} if families is None else families
         self._fixed = fixed or {}
+        self._inner: list[RecordingMetrics] = []
 
     def counter(self, name: str, text: str, labels: Labels = ()) -> Child:
         return self._child("counter", name, text, labels)
@@ -107,10 +108,20 @@ class RecordingMetrics:
         return self._child("histogram", name, text, labels, buckets)
 
     def scope(self, label: str, value: str) -> RecordingMetrics:
-        return RecordingMetrics(self.families, {**self._fixed, label: value})
+        return self._made({**self._fixed, label: value})
+
+    def group(self) -> RecordingMetrics:
+        return self._made(self._fixed)
+
+    def _made(self, fixed: dict[str, str]) -> RecordingMetrics:
+        made = RecordingMetrics(self.families, fixed)
+        self._inner.append(made)
+        return made
 
     def close(self) -> None:
-        for family in self.families.values():
+        for each in self._inner:
+            each.close()
+        for family in self.families.values() if self._fixed else ():
             if family.labels[: len(self._fixed)] == tuple(self._fixed):
                 family.forget(tuple(self._fixed.values()))
 

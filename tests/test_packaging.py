@@ -134,6 +134,7 @@ class DistributionTests(SynchronousTestCase):
                 "attrs",
                 "cattrs",
                 "cryptography",
+                "prometheus-client",
                 "pyopenssl",
                 "scramp",
                 "service-identity",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime, ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
@@ -254,6 +254,13 @@ class Connection(Protocol):
         output.put(data)
         self._written()
         return True
+
+    def writeAll(self, stanzas: Iterable[bytes]) -> None:
+        """Send stanzas that a bounded queue has kept, whatever else waits."""
+        if not self._closing:
+            for data in stanzas:
+                self._output.put(data)
+            self._written()
 
     def writeCopies(self, copies: Copies) -> bool:
         """Send one stanza to many recipients, otherwise as L{write}."""

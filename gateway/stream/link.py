@@ -408,10 +408,7 @@ class Link(Service):
         """Send the outbox, if this connection is still the current one."""
         if protocol is self._protocol and self.ready:
             self._write = protocol.write
-            if self._traffic is not None:
-                self._traffic.countJoined(self.outbox)
-            if len(self.outbox):
-                protocol.write(self.outbox.takeAll())
+            protocol.writeAll(self.outbox.takeAll())
 
     def _failed(self, reason: Failure) -> None:
         self._trying = None

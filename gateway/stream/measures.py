@@ -55,6 +55,7 @@ def measure(link: Measured, metrics: IMetrics) -> Traffic:
     traffic = Traffic()
     fairness = link.fairness
     metrics.counter(*names.STANZAS).setFunction(traffic.stanzas)
+    metrics.counter(*names.STANZA_BYTES).setFunction(traffic.stanzaBytes)
     metrics.counter(*names.STREAM_BYTES).setFunction(lambda: dict(traffic.sizes))
     metrics.gauge(*names.LINK_UP).setFunction(lambda: link.ready)
     metrics.gauge(*names.LINK_CONFLICT).setFunction(lambda: bool(link.conflict))

@@ -5,7 +5,6 @@ Stanzas that wait while the link is down.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 
 
 class Outbox:
@@ -32,9 +31,6 @@ class Outbox:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def __iter__(self) -> Iterator[bytes]:
-        return (stanza for _, stanza in self._waiting)
-
     def put(self, data: bytes, now: float) -> bool:
         """
         Add one stanza.
@@ -55,9 +51,9 @@ class Outbox:
             count += 1
         return count
 
-    def takeAll(self) -> bytes:
+    def takeAll(self) -> list[bytes]:
         """Empty the queue; return its stanzas in order."""
-        data = b"".join(stanza for _, stanza in self._waiting)
+        stanzas = [stanza for _, stanza in self._waiting]
         self._waiting.clear()
         self._bytes = 0
-        return data
+        return stanzas

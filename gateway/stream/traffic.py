@@ -4,8 +4,8 @@ Counts the stanzas and bytes of a stream: of each chunk at once, without a call 
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections import defaultdict, deque
+from collections.abc import Mapping
 from itertools import islice
 
 from gateway.stream.core import Event, Limits, Splitter
@@ -14,8 +14,9 @@ from gateway.stream.stanzas import TAGS, Stanza
 
 RECEIVED, SENT = "received", "sent"
 _OTHER = "other"
-# Kinds by the second byte of a serialised stanza.
+# Kinds by the second byte of a serialised stanza; bytes of their end tags.
 _KINDS = {opening[1:2]: kind for kind, (opening, _) in TAGS.items()}
+_ENDS = {kind: len(ending) for kind, (_, ending) in TAGS.items()}
 
 
 class Traffic:
@@ -23,26 +24,33 @@ class Traffic:
     The counters of one link, whose connections share them.
 
     @ivar received: number of received stanzas by kind.
+    @ivar receivedBytes: their bytes.
     @ivar sent: number of sent stanzas, by the second byte of each; empty for output that is shorter.
+    @ivar sentBytes: their bytes.
     @ivar sizes: bytes of the streams by direction.
     """
 
     def __init__(self) -> None:
         self.received: defaultdict[str, int] = defaultdict(int)
+        self.receivedBytes: defaultdict[str, int] = defaultdict(int)
         self.sent: defaultdict[bytes, int] = defaultdict(int)
+        self.sentBytes: defaultdict[bytes, int] = defaultdict(int)
         self.sizes = {RECEIVED: 0, SENT: 0}
 
     def stanzas(self) -> dict[tuple[str, ...], int]:
         """Return the numbers of stanzas by kind and direction. Stream headers and handshakes are another kind."""
-        found: dict[tuple[str, ...], int] = {(kind, RECEIVED): self.received[kind] for kind in _KINDS.values()}
-        found |= {(kind, SENT): self.sent[second] for second, kind in _KINDS.items()}
-        found[_OTHER, SENT] = sum(count for second, count in self.sent.items() if second not in _KINDS)
-        return found
+        return _byKind(self.received, self.sent)
 
-    def countJoined(self, stanzas: Iterable[bytes]) -> None:
-        """Count stanzas that are written as one part: all but the first, which counts as a part."""
-        for data in islice(stanzas, 1, None):
-            self.sent[data[1:2]] += 1
+    def stanzaBytes(self) -> dict[tuple[str, ...], int]:
+        """Return the bytes of these stanzas by kind and direction."""
+        return _byKind(self.receivedBytes, self.sentBytes)
+
+
+def _byKind(received: Mapping[str, int], sent: Mapping[bytes, int]) -> dict[tuple[str, ...], int]:
+    found: dict[tuple[str, ...], int] = {(kind, RECEIVED): received.get(kind, 0) for kind in _KINDS.values()}
+    found |= {(kind, SENT): sent.get(second, 0) for second, kind in _KINDS.items()}
+    found[_OTHER, SENT] = sum(count for second, count in sent.items() if second not in _KINDS)
+    return found
 
 
 class CountingSplitter(Splitter):
@@ -53,12 +61,27 @@ class CountingSplitter(Splitter):
         self._traffic = traffic
 
     def feed(self, data: bytes) -> list[Event]:
+        traffic, received = self._traffic, self._traffic.received
+        size = self._restSize + len(data)
         events = super().feed(data)
-        self._traffic.sizes[RECEIVED] += len(data)
-        received = self._traffic.received
+        traffic.sizes[RECEIVED] += len(data)
+        if not events:
+            return events
+        first = events[0]
+        kind = first.name if first.__class__ is Stanza else _OTHER
+        before = received[kind]
         for event in events:
             if event.__class__ is Stanza:
                 received[event.name] += 1
+        if received[kind] - before == len(events) and self._skipper is None:
+            # Nearly always all stanzas of a chunk are of one kind. Then their sizes need not be added up.
+            traffic.receivedBytes[kind] += size - self._restSize
+        else:
+            for event in events:
+                if event.__class__ is Stanza:
+                    name = event.name
+                    length = len(event.raw) + _ENDS[name] if event.cut else len(event.whole)
+                    traffic.receivedBytes[name] += length
         return events
 
 
@@ -75,18 +98,28 @@ class CountingOutflow(Outflow):
         self._traffic.sent[copies.before[1:2]] += len(copies.recipients) - 1
 
     def take(self, most: int) -> bytes:
-        sent = self._traffic.sent
+        traffic, sent = self._traffic, self._traffic.sent
         if self.takesAll(most):
-            for data in self.parts:
-                sent[data[1:2]] += 1  # type: ignore[index]  # all of them are bytes
+            parts: deque[bytes] = self.parts  # type: ignore[assignment]  # all of them are bytes
+            kind = parts[0][1:2] if parts else b""
+            before = sent[kind]
+            for data in parts:
+                sent[data[1:2]] += 1
+            if sent[kind] - before == len(parts):
+                traffic.sentBytes[kind] += self.size
+            else:
+                for data in parts:
+                    traffic.sentBytes[data[1:2]] += len(data)
             taken = super().take(most)
         else:
-            before, there = len(self.parts), tuple(islice(self.parts, MAX_PARTS))
+            count, there = len(self.parts), tuple(islice(self.parts, MAX_PARTS))
             taken = super().take(most)
-            for part in there[: before - len(self.parts)]:
+            for part in there[: count - len(self.parts)]:
                 if isinstance(part, Copies):
                     sent[part.before[1:2]] += len(part.recipients)
+                    traffic.sentBytes[part.before[1:2]] += part.size
                 else:
                     sent[part[1:2]] += 1
-        self._traffic.sizes[SENT] += len(taken)
+                    traffic.sentBytes[part[1:2]] += len(part)
+        traffic.sizes[SENT] += len(taken)
         return taken

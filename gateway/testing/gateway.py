@@ -16,6 +16,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from gateway import service
+from gateway.prometheus import PrometheusMetrics
 from gateway.testing.http import PORT, Call, Response, calls, request
 from gateway.testing.server import ServerSide
 from gateway.testing.wire import HEADER, MemoryTransport, children
@@ -71,7 +72,8 @@ class MemoryGateway:
         self.folder.mkdir(exist_ok=True)
         path = self.folder / "gateway.toml"
         path.write_text(tables if _NAMES_HOST.search(tables) else tables + _SERVER)
-        self.service = service.makeService(service.read(path, self.reactor), self.reactor)
+        config = service.read(path, self.reactor)
+        self.service = service.makeService(config, self.reactor, metrics=PrometheusMetrics())
         self.service.startService()
 
     def stop(self) -> None:
