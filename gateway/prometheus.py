@@ -190,7 +190,10 @@ class _Families:
         known = self._byName.get(name)
         if known is None:
             known = _Family(kind, name, text, labels, buckets)
-            self._registry.register(known)
+            try:
+                self._registry.register(known)
+            except ValueError as error:
+                raise ValueError(f"{name}: clashes with the names of another metric") from error
             self._byName[name] = known
             self.collectors.append(known)
         elif (kind, text, labels, buckets) != (known.kind, known.text, known.labels, known.buckets):
