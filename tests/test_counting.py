@@ -110,6 +110,7 @@ class LinkTests(Case):
         self.world.server.accept()
         self.say(iq)
         self.assertValue(3, names.STANZAS, "iq", "received")
+        self.assertValue(3 * len(iq), names.STANZA_BYTES, "iq", "received")
         self.assertValue(3, names.STANZAS, "iq", "sent")
         self.assertValue(sent + len(self.world.server.value()), names.STREAM_BYTES, "sent")
 
@@ -127,6 +128,7 @@ class LinkTests(Case):
         protocol.resumeProducing()
         self.assertValue(20, names.STANZAS, "message", "sent")
         self.assertValue(10, names.STANZAS, "presence", "sent")
+        self.assertValue(10 * copies.size, names.STANZA_BYTES, "message", "sent")
         self.assertValue(len(self.world.server.value()), names.STREAM_BYTES, "sent")
 
     def test_copies(self) -> None:
@@ -213,6 +215,8 @@ class LinkTests(Case):
         self.world.wait(1)
         self.assertValue(1, names.STANZAS, "presence", "sent")
         self.assertValue(1, names.STANZAS, "message", "sent")
+        self.assertValue(11, names.STANZA_BYTES, "presence", "sent")
+        self.assertValue(10, names.STANZA_BYTES, "message", "sent")
 
     def test_logged(self) -> None:
         """Each dropped stanza is in one line of the log, though the counters go on."""

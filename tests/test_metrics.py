@@ -30,6 +30,7 @@ from gateway.metrics import (
     label,
 )
 from gateway.pieces import ReactorLag
+from gateway.prometheus import PrometheusMetrics
 from gateway.service import findPlugins, makeService
 from tests.metrics import RecordingMetrics
 
@@ -147,6 +148,17 @@ class CatalogueTests(SynchronousTestCase):
             name: (kind, labels[1:] if labels[:1] and labels[0] in scopes else labels)
             for name, (kind, labels) in rows.items()
         }
+        self.assertEqual(found, expected)
+
+    def test_process(self) -> None:
+        """The page has a row for each metric of the process, with its kind and its labels."""
+        rows = re.findall(r"^\| `((?:process|python)_\w+)` \| (\w+) \| ([^|]*) \|", PAGE.read_text(), re.MULTILINE)
+        found = {}
+        for collector in PrometheusMetrics().collectors:
+            for each in collector.collect():
+                name = f"{each.name}_total" if each.type == "counter" else each.name
+                found[name] = each.type, sorted({key for sample in each.samples for key in sample.labels})
+        expected = {name: (kind, re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows}
         self.assertEqual(found, expected)
 
 
