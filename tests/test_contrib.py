@@ -20,8 +20,8 @@ DASHBOARD = ROOT / "contrib" / "grafana" / "xmpp-gateway.json"
 PAGE = ROOT / "docs" / "metrics.md"
 ROW = re.compile(r"^\| `(\w+)` \| \w+ \| ([^|]*) \|", re.MULTILINE)
 
-# Words of PromQL that are followed by no bracket, and what Prometheus itself adds.
-WORDS = {"by", "on", "and", "or"}
+# Operators of PromQL, and the labels that Prometheus itself adds.
+WORDS = {"and", "or"}
 SCRAPED = {"job", "instance"}
 NAME = re.compile(r"\b[a-zA-Z_][a-zA-Z0-9_]*\b")
 
@@ -55,9 +55,8 @@ def faults(query: str, known: dict[str, set[str]]) -> list[str]:
     labels = SCRAPED.union(*(known.get(name, ()) for name, _ in names))
     for name, matchers in names:
         own = known.get(name, set()) | SCRAPED
-        found += [
-            f"{name} has no label {each}" for each in re.findall(r"(\w+)\s*[=!]=?~?", matchers) if each not in own
-        ]
+        wanted = re.findall(r"(\w+)\s*[=!]=?~?", matchers)
+        found += [f"{name} has no label {each}" for each in wanted if each not in own]
     found += [f"no label {each} in {query}" for each in groups if each not in labels]
     return found if names else [f"no metric: {query}"]
 
@@ -115,12 +114,8 @@ class AlertTests(SynchronousTestCase):
         self.assertGreater(len(found), 15)
         self.assertEqual([fault for query in found.values() for fault in faults(query, known)], [])
         for block in RULES.read_text().split("- alert: ")[1:]:
-            for part in (
-                r"          severity: (critical|warning)\n",
-                "          summary: ",
-                "          description: ",
-            ):
-                self.assertRegex(block, part)
+            for part in (r"severity: (critical|warning)\n", "summary: ", "description: "):
+                self.assertRegex(block, f"\n          {part}")
 
     def test_texts(self) -> None:
         """The texts of an alert name only labels that its result has."""
