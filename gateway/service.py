@@ -92,7 +92,7 @@ class _Running:
 class Gateway(MultiService):
     """
     The parent of all services of a configuration. They are named C{kind:JID}, the HTTP server C{http}, the embedded
-    host C{embedded}.
+    host C{embedded}, the timer that measures the delay of the reactor C{lag}.
 
     Services can be added, replaced and removed while others run. The others are not affected.
 
@@ -133,7 +133,9 @@ class Gateway(MultiService):
         if metrics.isRecording:
             metrics.gauge(*INFO).labels(__version__).set(1)
             site.measure(metrics)
-            ReactorLag(reactor, metrics).setServiceParent(self)
+            lag = ReactorLag(reactor, metrics)
+            lag.setName("lag")
+            lag.setServiceParent(self)
         http.setName("http")
         http.setServiceParent(self)
         self._ownAgent = OwnAgent(http, token, reactor)
