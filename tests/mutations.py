@@ -14,7 +14,9 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("stanzaSize=settings.stanzaSize, ", ""),
         (", outgoingSize=settings.outgoingSize", ""),
         ("Budget(settings.answerBudget)", "Budget()"),
+        ("        self.metrics.close()\n", ""),
     ),
+    "gateway/tap.py": (("time, PrometheusMetrics())", "time)"),),
     "gateway/config/changes.py": (("secret=table.secret or common.secret", "secret=common.secret"),),
     "gateway/service.py": (
         ("Gate(token, table.hosts, _FREE)", "Gate(None, table.hosts, _FREE)"),

@@ -26,6 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import StartFailed
 from gateway.stream.survey import NOTE
+from gateway.prometheus import PrometheusMetrics
 from gateway.tap import Options, Process, _make, _quitUnlessMayDrop, useMonotonicClock
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -230,7 +231,7 @@ class ClockTests(SynchronousTestCase):
                     call.cancel()
 
     def test_made(self) -> None:
-        """The gateway uses this clock, and its services get the wall clock as well."""
+        """The gateway uses this clock, its services get the wall clock as well, and metrics are recorded."""
         folder = Path(self.mktemp()).absolute()
         folder.mkdir()
         (folder / "gateway.toml").write_text(RIGHT + '[rooms."rooms.example.com"]\n')
@@ -243,6 +244,8 @@ class ClockTests(SynchronousTestCase):
         [gateway] = process
         [handler] = gateway.getServiceNamed("rooms:rooms.example.com")
         self.assertIs(handler._wallClock, time.time)
+        self.assertIsInstance(handler.parent.metrics, PrometheusMetrics)
+        self.assertIn(b"metrics", gateway._root.children)
 
     def test_twice(self) -> None:
         """A second call changes nothing."""
