@@ -25,8 +25,8 @@ from twisted.python.usage import UsageError
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import StartFailed
-from gateway.stream.survey import NOTE
 from gateway.prometheus import PrometheusMetrics
+from gateway.stream.survey import NOTE
 from gateway.tap import Options, Process, _make, _quitUnlessMayDrop, useMonotonicClock
 
 ROOT = Path(__file__).resolve().parent.parent
