@@ -219,6 +219,12 @@ OCCUPANTS = Metric("xmpp_gateway_occupants", "Occupants of rooms.", ("where",))
 MIRRORS = Metric("xmpp_gateway_mirrors", "Mirrors by the state of their uplink.", ("state",))
 JOINING_NODES = Metric("xmpp_gateway_joining_nodes", "Nodes that have joined rooms.")
 FMUC_BYTES = Metric("xmpp_gateway_fmuc_bytes_total", "Bytes between nodes.", ("node", "direction"))
+FMUC_JOIN = Histogram(
+    "xmpp_gateway_fmuc_join_seconds",
+    "Time of the first join of a mirror, until occupants, history and subject were received.",
+    (),
+    LONG,
+)
 FMUC_ECHO = Histogram(
     "xmpp_gateway_fmuc_echo_seconds", "Time until the joined node returned a message of a mirror's occupant."
 )

@@ -591,17 +591,19 @@ class RoomsTests(Case):
         self.assertValue(1, names.ROOMS_DROPPED, "without_an_address")
 
     def test_mirrors(self) -> None:
-        """Mirrors by state, and the time until a message comes back."""
+        """Mirrors by state, the time until a join is complete, and until a message comes back."""
         mirroring = Mirroring(allow=frozenset("*"), users=frozenset("*"))
         self.serve(Rooms(JID, mirroring, frozenset()))
         there, here = "lobby@rooms.example", f"lobby\\40rooms.example@{JID}"
         self.say(f"<presence from='{USER}' to='{here}/ann'>{MUC}</presence>")
         self.assertValue(1, names.MIRRORS, "joining")
+        self.world.clock.advance(0.5)
         fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{USER}'><replica/></fmuc>"
         item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant'/></x>"
         self.say(f"<presence from='{there}/ann' to='{here}'>{item}{fmuc}</presence>")
         self.say(f"<message from='{there}' to='{here}' type='groupchat'><subject/></message>")
         self.assertValue(1, names.MIRRORS, "joined")
+        self.assertValue([0.5], names.FMUC_JOIN)
         self.say(f"<message from='{USER}' to='{here}' type='groupchat' id='m1'><body>x</body></message>")
         self.world.clock.advance(0.25)
         for _ in range(2):

@@ -7,6 +7,7 @@ the stanza does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 
 from attrs import frozen
@@ -63,6 +64,7 @@ class Rooms(RoomService):
     """
     All rooms of one component.
 
+    @ivar observeJoin: is called with the seconds that a mirror's first join took; C{None} if nobody needs them.
     @param mirroring: C{None} if the rooms are the component's own.
     @param peers: domains whose nodes may join.
     """
@@ -73,6 +75,7 @@ class Rooms(RoomService):
         super().__init__(jid, bounds)
         self._mirroring = mirroring
         self._peers = peers
+        self.observeJoin: Callable[[float], object] | None = None
         if mirroring is not None:
             self.name = "Mirrored rooms"
             self.areMirrors = True
@@ -241,7 +244,7 @@ class Rooms(RoomService):
         if self._mirroring is not None:
             mode = FederationMode(self._mirroring.mode)
             joined = JoinedNode(self.mirrored(jid) or "", self._mirroring.dialect, mode)
-            federation.uplink = Uplink(federation, joined)
+            federation.uplink = Uplink(federation, joined, self.observeJoin)
         return room
 
     def checkAddress(self, jid: str) -> None:

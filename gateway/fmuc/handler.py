@@ -91,6 +91,7 @@ class RoomsHandler(RawHandler):
         metrics.counter(*names.ROOMS_DROPPED).setFunction(
             lambda: {label(reason): count for reason, count in self.dropped.items()}
         )
+        self._rooms.observeJoin = metrics.histogram(*names.FMUC_JOIN).observe
         self._echoes = Echoes(metrics.histogram(*names.FMUC_ECHO).observe)
 
     def _mirrors(self) -> dict[str, int]:

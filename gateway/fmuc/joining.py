@@ -47,11 +47,13 @@ class Uplink:
     @ivar leaves: nicks of leaves that have not come back, with the joining node of each. A message that was sent
         before a leave comes back before that leave.
     @ivar changes: number of presence changes that have not come back, by nick.
+    @param observe: is called with the seconds that a first join took; C{None} if nobody needs them.
     """
 
-    def __init__(self, mirror: Mirror, node: JoinedNode) -> None:
+    def __init__(self, mirror: Mirror, node: JoinedNode, observe: Callable[[float], object] | None = None) -> None:
         self._mirror = mirror
         self.node = node
+        self._observe = observe
         self.state = UplinkState.IDLE
         self.pending: dict[str, PendingJoin] = {}
         self.deadline = self.latest = 0.0
@@ -64,6 +66,8 @@ class Uplink:
         transition = TRANSITIONS.get((self.state, event))
         if transition is not None:
             self.state = transition.state
+            if event is Event.COMPLETE and self._observe is not None:
+                self._observe(now - self.latest + WHOLE)
             for output in transition.outputs:
                 _OUTPUTS[output](self, now, join)
 
