@@ -8,16 +8,21 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.metrics import CATALOGUE, Histogram
-from tests.live.processes import need
+from tests.live.processes import Program, freePort, holds, need
 from tests.live.test_http import EmbeddedGateway
 
 CONTRIB = Path(__file__).resolve().parents[2] / "contrib" / "prometheus"
+SCRAPE = CONTRIB / "scrape.yml"
 RULES = CONTRIB / "xmpp-gateway.rules.yml"
+DASHBOARD = CONTRIB.parent / "grafana" / "xmpp-gateway.json"
 
 GATEWAY = 'job="xmpp-gateway", instance="a"'
 LINK = f'{GATEWAY}, component="c"'
@@ -137,6 +142,89 @@ ALERTS: dict[str, tuple[dict[str, str], tuple[dict[str, str], ...]]] = {
 }
 
 
+def queries(part: object) -> Iterator[str]:
+    """Yield all queries of a dashboard, or a part of it."""
+    if isinstance(part, dict):
+        if "expr" in part:
+            yield part["expr"]
+        part = list(part.values())
+    if isinstance(part, list):
+        for each in part:
+            yield from queries(each)
+
+
+class Prometheus(Program):
+    """
+    A Prometheus server.
+
+    @ivar port: of its HTTP server.
+    """
+
+    name = "prometheus"
+
+    def start(self, config: str) -> None:
+        self.port = freePort()
+        path = self.directory / "prometheus.yml"
+        path.write_text(config)
+        address = f"127.0.0.1:{self.port}"
+        options = {"config.file": path, "storage.tsdb.path": self.directory / "data", "web.listen-address": address}
+        self._run(["prometheus", *(f"--{key}={value}" for key, value in options.items())], {})
+
+    def api(self, path: str) -> Any:
+        """Return what its API answers; empty while it does not listen."""
+        try:
+            with urlopen(f"http://127.0.0.1:{self.port}/api/v1/{path}", timeout=5) as answer:
+                return json.load(answer)["data"]
+        except OSError:
+            return {}
+
+
+class PrometheusTests(SynchronousTestCase):
+    """A Prometheus server reads the metrics of a gateway, by the lines in contrib/."""
+
+    def test_scraped(self) -> None:
+        """With the token of the gateway it reads them all; with another one it reports 401."""
+        need(None if shutil.which("prometheus") else "prometheus is not installed")
+        folder = Path(tempfile.mkdtemp(prefix="gateway-"))
+        self.addCleanup(shutil.rmtree, folder)
+        for name in ("gateway", "right", "wrong"):
+            (folder / name).mkdir()
+        for name, token in (("gateway/token", "t0ken"), ("right/token", "t0ken"), ("wrong/token", "other")):
+            (folder / name).write_text(token)
+            (folder / name).chmod(0o600)
+        gateway = EmbeddedGateway(folder / "gateway", {"http": {"token_file": "token"}})
+        self.addCleanup(gateway.stop)
+        gateway.start()
+        asyncio.run(gateway.ready())
+        lines = SCRAPE.read_text().partition("scrape_configs:")[2]
+        lines = lines.replace("xmpp-gateway.token", "token").replace(":5290", f":{gateway.httpPort}")
+        for name in ("right", "wrong"):
+            prometheus = Prometheus(folder / name)
+            self.addCleanup(prometheus.stop)
+            prometheus.start(f"global:\n  scrape_interval: 1s\nscrape_configs:{lines}")
+            found: list[dict[str, str]] = []
+
+            def scraped(prometheus: Prometheus = prometheus, found: list[dict[str, str]] = found) -> bool:
+                found[:] = prometheus.api("targets").get("activeTargets", ())
+                return any(each["health"] != "unknown" for each in found)
+
+            asyncio.run(holds(scraped, 30, "Prometheus has asked the gateway"))
+            [target] = found
+            if name == "wrong":
+                self.assertEqual(target["health"], "down")
+                self.assertIn("401", target["lastError"])
+                continue
+            self.assertEqual((target["health"], target["lastError"]), ("up", ""))
+            [value] = prometheus.api("query?query=xmpp_gateway_link_up%7Bcomponent%3D%22proxy.localhost%22%7D")[
+                "result"
+            ]
+            self.assertEqual(value["value"][1], "1")
+            known = {each["metric"] for each in prometheus.api("targets/metadata")}
+            # In OpenMetrics, a counter is named without the end.
+            missing = [each.name for each in CATALOGUE if not {each.name, each.name.removesuffix("_total")} & known]
+            self.assertEqual(missing, [])
+
+
 class PromtoolTests(SynchronousTestCase):
     """The judgement of promtool."""
 
@@ -185,6 +273,18 @@ class PromtoolTests(SynchronousTestCase):
         found = self.promtool("check", "config", "scrape.yml")
         self.assertIn(f"{len(ALERTS)} rules found", found)
         self.promtool("check", "rules", RULES.name)
+
+    def test_dashboard(self) -> None:
+        """Each query of the dashboard is valid PromQL, with values for the variables of Grafana."""
+        values = {"$__rate_interval": "5m", "$instance": ".*", "$component": ".*"}
+        found = [
+            re.sub(r"\$\w+", lambda name: values[name[0]], each)
+            for each in queries(json.loads(DASHBOARD.read_text()))
+        ]
+        rules = [{"record": f"query:{number}", "expr": each} for number, each in enumerate(found)]
+        self.assertGreater(len(rules), 50)
+        (self.folder / "queries.yml").write_text(json.dumps({"groups": [{"name": "queries", "rules": rules}]}))
+        self.promtool("check", "rules", "queries.yml")
 
     def test_alerts(self) -> None:
         """Each alert fires when it should, and only then."""
