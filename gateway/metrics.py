@@ -81,7 +81,7 @@ class IMetrics(Interface):
     Takes the metrics of a service.
 
     A name stands for one metric of the process: each further call for this name passes the same text, labels and
-    buckets.
+    buckets. Otherwise, or if Prometheus would not accept the metric, C{ValueError} is raised.
     """
 
     isRecording: bool = Attribute("False if nothing is recorded: then nothing needs to be counted for it alone.")
