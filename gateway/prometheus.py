@@ -58,16 +58,13 @@ class _Child:
         self.read = read
 
     def inc(self, amount: float = 1.0) -> None:
-        raise self._incomplete()
+        raise self.family.incomplete()
 
     def set(self, value: float) -> None:
-        raise self._incomplete()
+        raise self.family.incomplete()
 
     def observe(self, value: float) -> None:
-        raise self._incomplete()
-
-    def _incomplete(self) -> ValueError:
-        return ValueError(f"{self.family.name}: no number without values of all labels: {self.family.labels}")
+        raise self.family.incomplete()
 
 
 class _Number(_Child):
@@ -157,9 +154,22 @@ class _Family:
             (*values, *((key,) if isinstance(key, str) else key)): float(number) for key, number in more.items()
         }
         for each in numbers:
-            if len(each) != len(self.labels) or not all(isinstance(value, str) for value in each):
-                raise TypeError(f"{self.name}: not values of the labels {self.labels}: {each}")
+            self.check(each)
+            if len(each) < len(self.labels):
+                raise self.incomplete()
         return numbers
+
+    def check(self, values: _Values) -> None:
+        """@raise ValueError: if these cannot be values of the labels, or of the first of them."""
+        if len(values) > len(self.labels) or not all(isinstance(value, str) for value in values):
+            raise ValueError(f"{self.name}: not values of the labels {self.labels}: {values}")
+        for value in values:
+            # A lone surrogate cannot be written.
+            value.encode()
+
+    def incomplete(self) -> ValueError:
+        """Return the error for a number without values of all labels."""
+        return ValueError(f"{self.name}: no number without values of all labels: {self.labels}")
 
     def _empty(self) -> Any:
         if self.kind == "counter":
@@ -246,6 +256,7 @@ class PrometheusMetrics:
         known = self._children.get((family.name, values))
         if known is not None:
             return known
+        family.check(values)
         if len(family.children) >= _MAX_SERIES:
             return NO_METRIC
         make: type[_Child] = _Child

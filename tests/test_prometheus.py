@@ -172,12 +172,16 @@ class FaultTests(SynchronousTestCase):
             self.metrics.counter("a_total", "A.", ("x",)).inc,
             lambda: self.metrics.gauge("b", "B.", ("x", "y")).labels("1").set(1),
             lambda: self.metrics.histogram("c_seconds", "C.", ("x",)).observe(1),
+            lambda: self.metrics.gauge("b", "B.", ("x", "y")).labels("1", "2", "3"),
+            lambda: self.metrics.gauge("b", "B.", ("x", "y")).labels(1),
+            lambda: self.metrics.scope("x", "\ud800").gauge("d", "D."),
         ):
             self.assertRaises(ValueError, act)
+        self.assertEqual(set(numbers(self.metrics)), {("well",)})
 
     def test_functions(self) -> None:
         """Results of a faulty function are left out. This is logged once, and again if it fails again later."""
-        results: list[Any] = [None, "x", {1: 2.0}, {("x", "y"): 1.0}, {"x": "?"}, 1.0]
+        results: list[Any] = [None, "x", {1: 2.0}, {("x", "y"): 1.0}, {"x": "?"}, {"\ud800": 1.0}, 1.0]
         bad = self.metrics.gauge("bad", "Bad.", ("x",))
         bad.labels("well").set(2)
         expected = {("well",): 1, ("bad", "well"): 2}
@@ -193,7 +197,7 @@ class FaultTests(SynchronousTestCase):
 
     def test_unwritable(self) -> None:
         """If a metric cannot be written, the others are."""
-        self.metrics.gauge("bad", "Bad.", ("x",)).labels("\ud800").set(1)
+        self.metrics.gauge("bad", "Bad \ud800.").set(1)
         self.assertEqual(numbers(self.metrics), {("well",): 1})
         self.assertEqual(len(self.flushLoggedErrors(UnicodeEncodeError)), 2)
 
