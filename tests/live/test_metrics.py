@@ -16,13 +16,24 @@ from urllib.request import urlopen
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.metrics import CATALOGUE, Histogram
-from tests.live.processes import Program, freePort, holds, need
+from tests.live.processes import Program, Value, freePort, holds, need
 from tests.live.test_http import EmbeddedGateway
 
 CONTRIB = Path(__file__).resolve().parents[2] / "contrib" / "prometheus"
 SCRAPE = CONTRIB / "scrape.yml"
 RULES = CONTRIB / "xmpp-gateway.rules.yml"
 DASHBOARD = CONTRIB.parent / "grafana" / "xmpp-gateway.json"
+
+# Services with all metrics.
+TABLES: dict[str, dict[str, Value]] = {
+    'proxy."proxy.localhost"': {"target": "implementation@localhost"},
+    'delegation."delegate.localhost"': {"servers": ["localhost"], "lend_privileges": ["pep.localhost"]},
+    'delegation."delegate.localhost".namespaces."jabber:iq:private"': {"handler": "private-storage"},
+    'delegation."delegate.localhost".namespaces."urn:example:pep"': {"jid": "pep.localhost"},
+    'roster."roster.localhost"': {"domain": "localhost", "url": "http://127.0.0.1:9/%s", "lock": True},
+    'rooms."rooms.localhost"': {},
+    'mirror."mirror.localhost"': {"allow": ["*"], "users": ["localhost"]},
+}
 
 GATEWAY = 'job="xmpp-gateway", instance="a"'
 LINK = f'{GATEWAY}, component="c"'
@@ -192,7 +203,7 @@ class PrometheusTests(SynchronousTestCase):
         for name, token in (("gateway/token", "t0ken"), ("right/token", "t0ken"), ("wrong/token", "other")):
             (folder / name).write_text(token)
             (folder / name).chmod(0o600)
-        gateway = EmbeddedGateway(folder / "gateway", {"http": {"token_file": "token"}})
+        gateway = EmbeddedGateway(folder / "gateway", {**TABLES, "http": {"token_file": "token"}})
         self.addCleanup(gateway.stop)
         gateway.start()
         asyncio.run(gateway.ready())
@@ -249,7 +260,7 @@ class PromtoolTests(SynchronousTestCase):
 
     def test_metrics(self) -> None:
         """/metrics of a process: promtool has nothing to say about names, types and texts."""
-        gateway = EmbeddedGateway(self.folder, {})
+        gateway = EmbeddedGateway(self.folder, TABLES)
         self.addCleanup(gateway.stop)
         gateway.start()
         asyncio.run(gateway.ready())
