@@ -580,6 +580,20 @@ class RoomsTests(Case):
         self.assertGreater(self.metrics.value(names.FMUC_BYTES, "node.example", "sent"), received)
         self.assertEqual(sum(self.metrics.read(names.MIRRORS).values()), 0)
 
+    def test_copies(self) -> None:
+        """Each copy of a message counts, also if the copies are written together."""
+        self.serve(Rooms(JID, None, frozenset()))
+        for nick in ("ann", "ben", "cat"):
+            self.say(f"<presence from='{nick}@example.com/1' to='lobby@{JID}/{nick}'>{MUC}</presence>")
+        stanzas, sizes = (
+            self.metrics.value(each, "message", "sent") for each in (names.STANZAS, names.STANZA_BYTES)
+        )
+        message = f"<message from='ann@example.com/1' to='lobby@{JID}' type='groupchat'><body>x</body></message>"
+        copies = self.say(message, message)
+        self.assertEqual(copies.count(b"<message "), 6)
+        self.assertValue(stanzas + 6, names.STANZAS, "message", "sent")
+        self.assertValue(sizes + len(copies), names.STANZA_BYTES, "message", "sent")
+
     def test_errors(self) -> None:
         """Errors by their condition, whoever writes them; stanzas that cannot be answered."""
         self.serve(Rooms(JID, None, frozenset()))
