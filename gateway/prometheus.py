@@ -187,9 +187,10 @@ class _Families:
     """
 
     def __init__(self) -> None:
-        self._registry = CollectorRegistry()
+        # It knows the names of all metrics, also of those that do not describe themselves.
+        self._registry = CollectorRegistry(auto_describe=True)
         self._byName: dict[str, _Family] = {}
-        self.collectors: list[Collector] = [ProcessCollector(registry=None), GCCollector(self._registry)]
+        self.collectors: list[Collector] = [ProcessCollector(registry=self._registry), GCCollector(self._registry)]
 
     def get(self, kind: str, name: str, text: str, labels: _Values, buckets: tuple[float, ...] = ()) -> _Family:
         """

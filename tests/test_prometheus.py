@@ -161,6 +161,8 @@ class FaultTests(SynchronousTestCase):
             (self.metrics.scope("x", "1").counter, "a_total", "A.", ()),
             (self.metrics.gauge, "a", "A.", ()),
             (self.metrics.gauge, "b_seconds_count", "B.", ()),
+            (self.metrics.gauge, "process_open_fds", "Open.", ()),
+            (self.metrics.counter, "python_gc_collections_total", "Runs.", ()),
             (self.metrics.histogram, "b_seconds", "B.", ()),
         ):
             self.assertRaises(ValueError, make, name, text, labels)
