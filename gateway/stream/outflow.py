@@ -76,10 +76,6 @@ class Outflow:
         self.parts.append(data)
         self.size += len(data)
 
-    def putJoined(self, copies: Copies) -> None:
-        """Add one stanza for many as bytes: nothing is saved if it is sent at once."""
-        self.put(copies.written())
-
     def putCopies(self, copies: Copies) -> None:
         """Add one stanza for many."""
         self.parts.append(copies)
