@@ -23,12 +23,14 @@ class StatusItem:
         strings to numbers, an item, or a tuple of items. Sizes are in bytes, times in seconds. There may be more
         values than C{text} names.
     @ivar isProblem: true if the operator should do something. Then the sentence says what.
+    @ivar isOfOneUser: true if a problem affects one user only: the service counts as ready (C{/readyz?full=1}).
     """
 
     name: str
     text: str
     values: Mapping[str, Any] = field(factory=dict)
     isProblem: bool = False
+    isOfOneUser: bool = False
 
     def __str__(self) -> str:
         return self.text.format_map({name: _inWords(value) for name, value in self.values.items()})

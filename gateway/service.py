@@ -27,13 +27,17 @@ from gateway.http.access import Gate
 from gateway.http.agent import OwnAgent
 from gateway.http.health import Health, Readiness
 from gateway.http.listener import Listener
+from gateway.http.live import Live
 from gateway.http.metrics import MetricsPage
+from gateway.http.page import makePages
 from gateway.http.served import merged
 from gateway.http.site import QuietSite
 from gateway.http.status import Status
+from gateway.http.view import View
 from gateway.metrics import INFO, NO_METRICS, IMetrics
 from gateway.pieces import Pieces, ReactorLag
 from gateway.prometheus import PrometheusMetrics
+from gateway.samples import Samples
 from gateway.state import files
 from gateway.state.database import Database
 from gateway.stream.link import Link
@@ -112,20 +116,23 @@ class Gateway(MultiService):
         self.databases: list[Database] = []
         self._reactor = reactor
         self._wallClock = wallClock
-        self._metrics = metrics
+        self._metrics = samples = Samples(metrics)
         self._pieces = Pieces(reactor)
         self._running: dict[str, _Running] = {}
         self._changing = DeferredLock()
         self._isStopping = False
         self._root = Resource()
-        self._pages: dict[bytes, Resource] = {
-            b"healthz": Health(),
-            b"readyz": Readiness(self.links, self.databases),
-            b"status": Status(self.links, self.databases),
-        }
         table = config.http or HttpTable()
         token = None if table.token_file is None else readSecret(table.token_file)
-        site = QuietSite(self._root, Gate(token, table.hosts, _FREE), reactor)
+        site = QuietSite(self._root, Gate(token, table.hosts, _FREE), reactor, wallClock)
+        view = View(self.links, self.databases, samples, self._kinds, self._pieces, reactor)
+        self._live = Live(view, samples, reactor)
+        self._pages: dict[bytes, Resource] = {
+            **makePages(view, self._live, lambda: site.gate, wallClock),
+            b"healthz": Health(),
+            b"readyz": Readiness(self.links, self.databases),
+            b"status": Status(self.links, self.databases, self._kinds),
+        }
         # If [http] is not configured, the default port may be in use, for instance by another gateway.
         http = Listener("http.listen", table.listen, site, reactor, config.http is not None)
         if isinstance(metrics, PrometheusMetrics):
@@ -159,9 +166,11 @@ class Gateway(MultiService):
     def startService(self) -> None:
         self._isStopping = False
         super().startService()
+        self._live.start()
 
     def stopService(self) -> Deferred[Any]:
         self._isStopping = True
+        self._live.stop()
         # A service that is being removed is no child any longer.
         stopping = [maybeDeferred(super().stopService), self._changing.run(lambda: None)]
         stopped: Deferred[Any] = DeferredList(stopping, consumeErrors=True)
@@ -295,6 +304,10 @@ class Gateway(MultiService):
                 self._log.failure("{name} did not stop as it should.", name=_nameOf(running.configured))
         # Objects of the start are exempt from garbage collection (tap.py), and a service consists of cycles.
         gc.unfreeze()
+
+    def _kinds(self) -> dict[str, str]:
+        """Return the kinds of services by component."""
+        return {each.jid: each.kind for each in self.config.services}
 
     def _publish(self) -> None:
         """Serve and report what the services have now, in the order of the configuration."""

@@ -116,7 +116,8 @@ ARROWS = {
 # The tree, from the bottom up: a package or module imports only those before it, which is also the order in
 # docs/architecture.md. Features stand side by side; another test has their order.
 TREE: tuple[str | tuple[str, ...], ...] = (
-    *("ns", "_deprecated", "errors", "addresses", "_compat", "reports", "metrics", "prometheus", "pieces"),
+    *("ns", "_deprecated", "errors", "addresses", "_compat"),
+    *("reports", "metrics", "prometheus", "samples", "pieces"),
     *("xml", "log", "state", "stream", "http", "config.tables", "config.values", "interfaces", "config"),
     tuple(sorted(FEATURES)),
     *("embedded", "plugins", "checks", "builder", "service", "tap", "tour", "testing"),
@@ -157,7 +158,8 @@ def _isProtocol(name: str) -> bool:
 # The modules that compose the services, and their users.
 TOP = ("gateway.checks", "gateway.builder", "gateway.service", "gateway.tap", "gateway.tour.command")
 # The HTTP server.
-PAGES = tuple(f"gateway.http.{name}" for name in ("access", "health", "metrics", "site", "status"))
+_PAGES = ("access", "health", "live", "login", "metrics", "page", "view", "site", "status")
+PAGES = tuple(f"gateway.http.{name}" for name in _PAGES)
 # The reader of the configuration, and its names in the package, which also has the tables and their values.
 READER = tuple(f"gateway.config.{name}" for name in ("reader", "Config", "Service", "load", "readSecret"))
 

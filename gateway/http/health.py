@@ -4,48 +4,18 @@ C{/healthz} and C{/readyz}.
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Sequence
-from pathlib import Path
+from typing import Any
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
+from gateway.http.reports import Stored, Watched, reportOf
 from gateway.log.printable import printable
-from gateway.reports import StatusItem
 
-
-class Watched(typing.Protocol):
-    """
-    A connection whose state is reported.
-
-    @ivar jid: the component's JID.
-    @ivar ready: true if it is connected.
-    @ivar trouble: the reason why it is not connected.
-    @ivar conflict: a conflict that makes it unusable although it is connected; usually empty.
-    """
-
-    jid: str
-    ready: bool
-    trouble: str
-    conflict: str
-
-
-class Stored(typing.Protocol):
-    """
-    A file whose state is reported.
-
-    @ivar path: its path.
-    """
-
-    path: Path
-
-    @property
-    def trouble(self) -> str:
-        """The reason why it does not work, and a remedy; empty while it works."""
-
-    def report(self) -> StatusItem:
-        """Return the state of the file; it has one line."""
+# Values of the query option "full".
+_FULL = {b"0": False, b"1": True}
+_USAGE = "unknown or malformed option; valid: full=0|1\n"
 
 
 class Health(Resource):
@@ -59,6 +29,10 @@ class Readiness(Resource):
     """
     C{/readyz}: 200 if every link is connected and without conflict, and every file works; otherwise 503, and one
     line for each that does not work.
+
+    With C{?full=1} it is also 503 while a service cannot do its work, because the server does not grant something
+    that is configured, or nobody implements a proxy. The line has the name of the item on C{/status}: the path
+    needs no token, and the item's sentence may have addresses.
     """
 
     def __init__(self, links: Sequence[Watched], files: Sequence[Stored] = ()) -> None:
@@ -67,10 +41,20 @@ class Readiness(Resource):
         self._files = files
 
     def render_GET(self, request: Request) -> bytes:
+        options: dict[bytes, list[bytes]] = request.args or {}
+        values = options.get(b"full", [b"0"])
+        if options.keys() - {b"full"} or len(values) > 1 or values[0] not in _FULL:
+            return text(request, 400, _USAGE)
         troubles = [(link.jid, link.conflict if link.ready else link.trouble) for link in self._links]
         troubles += [(file.path.name, file.trouble) for file in self._files]
+        if _FULL[values[0]]:
+            troubles += [each for link in self._links if link.ready for each in _blocking(link)]
         down = [f"{printable(f'{name}: {trouble}')}\n" for name, trouble in troubles if trouble]
         return text(request, 503, "".join(down)) if down else text(request, 200, "ok\n")
+
+
+def _blocking(link: Any) -> list[tuple[str, str]]:
+    return [(link.jid, f"{item.name}: see /status") for item in reportOf(link).blocking]
 
 
 def text(request: Request, code: int, body: str) -> bytes:

@@ -4,7 +4,9 @@ The HTTP server. It logs no requests, and limits the memory and time that caller
 
 from __future__ import annotations
 
+import math
 from collections import Counter
+from collections.abc import Callable
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -19,6 +21,8 @@ from twisted.web.server import Request, Site
 from gateway import metrics as names
 from gateway.http.access import Gate, Refusal
 from gateway.http.agent import MAX_BODY
+from gateway.http.html import answer
+from gateway.http.login import loginForm
 from gateway.metrics import IMetrics
 
 # Bytes of a body that are kept: one more than a resource accepts, so that the resource notices a body that is too
@@ -69,14 +73,15 @@ class BoundedRequest(Request):
         if self.refusal is None:
             super().process()
             return
-        # Twisted does not have a name for every status.
-        self.setResponseCode(self.refusal.code, HTTPStatus(self.refusal.code).phrase.encode())
         self.setHeader(b"content-type", b"text/plain; charset=utf-8")
         self.setHeader(b"cache-control", b"no-store")
         self.setHeader(b"connection", b"close")
         for name, value in self.refusal.headers:
             self.setHeader(name, value)
-        body = self.refusal.text.encode()
+        isLogin = self.refusal.isLogin
+        body = answer(self, self.refusal.code, loginForm()) if isLogin else self.refusal.text.encode()
+        # Twisted does not have a name for every status.
+        self.setResponseCode(self.refusal.code, HTTPStatus(self.refusal.code).phrase.encode())
         self.setHeader(b"content-length", b"%d" % len(body))
         self.write(body)
         self.finish()
@@ -119,7 +124,12 @@ class Channel(http.HTTPChannel):
     def allHeadersReceived(self) -> None:
         request: BoundedRequest = self.requests[-1]
         request.refusal = self.site.gate.refusal(
-            self._path, request.requestHeaders, self.transport.getHost(), self._version != b"HTTP/1.1"
+            self._path,
+            request.requestHeaders,
+            self.transport.getHost(),
+            self._version != b"HTTP/1.1",
+            self._command,
+            self.site.utc(),
         )
         if request.refusal is None:
             super().allHeadersReceived()
@@ -202,6 +212,7 @@ class QuietSite(Site):
     waited longest for its caller is closed: the request of an honest caller is complete within milliseconds.
 
     @ivar gate: decides after the head of each request.
+    @ivar utc: returns the seconds since 1970; without them no browser has a session.
     @ivar answered: number of answered requests by status code.
     @ivar connections: number of open connections.
     @ivar dropped: number of connections that were closed at a limit.
@@ -211,9 +222,12 @@ class QuietSite(Site):
     requestFactory = BoundedRequest
     protocol = Channel  # type: ignore[assignment]  # Twisted's default switches between HTTP/1.1 and HTTP/2
 
-    def __init__(self, resource: Resource, gate: Gate, reactor: IReactorTime) -> None:
+    def __init__(
+        self, resource: Resource, gate: Gate, reactor: IReactorTime, utc: Callable[[], float] = lambda: math.inf
+    ) -> None:
         super().__init__(resource, timeout=_TIMEOUT, reactor=reactor)
         self.gate = gate
+        self.utc = utc
         self._bytes = 0
         self.connections = self.dropped = 0
         self.answered: Counter[int] = Counter()

@@ -72,7 +72,10 @@ class ProxyHandler(RawHandler):
         if self._link.ready:
             pool = self._translator.resources
             about = {"target": self._target, "online": len(pool), "open_by_resource": pool.load}
-            yield StatusItem("proxy.resources", "resources of {target} that get requests: {online}", about)
+            text = "resources of {target} that get requests: {online}"
+            if not pool:
+                about["advice"] = f"Log in to {self._target} with the client that implements the service."
+            yield StatusItem("proxy.resources", text, about, isProblem=not pool)
             if self._warned and self._subscribeAt is not None:
                 yield self._unseen()
         yield StatusItem("proxy.pending", "open requests: {count}", {"count": self.pending})

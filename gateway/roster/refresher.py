@@ -128,7 +128,8 @@ class Refresher:
             )
         for name, reason in self.failures.items():
             about = {"user": f"{name}@{self._domain}", "reason": reason}
-            yield StatusItem("roster.failure", "the last refresh of {user} failed: {reason}", about, isProblem=True)
+            text = "the last refresh of {user} failed: {reason}"
+            yield StatusItem("roster.failure", text, about, isProblem=True, isOfOneUser=True)
 
     def watch(self, observer: Callable[[str, RosterItem], object]) -> None:
         """

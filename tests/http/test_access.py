@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
-from gateway.http.access import Gate
+from gateway.http.access import SESSION, Gate
 from gateway.http.agent import isFromPage
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 5290)
@@ -103,6 +105,108 @@ class GateTests(SynchronousTestCase):
             self.assertEqual(self.code(gate, path=path, host="10.1.2.3:8080"), 0, path)
         for path in ("/healthz/", "//healthz", "/%68ealthz", "/healthz/../status", "/status?/healthz", "*", ""):
             self.assertEqual(self.code(gate, path=path, host="127.0.0.1"), 401, path)
+
+
+NOW = 1_700_000_000.0
+
+
+class SessionTests(SynchronousTestCase):
+    """Sessions of browsers, which the form to log in starts."""
+
+    gate = Gate("s3cret")
+
+    def code(self, path: str = "/", method: str = "GET", utc: float = NOW, cookie: bytes | None = None) -> int:
+        """Return the status of the refusal, 0 if there is none."""
+        if cookie is None:
+            cookie = self.gate.cookie + b"=" + self.gate.session(NOW)
+        headers = Headers({"host": ["localhost"], "cookie": [b"a=b; " + cookie]})
+        refusal = self.gate.refusal(path.encode(), headers, LOOPBACK, False, method.encode(), utc)
+        return 0 if refusal is None else refusal.code
+
+    def test_pages(self) -> None:
+        """A session admits to the page and its parts, for reading; everything else needs the token itself."""
+        for path in ("/", "/?x", "/status", "/page/events", "/page/live.js"):
+            for method, code in (("GET", 0), ("HEAD", 0), ("POST", 401), ("PUT", 401), ("DELETE", 401)):
+                self.assertEqual(self.code(path, method), code, (path, method))
+        for path in ("/metrics", "/roster_admin/refresh", "/roster_admin/refresh/alice", "/page", "//", "/page/x"):
+            self.assertEqual(self.code(path), 401, path)
+
+    def test_ends(self) -> None:
+        """A session ends after twelve hours; one that would last longer was not made by this gateway."""
+        for after, code in ((-1.0, 401), (0.0, 0), (SESSION - 1.0, 0), (SESSION, 401), (math.inf, 401)):
+            self.assertEqual(self.code(utc=NOW + after), code, after)
+
+    def test_forged(self) -> None:
+        """The code covers the time, and depends on the token."""
+        ends, code = self.gate.session(NOW).split(b".")
+        later = b"%d" % (int(ends) - 1)
+        changed = later + b"." + code, ends + b"." + code[:-1]
+        for value in (b"", b".", ends, ends + b".", b"." + code, code, *changed):
+            self.assertEqual(self.code(cookie=self.gate.cookie + b"=" + value), 401, value)
+        for text in (b"x", b"\xff", b"1e9", b"-1"):
+            forged = text + b"." + self.gate._code(text)
+            self.assertEqual(self.code(cookie=self.gate.cookie + b"=" + forged), 401, text)
+        other = Gate("other")
+        self.assertEqual(self.code(cookie=other.cookie + b"=" + other.session(NOW)), 401)
+        self.assertEqual(self.code(cookie=self.gate.cookie + b"=" + other.session(NOW)), 401)
+        self.assertNotEqual(self.gate.cookie, other.cookie)
+
+    def test_noToken(self) -> None:
+        """The codes of a gateway without a token, which anybody could compute, admit to no other gateway."""
+        self.assertFalse(Gate()._hasSession(Headers(), NOW))
+        self.assertEqual(self.code(cookie=self.gate.cookie + b"=" + Gate().session(NOW)), 401)
+
+    def test_elsewhere(self) -> None:
+        """A session does not make a page of another site one of ours."""
+        for name, value, code in (
+            ("host", "evil.example", 421),
+            ("origin", "http://localhost:3000", 403),
+            ("sec-fetch-site", "same-site", 403),
+        ):
+            cookie = self.gate.cookie + b"=" + self.gate.session(NOW)
+            headers = Headers({"host": ["localhost"], "cookie": [cookie]})
+            headers.setRawHeaders(name, [value])
+            refusal = self.gate.refusal(b"/", headers, LOOPBACK, utc=NOW)
+            assert refusal is not None
+            self.assertEqual(refusal.code, code)
+
+    def test_forms(self) -> None:
+        """The forms need no token, but only small ones are read, and those of other sites are not."""
+        small = {"content-type": "application/x-www-form-urlencoded; charset=UTF-8", "content-length": "4096"}
+        for path, change, code in (
+            ("/page/login", {}, 0),
+            ("/page/logout", {}, 0),
+            ("/page/login?x", {}, 0),
+            ("/page/login/", {}, 401),
+            ("/", {}, 401),
+            ("/page/login", {"content-length": "4097"}, 401),
+            ("/page/login", {"content-length": "99999"}, 401),
+            ("/page/login", {"content-length": "x"}, 401),
+            ("/page/login", {"transfer-encoding": "chunked"}, 401),
+            ("/page/login", {"content-type": "text/plain"}, 401),
+            ("/page/login", {"origin": "http://evil.example"}, 403),
+            ("/page/login", {"host": "evil.example"}, 421),
+        ):
+            headers = Headers({name: [value] for name, value in ({"host": "localhost"} | small | change).items()})
+            refusal = self.gate.refusal(path.encode(), headers, LOOPBACK, method=b"POST", utc=NOW)
+            self.assertEqual(0 if refusal is None else refusal.code, code, (path, change))
+        headers = Headers({name: [value] for name, value in ({"host": "localhost"} | small).items()})
+        for method in (b"GET", b"PUT"):
+            self.assertIsNotNone(self.gate.refusal(b"/page/login", headers, LOOPBACK, method=method))
+
+    def test_form(self) -> None:
+        """Only a browser that asks for the page itself gets the form."""
+        for path, method, accept, isLogin in (
+            (b"/", b"GET", "text/html,application/xhtml+xml,*/*;q=0.8", True),
+            (b"/", b"HEAD", "text/html", True),
+            (b"/", b"POST", "text/html", False),
+            (b"/", b"GET", "*/*", False),
+            (b"/status", b"GET", "text/html", False),
+        ):
+            headers = Headers({"host": ["localhost"], "accept": [accept]})
+            refusal = self.gate.refusal(path, headers, LOOPBACK, method=method)
+            assert refusal is not None
+            self.assertEqual((refusal.code, refusal.isLogin), (401, isLogin), (path, method, accept))
 
 
 class PageTests(SynchronousTestCase):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Site
+from zope.interface import implementer
 
 from gateway.http.health import Health, Readiness
+from gateway.interfaces import IStatusProvider
 from gateway.reports import StatusItem
 
 
@@ -24,6 +27,21 @@ class FakeLink:
     @property
     def ready(self) -> bool:
         return not self.trouble
+
+
+@implementer(IStatusProvider)
+class ReportingLink(FakeLink):
+    """A link with items in its report."""
+
+    def __init__(self, jid: str, trouble: str = "", items: Sequence[StatusItem] = ()) -> None:
+        super().__init__(jid, trouble)
+        self.items = list(items)
+
+    def __iter__(self) -> Iterator[object]:
+        return iter([object()])
+
+    def report(self) -> list[StatusItem]:
+        return self.items
 
 
 class FakeFile:
@@ -144,6 +162,26 @@ class HealthTests(SynchronousTestCase):
         """There are no paths below these."""
         for path in ("/healthz/x", "/readyz/x"):
             self.assertEqual(self.ask(path)[0], 404, path)
+
+    def test_full(self) -> None:
+        """With full=1, /readyz is 503 as well while a service cannot do its work; it names the item only."""
+        missing = StatusItem("x.missing", "alice@example.com", isProblem=True)
+        failure = StatusItem("x.failure", "of bob", isProblem=True, isOfOneUser=True)
+        link = ReportingLink("d.example.com", "", [StatusItem("x.fine", "fine"), failure])
+        self.links[:] = [link]
+        self.assertEqual(self.ask("/readyz?full=1")[::2], (200, "ok\n"))
+        link.items.append(missing)
+        self.assertEqual(self.ask("/readyz?full=1")[::2], (503, "d.example.com: x.missing: see /status\n"))
+        for path in ("/readyz", "/readyz?full=0"):
+            self.assertEqual(self.ask(path)[::2], (200, "ok\n"))
+        link.trouble = "connecting"
+        self.assertEqual(self.ask("/readyz?full=1")[::2], (503, "d.example.com: connecting\n"))
+
+    def test_options(self) -> None:
+        """An unknown or malformed option of /readyz is an error: a probe would not look at what it should."""
+        for query in ("ful=1", "full=yes", "full=", "full=1&full=1", "full=1&x=1"):
+            status, _, body = self.ask(f"/readyz?{query}")
+            self.assertEqual((status, body), (400, "unknown or malformed option; valid: full=0|1\n"), query)
 
     def test_query(self) -> None:
         """A query changes nothing."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.web.http_headers import Headers
 from twisted.web.resource import Resource
 from zope.interface import implementer
 
+from gateway import __version__
 from gateway.http.access import Gate
 from gateway.http.site import QuietSite
-from gateway.http.status import Status
+from gateway.http.status import Status, prefersJson
 from gateway.interfaces import IStatusProvider
 from gateway.reports import StatusItem
 from tests.http.test_health import FakeFile
@@ -137,6 +140,57 @@ class StatusTests(SynchronousTestCase):
         """Text from outside cannot control a screen, and adds no lines except those of a report."""
         body = self.ask([FakeLink("a.example.com", "\x1b[2J\u2028x\ny")])[2]
         self.assertEqual(body.split("\n")[0], "a.example.com: not connected: \\x1b[2J\\u2028x\\ny")
+
+    def test_json(self) -> None:
+        """A program that asks for JSON gets values."""
+        links = [ReportingLink("a.example.com"), FakeLink("b.example.com", "the server is away")]
+        inner = StatusItem("x.inner", "{n} in", {"n": 1}, isProblem=True)
+        about = {"all": (inner,), "names": ("x", "y"), "counts": {"z": 1.5}, "bad": float("nan"), "is": True}
+        self.patch(ReportingLink, "report", lambda link: [StatusItem("x.y", "{names}", about)])
+        headers = "Accept: application/json"
+        status, head, body = self.ask(links, None, headers, files=[FakeFile("a.private")])
+        self.assertEqual(status, 200)
+        self.assertIn("content-type: application/json\r\n", head + "\r\n")
+        self.assertIn("vary: accept\r\n", head + "\r\n")
+        document = json.loads(body)
+        self.assertEqual(document["version"], __version__)
+        first, second = document["links"]
+        item, health, _ = first.pop("items")
+        state = {"component": "a.example.com", "kind": None, "connected": True, "state": "connected"}
+        self.assertEqual(first, {**state, "problem": False})
+        self.assertEqual((second["connected"], second["problem"]), (False, True))
+        self.assertEqual(second["state"], "not connected: the server is away")
+        self.assertEqual(
+            item["values"],
+            {
+                "all": [{"name": "x.inner", "text": "1 in", "problem": True, "values": {"n": 1}}],
+                "names": ["x", "y"],
+                "counts": {"z": 1.5},
+                "bad": "nan",
+                "is": True,
+            },
+        )
+        expected = {"name": "test.health", "text": "all is well", "problem": False, "values": {"state": "well"}}
+        self.assertEqual(health, expected)
+        self.assertEqual([each["name"] for each in document["files"]], ["file"])
+
+    def test_accept(self) -> None:
+        """Text is the default; JSON has to be named, and to be liked no less than text."""
+        for accept, isJson in (
+            ("application/json", True),
+            ("application/json, text/plain, */*", True),
+            ("Application/JSON; q=0.9, */*; q=0.1", True),
+            ("*/*", False),
+            ("text/html,*/*;q=0.8", False),
+            ("application/*", False),
+            ("application/json;q=0", False),
+            ("application/json;q=0.5, text/plain", False),
+            ("application/json;q=0.5, text/*;q=0.6", False),
+            ("application/json;q=x", False),
+            (";;,,", False),
+        ):
+            self.assertEqual(prefersJson(Headers({"accept": [accept]})), isJson, accept)
+        self.assertFalse(prefersJson(Headers()))
 
     def test_none(self) -> None:
         """Without links the page says so."""
