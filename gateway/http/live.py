@@ -28,6 +28,10 @@ LIFETIME = 600.0
 # Seconds that a browser may leave the end of an event unread.
 STALL = 30.0
 
+# Seconds after which a stream without events gets a comment: reverse proxies close connections that are silent.
+_SILENCE = 30.0
+_COMMENT = b":\n\n"
+
 # Milliseconds until a browser connects again.
 _RETRY = 2000
 
@@ -48,6 +52,7 @@ class Listener:
         self.since = live.now
         self.seen: Content | None = None
         self.stalledAt: float | None = None
+        self._wroteAt = live.now
         request.notifyFinish().addBoth(lambda _: live.remove(self))
         request.registerProducer(self, True)
 
@@ -63,7 +68,13 @@ class Listener:
 
     def write(self, data: bytes) -> None:
         """Write an event."""
+        self._wroteAt = self._live.now
         self._request.write(data)
+
+    def breakSilence(self) -> None:
+        """Write a comment if nothing was written for long, and the browser reads."""
+        if self.stalledAt is None and self._live.now - self._wroteAt >= _SILENCE:
+            self.write(_COMMENT)
 
     def end(self) -> None:
         """End the stream as it should; the browser connects again."""
@@ -90,7 +101,7 @@ class Live:
         self._clock = clock
         self._listeners: dict[Listener, None] = {}
         self._tick: IDelayedCall | None = None
-        # The content that was sent last, and the event with what it changed.
+        # The content that was sent last.
         self._sent: Content | None = None
         self._isMaking = False
 
@@ -137,6 +148,8 @@ class Live:
                 each.abort()
             elif now - each.since >= LIFETIME:
                 each.end()
+            else:
+                each.breakSilence()
         if self._listeners:
             self._refresh()
 
@@ -149,7 +162,10 @@ class Live:
         making.addCallback(self._send).addErrback(self._failed).addCallback(self._refreshed)
 
     def _send(self, content: Content) -> None:
-        before, self._sent = self._sent, content
+        before = self._sent
+        if before == content:
+            content = before
+        self._sent = content
         change = whole = b""
         for listener in tuple(self._listeners):
             if listener.stalledAt is not None or listener.seen is content:

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from twisted.web.resource import Resource
 from twisted.web.server import Request
-from twisted.web.template import tags
+from twisted.web.template import Tag, tags
 
 from gateway.http.access import LOGIN, SESSION, Gate
 from gateway.http.html import answer, document, flat
@@ -50,7 +50,7 @@ def loginForm(isWrong: bool = False) -> bytes:
         action="login" if isWrong else LOGIN.decode().lstrip("/"),
     )
     title = "Log in: XMPP gateway"
-    return document(("Wrong token: " if isWrong else "") + title, flat(tags.main(tags.h1(title), problem, form)))
+    return document(("Wrong token: " if isWrong else "") + title, flat(Tag("main")(tags.h1(title), problem, form)))
 
 
 class Login(Resource):

@@ -83,7 +83,7 @@ def _pageOf(content: Content, hasSession: bool) -> bytes:
     body = (
         tags.a("Skip to the components", href="#sections", class_="skip"),
         header,
-        tags.main(state, loaded, tags.div("\0", id="sections")),
+        Tag("main")(state, loaded, tags.div("\0", id="sections")),
     )
     opening, _, closing = flat(*body).partition(b"\0")
     whole = b"".join([opening, *content.sections.values(), closing])

@@ -71,12 +71,14 @@ class ProxyHandler(RawHandler):
     def report(self) -> Iterator[StatusItem]:
         if self._link.ready:
             pool = self._translator.resources
+            isUnseen = self._warned and self._subscribeAt is not None
             about = {"target": self._target, "online": len(pool), "open_by_resource": pool.load}
             text = "resources of {target} that get requests: {online}"
             if not pool:
                 about["advice"] = f"Log in to {self._target} with the client that implements the service."
-            yield StatusItem("proxy.resources", text, about, isProblem=not pool)
-            if self._warned and self._subscribeAt is not None:
+            # If its presence cannot be seen, the next item has the remedy.
+            yield StatusItem("proxy.resources", text, about, isProblem=not pool and not isUnseen)
+            if isUnseen:
                 yield self._unseen()
         yield StatusItem("proxy.pending", "open requests: {count}", {"count": self.pending})
 
