@@ -20,11 +20,13 @@ The modules and packages:
     - C{log}: C{printable} escapes untrusted text in the log and on status pages; C{seldom} limits the rate of log
       lines.
     - C{http}: C{listener}, a listening port as a service; C{agent}, HTTP clients and requests; the HTTP server
-      (C{site}, C{access}), its pages for operators (C{health}, C{status}, C{metrics}) and those of services
-      (C{served}).
+      (C{site}, C{access}), its pages for operators and those of services (C{served}). Pages for operators:
+      C{health}, C{status}, C{metrics}, and the C{page} for browsers with its events (C{live}) and its C{login};
+      their content (C{reports}, C{view}, C{sections}, C{plots}, C{html}).
     - C{interfaces}: the interfaces of plugins, and of the objects that they are given.
     - C{reports}, C{metrics}: what services tell the operator: values for C{/status}, and metrics; C{prometheus}
       records these.
+    - C{samples}: the last minutes of some metrics, for the plots of the status page.
     - C{pieces}: long work in short pieces, and the delay of the reactor.
     - C{proxy}: Jabber Address Translation, a component in front of an ordinary client account.
     - C{delegation}: Namespace Delegation, both sides.

@@ -70,7 +70,23 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if found and not self._isOurs(host, address):", "if False:"),
         ("if _isForeign(headers, self.hosts | {host}):", "if False:"),
         ("hmac.compare_digest(credentials, self.token.encode())", "True"),
+        ("isRead and path in PAGES and self._hasSession", "path in PAGES and self._hasSession"),
+        ("isRead and path in PAGES and self._hasSession", "isRead and self._hasSession"),
+        ("hmac.compare_digest(code, self._code(ends)) and ", ""),
+        ("return 0 < int(ends) - utc <= SESSION", "return True"),
+        ('method == b"POST" and path in (LOGIN, LOGOUT) and _isSmallForm(headers)', "path in (LOGIN, LOGOUT)"),
+        ('        if self.token is None:\n            return False\n        for header', "        for header"),
     ),
+    "gateway/http/login.py": (
+        ("if not gate.isToken(_tokenIn(request)):", "if False:"),
+        ("; HttpOnly; SameSite=Strict", ""),
+    ),
+    "gateway/http/live.py": (
+        ("if len(self._listeners) >= MAX_LISTENERS:", "if False:"),
+        ("elif now - each.since >= LIFETIME:", "elif False:"),
+        ("if listener.stalledAt is not None or listener.seen is content:", "if listener.seen is content:"),
+    ),
+    "gateway/http/health.py": (("each for link in self._links if link.ready for each in _blocking(link)", ""),),
     "gateway/delegation/handler.py": (
         ("if jids.split(user)[1] == server:", "if True:"),
         ("if stanza.sender in self._heard and stanzas.mayBe", "if stanzas.mayBe"),
