@@ -75,7 +75,6 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("hmac.compare_digest(code, self._code(ends)) and ", ""),
         ("return 0 < int(ends) - utc <= SESSION", "return True"),
         ('method == b"POST" and path in (LOGIN, LOGOUT) and _isSmallForm(headers)', "path in (LOGIN, LOGOUT)"),
-        ('        if self.token is None:\n            return False\n        for header', "        for header"),
     ),
     "gateway/http/login.py": (
         ("if not gate.isToken(_tokenIn(request)):", "if False:"),

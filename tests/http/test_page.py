@@ -6,11 +6,13 @@ import html.parser
 import json
 import re
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway import service
 from gateway.http.html import SCRIPT, flat
 from gateway.http.live import LIFETIME, MAX_LISTENERS, STALL
 from gateway.http.plots import duration, plots, size
@@ -21,6 +23,7 @@ from gateway.reports import StatusItem
 from gateway.samples import History, Sample
 from gateway.testing import MemoryGateway
 from gateway.testing.http import Response
+from tests.metrics import RecordingMetrics
 
 PROXY = "proxy.example.com"
 TARGET = "implementation@example.com"
@@ -209,6 +212,40 @@ class PageTests(PageCase):
         self.assertEqual((response.status, response.text), (503, f"{PROXY}: proxy.resources: see /status\n"))
         self.gateway.server(PROXY).send(f"<presence from='{TARGET}/a' to='{PROXY}'/>")
         self.assertEqual(self.gateway.request("GET", "/readyz?full=1").status, 200)
+
+
+class MeasuredTests(PageCase):
+    """The page of a gateway that records metrics."""
+
+    def setUp(self) -> None:
+        self.patch(service, "makeService", partial(service.makeService, metrics=RecordingMetrics()))
+        super().setUp()
+
+    def test_plots(self) -> None:
+        """A component has plots and totals of its stanzas; if it has had exchanges, also of their latency."""
+        server = self.gateway.server(PROXY)
+        server.send(f"<presence from='{TARGET}/a' to='{PROXY}'/>")
+        self.gateway.wait(10)
+        server.received()
+        server.send(f"<iq type='get' id='1' from='a@b.example/c' to='{PROXY}'><x xmlns='urn:x'/></iq>")
+        [request] = [each for each in server.received() if each.get("id") == "1"]
+        self.gateway.reactor.advance(0.25)
+        server.send(f"<iq type='result' id='1' from='{TARGET}/a' to='{request.get('from')}'/>")
+        self.gateway.wait(10)
+        text = Outline(self.page().text).text
+        self.assertIn("Latency: 250 ms in the mean at last (solid), 250 ms at worst (dashed)", text)
+        self.assertEqual((text.count("Stanzas per second"), text.count("Latency")), (2, 1))
+        self.assertRegex(text, r"\d+ stanzas and \d\S* \w+ in both directions since the start")
+
+    def test_removed(self) -> None:
+        """A component that was removed is neither on the page nor in the samples."""
+        stream = self.gateway.request("GET", "/page/events", Connection="keep-alive")
+        self.gateway.wait(6)
+        events(stream)
+        self.gateway.service.remove(PROXY)
+        self.gateway.wait(15)
+        self.assertEqual(events(stream)[-1]["order"][:2], ["summary", "c-rooms.example.com"])
+        self.assertIs(self.gateway.service._live._samples.history(PROXY), None)
 
 
 class LoginTests(PageCase):
