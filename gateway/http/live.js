@@ -22,12 +22,28 @@
     return template.content.firstElementChild;
   }
 
-  // Put a new section in the place of the old one. The keyboard focus stays where it is.
-  function replace(old, section) {
-    const focused = old.contains(document.activeElement) ? document.activeElement.id : "";
-    old.replaceWith(section);
-    const again = focused && document.getElementById(focused);
-    if (again) again.focus({ preventScroll: true });
+  // Change an element into another one, node by node: what stays the same is not touched, so that the keyboard focus,
+  // a selection, and the place of a screen reader stay where they are.
+  function change(old, next) {
+    if (old.isEqualNode(next)) return;
+    if (old.nodeName !== next.nodeName) {
+      old.replaceWith(next);
+      return;
+    }
+    if (old.nodeType !== Node.ELEMENT_NODE) {
+      old.data = next.data;
+      return;
+    }
+    for (const { name } of [...old.attributes]) {
+      if (!next.hasAttribute(name)) old.removeAttribute(name);
+    }
+    for (const { name, value } of next.attributes) {
+      if (old.getAttribute(name) !== value) old.setAttribute(name, value);
+    }
+    const before = [...old.childNodes];
+    const after = [...next.childNodes];
+    after.forEach((node, place) => (place < before.length ? change(before[place], node) : old.append(node)));
+    before.slice(after.length).forEach((node) => node.remove());
   }
 
   function update(event) {
@@ -41,8 +57,8 @@
       let section = document.getElementById(id);
       if (Object.hasOwn(changed, id)) {
         const next = elementOf(changed[id]);
-        if (section) replace(section, next);
-        section = next;
+        if (section) change(section, next);
+        section = document.getElementById(id) || next;
       }
       if (section && sections.children[place] !== section) {
         sections.insertBefore(section, sections.children[place] || null);

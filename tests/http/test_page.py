@@ -6,10 +6,10 @@ import html.parser
 import json
 import re
 from collections.abc import Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import service
@@ -19,6 +19,7 @@ from gateway.http.plots import duration, plots, size
 from gateway.http.reports import Report
 from gateway.http.sections import MAX_ITEMS, component, stored
 from gateway.http.view import View
+from gateway.metrics import NO_METRICS
 from gateway.reports import StatusItem
 from gateway.samples import History, Sample
 from gateway.testing import MemoryGateway
@@ -85,8 +86,11 @@ class PageCase(SynchronousTestCase):
     """A gateway and its page."""
 
     http = ""
+    metrics: Any = NO_METRICS
 
     def setUp(self) -> None:
+        make = service.makeService
+        self.patch(service, "makeService", lambda config, reactor, **_: make(config, reactor, metrics=self.metrics))
         folder = Path(self.mktemp())
         folder.mkdir()
         (folder / "token").write_text("s3cret\n")
@@ -218,7 +222,7 @@ class MeasuredTests(PageCase):
     """The page of a gateway that records metrics."""
 
     def setUp(self) -> None:
-        self.patch(service, "makeService", partial(service.makeService, metrics=RecordingMetrics()))
+        self.metrics = RecordingMetrics()
         super().setUp()
 
     def test_plots(self) -> None:
@@ -318,6 +322,14 @@ class LoginTests(PageCase):
         cookie = self.cookie()
         self.gateway.reactor.advance(12 * 3600)
         self.assertEqual(self.page(Cookie=cookie).status, 401)
+
+    def test_renewed(self) -> None:
+        """A new token ends all sessions, and is the one to log in with."""
+        cookie = self.cookie()
+        site: Any = self.gateway.service.getServiceNamed("http")._factory
+        site.gate = evolve(site.gate, token="new")
+        self.assertEqual(self.page(Cookie=cookie).status, 401)
+        self.assertEqual([self.login(each).status for each in ("s3cret", "new")], [401, 303])
 
     def test_logout(self) -> None:
         """Logging out removes the cookie."""
