@@ -178,7 +178,7 @@ class EmbeddedHost(MultiService):
             ("components", f"{describe(self._component.address)}  XEP-0114"),
         ]
         if web := self._web():
-            rows.append(("http", f"{web}/status"))
+            rows.append(("http", f"{web}/"))
         for user in self.accounts:
             password = f"  password {passwords[user]}" if user in passwords else ""
             rows.append(("account", f"{user}@{self.domain}{password}"))

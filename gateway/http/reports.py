@@ -106,8 +106,8 @@ def _items(handler: object) -> list[StatusItem]:
     try:
         items = [_item(each, name) for each in IStatusProvider(handler).report()]
         for item in items:
-            # A sentence may lack a value.
-            str(item)
+            # A sentence may lack a value, or that of an item inside.
+            _plain(item)
     except Exception:
         _log.failure("{name} failed to report.", name=name)
         text = "{handler} failed to report: see the log"

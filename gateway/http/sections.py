@@ -122,7 +122,7 @@ def _lines(lines: Sequence[str]) -> Iterator[Tag]:
     for isIndented, group in groupby(lines, lambda line: line.startswith(" ")):
         if isIndented:
             # A block that scrolls must be reachable by keyboard.
-            block = tags.pre(tags.code("\n".join(group)), tabindex="0", role="region")
+            block = tags.pre(tags.code("\n".join(group)), tabindex="0", role="group")
             yield block(**{"aria-label": "lines for the configuration"})
         else:
             yield from map(tags.p, group)
@@ -138,7 +138,7 @@ def _items(items: Sequence[StatusItem], identifier: str) -> Iterator[Tag]:
             break
         shown = group[:left]
         left -= len(shown)
-        if len(shown) > 1 and all(each.values.keys() == shown[0].values.keys() for each in shown):
+        if len(shown) > 1 and _areRows(shown):
             if sentences:
                 yield tags.ul(*sentences)
             sentences = []
@@ -151,6 +151,12 @@ def _items(items: Sequence[StatusItem], identifier: str) -> Iterator[Tag]:
         yield tags.ul(*sentences)
     if len(items) > MAX_ITEMS:
         yield tags.p(f"{len(items) - MAX_ITEMS} more are on ", tags.a("/status", href="status"), ".")
+
+
+def _areRows(items: Sequence[StatusItem]) -> bool:
+    """True if items have the same values, and enough of them for a table."""
+    names = items[0].values.keys()
+    return len(names) > 1 and all(each.values.keys() == names for each in items)
 
 
 def _sentence(item: StatusItem) -> Tag:
@@ -192,7 +198,7 @@ def _table(rows: Sequence[Sequence[Any]], columns: Sequence[str], caption: str, 
     body = [tags.tr(tags.th(first, scope="row"), *map(tags.td, others)) for first, *others in rows]
     table = tags.table(tags.caption(caption), tags.thead(head), tags.tbody(*body))
     # A wide table scrolls in its own block, which must be reachable by keyboard.
-    return tags.div(table, class_="scroll", tabindex="0", role="region", id=identifier, **{"aria-label": caption})
+    return tags.div(table, class_="scroll", tabindex="0", role="group", id=identifier, **{"aria-label": caption})
 
 
 def _words(name: str) -> str:

@@ -522,6 +522,14 @@ class SectionTests(SynchronousTestCase):
         self.assertIn("RoomSent bytesNodes", outline.text)
         self.assertIn("r01,234to there", outline.text)
 
+    def test_few(self) -> None:
+        """Items with one value or none, or with different values, are sentences."""
+        for values in ({}, {"n": 1}):
+            found = section([StatusItem("x.y", "one", values), StatusItem("x.y", "two", values)])
+            self.assertEqual((len(Outline(found).named("table")), len(Outline(found).named("li"))), (0, 2))
+        items = [StatusItem("x.y", "one", {"a": 1, "b": 2}), StatusItem("x.y", "two", {"a": 1, "c": 2})]
+        self.assertEqual(Outline(section(items)).named("table"), [])
+
     def test_load(self) -> None:
         """Numbers by name that the sentence does not have are a list."""
         item = StatusItem("proxy.resources", "{online} online", {"online": 2, "open_by_resource": {"a": 3, "b": 0}})
@@ -535,7 +543,7 @@ class SectionTests(SynchronousTestCase):
         text = Outline(section(items)).text
         self.assertEqual(text.count("item"), MAX_ITEMS)
         self.assertIn("5 more are on /status", text)
-        rows = [StatusItem("x.y", "{n}", {"n": number}) for number in range(MAX_ITEMS + 5)]
+        rows = [StatusItem("x.y", "{n}", {"n": number, "m": 0}) for number in range(MAX_ITEMS + 5)]
         self.assertEqual(len(Outline(section(rows)).named("tr")), MAX_ITEMS + 1)
 
     def test_plots(self) -> None:
@@ -562,7 +570,7 @@ class SectionTests(SynchronousTestCase):
         path = str(Outline(flat(figure).decode()).named("path")[0]["d"])
         self.assertEqual(path, "M266.7 59.0h0L268.3 59.0M283.3 59.0h0")
 
-    def test_few(self) -> None:
+    def test_oneSample(self) -> None:
         """One sample is no line."""
         history = History()
         history.samples.append(Sample(0.0, 1.0))

@@ -96,14 +96,19 @@ class StatusTests(SynchronousTestCase):
     def test_failed(self) -> None:
         """A handler that fails to report, or whose sentence lacks a value, does not hide the others."""
         link = FakeLink("a.example.com")
-        for failing in (lambda: 1 / 0, lambda: [StatusItem("test.x", "fine"), StatusItem("test.y", "{missing}")]):
+        lacking = StatusItem("test.y", "{missing}")
+        for failing in (
+            lambda: 1 / 0,
+            lambda: [StatusItem("test.x", "fine"), lacking],
+            lambda: [StatusItem("test.x", "fine", {"inside": (lacking,)})],
+        ):
             handler: Any = FakeHandler()
             handler.report = failing
             self.patch(FakeLink, "__iter__", lambda link, handler=handler: iter([handler, FakeHandler()]))
             failed = "  FakeHandler failed to report: see the log\n"
             rest = "  all is well\n  but\n  not for long\n"
             self.assertEqual(self.ask([link])[2], f"a.example.com: connected\n{failed}{rest}")
-        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError, KeyError)), 2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError, KeyError)), 3)
 
     def test_links(self) -> None:
         """Each link with its state, followed by the reports of its handlers."""
