@@ -16,7 +16,7 @@ from twisted.web.template import Tag, tags
 from gateway.http.access import LOGIN, SESSION, Gate
 from gateway.http.html import answer, document, flat
 
-_WRONG = "This is not the token. It is the content of the file that http.token_file names."
+_WRONG = "This is not the token."
 # Attributes of the cookie. SameSite: pages of other sites cannot send it. HttpOnly: no script can read it.
 _ATTRIBUTES = b"; Path=/; HttpOnly; SameSite=Strict"
 
@@ -40,7 +40,10 @@ def loginForm(isWrong: bool = False) -> bytes:
     problem = tags.p(_WRONG, id="wrong", role="alert", class_="problem") if isWrong else ""
     if isWrong:
         field(**{"aria-invalid": "true", "aria-describedby": "wrong hint"})
+    # A password manager stores the token under this name.
+    user = tags.input(name="user", type="text", value="gateway", autocomplete="username", hidden="hidden")
     form = tags.form(
+        user,
         tags.label("Token", for_="token"),
         field,
         tags.p("The content of the file that http.token_file names.", id="hint", class_="hint"),

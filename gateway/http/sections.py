@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
+from textwrap import dedent
 from typing import Any
 
 from twisted.web.template import Tag, tags
@@ -82,7 +83,8 @@ def component(report: Report, kind: str, history: History | None, now: float) ->
 def stored(files: Sequence[StatusItem]) -> Tag:
     """Return the section of the files in the state folder."""
     problems = [_problemItem(each) for each in files if each.isProblem]
-    return _section("files", "Files", *problems, *_items([each for each in files if not each.isProblem], "files"))
+    others = [_sentence(each) for each in files if not each.isProblem]
+    return _section("files", "Files", *problems, tags.ul(*others) if others else "")
 
 
 def fileItems(files: Iterable[Stored]) -> list[StatusItem]:
@@ -122,10 +124,11 @@ def _lines(lines: Sequence[str]) -> Iterator[Tag]:
     for isIndented, group in groupby(lines, lambda line: line.startswith(" ")):
         if isIndented:
             # A block that scrolls must be reachable by keyboard.
-            block = tags.pre(tags.code("\n".join(group)), tabindex="0", role="group")
+            block = tags.pre(tags.code(dedent("\n".join(group))), tabindex="0", role="group")
             yield block(**{"aria-label": "lines for the configuration"})
         else:
-            yield from map(tags.p, group)
+            # Each use of tags.p is another element.
+            yield from (tags.p(each) for each in group)
 
 
 def _items(items: Sequence[StatusItem], identifier: str) -> Iterator[Tag]:
@@ -195,7 +198,7 @@ def _cell(value: Any) -> Any:
 
 def _table(rows: Sequence[Sequence[Any]], columns: Sequence[str], caption: str, identifier: str) -> Tag:
     head = tags.tr(*(tags.th(_words(each), scope="col") for each in columns))
-    body = [tags.tr(tags.th(first, scope="row"), *map(tags.td, others)) for first, *others in rows]
+    body = [tags.tr(tags.th(first, scope="row"), *(tags.td(each) for each in others)) for first, *others in rows]
     table = tags.table(tags.caption(caption), tags.thead(head), tags.tbody(*body))
     # A wide table scrolls in its own block, which must be reachable by keyboard.
     return tags.div(table, class_="scroll", tabindex="0", role="group", id=identifier, **{"aria-label": caption})

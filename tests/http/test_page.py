@@ -271,7 +271,7 @@ class LoginTests(PageCase):
         outline = Outline(response.text)
         [form] = outline.named("form")
         self.assertEqual((form["method"], form["action"]), ("post", "page/login"))
-        [field] = outline.named("input")
+        _, field = outline.named("input")
         self.assertEqual((field["type"], field["id"]), ("password", outline.named("label")[0]["for"]))
         self.assertNotIn(PROXY, response.text)
         self.assertNotIn("script", response.text)
@@ -307,7 +307,7 @@ class LoginTests(PageCase):
             outline = Outline(response.text)
             self.assertIn("This is not the token", outline.text)
             self.assertEqual(outline.named("form")[0]["action"], "login")
-            self.assertEqual(outline.named("input")[0]["aria-invalid"], "true")
+            self.assertEqual(outline.named("input")[1]["aria-invalid"], "true")
 
     def test_space(self) -> None:
         """White space around a token that was copied does not count."""
@@ -505,8 +505,11 @@ class SectionTests(SynchronousTestCase):
         item = StatusItem("x.y", "{s} lacks it. {advice}", {"s": "S", "advice": f"Add:\n{lines}\nor:\n  z"}, True)
         outline = Outline(section([item]))
         self.assertEqual([each["tabindex"] for each in outline.named("pre")], ["0", "0"])
-        self.assertEqual(outline.text.count("VirtualHost"), 1)
+        self.assertEqual(outline.text.count('VirtualHost "x"\n  modules'), 1)
         self.assertIn("Problem: S lacks it. Add:", outline.text)
+        lines = Outline(section([StatusItem("x.y", "one\ntwo\nthree", {}, True)]))
+        self.assertEqual(len(lines.named("p")), 3)
+        self.assertIn("onetwothree", lines.text)
         hidden = StatusItem("x.y", "bad", {"advice": "Restart it."}, True)
         self.assertIn("Restart it.", Outline(section([hidden])).text)
 
@@ -517,10 +520,12 @@ class SectionTests(SynchronousTestCase):
             StatusItem("rooms.federated", "{room}", {"room": f"r{number}", "sent_bytes": 1234, "nodes": (node,)})
             for number in range(3)
         ]
-        outline = Outline(section(items))
+        html = section(items)
+        outline = Outline(html)
         self.assertEqual([each["scope"] for each in outline.named("th")], ["col"] * 3 + ["row"] * 3)
-        self.assertIn("RoomSent bytesNodes", outline.text)
-        self.assertIn("r01,234to there", outline.text)
+        cells = re.findall("<t[hd](?: [^>]*)?>(.*?)</t[hd]>", html)
+        self.assertEqual(cells[:3], ["Room", "Sent bytes", "Nodes"])
+        self.assertEqual(cells[3:6], ["r0", "1,234", '<span class="part">to there</span>'])
 
     def test_few(self) -> None:
         """Items with one value or none, or with different values, are sentences."""
