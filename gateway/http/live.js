@@ -7,9 +7,13 @@
   const verdict = document.getElementById("verdict");
   const live = document.getElementById("live");
   let report = 0;
+  let reported = "";
 
   // Say it a little later, unless the connection is back by then: the server ends each stream after some minutes.
   function show(text, delay) {
+    // Each failed try to connect again is an error as well.
+    if (text === reported) return;
+    reported = text;
     clearTimeout(report);
     report = setTimeout(() => {
       if (live.textContent !== text) live.textContent = text;
