@@ -36,7 +36,7 @@ def plots(history: History, now: float) -> list[Tag]:
         mean = next((each.mean for each in reversed(samples) if each.mean is not None), 0.0)
         found.append(
             _figure(
-                f"Latency: {duration(mean)} in the mean at last (solid), {duration(worst)} at worst (dashed)",
+                f"Latency: {duration(mean)} on average most recently (solid), {duration(worst)} at most (dashed)",
                 [
                     _line(samples, lambda each: each.worst, worst, now, "line dashed"),
                     _line(samples, lambda each: each.mean, worst, now, "line"),
@@ -86,7 +86,7 @@ def duration(seconds: float) -> str:
     """Return a duration for people."""
     if seconds >= 1:
         return f"{_number(seconds)} s"
-    return f"{_number(seconds * 1000)} ms"
+    return f"{_number(seconds * 1000)} ms" if seconds >= 0.0001 else "under 0.1 ms"
 
 
 def size(count: float) -> str:

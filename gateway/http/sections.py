@@ -73,7 +73,7 @@ def component(report: Report, kind: str, history: History | None, now: float) ->
         content.append(_problem(printable(report.state)))
     content += map(_problemItem, report.problems[:MAX_ITEMS])
     if history is not None:
-        content += plots(history, now)
+        content.append(tags.div(*plots(history, now), class_="plots"))
         stanzas, octets = history.totals
         content.append(tags.p(f"{stanzas:,} stanzas and {size(octets)} in both directions since the start."))
     content += _items(others, idOf(report.component))

@@ -237,7 +237,7 @@ class MeasuredTests(PageCase):
         server.send(f"<iq type='result' id='1' from='{TARGET}/a' to='{request.get('from')}'/>")
         self.gateway.wait(10)
         text = Outline(self.page().text).text
-        self.assertIn("Latency: 250 ms in the mean at last (solid), 250 ms at worst (dashed)", text)
+        self.assertIn("Latency: 250 ms on average most recently (solid), 250 ms at most (dashed)", text)
         self.assertEqual((text.count("Stanzas per second"), text.count("Latency")), (2, 1))
         self.assertRegex(text, r"\d+ stanzas and \d\S* \w+ in both directions since the start")
 
@@ -558,7 +558,7 @@ class SectionTests(SynchronousTestCase):
             history.samples.append(Sample(950.0 + 5 * number, float(number), 0.02 if number % 4 else None, 1.5))
         outline = Outline(section([], history))
         self.assertIn("Stanzas per second: 9.0 now, 9.0 at most", outline.text)
-        self.assertIn("Latency: 20 ms in the mean at last (solid), 1.5 s at worst (dashed)", outline.text)
+        self.assertIn("Latency: 20 ms on average most recently (solid), 1.5 s at most (dashed)", outline.text)
         self.assertEqual([each["aria-hidden"] for each in outline.named("svg")], ["true"] * 2)
         paths = [str(each["d"]) for each in outline.named("path")]
         self.assertEqual([path.count("M") for path in paths], [1, 1, 1])
@@ -583,7 +583,7 @@ class SectionTests(SynchronousTestCase):
 
     def test_units(self) -> None:
         """Durations and sizes for people."""
-        durations = [duration(each) for each in (0.0004, 0.0234, 1.25, 75.0)]
-        self.assertEqual(durations, ["0.4 ms", "23 ms", "1.2 s", "75 s"])
+        durations = [duration(each) for each in (0.0, 0.0004, 0.0234, 1.25, 75.0)]
+        self.assertEqual(durations, ["under 0.1 ms", "0.4 ms", "23 ms", "1.2 s", "75 s"])
         sizes = [size(each) for each in (0, 1023, 1536, 20 * 2**20, 3 * 2**50)]
         self.assertEqual(sizes, ["0 bytes", "1023 bytes", "1.5 KiB", "20 MiB", "3072 TiB"])

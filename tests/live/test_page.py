@@ -108,7 +108,7 @@ class BrowserTests(SynchronousTestCase):
         self.assertQuiet()
 
     def test_live(self) -> None:
-        """What happens is on the page without a request for it; what has not changed keeps the focus."""
+        """Events appear on the page without a request for it; elements that have not changed keep the focus."""
         gateway = self.gateway({})
         self.open(gateway)
         expect(self.page.locator("#live")).to_have_text("Live.")
