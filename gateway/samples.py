@@ -105,10 +105,12 @@ class Samples:
         of stanzas would cost time for them alone.
     """
 
-    def __init__(self, metrics: IMetrics) -> None:
+    def __init__(self, metrics: IMetrics, histories: dict[str, History] | None = None) -> None:
         self._metrics = metrics
         self.isRecording = metrics.isRecording
-        self._histories: dict[str, History] = {}
+        # All histories, and those that end with this object: a group has its own ones.
+        self._histories: dict[str, History] = {} if histories is None else histories
+        self._own: dict[str, History] = self._histories if histories is None else {}
 
     def history(self, component: str) -> History | None:
         """Return the history of a component; C{None} if there is none."""
@@ -134,17 +136,22 @@ class Samples:
         scope = self._metrics.scope(label, value)
         if label != "component" or not self.isRecording:
             return scope
-        history = self._histories[value] = History()
+        history = self._histories[value] = self._own[value] = History()
         return _Sampled(scope, history, lambda: self._forget(value, history))
 
+    def group(self) -> IMetrics:
+        return Samples(self._metrics.group(), self._histories)
+
     def close(self) -> None:
-        self._histories.clear()
+        for component, history in list(self._own.items()):
+            self._forget(component, history)
         self._metrics.close()
 
     def _forget(self, component: str, history: History) -> None:
         # A successor with this name has a history of its own.
-        if self._histories.get(component) is history:
-            del self._histories[component]
+        for histories in (self._histories, self._own):
+            if histories.get(component) is history:
+                del histories[component]
 
 
 @implementer(IMetrics)
@@ -178,6 +185,9 @@ class _Sampled:
 
     def scope(self, label: str, value: str) -> IMetrics:
         return self._metrics.scope(label, value)
+
+    def group(self) -> IMetrics:
+        return _Sampled(self._metrics.group(), self._history, lambda: None)
 
     def close(self) -> None:
         self._forget()

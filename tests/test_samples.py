@@ -94,6 +94,19 @@ class SamplesTests(SynchronousTestCase):
         self.scope.close()
         self.assertIs(self.samples.history(C), None)
 
+    def test_groups(self) -> None:
+        """The samples of a service end with its metrics, and those of others go on."""
+        group = self.samples.group()
+        verifyObject(IMetrics, group)
+        verifyObject(IMetrics, self.scope.group())
+        group.scope("component", "d.example.com").counter(*names.STANZAS).setFunction(dict)
+        self.assertIsNot(self.samples.history("d.example.com"), None)
+        group.close()
+        self.assertIs(self.samples.history("d.example.com"), None)
+        self.assertIs(self.samples.history(C), self.history)
+        self.samples.close()
+        self.assertIs(self.samples.history(C), None)
+
     def test_nothing(self) -> None:
         """Without metrics there are no samples."""
         samples = Samples(NO_METRICS)
