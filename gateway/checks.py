@@ -98,7 +98,7 @@ def warnings(config: Config) -> list[str]:
     """
     found = list(files.openFilesIn(config.state_dir))
     tables = [config.server, config.embedded, config.http, *(service.table for service in config.services)]
-    named = {Path(name) for table in tables if table is not None for name in _fileNames(table)}
+    named = {Path(name) for table in tables if table is not None for name in fileNames(table)}
     if config.file is not None and any(_holdsSecret(table) for table in tables if table is not None):
         named.add(config.file)
     found += [warning for warning in map(files.openToOthers, sorted(named)) if warning]
@@ -122,7 +122,7 @@ def notes(config: Config) -> list[str]:
     return found if environment.isEmbedded else [*found, NOTE]
 
 
-def _fileNames(table: Any) -> Iterator[str]:
+def fileNames(table: Any) -> Iterator[str]:
     """Yield the file names in a table; these files hold keys, tokens or secrets."""
     for each in fields(type(table)):
         if each.name.endswith("_file") and getattr(table, each.name) is not None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 import gc
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, evolve
@@ -17,7 +18,7 @@ from twisted.web.resource import Resource
 
 from gateway import __version__
 from gateway.builder import ServiceBuilder
-from gateway.checks import check, findPlugins, notes, read, warnings
+from gateway.checks import check, fileNames, findPlugins, notes, read, warnings
 from gateway.config import Config, readSecret
 from gateway.config import Service as ConfiguredService
 from gateway.config.changes import Changes, compare
@@ -86,11 +87,13 @@ class _Running:
 
     @ivar service: C{None} until the plugin has made it.
     @ivar builder: has everything that was made for it.
+    @ivar files: digests of the files that its table names, as it has read them.
     """
 
     configured: ConfiguredService
     builder: ServiceBuilder
     service: IService | None = None
+    files: tuple[bytes, ...] = ()
 
 
 class Gateway(MultiService):
@@ -124,7 +127,7 @@ class Gateway(MultiService):
         self._root = Resource()
         table = config.http or HttpTable()
         token = None if table.token_file is None else readSecret(table.token_file)
-        site = QuietSite(self._root, Gate(token, table.hosts, _FREE), reactor, wallClock)
+        self._site = site = QuietSite(self._root, Gate(token, table.hosts, _FREE), reactor, wallClock)
         view = View(self.links, self.databases, samples, self._kinds, self._pieces, reactor)
         self._live = Live(view, samples, reactor)
         self._pages: dict[bytes, Resource] = {
@@ -195,6 +198,9 @@ class Gateway(MultiService):
         links answer open iq requests, for a limited time (L{Link.drainFor}), and disconnect. Then everything that
         was made for it is released, and its successor is made.
 
+        Files that the tables name, such as keys, and the HTTP token are read anew: a service is replaced as well if
+        only the content of its files differs.
+
         If a service cannot be made although its check has found no problem, the others are changed, and its
         predecessor is made again.
 
@@ -202,16 +208,18 @@ class Gateway(MultiService):
             if the configuration has problems, or a difference that needs a restart. Fails with L{ConfigError}
             afterwards if a service could not be made, and with L{Stopping} if the gateway stops meanwhile.
         """
-        return self._change(lambda _: config)
+        return self._change(lambda _: config, isAnew=True)
 
-    def _change(self, makeConfig: Callable[[Config], Config]) -> Deferred[Changes]:
-        changing: Deferred[Changes] = self._changing.run(lambda: Deferred.fromCoroutine(self._apply(makeConfig)))
+    def _change(self, makeConfig: Callable[[Config], Config], isAnew: bool = False) -> Deferred[Changes]:
+        changing: Deferred[Changes] = self._changing.run(
+            lambda: Deferred.fromCoroutine(self._apply(makeConfig, isAnew))
+        )
         return changing
 
-    async def _apply(self, makeConfig: Callable[[Config], Config]) -> Changes:
+    async def _apply(self, makeConfig: Callable[[Config], Config], isAnew: bool) -> Changes:
         self._checkRuns()
         config = makeConfig(self.config)
-        changes = compare(self.config, config)
+        changes = compare(self.config, config, self._renewed() if isAnew else ())
         if changes.restart:
             raise ConfigError([f"{key}: has changed, which requires a restart" for key in changes.restart])
         if changes.added or changes.replaced:
@@ -220,6 +228,8 @@ class Gateway(MultiService):
             for each in warnings(config):
                 if each not in known:
                     self._log.warn("{found}", found=each)
+        if isAnew:
+            self._readToken(config)
         ending = (*changes.removed, *(each.jid for each in changes.replaced))
         leaving = {jid: self._running.pop(jid) for jid in ending}
         successors = {each.jid: each.kind for each in changes.replaced}
@@ -245,6 +255,26 @@ class Gateway(MultiService):
         if problems:
             raise ConfigError(problems)
         return changes
+
+    def _renewed(self) -> set[str]:
+        """Return the JIDs of services that have read files whose content is another one now."""
+        return {jid for jid, each in self._running.items() if each.files != _digests(each.configured)}
+
+    def _readToken(self, config: Config) -> None:
+        """
+        Read the token of the HTTP server anew.
+
+        @raise ConfigError: if that is not possible.
+        """
+        path = None if config.http is None else config.http.token_file
+        try:
+            token = None if path is None else readSecret(path)
+        except (OSError, ValueError) as error:
+            reason = error.strerror if isinstance(error, OSError) else str(error)
+            raise ConfigError([f"http.token_file: {path}: {reason}"]) from None
+        if token != self._ownAgent.token:
+            self._ownAgent.token = token
+            self._site.gate = evolve(self._site.gate, token=token)
 
     def _checkRuns(self) -> None:
         if self._isStopping:
@@ -288,6 +318,8 @@ class Gateway(MultiService):
         )
         running = self._running[service.jid] = _Running(service, builder)
         running.service = service.plugin.makeService(service.jid, service.table, builder)
+        # The plugin may have created some of them.
+        running.files = _digests(service)
         running.service.setName(_nameOf(service))
         running.service.setServiceParent(self)
 
@@ -331,6 +363,10 @@ def _withService(config: Config, service: ConfiguredService) -> Config:
 
 def _nameOf(service: ConfiguredService) -> str:
     return f"{service.kind}:{service.jid}"
+
+
+def _digests(service: ConfiguredService) -> tuple[bytes, ...]:
+    return tuple(files.digest(Path(name)) for name in fileNames(service.table))
 
 
 def _problemsOf(service: ConfiguredService, error: ConfigError) -> list[str]:

@@ -25,6 +25,7 @@ from gateway.config.tables import ConfigError
 from gateway.errors import StartFailed
 from gateway.log.printable import makePrintable, printable
 from gateway.prometheus import PrometheusMetrics
+from gateway.reload import Reloader
 
 T = TypeVar("T")
 
@@ -36,13 +37,11 @@ _CONFIG = (
 
 # Signals that end a process by default, but that operators and tools send for other purposes.
 _IGNORED = {
-    "SIGHUP": "the gateway cannot reload its configuration; restart it",
+    "SIGHUP": "there is no configuration to reload",
     "SIGUSR1": "there is no log file to rotate",
     "SIGUSR2": "it has no meaning here",
 }
-_REPEATED = dict.fromkeys(
-    ("SIGTERM", "SIGINT"), "the gateway is already stopping, and waits a few seconds for open requests"
-)
+_STOPPING = "the gateway is already stopping, and waits a few seconds for open requests"
 
 
 class Options(usage.Options):
@@ -80,9 +79,11 @@ def makeService(options: Options) -> MultiService:
 
 def _make(path: Path | None, reactor: Any) -> MultiService:
     useMonotonicClock(reactor)
+    path = None if path is None else path.absolute()
     config = service.read(path, reactor)
-    process = Process(config.state_dir, reactor)
-    service.makeService(config, reactor, time, PrometheusMetrics()).setServiceParent(process)
+    gateway = service.makeService(config, reactor, time, PrometheusMetrics())
+    process = Process(config.state_dir, reactor, Reloader(path, reactor, gateway).reload)
+    gateway.setServiceParent(process)
     return process
 
 
@@ -112,12 +113,14 @@ class Process(MultiService):
     The gateway as a process: handles signals and failures at the start.
 
     @param stateDir: a folder that must be writable for the user that the process runs as.
+    @param reload: called on SIGHUP; C{None} if there is nothing to reload.
     """
 
     _log = Logger()
 
-    def __init__(self, stateDir: Path, reactor: Any) -> None:
+    def __init__(self, stateDir: Path, reactor: Any, reload: Callable[[], object] | None = None) -> None:
         super().__init__()
+        self._reload = reload
         self._stateDir = stateDir
         self._reactor = reactor
         self._handlersBefore: dict[int, Any] = {}
@@ -131,7 +134,10 @@ class Process(MultiService):
         for name, meaning in _IGNORED.items():
             # Keep an existing handler: twistd rotates its log file on SIGUSR1, nohup ignores SIGHUP.
             if signal.getsignal(getattr(signal, name)) is signal.SIG_DFL:
-                self._handle(name, meaning)
+                if name == "SIGHUP" and self._reload is not None:
+                    self._handle(name, self._reload)
+                else:
+                    self._ignore(name, meaning)
         try:
             self._checkStateDir()
             super().startService()
@@ -143,8 +149,10 @@ class Process(MultiService):
             raise StartFailed(f"{type(error).__name__}: {error}") from error
 
     def stopService(self) -> Deferred[Any]:
-        for name, meaning in _REPEATED.items():
-            self._handle(name, meaning)
+        for name in ("SIGTERM", "SIGINT"):
+            self._ignore(name, _STOPPING)
+        if signal.SIGHUP in self._handlersBefore:
+            self._ignore("SIGHUP", _STOPPING)
         stopped: Deferred[Any] = super().stopService()
         return stopped.addBoth(self._stopped)
 
@@ -154,16 +162,20 @@ class Process(MultiService):
         self._handlersBefore.clear()
         return result
 
-    def _handle(self, name: str, meaning: str) -> None:
+    def _ignore(self, name: str, meaning: str) -> None:
         """Ignore a signal, but log it."""
+        self._handle(name, lambda: self._log.warn("{name} is ignored: {meaning}.", name=name, meaning=meaning))
+
+    def _handle(self, name: str, call: Callable[[], object]) -> None:
+        """Call a function at each signal of this kind, instead of what it does otherwise."""
 
         def received(number: int, frame: FrameType | None) -> None:
-            # A signal interrupts Python at any point, so this only schedules the log line.
-            ignored = "{name} is ignored: {meaning}."
-            self._reactor.callFromThread(self._log.warn, ignored, name=name, meaning=meaning)
+            # A signal interrupts Python at any point, so this only schedules the call.
+            self._reactor.callFromThread(call)
 
         number = getattr(signal, name)
-        self._handlersBefore[number] = signal.signal(number, received)
+        before = signal.signal(number, received)
+        self._handlersBefore.setdefault(number, before)
 
     def _checkStateDir(self) -> None:
         """Check the folder again: twistd may have changed user (--uid) and root folder (--chroot) since."""

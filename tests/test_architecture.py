@@ -120,7 +120,7 @@ TREE: tuple[str | tuple[str, ...], ...] = (
     *("reports", "metrics", "prometheus", "samples", "pieces"),
     *("xml", "log", "state", "stream", "http", "config.tables", "config.values", "interfaces", "config"),
     tuple(sorted(FEATURES)),
-    *("embedded", "plugins", "checks", "builder", "service", "tap", "tour", "testing"),
+    *("embedded", "plugins", "checks", "builder", "service", "reload", "tap", "tour", "testing"),
 )
 RANK = {name: rank for rank, names in enumerate(TREE) for name in ([names] if isinstance(names, str) else names)}
 
@@ -156,7 +156,7 @@ def _isProtocol(name: str) -> bool:
 
 
 # The modules that compose the services, and their users.
-TOP = ("gateway.checks", "gateway.builder", "gateway.service", "gateway.tap", "gateway.tour.command")
+TOP = tuple(f"gateway.{name}" for name in ("checks", "builder", "service", "reload", "tap", "tour.command"))
 # The HTTP server.
 _PAGES = ("access", "health", "live", "login", "metrics", "page", "view", "site", "status")
 PAGES = tuple(f"gateway.http.{name}" for name in _PAGES)

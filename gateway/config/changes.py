@@ -4,6 +4,8 @@ The differences between two configurations. Pure.
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from attrs import frozen
 
 from gateway.config.reader import Config, Service
@@ -68,8 +70,13 @@ class Changes:
     restart: tuple[str, ...] = ()
 
 
-def compare(old: Config, new: Config) -> Changes:
-    """Return the changes that lead from an old configuration to a new one."""
+def compare(old: Config, new: Config, renewed: Collection[str] = ()) -> Changes:
+    """
+    Return the changes that lead from an old configuration to a new one.
+
+    @param renewed: JIDs of services to be replaced although their tables are equal: a file that a table names has
+        changed.
+    """
     before = {service.jid: service for service in old.services}
     after = {service.jid: service for service in new.services}
     return Changes(
@@ -77,7 +84,7 @@ def compare(old: Config, new: Config) -> Changes:
         replaced=tuple(
             service
             for jid, service in after.items()
-            if jid in before and _identity(old, before[jid]) != _identity(new, service)
+            if jid in before and (jid in renewed or _identity(old, before[jid]) != _identity(new, service))
         ),
         added=tuple(service for jid, service in after.items() if jid not in before),
         restart=tuple(

@@ -240,11 +240,15 @@ def makeClient(agent: IAgent) -> HTTPClient:
 
 @implementer(IAgent)
 class OwnAgent:
-    """Sends each request to this process, whatever host the URL names, together with the token."""
+    """
+    Sends each request to this process, whatever host the URL names, together with the token.
+
+    @ivar token: the present token; C{None} if there is none.
+    """
 
     def __init__(self, http: Listener, token: str | None, reactor: Any) -> None:
         self._http = http
-        self._token = token
+        self.token = token
         self._reactor = reactor
         self._agent = Agent.usingEndpointFactory(reactor, self, ConnectionPool(reactor, 0))
 
@@ -258,7 +262,7 @@ class OwnAgent:
         headers = Headers() if headers is None else headers.copy()
         # The HTTP server accepts this name as its own.
         headers.setRawHeaders("host", [self._http.url.removeprefix("http://") or "localhost"])
-        if self._token is not None:
-            headers.setRawHeaders("authorization", [f"Bearer {self._token}"])
+        if self.token is not None:
+            headers.setRawHeaders("authorization", [f"Bearer {self.token}"])
         answer: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
         return answer

@@ -11,10 +11,14 @@ import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 # Bytes of a file that holds one line: a secret, a token, a key.
 MAX_LINE_FILE = 4096
+
+# Bytes of a file that are compared to find out whether it has changed.
+_MAX_COMPARED = 64 * 1024
 
 _OWN_FILE = 0o600
 _OWN_FOLDER = 0o700
@@ -145,6 +149,15 @@ def readLine(path: Path) -> str:
     if any(character < " " or character == "\x7f" for character in line):
         raise ValueError("it contains control characters")
     return line
+
+
+def digest(path: Path) -> bytes:
+    """Return a digest of the beginning of a file, to detect changes; empty if the file cannot be read."""
+    try:
+        with open(path, "rb", buffering=0, opener=_openAtOnce) as file:
+            return sha256(file.read(_MAX_COMPARED) or b"").digest()
+    except OSError:
+        return b""
 
 
 def _openAtOnce(path: str, flags: int) -> int:
