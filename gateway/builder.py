@@ -5,7 +5,7 @@ Build the parts of one service for its plugin.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn as deprecated
@@ -37,6 +37,7 @@ from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.instances import OtherInstances
 from gateway.stream.link import Link
+from gateway.stream.outages import Outage
 from gateway.stream.survey import Survey
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ class ServiceBuilder(ServiceEnvironment):
     @ivar databases: all stores made so far.
     @ivar served: the resources of the HTTP server, by the first segment of their path.
     @param pieces: as L{IServiceBuilder.pieces}; by default, of this service alone.
+    @param outages: those of each server, by its endpoint; by default, of this service alone.
     @param changed: called when links, databases or resources were added or removed.
     """
 
@@ -65,6 +67,7 @@ class ServiceBuilder(ServiceEnvironment):
         metrics: IMetrics = NO_METRICS,
         pieces: Pieces | None = None,
         changed: Callable[[], object] = lambda: None,
+        outages: MutableMapping[str, Outage] | None = None,
     ) -> None:
         super().__init__(config)
         self.metrics = metrics.group()
@@ -75,6 +78,7 @@ class ServiceBuilder(ServiceEnvironment):
         self.reactor = reactor
         self.pieces = pieces or Pieces(reactor)
         self._changed = changed
+        self._outages: MutableMapping[str, Outage] = {} if outages is None else outages
         self.links: list[Link] = []
         self._surveys: dict[Link, Survey] = {}
         self.databases: list[Database] = []
@@ -105,6 +109,8 @@ class ServiceBuilder(ServiceEnvironment):
             endpoint, domain = self._host.componentEndpoint, self._host.domain
         # The configuration reader has refused a table that has an endpoint but no secret.
         assert secret is not None
+        where = settings.endpoint or "the embedded host"
+        outage = self._outages.setdefault(where, Outage())
         link = Link(
             self.reactor,
             endpoint,
@@ -112,7 +118,8 @@ class ServiceBuilder(ServiceEnvironment):
             secret,
             Limits(stanzaSize=settings.stanzaSize, outgoingSize=settings.outgoingSize),
             domain=domain,
-            where=settings.endpoint or "the embedded host",
+            where=where,
+            outage=outage,
             instances=OtherInstances(jid, secrets.token_hex(8)),
             budget=Budget(settings.answerBudget),
             metrics=self.metrics.scope("component", jid),

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 from attrs import define, evolve
 from twisted.application.service import IService, MultiService
@@ -42,6 +43,7 @@ from gateway.samples import Samples
 from gateway.state import files
 from gateway.state.database import Database
 from gateway.stream.link import Link
+from gateway.stream.outages import Outage
 
 if TYPE_CHECKING:
     from gateway.embedded.host import EmbeddedHost
@@ -121,6 +123,8 @@ class Gateway(MultiService):
         self._wallClock = wallClock
         self._metrics = samples = Samples(metrics)
         self._pieces = Pieces(reactor)
+        # Kept by the links.
+        self._outages: MutableMapping[str, Outage] = WeakValueDictionary()
         self._running: dict[str, _Running] = {}
         self._changing = DeferredLock()
         self._isStopping = False
@@ -315,6 +319,7 @@ class Gateway(MultiService):
             self._metrics,
             self._pieces,
             changed,
+            self._outages,
         )
         running = self._running[service.jid] = _Running(service, builder)
         running.service = service.plugin.makeService(service.jid, service.table, builder)

@@ -312,7 +312,7 @@ class ArchitectureTests(SynchronousTestCase):
         """Splitting bytes into stanzas, and the queues, need neither a reactor nor a clock."""
         names = (
             *("checker", "core", "skipper", "stanzas", "refused", "instances"),
-            *("outbox", "outflow", "traffic", "replies", "shares", "budget", "holdback"),
+            *("outages", "outbox", "outflow", "traffic", "replies", "shares", "budget", "holdback"),
         )
         pure = [f"gateway.stream.{name}" for name in names]
         self.assertNoneImport(pure, "twisted.internet", "twisted.logger", "wokkel", "time", "os", "random")

@@ -36,12 +36,13 @@ from gateway.stream.interfaces import IRawHandler, IStatusProvider
 from gateway.stream.lane import ElementLane, T
 from gateway.stream.measures import measure
 from gateway.stream.outbox import Outbox
+from gateway.stream.outages import Outage
 from gateway.stream.outflow import Copies
 from gateway.stream.refusals import Refusals
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.requests import pingOf
 from gateway.stream.stanzas import Stanza
-from gateway.stream.trouble import explain, isRefused
+from gateway.stream.trouble import explain, isRefused, logOutage
 
 # The conditions of RFC 6120 section 8.3.3; Twisted's list lacks one.
 _CONDITIONS = STANZA_CONDITIONS.keys() | {"policy-violation"}
@@ -79,6 +80,7 @@ class Link(Service):
     @ivar errors: number of stanzas that were answered with an error, by its condition. Handlers that write errors
         themselves count them with L{countError}.
     @param where: the endpoint in the operator's words.
+    @param outage: the outages of the server, which its links report together; by default, of this link alone.
     @param instances: detects other gateways that are connected as this component; C{None} for no detection.
     """
 
@@ -114,6 +116,7 @@ class Link(Service):
         instances: OtherInstances | None = None,
         budget: Budget | None = None,
         metrics: IMetrics = NO_METRICS,
+        outage: Outage | None = None,
     ) -> None:
         self._reactor = reactor
         self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random or Random())
@@ -147,6 +150,7 @@ class Link(Service):
         self.refusals = Refusals(self, partial(reactor.callLater, 0))
         self._endpoint = endpoint
         self._where = where
+        self._outage = outage or Outage()
         self._factory = Factory.forProtocol(self._makeProtocol)
         self._factory.noisy = False
         self._trying: Deferred[Any] | None = None
@@ -161,6 +165,7 @@ class Link(Service):
     def startService(self) -> None:
         super().startService()
         self.trouble = "connecting"
+        self._outage.add(self.jid)
         self.fairness.resume()
         self._lane.resume()
         self._ticking.start(self.tickEvery, now=False)
@@ -169,6 +174,7 @@ class Link(Service):
     def stopService(self) -> Deferred[None]:
         if self.running:
             super().stopService()
+            self._outage.remove(self.jid)
             self._stopping = self._stop()
         return self._stopping
 
@@ -395,7 +401,10 @@ class Link(Service):
         self.trouble = ""
         if self._instances is not None:
             self._instances.connected(self._upAt)
-        self._log.info("{jid}: connected.", jid=self.jid)
+        if self._outage.isDown(self.jid):
+            logOutage(self._log, self._outage.connected(self.jid, self._upAt))
+        else:
+            self._log.info("{jid}: connected.", jid=self.jid)
         self._reportDropped(self.outbox.expire(self._upAt))
         if len(self.outbox):
             self._reactor.callLater(self.settleFor, self._settled, protocol)
@@ -419,16 +428,13 @@ class Link(Service):
             self._tryAgain(reason)
 
     def _tryAgain(self, reason: Failure) -> None:
-        """Log why there is no stream, and schedule the next try."""
+        """Note why there is no stream, and schedule the next try."""
         self.failures += 1
-        delay = self._backoff.next(isRefused(reason))
+        refused = isRefused(reason)
+        delay = self._backoff.next(refused)
         self.trouble = explain(reason, self._where)
-        self._log.warn(
-            "{jid}: not connected: {trouble} (next try in {delay:.1f} s).",
-            jid=self.jid,
-            trouble=self.trouble,
-            delay=delay,
-        )
+        now = self._reactor.seconds()
+        logOutage(self._log, self._outage.failed(self.jid, self.trouble, refused, delay, now))
         self._retry = self._reactor.callLater(delay, self._connect)
 
     def _tick(self) -> None:
@@ -439,6 +445,7 @@ class Link(Service):
             self._lane.guard(handler.tick, now)
         self._lane.tick(now)
         self.refusals.tick()
+        logOutage(self._log, self._outage.tick(now))
         if self.ready and self._protocol is not None:
             self._watch(self._protocol, now)
             if self._instances is not None and not self._protocol.stalled:

@@ -1,18 +1,21 @@
 """
-Reasons why there is no connection, in words for an operator.
+Connections that are lost, and the reasons, in words for an operator.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from errno import ENOENT
 
 from OpenSSL.SSL import Error as TlsError
 from service_identity import VerificationError
 from twisted.internet import error
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gateway.stream.checker import StreamFailed
 from gateway.stream.component import NO_STREAM_ID, Refused
+from gateway.stream.outages import Lost, Report, StillLost
 
 # Stream errors that only an operator can resolve.
 _MEANINGS = {
@@ -61,6 +64,34 @@ def explain(reason: Failure, where: str) -> str:
             f"trusts? {reason.value!r}"
         )
     return reason.getErrorMessage().rstrip(".")
+
+
+def logOutage(log: Logger, reports: Iterable[Report]) -> None:
+    """Log what is to be reported about the connections to a server."""
+    for each in reports:
+        components = ", ".join(each.components)
+        if isinstance(each, Lost):
+            log.warn(
+                "{components}: not connected: {trouble} ({retry}).",
+                components=components,
+                trouble=each.trouble,
+                retry="the gateway retries" if each.delay is None else f"next try in {each.delay:.1f} s",
+            )
+        elif isinstance(each, StillLost):
+            log.warn(
+                "{components}: still not connected: {trouble} (for {seconds:.0f} s; failed tries: {tries}).",
+                components=components,
+                trouble=each.trouble,
+                seconds=each.seconds,
+                tries=each.tries,
+            )
+        else:
+            log.info(
+                "{components}: connected again (after {seconds:.0f} s; failed tries: {tries}).",
+                components=components,
+                seconds=each.seconds,
+                tries=each.tries,
+            )
 
 
 def _condition(reason: Failure) -> str:
