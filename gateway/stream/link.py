@@ -35,8 +35,8 @@ from gateway.stream.instances import SHARED, OtherInstances
 from gateway.stream.interfaces import IRawHandler, IStatusProvider
 from gateway.stream.lane import ElementLane, T
 from gateway.stream.measures import measure
-from gateway.stream.outbox import Outbox
 from gateway.stream.outages import Outage
+from gateway.stream.outbox import Outbox
 from gateway.stream.outflow import Copies
 from gateway.stream.refusals import Refusals
 from gateway.stream.refused import StanzaRefused
@@ -402,7 +402,7 @@ class Link(Service):
         if self._instances is not None:
             self._instances.connected(self._upAt)
         if self._outage.isDown(self.jid):
-            logOutage(self._log, self._outage.connected(self.jid, self._upAt))
+            logOutage(self._outage.connected(self.jid, self._upAt))
         else:
             self._log.info("{jid}: connected.", jid=self.jid)
         self._reportDropped(self.outbox.expire(self._upAt))
@@ -434,7 +434,7 @@ class Link(Service):
         delay = self._backoff.next(refused)
         self.trouble = explain(reason, self._where)
         now = self._reactor.seconds()
-        logOutage(self._log, self._outage.failed(self.jid, self.trouble, refused, delay, now))
+        logOutage(self._outage.failed(self.jid, self.trouble, refused, delay, now))
         self._retry = self._reactor.callLater(delay, self._connect)
 
     def _tick(self) -> None:
@@ -445,7 +445,7 @@ class Link(Service):
             self._lane.guard(handler.tick, now)
         self._lane.tick(now)
         self.refusals.tick()
-        logOutage(self._log, self._outage.tick(now))
+        logOutage(self._outage.tick(now))
         if self.ready and self._protocol is not None:
             self._watch(self._protocol, now)
             if self._instances is not None and not self._protocol.stalled:

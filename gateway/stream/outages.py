@@ -70,8 +70,8 @@ class Outage:
     Finds out what to report about the connections of one server's components.
 
     An outage begins when the first of them fails. It is reported when all are down, or a second later; components
-    that fail later are reported likewise. It is reported again every five minutes, and when all are connected again:
-    or those that are, if some stay away. A connection that is lost within ten seconds continues the outage. Then
+    that fail later are reported likewise. It is reported again every five minutes, and when all are connected
+    again, or only some for half a minute. A connection that is lost within ten seconds continues the outage. Then
     only a connection that lasts as long ends it.
     """
 

@@ -17,6 +17,8 @@ from gateway.stream.checker import StreamFailed
 from gateway.stream.component import NO_STREAM_ID, Refused
 from gateway.stream.outages import Lost, Report, StillLost
 
+_log = Logger()
+
 # Stream errors that only an operator can resolve.
 _MEANINGS = {
     # ejabberd uses it for an unknown component, too.
@@ -66,19 +68,19 @@ def explain(reason: Failure, where: str) -> str:
     return reason.getErrorMessage().rstrip(".")
 
 
-def logOutage(log: Logger, reports: Iterable[Report]) -> None:
+def logOutage(reports: Iterable[Report]) -> None:
     """Log what is to be reported about the connections to a server."""
     for each in reports:
         components = ", ".join(each.components)
         if isinstance(each, Lost):
-            log.warn(
+            _log.warn(
                 "{components}: not connected: {trouble} ({retry}).",
                 components=components,
                 trouble=each.trouble,
                 retry="the gateway retries" if each.delay is None else f"next try in {each.delay:.1f} s",
             )
         elif isinstance(each, StillLost):
-            log.warn(
+            _log.warn(
                 "{components}: still not connected: {trouble} (for {seconds:.0f} s; failed tries: {tries}).",
                 components=components,
                 trouble=each.trouble,
@@ -86,7 +88,7 @@ def logOutage(log: Logger, reports: Iterable[Report]) -> None:
                 tries=each.tries,
             )
         else:
-            log.info(
+            _log.info(
                 "{components}: connected again (after {seconds:.0f} s; failed tries: {tries}).",
                 components=components,
                 seconds=each.seconds,

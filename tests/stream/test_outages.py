@@ -137,7 +137,7 @@ class GatewayTests(SynchronousTestCase):
             gateway.wait(660)
             gateway.refuses = False
             gateway.wait(60)
-        events = [each for each in logged if each["log_namespace"].startswith("gateway.stream.link")]
+        events = [each for each in logged if each["log_namespace"].startswith("gateway.stream")]
         lines = [eventAsText(each, includeTimestamp=False, includeSystem=False) for each in events]
         names = ", ".join(f"{name}.example.com" for name in "abcde")
         self.assertEqual(len(lines), 4, lines)
