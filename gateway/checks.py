@@ -83,6 +83,8 @@ def check(config: Config) -> None:
 def _problems(config: Config) -> list[str]:
     unusable = files.folderProblem(config.state_dir)
     problems = [f"state_dir: {unusable}"] if unusable else []
+    if config.log.file is not None and (unusable := files.appendProblem(Path(config.log.file))):
+        problems.append(f"log.file: {unusable}")
     environment = ServiceEnvironment(config)
     for service in config.services:
         if IConfigCheck.providedBy(service.plugin):

@@ -8,7 +8,8 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from time import monotonic, time
 from types import FrameType
@@ -21,8 +22,9 @@ from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 
 from gateway import service
-from gateway.config.tables import ConfigError
+from gateway.config.tables import ConfigError, LogTable
 from gateway.errors import StartFailed
+from gateway.log.output import LogOutput, Standard
 from gateway.log.printable import makePrintable, printable
 from gateway.prometheus import PrometheusMetrics
 from gateway.reload import Reloader
@@ -38,7 +40,7 @@ _CONFIG = (
 # Signals that end a process by default, but that operators and tools send for other purposes.
 _IGNORED = {
     "SIGHUP": "there is no configuration to reload",
-    "SIGUSR1": "there is no log file to rotate",
+    "SIGUSR1": "there is no log file to open again",
     "SIGUSR2": "it has no meaning here",
 }
 _STOPPING = "the gateway is already stopping, and waits a few seconds for open requests"
@@ -69,7 +71,8 @@ def makeService(options: Options) -> MultiService:
     _quitUnlessMayDrop(options)
     # This must come before twistd adds its observer for a terminal, a file or syslog.
     globalLogPublisher.addObserver(makePrintable)
-    gateway = _orQuit(options, _make)
+    twistd: dict[str, Any] | None = getattr(options, "parent", None)
+    gateway = _orQuit(options, partial(_make, twistd=twistd))
     # The objects made so far stay, until a service is removed, and those made for stanzas contain no reference
     # cycles: garbage collection at the usual rate would take a tenth of the CPU time.
     gc.freeze()
@@ -77,12 +80,20 @@ def makeService(options: Options) -> MultiService:
     return gateway
 
 
-def _make(path: Path | None, reactor: Any) -> MultiService:
+def _make(path: Path | None, reactor: Any, twistd: Mapping[str, Any] | None = None) -> MultiService:
+    """
+    Make the gateway.
+
+    @param twistd: the options of twistd; C{None} if they are not known.
+    """
     useMonotonicClock(reactor)
     path = None if path is None else path.absolute()
     config = service.read(path, reactor)
+    log = ConfiguredLog(LogOutput(Standard(twistd, sys.stdout)))
+    log.begin(config.log)
     gateway = service.makeService(config, reactor, time, PrometheusMetrics())
-    process = Process(config.state_dir, reactor, Reloader(path, reactor, gateway).reload)
+    reloader = Reloader(path, reactor, gateway, lambda config: log.change(config.log))
+    process = Process(config.state_dir, reactor, reloader.reload, log)
     gateway.setServiceParent(process)
     return process
 
@@ -108,22 +119,88 @@ def useMonotonicClock(reactor: object) -> None:
         call.seconds = seconds  # type: ignore[attr-defined]  # not in its interface
 
 
+class ConfiguredLog:
+    """Applies C{[log]} to the output of the log."""
+
+    _log = Logger()
+
+    def __init__(self, output: LogOutput) -> None:
+        self.output = output
+        self._table = LogTable()
+
+    def begin(self, table: LogTable) -> None:
+        """
+        Apply the table at the start.
+
+        @raise ConfigError: if the file cannot be opened.
+        """
+        try:
+            self._use(table)
+        except OSError as error:
+            raise ConfigError([f"log.file: {error.filename or table.file}: {error.strerror}"]) from error
+
+    def change(self, table: LogTable) -> None:
+        """Apply a table while the gateway runs; log what has no effect."""
+        if table == self._table:
+            return
+        try:
+            self._use(table)
+        except OSError as error:
+            unchanged = "log.file: {file}: {reason}; the settings of the log are not changed."
+            self._log.error(unchanged, file=table.file, reason=error.strerror)
+        else:
+            self.logNotes()
+
+    def _use(self, table: LogTable) -> None:
+        levels = {str(part): level for part, level in table.levels.items()}
+        self.output.use(table.format == "json", table.level, levels, table.file)
+        self._table = table
+
+    def logNotes(self) -> None:
+        """Log the settings that have no effect."""
+        table = self._table
+        for note in self.output.notes(table.format == "json", table.file, table == LogTable()):
+            self._log.warn("{note}.", note=note)
+
+    def reopen(self) -> bool:
+        """Open the file again; return false if there is none. If that fails, the old one is used further."""
+        try:
+            return self.output.reopen()
+        except OSError as error:
+            self._log.error("The log file cannot be opened again: {reason}.", reason=str(error))
+            return True
+
+
 class Process(MultiService):
     """
     The gateway as a process: handles signals and failures at the start.
 
     @param stateDir: a folder that must be writable for the user that the process runs as.
     @param reload: called on SIGHUP; C{None} if there is nothing to reload.
+    @param log: the log, whose file is opened again on SIGUSR1.
     """
 
     _log = Logger()
 
-    def __init__(self, stateDir: Path, reactor: Any, reload: Callable[[], object] | None = None) -> None:
+    def __init__(
+        self,
+        stateDir: Path,
+        reactor: Any,
+        reload: Callable[[], object] | None = None,
+        log: ConfiguredLog | None = None,
+    ) -> None:
         super().__init__()
+        self._configuredLog = log
         self._reload = reload
         self._stateDir = stateDir
         self._reactor = reactor
         self._handlersBefore: dict[int, Any] = {}
+
+    def setServiceParent(self, parent: Any) -> None:
+        # twistd attaches its observer to the application after this.
+        if self._configuredLog is not None:
+            self._configuredLog.output.attach(parent)
+        super().setServiceParent(parent)
 
     def startService(self) -> None:
         """
@@ -136,8 +213,12 @@ class Process(MultiService):
             if signal.getsignal(getattr(signal, name)) is signal.SIG_DFL:
                 if name == "SIGHUP" and self._reload is not None:
                     self._handle(name, self._reload)
+                elif name == "SIGUSR1":
+                    self._handle(name, partial(self._reopenLog, meaning))
                 else:
                     self._ignore(name, meaning)
+        if self._configuredLog is not None:
+            self._configuredLog.logNotes()
         try:
             self._checkStateDir()
             super().startService()
@@ -164,7 +245,14 @@ class Process(MultiService):
 
     def _ignore(self, name: str, meaning: str) -> None:
         """Ignore a signal, but log it."""
-        self._handle(name, lambda: self._log.warn("{name} is ignored: {meaning}.", name=name, meaning=meaning))
+        self._handle(name, partial(self._logIgnored, name, meaning))
+
+    def _logIgnored(self, name: str, meaning: str) -> None:
+        self._log.warn("{name} is ignored: {meaning}.", name=name, meaning=meaning)
+
+    def _reopenLog(self, meaning: str) -> None:
+        if self._configuredLog is None or not self._configuredLog.reopen():
+            self._logIgnored("SIGUSR1", meaning)
 
     def _handle(self, name: str, call: Callable[[], object]) -> None:
         """Call a function at each signal of this kind, instead of what it does otherwise."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from gateway.config.problems import Problems, shown, shownUnlessSecret
 from gateway.config.tables import (
@@ -20,6 +20,7 @@ from gateway.config.tables import (
     EmbeddedTable,
     Filename,
     HttpTable,
+    LogTable,
     ServerTable,
 )
 from gateway.config.values import checkDomain, describe, makeConverter
@@ -57,6 +58,7 @@ class Config:
     server: ServerTable | None
     embedded: EmbeddedTable | None
     http: HttpTable | None
+    log: LogTable = field(factory=LogTable)
     services: tuple[Service, ...]
 
 
@@ -104,12 +106,13 @@ class _Reader:
         self._problems = Problems(makeConverter(folder, reactor))
 
     def read(self, document: dict[str, Any]) -> Config:
-        known = {"state_dir", "server", "embedded", "http", *self._plugins}
+        known = {"state_dir", "server", "embedded", "http", "log", *self._plugins}
         for key in document.keys() - known:
             allowed = f"one of {', '.join(sorted(known))}, or the kind of an installed plugin"
             self._problems.add(key, "an unknown key", allowed)
         stateDir = self._problems.structure("state_dir", document.get("state_dir", "state"), Filename)
         http = self._problems.structure("http", document["http"], HttpTable) if "http" in document else None
+        log = self._problems.structure("log", document.get("log", {}), LogTable)
         server, embedded = self._hosts(document)
         if embedded is not None and not embedded.components and not self._plugins.keys() & document.keys():
             document |= self._demonstration(embedded)
@@ -126,6 +129,7 @@ class _Reader:
             server=server,
             embedded=embedded,
             http=http,
+            log=log or LogTable(),
             services=services,
         )
         if server or embedded:

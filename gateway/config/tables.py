@@ -9,6 +9,8 @@ from typing import Literal, NewType
 
 from attrs import field, frozen
 
+from gateway.log.output import Format, Level
+
 # A user and password, in the right or a wrong place of a URL; and a query. Each pattern reads each character a few
 # times at most: third parties can send words of 16 KB, for which a careless pattern takes a minute.
 _WORD = re.compile(r"\S+")
@@ -33,6 +35,8 @@ Host = NewType("Host", str)
 Namespace = NewType("Namespace", str)
 # One or several JIDs, with or without localpart and resource.
 Jids = NewType("Jids", tuple[str, ...])
+# A part of the gateway, or of other software, as its log lines name it.
+LogPart = NewType("LogPart", str)
 # Passwords by user name, the localpart of a JID.
 Passwords = NewType("Passwords", dict[str, str])
 # Secrets by domain.
@@ -150,6 +154,23 @@ class EmbeddedTable:
     components: Secrets = field(factory=lambda: Secrets({}), repr=False)
     delegations: dict[Namespace, DelegatedTable] | None = None
     privileges: dict[Domain, PrivilegesTable] | None = None
+
+
+@frozen(kw_only=True)
+class LogTable:
+    """
+    C{[log]}.
+
+    @ivar level: lines below this level are not written.
+    @ivar levels: other levels for parts of the gateway, by the name of the part as lines show it, or the beginning
+        of the name up to a dot.
+    @ivar file: a file for the log, in place of the destination that twistd was told.
+    """
+
+    format: Format = "text"
+    level: Level = "info"
+    levels: dict[LogPart, Level] = field(factory=dict)
+    file: Filename | None = None
 
 
 @frozen(kw_only=True)

@@ -8,6 +8,7 @@ import os
 import re
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
@@ -30,6 +31,7 @@ from gateway.config.tables import (
     Host,
     Jids,
     LargeBytes,
+    LogPart,
     Namespace,
     Passwords,
     Seconds,
@@ -47,6 +49,8 @@ _MAX_SOCKET_NAME = 103
 # A host, which is a name or an IPv6 address in brackets, and optionally a port.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]+)?")
 
+_LOG_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+
 # Descriptions of the allowed values, by type, for error messages.
 _DESCRIPTIONS: dict[Any, str] = {
     str: "a string",
@@ -60,6 +64,7 @@ _DESCRIPTIONS: dict[Any, str] = {
     Bytes: "a number of bytes, 1024 or more",
     LargeBytes: "a number of bytes, 262144 or more",
     Count: "a whole number, 1 or more",
+    LogPart: 'the name of a logger, or its beginning up to a dot, such as "gateway.roster"',
     Url: 'a URL, such as "http://127.0.0.1:8000/contacts/%s" or "https://..."',
     Filename: "the name of a file, as a string",
     Passwords: 'a table of unique user names with non-empty passwords, such as alice = "..."',
@@ -137,6 +142,7 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         Seconds: _checkSeconds,
         Bytes: _checkBytes,
         LargeBytes: _checkLargeBytes,
+        LogPart: _checkLogPart,
         Count: _checkCount,
         Url: _checkUrl,
         Filename: checkFilename,
@@ -242,6 +248,22 @@ def _checkCount(value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError
     return value
+
+
+def _checkLogPart(value: Any) -> str:
+    if not _LOG_PART.fullmatch(_checkString(value)):
+        raise ValueError
+    # The gateway's loggers have the names of modules, and of classes in them.
+    if value.startswith("gateway.") and not any(map(_isModule, (value, value.rpartition(".")[0]))):
+        raise ValueError
+    return str(value)
+
+
+def _isModule(name: str) -> bool:
+    try:
+        return name != "gateway" and find_spec(name) is not None
+    except ModuleNotFoundError:
+        return False
 
 
 def _checkUrl(value: Any) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from twisted.logger import ILogObserver, eventAsText
+from twisted.logger import ILogObserver, eventAsText, formatEvent
 from zope.interface import provider
 
 # Characters of one line, and of the whole text of one event.
@@ -58,6 +58,8 @@ def makePrintable(event: dict[str, Any]) -> None:
     safe = _printableLines(text)
     if safe == text:
         return
+    if "log_failure" in event:
+        event["log_message"] = _printableLines(formatEvent(event))
     # Twisted's observers, new and legacy, take the text from these keys.
     for key in ("log_failure", "failure", "log_flattened", "format", "why"):
         event.pop(key, None)

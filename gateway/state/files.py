@@ -187,6 +187,17 @@ def folderProblem(folder: Path) -> str:
     return ""
 
 
+def appendProblem(path: Path) -> str:
+    """Return the reason why a file cannot be appended to, or cannot be created; empty if it can."""
+    if not os.path.lexists(path):
+        return folderProblem(path.parent) if path.parent.exists() else f"the folder of {path} does not exist"
+    if path.is_dir():
+        return f"{path} is a folder"
+    if not os.access(path, os.W_OK, effective_ids=True):
+        return f"{path} is not writable for the gateway's user (uid {os.geteuid()})"
+    return ""
+
+
 def openToOthers(path: Path) -> str:
     """Return a warning if users other than the owner and the group can access this file or folder; else empty."""
     try:
