@@ -4,19 +4,42 @@ Reload the configuration file while the gateway runs.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import twisted
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from gateway import __version__
 from gateway.checks import read
 from gateway.config import Config
 from gateway.config.changes import Changes
+from gateway.config.shown import serviceSettings, settings
 from gateway.config.tables import ConfigError
 from gateway.errors import Stopping
 from gateway.service import Gateway
+
+_log = Logger()
+
+
+def logStart(path: Path | None, config: Config) -> None:
+    """Log the version and the configuration that the gateway starts with."""
+    _log.info(
+        "xmpp-gateway {version} starts, with {path} (Python {python}, Twisted {twisted}).",
+        version=__version__,
+        path="the embedded default" if path is None else str(path),
+        python=platform.python_version(),
+        twisted=twisted.__version__,
+    )
+    for table in settings(config):
+        _logTable(*table)
+
+
+def _logTable(table: str, settings: str) -> None:
+    _log.info("[{table}] {settings}", table=table, settings=settings)
 
 
 class Reloader:
@@ -87,6 +110,8 @@ class Reloader:
         else:
             isApplied = True
             self._log.info("{path} was reloaded: {changes}.", path=str(self._path), changes=_inWords(changes))
+            for service in (*changes.added, *changes.replaced):
+                _logTable(*serviceSettings(service))
         if isApplied:
             self._applied(self._gateway.config)
 

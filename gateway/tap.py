@@ -27,7 +27,7 @@ from gateway.errors import StartFailed
 from gateway.log.output import LogOutput, Standard
 from gateway.log.printable import makePrintable, printable
 from gateway.prometheus import PrometheusMetrics
-from gateway.reload import Reloader
+from gateway.reload import Reloader, logStart
 
 T = TypeVar("T")
 
@@ -91,6 +91,7 @@ def _make(path: Path | None, reactor: Any, twistd: Mapping[str, Any] | None = No
     config = service.read(path, reactor)
     log = ConfiguredLog(LogOutput(Standard(twistd, sys.stdout)))
     log.begin(config.log)
+    logStart(path, config)
     gateway = service.makeService(config, reactor, time, PrometheusMetrics())
     reloader = Reloader(path, reactor, gateway, lambda config: log.change(config.log))
     process = Process(config.state_dir, reactor, reloader.reload, log)

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from twisted.application.service import IService
 from twisted.logger import LogLevel, capturedLogs, eventAsText, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway import __version__
 from gateway.config import Config
 from gateway.errors import Stopping
 from gateway.interfaces import IServiceBuilder
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable
-from gateway.reload import Reloader
+from gateway.reload import Reloader, logStart
 from tests.effects.connections import SERVER
 from tests.effects.world import USER, Gateway, proved, told
 
@@ -69,7 +71,9 @@ class ReloadTests(SynchronousTestCase):
     def test_changes(self) -> None:
         """Services that differ are changed, and the log names them; others are not touched."""
         new = BASE + PROXY.replace("target@", "other@") + '[rooms."r.example.com"]\n'
-        [line] = self.reload(new)
+        line, first, second = self.reload(new)
+        self.assertEqual(first, '[rooms."r.example.com"] the defaults')
+        self.assertEqual(second, f'[proxy."{COMPONENT}"] target = "other@example.com"')
         path = self.folder / "gateway.toml"
         self.assertEqual(line, f"{path} was reloaded: added: r.example.com; replaced: {COMPONENT}.")
         self.assertTrue(self.server.isGone)
@@ -189,7 +193,7 @@ class ReloadTests(SynchronousTestCase):
         for each in (first, *others):
             self.successResultOf(each)
         lines = [formatEvent(each) for each in logged if each["log_namespace"].startswith("gateway.reload")]
-        results = [line.rpartition("reloaded: ")[2] for line in lines]
+        results = [line.partition("reloaded: ")[2] for line in lines if "reloaded: " in line]
         self.assertEqual(results, [f"removed: {COMPONENT}.", f"added: {COMPONENT}."])
 
     def test_stopping(self) -> None:
@@ -205,6 +209,20 @@ class ReloadTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         del self.gateway.service.apply
         self.assertIn("was reloaded", self.reload()[0])
+
+    def test_start(self) -> None:
+        """At the start the version and the configuration are logged, without secrets."""
+        path = self.folder / "gateway.toml"
+        with capturedLogs() as logged:
+            logStart(path, self.gateway.service.config)
+            logStart(None, self.gateway.service.config)
+        lines = [formatEvent(each) for each in logged]
+        version = re.escape(f"xmpp-gateway {__version__} starts, with {path} (Python 3.")
+        self.assertRegex(lines[0], rf"^{version}[0-9.]+, Twisted [0-9.a-z]+\)\.$")
+        self.assertIn(f'[proxy."{COMPONENT}"] target = "target@example.com"', lines)
+        self.assertIn("[server] ", " ".join(lines))
+        self.assertNotIn('"common"', " ".join(lines))
+        self.assertIn("starts, with the embedded default (", " ".join(lines))
 
     def test_noFile(self) -> None:
         """Without a file there is nothing to reload."""
