@@ -69,7 +69,7 @@ class OutputCase(SynchronousTestCase):
 
 
 class DestinationTests(OutputCase):
-    """Where the lines go."""
+    """The destination of lines."""
 
     def test_interface(self) -> None:
         """It is an observer, which twistd finds as a component of the application."""
