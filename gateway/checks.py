@@ -50,12 +50,19 @@ def _findPlugins(interface: Any, name: str) -> dict[str, Any]:
         try:
             verifyObject(interface, plugin)
         except Invalid as error:
-            _log.critical("A plugin is ignored, because it is not valid: {error}", error=error)
+            _log.critical(
+                "A plugin is ignored, because it is not valid: {error}", event="plugin.invalid", error=error
+            )
             continue
         # The shipped plugins come first.
         own = getattr(plugin, name)
         if found.setdefault(own, plugin) is not plugin:
-            _log.critical('{plugin!r} is ignored: there is already a plugin "{name}".', plugin=plugin, name=own)
+            _log.critical(
+                '{plugin!r} is ignored: there is already a plugin "{name}".',
+                event="plugin.twice",
+                plugin=plugin,
+                name=own,
+            )
     return found
 
 

@@ -29,6 +29,7 @@ def logStart(path: Path | None, config: Config) -> None:
     """Log the version and the configuration that the gateway starts with."""
     _log.info(
         "xmpp-gateway {version} starts, with {path} (Python {python}, Twisted {twisted}).",
+        event="gateway.starts",
         version=__version__,
         path="the embedded default" if path is None else str(path),
         python=platform.python_version(),
@@ -39,7 +40,7 @@ def logStart(path: Path | None, config: Config) -> None:
 
 
 def _logTable(table: str, settings: str) -> None:
-    _log.info("[{table}] {settings}", table=table, settings=settings)
+    _log.info("[{table}] {settings}", event="gateway.table", table=table, settings=settings)
 
 
 class Reloader:
@@ -86,13 +87,18 @@ class Reloader:
             try:
                 await self._reload()
             except Stopping:
-                self._log.warn("The configuration is not reloaded: the gateway is stopping.")
+                self._log.warn(
+                    "The configuration is not reloaded: the gateway is stopping.", event="reload.stopping"
+                )
             except Exception:
-                self._log.failure("The configuration could not be reloaded.")
+                self._log.failure("The configuration could not be reloaded.", event="reload.failed")
 
     async def _reload(self) -> None:
         if self._path is None:
-            self._log.warn("There is no configuration file to reload: the gateway was started without one.")
+            self._log.warn(
+                "There is no configuration file to reload: the gateway was started without one.",
+                event="reload.no_file",
+            )
             return
         before = self._gateway.config
         try:
@@ -101,6 +107,7 @@ class Reloader:
             isApplied = self._gateway.config is not before
             self._log.error(
                 "{path}: {count} error{plural}; {result}:\n{problems}",
+                event="reload.wrong_file",
                 path=str(self._path),
                 count=len(error.problems),
                 plural="s" if len(error.problems) > 1 else "",
@@ -109,7 +116,12 @@ class Reloader:
             )
         else:
             isApplied = True
-            self._log.info("{path} was reloaded: {changes}.", path=str(self._path), changes=_inWords(changes))
+            self._log.info(
+                "{path} was reloaded: {changes}.",
+                event="reload.done",
+                path=str(self._path),
+                changes=_inWords(changes),
+            )
             for service in (*changes.added, *changes.replaced):
                 _logTable(*serviceSettings(service))
         if isApplied:

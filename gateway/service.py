@@ -73,8 +73,7 @@ def makeService(
     @param metrics: takes the metrics of all services. L{PrometheusMetrics} are served at C{/metrics}.
     @raise ConfigError: if something that the file names cannot be used.
     """
-    for each in warnings(config):
-        _log.warn("{found}", found=each)
+    _warn(warnings(config))
     try:
         files.makeFolder(config.state_dir)
     except OSError as error:
@@ -229,9 +228,7 @@ class Gateway(MultiService):
         if changes.added or changes.replaced:
             check(config)
             known = warnings(self.config)
-            for each in warnings(config):
-                if each not in known:
-                    self._log.warn("{found}", found=each)
+            _warn(each for each in warnings(config) if each not in known)
         if isAnew:
             self._readToken(config)
         ending = (*changes.removed, *(each.jid for each in changes.replaced))
@@ -291,7 +288,7 @@ class Gateway(MultiService):
         except ConfigError as error:
             problems = _problemsOf(service, error)
         except (Exception, SystemExit) as error:
-            self._log.failure("{name} cannot be started.", name=_nameOf(service))
+            self._log.failure("{name} cannot be started.", event="service.not_started", name=_nameOf(service))
             problems = [f'{service.kind}."{service.jid}": {type(error).__name__}: {error}; see the log']
         else:
             self._publish()
@@ -338,7 +335,11 @@ class Gateway(MultiService):
             try:
                 await maybeDeferred(step).addTimeout(_STOP_TIMEOUT, self._reactor)
             except Exception:
-                self._log.failure("{name} did not stop as it should.", name=_nameOf(running.configured))
+                self._log.failure(
+                    "{name} did not stop as it should.",
+                    event="service.not_stopped",
+                    name=_nameOf(running.configured),
+                )
         # Objects of the start are exempt from garbage collection (tap.py), and a service consists of cycles.
         gc.unfreeze()
 
@@ -354,6 +355,11 @@ class Gateway(MultiService):
         self._root.children = {**merged(each.builder.served for each in there), **self._pages}
         if self._host is not None:
             self._host.setServices(_jidsByKind(each.configured for each in there))
+
+
+def _warn(found: Iterable[str]) -> None:
+    for each in found:
+        _log.warn("{found}", event="config.warning", found=each)
 
 
 def _withoutService(config: Config, jid: str) -> Config:

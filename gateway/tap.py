@@ -147,8 +147,12 @@ class ConfiguredLog:
         try:
             self._use(table)
         except OSError as error:
-            unchanged = "log.file: {file}: {reason}; the settings of the log are not changed."
-            self._log.error(unchanged, file=table.file, reason=error.strerror)
+            self._log.error(
+                "log.file: {file}: {reason}; the settings of the log are not changed.",
+                event="log.unchanged",
+                file=table.file,
+                reason=error.strerror,
+            )
         else:
             self.logNotes()
 
@@ -161,14 +165,16 @@ class ConfiguredLog:
         """Log the settings that have no effect."""
         table = self._table
         for note in self.output.notes(table.format == "json", table.file, table == LogTable()):
-            self._log.warn("{note}.", note=note)
+            self._log.warn("{note}.", event="log.no_effect", note=note)
 
     def reopen(self) -> bool:
         """Open the file again; return false if there is none. If that fails, the old one is used further."""
         try:
             return self.output.reopen()
         except OSError as error:
-            self._log.error("The log file cannot be opened again: {reason}.", reason=str(error))
+            self._log.error(
+                "The log file cannot be opened again: {reason}.", event="log.not_reopened", reason=str(error)
+            )
             return True
 
 
@@ -224,10 +230,12 @@ class Process(MultiService):
             self._checkStateDir()
             super().startService()
         except StartFailed as error:
-            self._log.critical("The gateway does not start: {problem}", problem=str(error))
+            self._log.critical(
+                "The gateway does not start: {problem}", event="gateway.start_failed", problem=str(error)
+            )
             raise
         except (Exception, SystemExit) as error:
-            self._log.failure("The gateway does not start.")
+            self._log.failure("The gateway does not start.", event="gateway.start_raised")
             raise StartFailed(f"{type(error).__name__}: {error}") from error
 
     def stopService(self) -> Deferred[Any]:
@@ -249,7 +257,7 @@ class Process(MultiService):
         self._handle(name, partial(self._logIgnored, name, meaning))
 
     def _logIgnored(self, name: str, meaning: str) -> None:
-        self._log.warn("{name} is ignored: {meaning}.", name=name, meaning=meaning)
+        self._log.warn("{name} is ignored: {meaning}.", event="signal.ignored", name=name, meaning=meaning)
 
     def _reopenLog(self, meaning: str) -> None:
         if self._configuredLog is None or not self._configuredLog.reopen():

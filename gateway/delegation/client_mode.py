@@ -76,7 +76,10 @@ class ClientMode:
     def _asked(self, result: domish.Element, user: str) -> None:
         self._open.discard(user)
         self._log.info(
-            "{component}: the server of {user} asks the user for delegations.", component=self._component, user=user
+            "{component}: the server of {user} asks the user for delegations.",
+            event="delegation.asks_user",
+            component=self._component,
+            user=user,
         )
 
     def _refused(self, reason: Failure, user: str) -> None:
@@ -86,6 +89,7 @@ class ClientMode:
         self._log.warn(
             "{component}: the server of {user} does not ask the user for delegations: {condition}. Few servers "
             "support client mode (XEP-0355 section 5).",
+            event="delegation.client_mode_refused",
             component=self._component,
             user=user,
             condition=error.condition,

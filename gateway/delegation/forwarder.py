@@ -205,6 +205,7 @@ class Forwarder:
                 self._log.warn(
                     "{component}: the answer of {sender} to a request in {namespace} is invalid; "
                     "{requester} got an error.",
+                    event="delegation.entity_answer_invalid",
                     component=self._component,
                     sender=sender,
                     namespace=done.request.namespace,
@@ -293,6 +294,7 @@ class Forwarder:
             delegated = self._delegator.delegatedTo(contact.entity)
             self._log.info(
                 "{component}: {entity} is available; requests in {namespaces} are forwarded to it.",
+                event="delegation.entity_available",
                 component=self._component,
                 entity=contact.entity,
                 namespaces=", ".join(each.namespace for each in delegated),
@@ -310,6 +312,7 @@ class Forwarder:
                 contact.refusal = _refusal(condition)
                 self._log.warn(
                     "{component}: no requests are forwarded to {entity} any longer: it {absence}.",
+                    event="delegation.entity_unavailable",
                     component=self._component,
                     entity=contact.entity,
                     absence=self._describeAbsence(contact.entity),

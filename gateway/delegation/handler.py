@@ -128,6 +128,7 @@ class ManagingHandler(RawHandler):
         for pending in self._open.expire(now):
             self._log.warn(
                 "{component}: a request in {namespace} was not answered in time; {requester} got an error.",
+                event="delegation.no_answer",
                 component=self._component,
                 namespace=pending.request.namespace,
                 requester=pending.request.requester,
@@ -166,6 +167,7 @@ class ManagingHandler(RawHandler):
                     self._grants.onUserAdvertisement(user, grants)
                     self._log.info(
                         "{component}: {user} delegates {namespaces}.",
+                        event="delegation.user_grants",
                         component=self._component,
                         user=user,
                         namespaces=", ".join(grant.namespace for grant in grants) or "nothing",
@@ -174,6 +176,7 @@ class ManagingHandler(RawHandler):
                 for grant in self._grants.onServerAdvertisement(server, grants):
                     self._log.info(
                         "{component}: {server} delegates {namespace}{filtering} (as {version}).{unwanted}",
+                        event="delegation.granted",
                         component=self._component,
                         server=server,
                         namespace=grant.namespace,
@@ -183,7 +186,9 @@ class ManagingHandler(RawHandler):
                     )
 
     def _logMissing(self, missing: StatusItem) -> None:
-        self._log.warn("{component}: {missing}", component=self._component, missing=str(missing))
+        self._log.warn(
+            "{component}: {missing}", event="delegation.missing", component=self._component, missing=str(missing)
+        )
 
     def _allMissing(self) -> Iterator[StatusItem]:
         """Return items about grants that the servers' configurations lack (section 4.2), and about entities."""
@@ -250,6 +255,7 @@ class ManagingHandler(RawHandler):
         except BadRequest:
             self._log.warn(
                 "{component}: {server} forwarded an unreadable request: {stanza!r}.",
+                event="delegation.request_unreadable",
                 component=self._component,
                 server=server,
                 stanza=stanza,
@@ -379,6 +385,7 @@ class ManagingHandler(RawHandler):
             return
         self._log.failure(
             "{component}: the handler for {namespace} failed.",
+            event="delegation.handler_failed",
             failure=failure,
             component=self._component,
             namespace=pending.request.namespace,
@@ -430,7 +437,9 @@ class ManagingHandler(RawHandler):
         link.budget.charge(request.requester, size, link.now)
         if (more := self._tooLarge.more(link.now)) is not None:
             told = f"the answer for {request.namespace} has {size} bytes; {request.requester} got an error{more}"
-            self._log.warn("{component}: {told}.", component=self._component, told=told)
+            self._log.warn(
+                "{component}: {told}.", event="delegation.answer_too_large", component=self._component, told=told
+            )
         return TooLarge
 
     # Disco (section 7), for L{wokkel.disco.DiscoHandler}.

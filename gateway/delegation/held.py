@@ -182,7 +182,7 @@ class HeldQueries:
     def _noteLate(self, late: Mapping[tuple[str, str], str]) -> None:
         self._late |= late
         for line in self._describeLate(late):
-            self._log.warn("{component}: {line}", component=self._component, line=line)
+            self._log.warn("{component}: {line}", event="delegation.late", component=self._component, line=line)
 
     def _answer(self, query: _Query) -> None:
         """Give a query to the link again, and let it pass."""

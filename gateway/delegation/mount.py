@@ -116,7 +116,11 @@ class Mount(XMPPHandler):
     def _onAnswer(self, iq: Any) -> None:
         answer = self._open.pop(iq.getAttribute("id", ""), None)
         if answer is None:
-            self._log.warn("{to}: an answer without an open request was not sent.", to=iq.getAttribute("to"))
+            self._log.warn(
+                "{to}: an answer without an open request was not sent.",
+                event="delegation.answer_unexpected",
+                to=iq.getAttribute("to"),
+            )
         elif iq["type"] == "error":
             answer.errback(readError(iq))
         else:
@@ -134,8 +138,9 @@ class Mount(XMPPHandler):
             privileges[0].sendAs(message)
         except NotGranted as error:
             self._log.warn(
-                "{jid}: a message from {sender} to {to} was not sent: {error}",
-                jid=self._link.jid,
+                "{component}: a message from {sender} to {to} was not sent: {error}",
+                event="delegation.message_not_sent",
+                component=self._link.jid,
                 sender=message.getAttribute("from"),
                 to=message.getAttribute("to"),
                 error=error,
@@ -176,4 +181,6 @@ class Mount(XMPPHandler):
         self.identities = tuple(dict.fromkeys([*self.identities, *identities]))
 
     def _infoFailed(self, reason: Failure) -> None:
-        self._log.failure("A handler's disco#info could not be read.", failure=reason)
+        self._log.failure(
+            "A handler's disco#info could not be read.", event="delegation.disco_failed", failure=reason
+        )

@@ -105,6 +105,7 @@ class ReadThrough(RawHandler):
             self._log.warn(
                 "{component}: {server} answered a request for stored data of a user with {condition}: "
                 "{outcome}{more}.",
+                event="delegation.stored_data_unavailable",
                 component=self._link.jid,
                 server=server,
                 condition=condition,
@@ -132,7 +133,12 @@ class ReadThrough(RawHandler):
         yield from map(self._loop, sorted(self._returning))
 
     def _logMissing(self, missing: StatusItem) -> None:
-        self._log.warn("{component}: {missing}", component=self._link.jid, missing=str(missing))
+        self._log.warn(
+            "{component}: {missing}",
+            event="delegation.stored_data_not_granted",
+            component=self._link.jid,
+            missing=str(missing),
+        )
 
     def _missing(self) -> Iterator[StatusItem]:
         component = self._link.jid

@@ -141,7 +141,7 @@ class ClientConnection(PeerConnection):
 
         def refused(reason: Failure) -> None:
             if not reason.check(UnauthorizedLogin):
-                self._log.failure("A login failed.", failure=reason)
+                self._log.failure("A login failed.", event="embedded.login_failed", failure=reason)
             self._saslFailed("not-authorized" if reason.check(UnauthorizedLogin) else "temporary-auth-failure")
 
         self._portal.login(credentials, None, IAccount).addCallbacks(accepted, refused)

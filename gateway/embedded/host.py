@@ -138,6 +138,7 @@ class EmbeddedHost(MultiService):
             self._log.error(
                 "{folder}: the passwords and the address of this host cannot be stored ({reason}): the tour cannot "
                 "find the host, and the next start makes new passwords.",
+                event="embedded.not_stored",
                 folder=self._folder.path,
                 reason=error.strerror,
             )

@@ -41,6 +41,11 @@ class Client(StreamManager):
 
     def initializationFailed(self, reason: Failure) -> None:
         self.failed = reason
-        self._log.warn("{jid} cannot log in: {reason}", jid=self.jid, reason=reason.getErrorMessage())
+        self._log.warn(
+            "{jid} cannot log in: {reason}",
+            event="embedded.client_login_failed",
+            jid=self.jid,
+            reason=reason.getErrorMessage(),
+        )
         if self.xmlstream is not None and self.xmlstream.transport is not None:
             self.xmlstream.transport.loseConnection()

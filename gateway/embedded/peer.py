@@ -131,7 +131,9 @@ class PeerConnection(Connection):
         except GatewayError as raised:
             error = type(raised)
         except Exception:
-            self._log.failure("The embedded host failed to handle {stanza!r}.", stanza=stanza)
+            self._log.failure(
+                "The embedded host failed to handle {stanza!r}.", event="embedded.stanza_failed", stanza=stanza
+            )
             error = HandlerFailed
         if error is NotAcceptable and (stanza.name, stanza.type) == ("iq", "result"):
             # The answer was too large to be delivered. The requester waits for it, so send an error in its place.
@@ -150,7 +152,12 @@ class PeerConnection(Connection):
 
     def _stanzaRefused(self, refused: StanzaRefused) -> None:
         if (more := self._refusals.more(self._clock.seconds())) is not None:
-            self._log.warn("The embedded host refused {refused}{more}.", refused=refused.inWords(), more=more)
+            self._log.warn(
+                "The embedded host refused {refused}{more}.",
+                event="embedded.stanza_refused",
+                refused=refused.inWords(),
+                more=more,
+            )
         instead = substitute(refused.stanza, refused.why)
         if instead is not None:
             self._stanzaReceived(instead)

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
 from gateway import metrics as names
@@ -134,7 +134,12 @@ class RoomsHandler(RawHandler):
             news = self.dropped - self._reported
             reasons = ", ".join(f"{count} {reason}" for reason, count in news.most_common())
             self._reported = Counter(self.dropped)
-            self._log.warn("{jid}: dropped stanzas: {reasons}.", jid=self._rooms.jid, reasons=reasons)
+            self._log.warn(
+                "{component}: dropped stanzas: {reasons}.",
+                event="rooms.stanzas_dropped",
+                component=self._rooms.jid,
+                reasons=reasons,
+            )
 
     def stanzaReceived(self, stanza: Stanza) -> bool:
         sender, recipient, kind = stanza.sender, stanza.recipient, stanza.type
@@ -254,7 +259,7 @@ class RoomsHandler(RawHandler):
         text = " ".join(line.text.split())[:_MAX_LINE].rstrip(".")
         if text not in self._logged:
             self._logged.add(text)
-            (self._log.warn if line.warn else self._log.info)("{line}.", line=text)
+            self._log.emit(LogLevel.warn if line.warn else LogLevel.info, "{line}.", event="rooms.news", line=text)
 
     def _charge(self, sent: Counter[bytes]) -> None:
         """

@@ -205,7 +205,7 @@ def answerLater(
     request.notifyFinish().addErrback(gone.append)
 
     def failed(failure: Failure) -> bytes:
-        _log.failure("A request could not be answered.", failure)
+        _log.failure("A request could not be answered.", failure, event="http.request_failed")
         return fault(request)
 
     def answer(body: bytes) -> None:

@@ -93,7 +93,7 @@ class Listener(Service):
         if self._required:
             raise StartFailed(message)
         # Not called "message": Twisted's legacy observers remove that key before later observers see it.
-        self._log.warn("{problem}. The gateway runs without it.", problem=message)
+        self._log.warn("{problem}. The gateway runs without it.", event="http.not_listening", problem=message)
 
 
 @implementer(IStreamClientEndpoint)

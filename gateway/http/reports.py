@@ -109,7 +109,7 @@ def _items(handler: object) -> list[StatusItem]:
             # A sentence may lack a value, or that of an item inside.
             _plain(item)
     except Exception:
-        _log.failure("{name} failed to report.", name=name)
+        _log.failure("{name} failed to report.", event="http.report_failed", name=name)
         text = "{handler} failed to report: see the log"
         return [StatusItem("report.failed", text, {"handler": name}, isProblem=True)]
     return items

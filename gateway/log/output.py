@@ -231,4 +231,6 @@ class LogOutput:
         else:
             if self._lost:
                 lost, self._lost = self._lost, 0
-                self._log.error("{count} lines could not be written to the log.", count=lost)
+                self._log.error(
+                    "{count} lines could not be written to the log.", event="log.lines_lost", count=lost
+                )

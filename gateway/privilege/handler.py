@@ -75,7 +75,9 @@ class PrivilegeHandler(RawHandler):
         self._grantWatch.tick(now)
 
     def _logMissing(self, missing: StatusItem) -> None:
-        self._log.warn("{jid}: {missing}", jid=self._link.jid, missing=str(missing))
+        self._log.warn(
+            "{component}: {missing}", event="privileges.missing", component=self._link.jid, missing=str(missing)
+        )
 
     def _missing(self) -> Iterator[StatusItem]:
         """Return an item for each server whose grants an observer needs; requests fail with L{NotGranted}."""
@@ -123,7 +125,12 @@ class PrivilegeHandler(RawHandler):
         isNews = permissions != self._granted.get(server)
         self._granted[server] = permissions
         if isNews:
-            self._log.info("{jid}: {grants}.", jid=self._link.jid, grants=permissions.inWords())
+            self._log.info(
+                "{component}: {grants}.",
+                event="privileges.granted",
+                component=self._link.jid,
+                grants=permissions.inWords(),
+            )
             for observer in self._grantObservers:
                 self._notify(observer)
         return True
@@ -133,8 +140,9 @@ class PrivilegeHandler(RawHandler):
         if not stanzas.hasPrivilegedId(element):
             return False
         self._log.warn(
-            "{jid}: {server} refused to send a message: {error}.",
-            jid=self._link.jid,
+            "{component}: {server} refused to send a message: {error}.",
+            event="privileges.message_refused",
+            component=self._link.jid,
             server=server,
             error=readError(element).condition,
         )
@@ -186,7 +194,12 @@ class PrivilegeHandler(RawHandler):
         try:
             observer(*news)
         except Exception:
-            self._log.failure("{jid}: {observer} failed.", jid=self._link.jid, observer=observer)
+            self._log.failure(
+                "{component}: {observer} failed.",
+                event="privileges.observer_failed",
+                component=self._link.jid,
+                observer=observer,
+            )
 
     # As a port.
 

@@ -187,7 +187,9 @@ class Lending(RawHandler):
             if (more := self._refusals.more(self._link.now)) is not None:
                 reason = str(error) or type(error).__name__
                 what = f"refused a {stanza.name} of {stanza.sender}: {reason}{more}"
-                self._log.warn("{jid}: {what}.", jid=self._link.jid, what=what)
+                self._log.warn(
+                    "{component}: {what}.", event="privileges.use_refused", component=self._link.jid, what=what
+                )
             return True
 
     def _message(self, stanza: Stanza, outer: domish.Element, count: _Count) -> bool:

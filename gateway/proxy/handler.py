@@ -207,6 +207,7 @@ class ProxyHandler(RawHandler):
             self._reported = Counter(self._translator.dropped)
             self._log.warn(
                 "{component}: dropped stanzas: {reasons}.",
+                event="proxy.stanzas_dropped",
                 component=self._component,
                 reasons=", ".join(f"{count} for {reason}" for reason, count in news.most_common()),
             )
@@ -218,6 +219,7 @@ class ProxyHandler(RawHandler):
             self._log.warn(
                 "{component}: {resource} did not answer several requests in a row; for a while other resources "
                 "get the requests.",
+                event="proxy.resource_rests",
                 component=self._component,
                 resource=resource.jid,
             )
@@ -234,7 +236,12 @@ class ProxyHandler(RawHandler):
         """Request a subscription to the target's presence, and again until presence comes."""
         if self._resubscription.interval >= _WORTH_A_WARNING and not self._warned:
             self._warned = True
-            self._log.warn("{component}: {unseen}", component=self._component, unseen=str(self._unseen()))
+            self._log.warn(
+                "{component}: {unseen}",
+                event="proxy.target_not_seen",
+                component=self._component,
+                unseen=str(self._unseen()),
+            )
         self._send(presence(self._component, self._target, "subscribe"))
         self._subscribeLater()
 
@@ -273,11 +280,21 @@ class ProxyHandler(RawHandler):
             self._subscribeAt = None
             self._warned = False
             if self._translator.available(sender):
-                self._log.info("{component}: {resource} is online.", component=self._component, resource=sender)
+                self._log.info(
+                    "{component}: {resource} is online.",
+                    event="proxy.resource_online",
+                    component=self._component,
+                    resource=sender,
+                )
                 self._stopWaiting()
         elif kind == "unavailable":
             if sender in self._translator.resources:
-                self._log.info("{component}: {resource} is offline.", component=self._component, resource=sender)
+                self._log.info(
+                    "{component}: {resource} is offline.",
+                    event="proxy.resource_offline",
+                    component=self._component,
+                    resource=sender,
+                )
             self._perform(self._translator.unavailable(sender))
             if sender == self._target:
                 # The answer to a probe if no resource is online (RFC 6121 section 4.3.2).
@@ -297,6 +314,7 @@ class ProxyHandler(RawHandler):
             self._log.warn(
                 "{component}: presence of {target} is not available: its server answers with an error. Does the "
                 "account exist, and can its server be reached?",
+                event="proxy.target_unavailable",
                 component=self._component,
                 target=self._target,
             )

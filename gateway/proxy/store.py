@@ -54,7 +54,12 @@ class ExchangeStore:
             # True if the store may hold exchanges that this process has open, or had.
             self._isFilled = bool(self._left)
         except GatewayError as error:
-            self._log.error("{name}: open requests are lost: {reason}.", name=store.name, reason=str(error))
+            self._log.error(
+                "{name}: open requests are lost: {reason}.",
+                event="proxy.requests_lost",
+                name=store.name,
+                reason=str(error),
+            )
             self._left, self._isFilled = [], True
 
     def _load(self, old: ExchangeFile | None) -> list[OpenExchange]:
@@ -102,6 +107,7 @@ class ExchangeStore:
         failure.trap(GatewayError, CancelledError)
         self._log.error(
             "{name} cannot be written ({reason}): {result}.",
+            event="proxy.requests_not_stored",
             name=self._store.name,
             reason=failure.getErrorMessage(),
             result=result,
@@ -136,7 +142,7 @@ class ExchangeFile:
         """Return its exchanges; log it if the file cannot be read."""
         problem = self.problem()
         if problem:
-            self._log.error("{problem}.", problem=problem)
+            self._log.error("{problem}.", event="proxy.old_file_unusable", problem=problem)
         return self._read() if not problem and self.path.exists() else []
 
     def remove(self) -> bool:
@@ -144,7 +150,12 @@ class ExchangeFile:
         try:
             files.remove(self.path)
         except OSError as error:
-            self._log.error("{path} cannot be removed: {reason}.", path=self.path, reason=error.strerror)
+            self._log.error(
+                "{path} cannot be removed: {reason}.",
+                event="proxy.old_file_not_removed",
+                path=self.path,
+                reason=error.strerror,
+            )
             return False
         return True
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from attrs import define, field
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
+from twisted.logger import Logger, LogLevel
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.jid import JID
 from wokkel.disco import DiscoFeature, DiscoIdentity
@@ -200,6 +200,7 @@ class PresenceWatcher(XMPPHandler):
         for written, reason in islice(finished.skipped.items(), 1):
             self._log.warn(
                 "{name}@{domain} came online; {count} contacts were skipped, for example {written}: {reason}",
+                event="roster.contacts_skipped",
                 name=name,
                 domain=self._domain,
                 count=len(finished.skipped),
@@ -253,6 +254,7 @@ class PresenceWatcher(XMPPHandler):
     def _warn(self, name: str, reason: str) -> None:
         self._log.warn(
             "{name}@{domain} came online, but the roster was not refreshed: {reason}",
+            event="roster.not_refreshed",
             name=name,
             domain=self._domain,
             reason=reason,
@@ -292,8 +294,10 @@ class ApplierWatcher(XMPPHandler):
         report = str(self._applier.report())
         if report != self._lastReport:
             self._lastReport = report
-            log = self._log.warn if self._applier.problem else self._log.info
-            log("{jid}: {report}", jid=self._jid, report=report)
+            level = LogLevel.warn if self._applier.problem else LogLevel.info
+            self._log.emit(
+                level, "{component}: {report}", event="roster.applies", component=self._jid, report=report
+            )
 
 
 @implementer(IDisco)

@@ -131,6 +131,7 @@ class InterestedClients(XMPPHandler):
             elif (more := self._unsent.more(self._clock.seconds())) is not None:
                 self._log.warn(
                     "A roster push to {jid} was dropped: too much output waits for the server.{more}",
+                    event="roster.push_dropped",
                     jid=jid,
                     more=more,
                 )
@@ -189,4 +190,9 @@ class InterestedClients(XMPPHandler):
 
     def _logMissingGrant(self, connectedAt: float) -> None:
         if self._connectedAt == connectedAt and (missed := self._missingGrant()):
-            self._log.warn("{jid}: {missed}", jid=self._component, missed=str(missed))
+            self._log.warn(
+                "{component}: {missed}",
+                event="roster.pushes_not_granted",
+                component=self._component,
+                missed=str(missed),
+            )

@@ -193,6 +193,7 @@ class LockedRosters:
             if (more := self._failed.more(self._clock.seconds())) is not None:
                 self._log.warn(
                     "The roster request of {user} was answered with an error: {error}{more}",
+                    event="roster.lock_request_failed",
                     user=user,
                     error=str(error) or "the server did not answer in time",
                     more=more,
@@ -200,7 +201,11 @@ class LockedRosters:
             raise StanzaError("service-unavailable") from error
         if reason and (more := self._wasKept.more(self._clock.seconds())) is not None:
             self._log.warn(
-                "{user} got the server's roster as it is: {reason}{more}", user=user, reason=reason, more=more
+                "{user} got the server's roster as it is: {reason}{more}",
+                event="roster.lock_passed",
+                user=user,
+                reason=reason,
+                more=more,
             )
         return result
 

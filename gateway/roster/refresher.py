@@ -219,6 +219,7 @@ class Refresher:
                 self._reported.add(key)
                 self._log.warn(
                     "Contacts of {user} have the unknown key {key}; valid: name, groups, subscription.",
+                    event="roster.key_unknown",
                     user=user,
                     key=key,
                 )
@@ -279,6 +280,6 @@ class Refresher:
             except RefreshFailed as failure:
                 step = refresh.onFailure(failure)
             except Exception:
-                self._log.failure("The refresh of {user} failed.", user=refresh.user)
+                self._log.failure("The refresh of {user} failed.", event="roster.refresh_failed", user=refresh.user)
                 step = refresh.onFailure(RefreshFailed(INTERNAL_ERROR))
         return step

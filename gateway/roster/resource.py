@@ -164,7 +164,7 @@ class _Refresh(_JsonResource):
             return await self._service.pieces.run(batch.encode())
 
         def failed(failure: Failure) -> bytes:
-            self._log.failure("A request for refreshes has failed.", failure)
+            self._log.failure("A request for refreshes has failed.", failure, event="roster.request_failed")
             return _encodeError(INTERNAL_ERROR)
 
         key = results.begin(progress)

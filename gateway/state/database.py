@@ -161,7 +161,9 @@ class Database:
 
     def _onIdle(self, result: object) -> None:
         if self._jobs and isinstance(result, Failure) and result.check(StoreBusy):
-            self._log.error("{path} is still open: {reason}.", path=self.path, reason=_SLOW)
+            self._log.error(
+                "{path} is still open: {reason}.", event="state.still_open", path=self.path, reason=_SLOW
+            )
         self._endIfIdle()
 
     def _endIfIdle(self) -> None:
@@ -259,7 +261,7 @@ class Database:
             self._failed(str(error))
         # Only a write shows that the file works: reads succeed even if the disk is full or the lock is held.
         elif error is None and job.writes and self._condition.works():
-            self._log.info("{path} works again.", path=self.path)
+            self._log.info("{path} works again.", event="state.works_again", path=self.path)
         if not done.called:
             done.callback(outcome)
 
@@ -286,6 +288,7 @@ class Database:
             self._log.error(
                 "{path} does not work: {trouble}. Requests for it get an error (failures so far: {refused}); "
                 "the gateway retries by itself.",
+                event="state.failed",
                 path=self.path,
                 trouble=trouble,
                 refused=self._condition.refused,
@@ -309,8 +312,12 @@ class Database:
         migrate(connection, self._migrations)
 
     def _onReplaced(self) -> None:
-        moved = "{path} was moved or replaced; it is opened again."
-        self._reactor.callFromThread(self._log.warn, moved, path=self.path)
+        self._reactor.callFromThread(self._logReplaced)
+
+    def _logReplaced(self) -> None:
+        self._log.warn(
+            "{path} was moved or replaced; it is opened again.", event="state.file_replaced", path=self.path
+        )
 
 
 class SchemaDatabase(Database):

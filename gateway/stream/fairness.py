@@ -109,7 +109,9 @@ class Fairness:
         for budget in (self.budget, self.copies):
             budget.expire(now)
             if news := budget.news(now):
-                self._log.warn("{jid}: {news}.", jid=self._port.jid, news=news)
+                self._log.warn(
+                    "{component}: {news}.", event="link.over_budget", component=self._port.jid, news=news
+                )
 
     def drain(self) -> None:
         """Refuse all held stanzas, and hold none from now on: the gateway stops."""

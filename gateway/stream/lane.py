@@ -162,8 +162,9 @@ class ElementLane:
             return
         for requester, identifier, addressed in self.replies.expire(now):
             self._log.warn(
-                "{jid}: no handler answered {requester}'s request {identifier!r} in time; it got an error.",
-                jid=self._port.jid,
+                "{component}: no handler answered {requester}'s request {identifier!r} in time; it got an error.",
+                event="link.no_answer",
+                component=self._port.jid,
                 requester=requester,
                 identifier=identifier,
             )
@@ -188,8 +189,10 @@ class ElementLane:
             key = self._key(obj.getAttribute("to", ""), obj.getAttribute("id", ""), obj["from"])
             if key is None or not self.replies.closed(key):
                 self._log.warn(
-                    "{jid}: a handler's answer to {to} with id {id!r} answers no open request; it was not sent.",
-                    jid=self._port.jid,
+                    "{component}: a handler's answer to {to} with id {id!r} answers no open request; "
+                    "it was not sent.",
+                    event="link.answer_unexpected",
+                    component=self._port.jid,
                     to=obj.getAttribute("to"),
                     id=obj.getAttribute("id"),
                 )
@@ -258,7 +261,12 @@ class ElementLane:
             element.handled = False
             self._xmlstream.dispatch(element)
         except Exception:
-            self._log.failure("{jid}: a handler failed at {stanza!r}.", jid=self._port.jid, stanza=stanza)
+            self._log.failure(
+                "{component}: a handler failed at {stanza!r}.",
+                event="link.handler_failed",
+                component=self._port.jid,
+                stanza=stanza,
+            )
             return HandlerFailed
         return None if element.handled else NoHandler
 
@@ -286,7 +294,9 @@ class ElementLane:
         try:
             call(*arguments)
         except Exception:
-            self._log.failure("{jid}: {call} failed.", jid=self._port.jid, call=call)
+            self._log.failure(
+                "{component}: {call} failed.", event="link.call_failed", component=self._port.jid, call=call
+            )
 
 
 def _serialise(element: domish.Element) -> bytes:

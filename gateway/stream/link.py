@@ -293,8 +293,9 @@ class Link(Service):
     def _drop(self) -> bool:
         if self.lost["full"] == self._reportedFull:
             self._log.warn(
-                "{jid}: too much output waits for {what}; stanzas are dropped until some of it is sent.",
-                jid=self.jid,
+                "{component}: too much output waits for {what}; stanzas are dropped until some of it is sent.",
+                event="link.output_full",
+                component=self.jid,
                 what="the server to read" if self.ready else "the link to come back",
             )
         self.lost["full"] += 1
@@ -326,7 +327,12 @@ class Link(Service):
     def _handlerFailed(self, stanza: Stanza, error: Exception) -> None:
         why = type(error) if isinstance(error, GatewayError) else HandlerFailed
         if why is HandlerFailed:
-            self._log.failure("{jid}: a handler failed at {stanza!r}.", jid=self.jid, stanza=stanza)
+            self._log.failure(
+                "{component}: a handler failed at {stanza!r}.",
+                event="link.raw_handler_failed",
+                component=self.jid,
+                stanza=stanza,
+            )
         if stanza.name == "iq" and stanza.type in ("get", "set"):
             self._lane.refuse(stanza, why)
 
@@ -404,7 +410,7 @@ class Link(Service):
         if self._outage.isDown(self.jid):
             logOutage(self._outage.connected(self.jid, self._upAt))
         else:
-            self._log.info("{jid}: connected.", jid=self.jid)
+            self._log.info("{component}: connected.", event="link.connected", component=self.jid)
         self._reportDropped(self.outbox.expire(self._upAt))
         if len(self.outbox):
             self._reactor.callLater(self.settleFor, self._settled, protocol)
@@ -474,19 +480,24 @@ class Link(Service):
         """Log once that another gateway has come, or has gone."""
         if isShared and not self.conflict:
             self.conflict = SHARED
-            self._log.warn("{jid}: {conflict}.", jid=self.jid, conflict=SHARED)
+            self._log.warn("{component}: {conflict}.", event="link.conflict", component=self.jid, conflict=SHARED)
         elif self.conflict and not isShared:
             self.conflict = ""
-            self._log.info("{jid}: no other gateway is connected as this component any longer.", jid=self.jid)
+            self._log.info(
+                "{component}: no other gateway is connected as this component any longer.",
+                event="link.conflict_over",
+                component=self.jid,
+            )
 
     def _reportDropped(self, late: int) -> None:
         full = self.lost["full"] - self._reportedFull
         if late or (full and self.ready):
             self.lost["late"] += late
             self._log.warn(
-                "{jid}: {late} stanzas waited too long for the link and were dropped; "
+                "{component}: {late} stanzas waited too long for the link and were dropped; "
                 "{full} were dropped because the queue was full.",
-                jid=self.jid,
+                event="link.output_dropped",
+                component=self.jid,
                 late=late,
                 full=full,
             )

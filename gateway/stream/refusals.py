@@ -65,7 +65,12 @@ class Refusals:
                         return
                 except Exception:
                     jid = self._port.jid
-                    self._log.failure("{jid}: a handler failed at {refused!r}.", jid=jid, refused=refused)
+                    self._log.failure(
+                        "{component}: a handler failed at {refused!r}.",
+                        event="link.refusal_failed",
+                        component=jid,
+                        refused=refused,
+                    )
         answer = bounce(refused.stanza, refused.why, self._port.jid)
         instead = substitute(refused.stanza, refused.why)
         if answer is not None:
@@ -113,7 +118,13 @@ class Refusals:
         new = "; ".join(f"{count} {name}" for name, count in sorted(_named(self.counts - self._told).items()))
         self._told = Counter(self.counts)
         jid = self._port.jid
-        self._log.warn("{jid}: refused stanzas: {new}; the last: {last}.", jid=jid, new=new, last=self._last)
+        self._log.warn(
+            "{component}: refused stanzas: {new}; the last: {last}.",
+            event="link.stanzas_refused",
+            component=jid,
+            new=new,
+            last=self._last,
+        )
 
     def report(self) -> Iterator[StatusItem]:
         """For the status page."""

@@ -129,7 +129,12 @@ class Survey(XMPPHandler):
         if turn != self._round:
             return
         if isLossy and not self.isLossy:
-            self._log.warn("{jid}: {loss}", jid=self._jid, loss=str(self._loss()))
+            self._log.warn(
+                "{component}: {loss}",
+                event="link.server_drops_requests",
+                component=self._jid,
+                loss=str(self._loss()),
+            )
         self.software, self.isLossy = software, isLossy
         for observer in self._observers:
             observer()

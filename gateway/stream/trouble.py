@@ -75,6 +75,7 @@ def logOutage(reports: Iterable[Report]) -> None:
         if isinstance(each, Lost):
             _log.warn(
                 "{components}: not connected: {trouble} ({retry}).",
+                event="link.lost",
                 components=components,
                 trouble=each.trouble,
                 retry="the gateway retries" if each.delay is None else f"next try in {each.delay:.1f} s",
@@ -82,6 +83,7 @@ def logOutage(reports: Iterable[Report]) -> None:
         elif isinstance(each, StillLost):
             _log.warn(
                 "{components}: still not connected: {trouble} (for {seconds:.0f} s; failed tries: {tries}).",
+                event="link.still_lost",
                 components=components,
                 trouble=each.trouble,
                 seconds=each.seconds,
@@ -90,6 +92,7 @@ def logOutage(reports: Iterable[Report]) -> None:
         else:
             _log.info(
                 "{components}: connected again (after {seconds:.0f} s; failed tries: {tries}).",
+                event="link.back",
                 components=components,
                 seconds=each.seconds,
                 tries=each.tries,
