@@ -89,10 +89,11 @@ def _make(path: Path | None, reactor: Any, twistd: Mapping[str, Any] | None = No
     useMonotonicClock(reactor)
     path = None if path is None else path.absolute()
     config = service.read(path, reactor)
-    log = ConfiguredLog(LogOutput(Standard(twistd, sys.stdout)))
-    log.begin(config.log)
+    # Lines are kept until twistd begins to write them.
     logStart(path, config)
     gateway = service.makeService(config, reactor, time, PrometheusMetrics())
+    log = ConfiguredLog(LogOutput(Standard(twistd, sys.stdout)))
+    log.begin(config.log)
     reloader = Reloader(path, reactor, gateway, lambda config: log.change(config.log))
     process = Process(config.state_dir, reactor, reloader.reload, log)
     gateway.setServiceParent(process)

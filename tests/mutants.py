@@ -38,7 +38,7 @@ DECLARE = {"frozen", "define", "field"}
 
 # The tests of modules that are not in a package.
 OF_THE_WHOLE = [
-    *(f"tests.test_{name}" for name in ("service", "changes", "plugins", "tap")),
+    *(f"tests.test_{name}" for name in ("service", "changes", "reload", "plugins", "tap")),
     *(f"tests.{package}" for package in ("config", "http", "tour")),
 ]
 

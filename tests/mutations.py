@@ -22,6 +22,12 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Gate(token, table.hosts, _FREE)", "Gate(None, table.hosts, _FREE)"),
         ("Gate(token, table.hosts, _FREE)", "Gate(token, frozenset(), _FREE)"),
     ),
+    "gateway/tap.py": (
+        ('self.output.use(table.format == "json", ', "self.output.use(False, "),
+        ("table.level, levels, table.file", '"info", levels, table.file'),
+        ("table.level, levels, table.file", "table.level, {}, table.file"),
+        ("table.level, levels, table.file", "table.level, levels, None"),
+    ),
     "gateway/proxy/plugin.py": (
         ("forward=frozenset(table.forward)", 'forward=frozenset(("iq",))'),
         ("outbound=table.outbound", "outbound=True"),
@@ -86,6 +92,16 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if listener.stalledAt is not None or listener.seen is content:", "if listener.seen is content:"),
     ),
     "gateway/http/health.py": (("each for link in self._links if link.ready for each in _blocking(link)", ""),),
+    "gateway/service.py": (
+        ("self._renewed() if isAnew else ()", "()"),
+        ("self._renewed() if isAnew else ()", "self._renewed()"),
+        ("            self._readToken(config)\n", "            pass\n"),
+    ),
+    "gateway/config/shown.py": (
+        ("'(not shown)' if isSecret else _inToml(value)", "_inToml(value)"),
+        ("isHidden or keyOf(each.name).endswith(_SECRET)", "isHidden"),
+        ("isHidden or keyOf(each.name).endswith(_SECRET)", "keyOf(each.name).endswith(_SECRET)"),
+    ),
     "gateway/delegation/handler.py": (
         ("if jids.split(user)[1] == server:", "if True:"),
         ("if stanza.sender in self._heard and stanzas.mayBe", "if stanzas.mayBe"),

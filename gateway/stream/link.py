@@ -441,6 +441,13 @@ class Link(Service):
         self.trouble = explain(reason, self._where)
         now = self._reactor.seconds()
         logOutage(self._outage.failed(self.jid, self.trouble, refused, delay, now))
+        self._log.debug(
+            "{component}: the connection failed or was lost: {trouble} (next try in {delay:.1f} s).",
+            event="link.try_failed",
+            component=self.jid,
+            trouble=self.trouble,
+            delay=delay,
+        )
         self._retry = self._reactor.callLater(delay, self._connect)
 
     def _tick(self) -> None:
