@@ -69,6 +69,7 @@ class Options(usage.Options):
 def makeService(options: Options) -> MultiService:
     """Make the gateway for these options. If the configuration has errors, print all of them and exit."""
     _quitUnlessMayDrop(options)
+    ignoreEarlySignal()
     # This must come before twistd adds its observer for a terminal, a file or syslog.
     globalLogPublisher.addObserver(makePrintable)
     twistd: dict[str, Any] | None = getattr(options, "parent", None)
@@ -98,6 +99,16 @@ def _make(path: Path | None, reactor: Any, twistd: Mapping[str, Any] | None = No
     process = Process(config.state_dir, reactor, reloader.reload, log)
     gateway.setServiceParent(process)
     return process
+
+
+def ignoreEarlySignal() -> None:
+    """Ignore SIGHUP until the gateway runs: it would end the process. The file has just been read."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, _tooEarly)
+
+
+def _tooEarly(number: int, frame: FrameType | None) -> None:
+    """Do nothing."""
 
 
 def useMonotonicClock(reactor: object) -> None:
@@ -218,7 +229,7 @@ class Process(MultiService):
         """
         for name, meaning in _IGNORED.items():
             # Keep an existing handler: twistd rotates its log file on SIGUSR1, nohup ignores SIGHUP.
-            if signal.getsignal(getattr(signal, name)) is signal.SIG_DFL:
+            if signal.getsignal(getattr(signal, name)) in (signal.SIG_DFL, _tooEarly):
                 if name == "SIGHUP" and self._reload is not None:
                     self._handle(name, self._reload)
                 elif name == "SIGUSR1":

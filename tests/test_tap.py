@@ -26,7 +26,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import StartFailed
 from gateway.stream.survey import NOTE
-from gateway.tap import Options, Process, _make, _quitUnlessMayDrop, useMonotonicClock
+from gateway.tap import Options, Process, _make, _quitUnlessMayDrop, ignoreEarlySignal, useMonotonicClock
 
 ROOT = Path(__file__).resolve().parent.parent
 # No process listens on the discard port: a process that tries to connect would log an error.
@@ -334,6 +334,35 @@ class ProcessTests(SynchronousTestCase):
         signal.raise_signal(signal.SIGHUP)
         signal.raise_signal(signal.SIGUSR1)
         self.assertEqual((self.logged, heard), ([], [signal.SIGUSR1]))
+
+    def test_early(self) -> None:
+        """SIGHUP does not end a process that has not started yet; an existing handler is kept."""
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        ignoreEarlySignal()
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        ignoreEarlySignal()
+        self.assertTrue(callable(signal.getsignal(signal.SIGHUP)), "SIGHUP would end the process")
+        signal.raise_signal(signal.SIGHUP)
+        self.process.startService()
+        self.assertIn("SIGHUP is ignored", self.raised("SIGHUP"))
+
+    def test_reload(self) -> None:
+        """SIGHUP calls the function that reloads, but not during the stop."""
+        calls: list[str] = []
+        self.process = Process(self.folder, Threads(), lambda: calls.append("reload"))
+        stopping = Stopping()
+        stopping.setServiceParent(self.process)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        self.process.startService()
+        signal.raise_signal(signal.SIGHUP)
+        self.assertEqual((calls, self.logged), (["reload"], []))
+        stopped = self.process.stopService()
+        self.assertIn("already stopping", self.raised("SIGHUP"))
+        stopping.stopped.callback(None)
+        self.successResultOf(stopped)
+        self.assertEqual(calls, ["reload"])
+        self.assertIs(signal.getsignal(signal.SIGHUP), signal.SIG_DFL)
 
     def test_again(self) -> None:
         """A stop signal during the stop is logged."""

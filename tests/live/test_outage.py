@@ -75,6 +75,8 @@ class OutageTests(LiveTests):
         self.server.start()
         await self.server.ready()
         await gateway.ready(BACK_WITHIN)
+        for words in ("not connected", "connected again"):
+            self.assertEqual(gateway.log(1000).count(words), 1, words)
         await self.login(Implementation(self.server, "implementation", "a"))
         alice = await self.login(Client(self.server, "alice", "home"))
         await untilServed(alice, PROXY)

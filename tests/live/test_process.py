@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -157,6 +158,59 @@ class ProcessTests(SynchronousTestCase):
             os.kill(pid, signal.SIGTERM)
             self.until("Server Shut Down", log)
             self.assertNotIn("Traceback", log.read_text() + (self.folder / f"{LOG}.1").read_text())
+
+    def test_logFile(self) -> None:
+        """
+        The file of [log] takes the place of twistd.log. SIGUSR1 opens it again after it was renamed, and SIGHUP
+        changes its settings.
+        """
+        for way in ("background", "tac in the background"):
+            self.newFolder()
+            self.configure()
+            config, log, old = (self.folder / name for name in ("gateway.toml", "gateway.log", "gateway.log.1"))
+            text = config.read_text()
+            config.write_text(text + '\n[log]\nfile = "gateway.log"\nformat = "json"\n')
+            self.assertEqual(self.twistd(*WAYS[way])[0], 0, way)
+            self.until('"event": "link.lost"', log)
+            self.assertFalse((self.folder / LOG).exists(), way)
+            pid = int((self.folder / PID).read_text())
+            log.rename(old)
+            os.kill(pid, signal.SIGUSR1)
+            self.until("", log)
+            config.write_text(text + '\n[log]\nfile = "gateway.log"\nlevel = "error"\n')
+            os.kill(pid, signal.SIGHUP)
+            self.until('"event": "reload.done"', log)
+            events = [json.loads(line).get("event") for line in (old.read_text() + log.read_text()).splitlines()]
+            self.assertIn("gateway.starts", events)
+            self.assertIn("gateway.table", events)
+            os.kill(pid, signal.SIGUSR2)
+            config.write_text(text + "[")
+            os.kill(pid, signal.SIGHUP)
+            self.until("[gateway.reload.Reloader#error] ", log)
+            self.assertNotIn("SIGUSR2", log.read_text())
+            self.assertNotIn("hidden", old.read_text() + log.read_text())
+            os.kill(pid, signal.SIGTERM)
+            self.untilGone(self.folder / PID)
+
+    def test_logfileOption(self) -> None:
+        """The options of twistd take precedence over the file of [log], and the log says so."""
+        self.configure()
+        with (self.folder / "gateway.toml").open("a") as config:
+            config.write('\n[log]\nfile = "gateway.log"\n')
+        self.assertEqual(self.twistd("--logfile", "other.log", "gateway")[0], 0)
+        log = self.folder / "other.log"
+        self.until("log.file is not used: twistd was told where to log", log)
+        self.until("nothing listens at", log)
+        self.assertFalse((self.folder / "gateway.log").exists())
+        os.kill(int((self.folder / PID).read_text()), signal.SIGTERM)
+        self.until("Server Shut Down", log)
+
+    def untilGone(self, path: Path) -> None:
+        """Wait until a file does not exist any longer."""
+        deadline = time.monotonic() + 20
+        while path.exists():
+            self.assertLess(time.monotonic(), deadline, str(path))
+            time.sleep(0.05)
 
 
 class SignalsTests(LiveTests, SynchronousTestCase):
