@@ -16,13 +16,16 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Budget(settings.answerBudget)", "Budget()"),
         ("        self.metrics.close()\n", ""),
     ),
-    "gateway/tap.py": (("time, PrometheusMetrics())", "time)"),),
     "gateway/config/changes.py": (("secret=table.secret or common.secret", "secret=common.secret"),),
     "gateway/service.py": (
         ("Gate(token, table.hosts, _FREE)", "Gate(None, table.hosts, _FREE)"),
         ("Gate(token, table.hosts, _FREE)", "Gate(token, frozenset(), _FREE)"),
+        ("self._renewed() if isAnew else ()", "()"),
+        ("self._renewed() if isAnew else ()", "self._renewed()"),
+        ("            self._readToken(config)\n", "            pass\n"),
     ),
     "gateway/tap.py": (
+        ("time, PrometheusMetrics())", "time)"),
         ('self.output.use(table.format == "json", ', "self.output.use(False, "),
         ("table.level, levels, table.file", '"info", levels, table.file'),
         ("table.level, levels, table.file", "table.level, {}, table.file"),
@@ -92,11 +95,6 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if listener.stalledAt is not None or listener.seen is content:", "if listener.seen is content:"),
     ),
     "gateway/http/health.py": (("each for link in self._links if link.ready for each in _blocking(link)", ""),),
-    "gateway/service.py": (
-        ("self._renewed() if isAnew else ()", "()"),
-        ("self._renewed() if isAnew else ()", "self._renewed()"),
-        ("            self._readToken(config)\n", "            pass\n"),
-    ),
     "gateway/config/shown.py": (
         ("'(not shown)' if isSecret else _inToml(value)", "_inToml(value)"),
         ("isHidden or keyOf(each.name).endswith(_SECRET)", "isHidden"),
