@@ -126,7 +126,7 @@ class Gateway(MultiService):
         self._outages: MutableMapping[str, Outage] = WeakValueDictionary()
         self._running: dict[str, _Running] = {}
         self._changing = DeferredLock()
-        self._isStopping = False
+        self._isStopping = self._isTracing = False
         self._root = Resource()
         table = config.http or HttpTable()
         token = None if table.token_file is None else readSecret(table.token_file)
@@ -277,6 +277,11 @@ class Gateway(MultiService):
             self._ownAgent.token = token
             self._site.gate = evolve(self._site.gate, token=token)
 
+    def trace(self, isOn: bool) -> None:
+        """Log the stanzas of all links, with their content, or do not log them any longer."""
+        self._isTracing = isOn
+        self._publish()
+
     def _checkRuns(self) -> None:
         if self._isStopping:
             raise Stopping
@@ -351,6 +356,8 @@ class Gateway(MultiService):
         """Serve and report what the services have now, in the order of the configuration."""
         there = [self._running[each.jid] for each in self.config.services if each.jid in self._running]
         self.links[:] = [link for each in there for link in each.builder.links]
+        for link in self.links:
+            link.trace(self._isTracing)
         self.databases[:] = [database for each in there for database in each.builder.databases]
         self._root.children = {**merged(each.builder.served for each in there), **self._pages}
         if self._host is not None:

@@ -28,6 +28,7 @@ from gateway.log.output import LogOutput, Standard
 from gateway.log.printable import makePrintable, printable
 from gateway.prometheus import PrometheusMetrics
 from gateway.reload import Reloader, logStart
+from gateway.stream.trace import NAME as TRACE
 
 T = TypeVar("T")
 
@@ -93,7 +94,7 @@ def _make(path: Path | None, reactor: Any, twistd: Mapping[str, Any] | None = No
     # Lines are kept until twistd begins to write them.
     logStart(path, config)
     gateway = service.makeService(config, reactor, time, PrometheusMetrics())
-    log = ConfiguredLog(LogOutput(Standard(twistd, sys.stdout)))
+    log = ConfiguredLog(LogOutput(Standard(twistd, sys.stdout)), gateway.trace)
     log.begin(config.log)
     reloader = Reloader(path, reactor, gateway, lambda config: log.change(config.log))
     process = Process(config.state_dir, reactor, reloader.reload, log)
@@ -133,12 +134,17 @@ def useMonotonicClock(reactor: object) -> None:
 
 
 class ConfiguredLog:
-    """Applies C{[log]} to the output of the log."""
+    """
+    Applies C{[log]} to the output of the log.
+
+    @param trace: called with true if stanzas are to be logged, and with false if they are not.
+    """
 
     _log = Logger()
 
-    def __init__(self, output: LogOutput) -> None:
+    def __init__(self, output: LogOutput, trace: Callable[[bool], object] = lambda isOn: None) -> None:
         self.output = output
+        self._trace = trace
         self._table = LogTable()
 
     def begin(self, table: LogTable) -> None:
@@ -166,15 +172,16 @@ class ConfiguredLog:
                 reason=error.strerror,
             )
         else:
-            self.logNotes()
+            self.onUsed()
 
     def _use(self, table: LogTable) -> None:
         levels = {str(part): level for part, level in table.levels.items()}
         self.output.use(table.format == "json", table.level, levels, table.file)
         self._table = table
 
-    def logNotes(self) -> None:
-        """Log the settings that have no effect."""
+    def onUsed(self) -> None:
+        """The settings are in use: log those that have no effect, and trace stanzas or not."""
+        self._trace(self.output.isDebug(TRACE))
         table = self._table
         for note in self.output.notes(table.format == "json", table.file, table == LogTable()):
             self._log.warn("{note}.", event="log.no_effect", note=note)
@@ -237,7 +244,7 @@ class Process(MultiService):
                 else:
                     self._ignore(name, meaning)
         if self._configuredLog is not None:
-            self._configuredLog.logNotes()
+            self._configuredLog.onUsed()
         try:
             self._checkStateDir()
             super().startService()

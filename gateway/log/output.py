@@ -205,6 +205,10 @@ class LogOutput:
             found.append('log.format: "json" is not used: twistd --syslog writes text')
         return found
 
+    def isDebug(self, logger: str) -> bool:
+        """True if the lines of a logger are written at all levels."""
+        return self.isAttached and self._filter.logLevelForNamespace(logger) is LogLevel.debug
+
     def reopen(self) -> bool:
         """
         Open the file again, or rotate twistd's.

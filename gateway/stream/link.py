@@ -42,6 +42,7 @@ from gateway.stream.refusals import Refusals
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.requests import pingOf
 from gateway.stream.stanzas import Stanza
+from gateway.stream.trace import Tracer
 from gateway.stream.trouble import explain, isRefused, logOutage
 
 # The conditions of RFC 6120 section 8.3.3; Twisted's list lacks one.
@@ -141,6 +142,7 @@ class Link(Service):
         self._stopping: Deferred[None] = succeed(None)
         self._stopped: Deferred[None] | None = None
         self._raw: list[IRawHandler] = []
+        self._tracer: Tracer | None = None
         self._lane = ElementLane(self)
         self.outbox = Outbox()
         self.lost: Counter[str] = Counter()
@@ -287,6 +289,8 @@ class Link(Service):
             return not [n for n in range(len(copies.recipients)) if not self.sendRaw(copies.written(n, n + 1))]
         protocol = self._protocol
         if self._write is not None and protocol is not None:
+            if self._tracer is not None:
+                self._tracer.sent(copies.written(0, 1), len(copies.recipients) - 1)
             return protocol.writeCopies(copies) or self._drop()
         return self.sendAll(copies.written())
 
@@ -300,6 +304,23 @@ class Link(Service):
             )
         self.lost["full"] += 1
         return False
+
+    def trace(self, isOn: bool) -> None:
+        """Log all stanzas, with their content, or do not log them any longer."""
+        if isOn == (self._tracer is not None):
+            return
+        # A stanza that is being handled is shown to the handlers of before.
+        if isOn:
+            self._tracer = Tracer(self.jid)
+            self._raw = [self._tracer, *self._raw]
+        else:
+            self._raw = [each for each in self._raw if each is not self._tracer]
+            self._tracer = None
+        if self._write is not None and self._protocol is not None:
+            self._write = self._writerOf(self._protocol)
+
+    def _writerOf(self, protocol: ComponentProtocol) -> Callable[[bytes], bool]:
+        return protocol.write if self._tracer is None else self._tracer.traced(protocol.write)
 
     # As the owner of a connection.
 
@@ -415,15 +436,19 @@ class Link(Service):
         if len(self.outbox):
             self._reactor.callLater(self.settleFor, self._settled, protocol)
         else:
-            self._write = protocol.write
+            self._write = self._writerOf(protocol)
         # The outbox comes first, because handlers send as soon as they are connected.
         self._lane.connected(protocol.streamId)
 
     def _settled(self, protocol: ComponentProtocol) -> None:
         """Send the outbox, if this connection is still the current one."""
         if protocol is self._protocol and self.ready:
-            self._write = protocol.write
-            protocol.writeAll(self.outbox.takeAll())
+            self._write = self._writerOf(protocol)
+            kept = self.outbox.takeAll()
+            if self._tracer is not None:
+                for data in kept:
+                    self._tracer.sent(data)
+            protocol.writeAll(kept)
 
     def _failed(self, reason: Failure) -> None:
         self._trying = None
