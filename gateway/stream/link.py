@@ -314,7 +314,7 @@ class Link(Service):
             self._tracer = Tracer(self.jid)
             self._raw = [self._tracer, *self._raw]
         else:
-            self._raw = [each for each in self._raw if each is not self._tracer]
+            self._raw = [each for each in self._raw if not isinstance(each, Tracer)]
             self._tracer = None
         if self._write is not None and self._protocol is not None:
             self._write = self._writerOf(self._protocol)

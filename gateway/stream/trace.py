@@ -16,6 +16,8 @@ from gateway.stream.stanzas import Stanza
 # The logger, which C{[log] levels} can name. Its lines are written at the level C{debug} only.
 NAME = "gateway.stream.trace"
 
+_log = Logger(NAME)
+
 # Bytes of a stanza that are logged.
 _MAX_SHOWN = 4000
 
@@ -25,18 +27,17 @@ class Tracer(XMPPHandler):
     """Logs stanzas, with their content, and takes none. It is on a link only while stanzas are to be logged."""
 
     pending = 0
-    _log = Logger(NAME)
 
     def __init__(self, component: str) -> None:
         super().__init__()
         self._component = component
 
     def stanzaReceived(self, stanza: Stanza) -> bool:
-        self._log.debug(
+        _log.debug(
             "{component} received: {stanza}",
             event="link.received",
             component=self._component,
-            stanza=_shown(stanza.raw),
+            stanza=_shown(stanza.whole),
         )
         return False
 
@@ -46,7 +47,7 @@ class Tracer(XMPPHandler):
 
         @param others: number of further recipients of the same stanza.
         """
-        self._log.debug(
+        _log.debug(
             "{component} sent: {stanza}{more}",
             event="link.sent",
             component=self._component,

@@ -32,6 +32,7 @@ class LinkTests(SynchronousTestCase):
 
     def traffic(self) -> list[str]:
         """Receive and send stanzas; return the traced lines, all at the level debug."""
+        self.server.received()
         with capturedLogs() as logged:
             self.server.send(BODY)
             self.link.sendRaw(b"<presence to='b@example.com'/>")
