@@ -70,7 +70,7 @@ class InstancesTests(SynchronousTestCase):
             self.assertEqual(self.world.say(mark("b2")), [])
             self.world.wait(1)
         self.assertIn("another gateway is connected as this component", self.world.link.conflict)
-        self.assertEqual(self.logged, ["{jid}: {conflict}."])
+        self.assertEqual(self.logged, ["{component}: {conflict}."])
         self.assertGreaterEqual(self.marks(10), 9)
 
     def test_foundLater(self) -> None:
