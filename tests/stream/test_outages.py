@@ -149,3 +149,17 @@ class GatewayTests(SynchronousTestCase):
             self.assertRegex(line, rf"^{names}: still not connected: .* \(for {seconds} s; failed tries: \d+\)\.$")
         self.assertRegex(lines[3], rf"^{names}: connected again \(after 6\d\d s; failed tries: \d+\)\.$")
         self.assertEqual([each["log_level"] for each in events], [LogLevel.warn] * 3 + [LogLevel.info])
+
+    def test_removed(self) -> None:
+        """A service that is removed while its component is not connected is not reported any longer."""
+        gateway = MemoryGateway(self.mktemp(), '[rooms."a.example.com"]\n[rooms."b.example.com"]\n')
+        self.addCleanup(gateway.stop)
+        server = gateway.server("b.example.com")
+        gateway.refuses = True
+        with capturedLogs() as logged:
+            server.lose()
+            gateway.wait(10)
+            gateway.service.remove("b.example.com")
+            gateway.wait(660)
+        reports = [each["event"] for each in logged if "b.example.com" in each.get("components", "")]
+        self.assertEqual(reports, ["link.lost"])
