@@ -8,7 +8,7 @@ from xml.etree.ElementTree import Element
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import PING, PROXY, LiveTests, TogetherTests, proxy, scenario
+from tests.live.case import MIRRORS, PING, PROXY, ROOMS, LiveTests, TogetherTests, proxy, scenario
 from tests.live.clients import ECHO, Client, Implementation, echo, local, newId, untilServed
 from tests.live.processes import holds, until
 from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
@@ -80,6 +80,24 @@ class OutageTests(LiveTests):
         await self.login(Implementation(self.server, "implementation", "a"))
         alice = await self.login(Client(self.server, "alice", "home"))
         await untilServed(alice, PROXY)
+
+    @scenario(70)
+    async def test_fewLines(self) -> None:
+        """An outage of a server with five components is two lines: when they are lost, and when they are back."""
+        gateway = await self.startGateway({
+            **proxy(PROXY),
+            f'rooms."{ROOMS}"': {},
+            **{f'mirror."{each}"': {"allow": ["*"], "users": [DOMAIN]} for each in list(MIRRORS)[:3]},
+        })
+        self.server.kill9()
+        await asyncio.sleep(5)
+        self.server.start()
+        await self.server.ready()
+        await gateway.ready(BACK_WITHIN)
+        log = gateway.log(1000)
+        for words in (": not connected: ", ": connected again "):
+            [line] = [each for each in log.splitlines() if words in each]
+            self.assertEqual(line.count(f".{DOMAIN}"), 5, line)
 
     async def serverKilledUnderLoad(self) -> None:
         """

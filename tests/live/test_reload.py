@@ -10,16 +10,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.case import PING, PROXY, ROOMS, LiveTests, proxy, scenario
 from tests.live.clients import Implementation, newId
 from tests.live.processes import holds
-from tests.live.servers import Prosody
+from tests.live.servers import Ejabberd, Prosody
 from tests.live.test_outage import HOLD, unlessHeld
 
 OTHER = f'\n[rooms."{ROOMS}"]\n'
 
 
-class ReloadTests(LiveTests, SynchronousTestCase):
-    """A gateway whose file is changed while its proxy is in use."""
-
-    serverClass = Prosody
+class ReloadTests(LiveTests):
+    """A mix-in: a gateway whose file is changed while its proxy is in use."""
 
     @scenario(60)
     async def test_underLoad(self) -> None:
@@ -73,3 +71,15 @@ class ReloadTests(LiveTests, SynchronousTestCase):
         self.assertNotIn("Traceback", log)
         self.assertNotIn("s3cret", log)
         self.assertTrue(gateway.running())
+
+
+class ProsodyReloadTests(ReloadTests, SynchronousTestCase):
+    """Beside Prosody."""
+
+    serverClass = Prosody
+
+
+class EjabberdReloadTests(ReloadTests, SynchronousTestCase):
+    """Beside ejabberd."""
+
+    serverClass = Ejabberd
