@@ -11,7 +11,7 @@ from attrs import NOTHING, Factory, fields, has
 
 from gateway.config.problems import shown
 from gateway.config.reader import Config, Service
-from gateway.config.tables import Url, keyOf
+from gateway.config.tables import LogTable, Url, keyOf
 
 # The ends of the names of keys that are secrets, also in tables of other software.
 _SECRET = ("secret", "password", "token", "key")
@@ -20,7 +20,8 @@ _SECRET = ("secret", "password", "token", "key")
 def settings(config: Config) -> Iterator[tuple[str, str]]:
     """Yield the name of each table, and those of its settings that are not the default ones."""
     for name in ("server", "embedded", "http", "log"):
-        if (table := getattr(config, name)) is not None:
+        table = getattr(config, name)
+        if table is not None and table != LogTable():
             yield name, tableSettings(table)
     yield from map(serviceSettings, config.services)
 

@@ -71,29 +71,32 @@ def explain(reason: Failure, where: str) -> str:
 def logOutage(reports: Iterable[Report]) -> None:
     """Log what is to be reported about the connections to a server."""
     for each in reports:
-        components = ", ".join(each.components)
+        names = ", ".join(each.components)
         if isinstance(each, Lost):
             _log.warn(
-                "{components}: not connected: {trouble} ({retry}).",
+                "{names}: not connected: {trouble} ({retry}).",
                 event="link.lost",
-                components=components,
+                names=names,
+                components=each.components,
                 trouble=each.trouble,
                 retry="the gateway retries" if each.delay is None else f"next try in {each.delay:.1f} s",
             )
         elif isinstance(each, StillLost):
             _log.warn(
-                "{components}: still not connected: {trouble} (for {seconds:.0f} s; failed tries: {tries}).",
+                "{names}: still not connected: {trouble} (for {seconds:.0f} s; failed tries: {tries}).",
                 event="link.still_lost",
-                components=components,
+                names=names,
+                components=each.components,
                 trouble=each.trouble,
                 seconds=each.seconds,
                 tries=each.tries,
             )
         else:
             _log.info(
-                "{components}: connected again (after {seconds:.0f} s; failed tries: {tries}).",
+                "{names}: connected again (after {seconds:.0f} s; failed tries: {tries}).",
                 event="link.back",
-                components=components,
+                names=names,
+                components=each.components,
                 seconds=each.seconds,
                 tries=each.tries,
             )
