@@ -139,7 +139,7 @@ class _Family:
                 except Exception:
                     isFaulty = True
                     if not self._isFaulty:
-                        _log.failure("The metric {name} cannot be read.", name=self.name)
+                        _log.failure("The metric {name} cannot be read.", event="metrics.not_read", name=self.name)
             elif isinstance(child, _Number):
                 numbers[values] = child.value
         self._isFaulty = isFaulty
@@ -322,6 +322,6 @@ def _written(collectors: Iterable[Collector], write: Callable[[Any], bytes]) -> 
         try:
             parts.append(write(collector))
         except Exception:
-            _log.failure("The metrics of {collector} cannot be written.", collector=collector)
+            _log.failure("{collector} cannot be written.", event="metrics.not_written", collector=collector)
         yield
     return b"".join(parts)

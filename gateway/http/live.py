@@ -179,7 +179,7 @@ class Live:
             listener.seen = content
 
     def _failed(self, failure: Any) -> None:
-        self._log.failure("The status page could not be made.", failure)
+        self._log.failure("The status page could not be made.", failure, event="http.page_failed")
 
     def _refreshed(self, result: object) -> None:
         self._isMaking = False
