@@ -41,8 +41,10 @@ The modules and packages:
     - C{testing}: servers, connections and a whole gateway in memory, for the tests of plugins and for our own.
     - C{_deprecated}: old names of public classes and of modules.
     - C{checks}: finds the plugins, and checks a configuration with them; C{builder}: the parts of one service.
-    - C{service} composes all of this, and changes it while it runs; C{reload} reads the file
-      again; C{tap} is the twistd command.
+    - C{requirements}: what services need of their server's configuration, and its lines for each kind of server.
+    - C{cli}: the command C{xmpp-gateway}.
+    - C{service} composes all of this, and changes it while it runs; C{reload} reads the file again; C{tap} is the
+      twistd command.
 
 A feature is a package whose files are layers, each knowing only those before it: C{core} (rules, no I/O),
 C{stanzas} (to and from the wire), C{handler} (the XMPP handler), C{plugin} (its table, how it is composed).

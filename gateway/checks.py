@@ -16,15 +16,19 @@ from zope.interface.verify import verifyObject
 
 from gateway import plugins
 from gateway.config import Config, load
+from gateway.config.changes import linkSettings
 from gateway.config.tables import ComponentTable, ConfigError, Url, elided
+from gateway.config.values import addressOf
 from gateway.interfaces import (
     IConfigCheck,
     IConfigWarnings,
     IDelegationPlugin,
+    IServerConfiguration,
     IServerRequirements,
     IServiceEnvironment,
     IServicePlugin,
 )
+from gateway.requirements import Component, Requirement
 from gateway.state import faults, files
 from gateway.state.migrations import Migrations
 from gateway.stream.survey import NOTE
@@ -129,6 +133,34 @@ def notes(config: Config) -> list[str]:
         for note in IServerRequirements(service.plugin).notes(service.jid, service.table, environment)
     ]
     return found if environment.isEmbedded else [*found, NOTE]
+
+
+def components(config: Config) -> list[Component]:
+    """
+    Return the components of the services that connect to a server, with their requirements on its configuration.
+
+    A component with an endpoint of its own is on that server, if no plugin says otherwise.
+    """
+    environment = ServiceEnvironment(config)
+    found = []
+    for service in config.services:
+        settings = linkSettings(config.server, service.table)
+        requirements: tuple[Requirement, ...] = ()
+        if IServerConfiguration.providedBy(service.plugin):
+            plugin = IServerConfiguration(service.plugin)
+            requirements = tuple(plugin.requirements(service.jid, service.table, environment))
+        if settings.endpoint is not None:
+            found.append(
+                Component(
+                    jid=service.jid,
+                    kind=service.kind,
+                    secret=settings.secret,
+                    address=addressOf(settings.endpoint),
+                    server=settings.domain,
+                    requirements=requirements,
+                )
+            )
+    return found
 
 
 def fileNames(table: Any) -> Iterator[str]:

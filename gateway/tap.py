@@ -331,8 +331,12 @@ def _orQuit(options: Options, make: Callable[[Path | None, object], T]) -> T:
     try:
         return make(path, reactor)
     except ConfigError as error:
-        lines = "".join(f"  {printable(problem)}\n" for problem in error.problems)
-        count = len(error.problems)
-        name = path or "The embedded default"
-        sys.stderr.write(f"{name}: {count} error{'s' if count > 1 else ''}:\n{lines}")
+        sys.stderr.write(errorsIn(path, error))
         sys.exit(1)
+
+
+def errorsIn(path: Path | None, error: ConfigError) -> str:
+    """Return the lines that report the errors of a configuration file."""
+    lines = "".join(f"  {printable(problem)}\n" for problem in error.problems)
+    count = len(error.problems)
+    return f"{path or 'The embedded default'}: {count} error{'s' if count > 1 else ''}:\n{lines}"

@@ -117,10 +117,10 @@ ARROWS = {
 # docs/architecture.md. Features stand side by side; another test has their order.
 TREE: tuple[str | tuple[str, ...], ...] = (
     *("ns", "_deprecated", "errors", "addresses", "_compat"),
-    *("reports", "metrics", "prometheus", "samples", "pieces"),
+    *("reports", "requirements", "metrics", "prometheus", "samples", "pieces"),
     *("xml", "log", "state", "stream", "http", "config.tables", "config.values", "interfaces", "config"),
     tuple(sorted(FEATURES)),
-    *("embedded", "plugins", "checks", "builder", "service", "reload", "tap", "tour", "testing"),
+    *("embedded", "plugins", "checks", "builder", "service", "reload", "tap", "tour", "cli", "testing"),
 )
 RANK = {name: rank for rank, names in enumerate(TREE) for name in ([names] if isinstance(names, str) else names)}
 
@@ -137,7 +137,8 @@ LOWER = ("gateway.metrics", "gateway.state.interfaces", "gateway.stream.interfac
 ASKED_BY_TWISTED = {"IAccount", "IProof"}
 # Twisted has no type for a whole reactor. The class of a table is the plugin's own: its signature has it. The
 # values of TOML have any type.
-UNTYPED = {"reactor", "makeService.table", "check.table", "warnings.table", "notes.table", "demoTables"}
+TABLES = {f"{name}.table" for name in ("makeService", "check", "warnings", "notes", "requirements")}
+UNTYPED = {"reactor", "demoTables", *TABLES}
 
 
 def _classes(tree: ast.AST, matches: Callable[[str], bool]) -> Iterator[ast.ClassDef]:
@@ -157,6 +158,7 @@ def _isProtocol(name: str) -> bool:
 
 # The modules that compose the services, and their users.
 TOP = tuple(f"gateway.{name}" for name in ("checks", "builder", "service", "reload", "tap", "tour.command"))
+TOP += tuple(name for name in MODULES if name.startswith("gateway.cli"))
 # The HTTP server.
 _PAGES = ("access", "health", "live", "login", "metrics", "page", "view", "site", "status")
 PAGES = tuple(f"gateway.http.{name}" for name in _PAGES)

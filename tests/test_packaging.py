@@ -133,6 +133,7 @@ class DistributionTests(SynchronousTestCase):
             *{
                 "attrs",
                 "cattrs",
+                "click",
                 "cryptography",
                 "prometheus-client",
                 "pyopenssl",

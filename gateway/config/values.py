@@ -40,6 +40,7 @@ from gateway.config.tables import (
     Url,
     keyOf,
 )
+from gateway.requirements import Address
 
 # Twisted's kinds of endpoints that have a port.
 _WITH_PORT = ("tcp", "tcp6", "ssl", "tls")
@@ -176,6 +177,20 @@ def _split(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
     kind, *words = (re.sub(r"\\(.)", r"\1", word) for word in quoted)
     named = dict(word.split("=", 1) for word in words if "=" in word)
     return kind.lower(), [word for word in words if "=" not in word], named
+
+
+def addressOf(endpoint: str) -> Address:
+    """Return the address of a valid client or server endpoint string."""
+    kind, positional, named = _split(endpoint)
+    if kind == "unix":
+        return Address(socket=_socketName(endpoint))
+    if "interface" in named or (positional and positional[0].isdecimal()):
+        # A server endpoint: the port comes first.
+        port = named.get("port") or positional[0]
+        return Address(host=named.get("interface", ""), port=int(port))
+    host = named.get("host") or [*positional, ""][0]
+    port = named.get("port") or [*positional, "", ""][1]
+    return Address(host=host, port=int(port) if port.isdecimal() else None, isTls=kind in ("ssl", "tls"))
 
 
 def _checkPort(endpoint: str, position: int, lowest: int) -> None:

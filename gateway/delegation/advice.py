@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from gateway import ns
 from gateway.reports import StatusItem
+from gateway.requirements import Component, Delegation, ejabberd, prosody
 
 _HIDES = (
     f"Delegating {ns.PRIVATE} hides the data that users have stored on the server: first see "
@@ -45,33 +46,16 @@ def howToGrant(component: str, server: str, namespaces: Mapping[str, Iterable[st
 
     @param namespaces: each with the attributes that the server should filter by.
     """
-    name = component.partition(".")[0]
-    written = {each: ", ".join(f'"{name}"' for name in sorted(names)) for each, names in namespaces.items()}
-    prosody = "\n".join(
-        f'        ["{namespace}"] = {{ jid = "{component}"{f", filtering = {{ {names} }}" if names else ""} }};'
-        for namespace, names in written.items()
-    )
-    ejabberd = "\n".join(
-        f'      "{namespace}": {{access: {name}{f", filtering: [{names}]" if names else ""}}}'
-        for namespace, names in written.items()
-    )
+    asked = [Delegation(server, namespace, tuple(sorted(names))) for namespace, names in namespaces.items()]
+    needed = [Component(jid=component, requirements=tuple(asked))]
     warning = _HIDES if ns.PRIVATE in namespaces else ""
-    return f"""{warning}In Prosody's configuration:
-    VirtualHost "{server}"
-      modules_enabled = {{ "delegation" }}
-      delegations = {{
-{prosody}
-      }}
-    Component "{component}"
-      modules_enabled = {{ "delegation" }}
-or in ejabberd's:
-    acl: {{{name}: {{server: {component}}}}}
-    access_rules: {{{name}: {{allow: {name}}}}}
-    modules:
-      mod_delegation:
-        namespaces:
-    {ejabberd.replace(chr(10), chr(10) + "    ")}
-"""
+    return "\n".join([
+        f"{warning}In Prosody's configuration:",
+        *(f"    {line}" for line in prosody.part(needed)),
+        "or in ejabberd's:",
+        *(f"    {line}" for line in ejabberd.part(needed)),
+        "",
+    ])
 
 
 def tooLate(

@@ -33,11 +33,14 @@ from gateway.interfaces import (
     IGuide,
     IImportingPlugin,
     IPrivileges,
+    IServerConfiguration,
     IServiceBuilder,
     IServiceEnvironment,
     IServicePlugin,
     ITourStop,
 )
+from gateway.requirements import Delegation as Delegated
+from gateway.requirements import Module, Privilege, Remark, Requirement
 from gateway.stream.link import Link
 
 
@@ -99,7 +102,7 @@ def serveDelegatedNamespaces(link: Link, servers: Iterable[str], handler: IDeleg
     manage(link, dict.fromkeys(handler.namespaces, Route(handler)), frozenset(servers))
 
 
-@implementer(IPlugin, IServicePlugin, IConfigCheck, IConfigWarnings, ITourStop)
+@implementer(IPlugin, IServicePlugin, IConfigCheck, IConfigWarnings, IServerConfiguration, ITourStop)
 class DelegationPlugin:
     """Plugin for C{[delegation]}."""
 
@@ -152,6 +155,20 @@ class DelegationPlugin:
         for name in sorted({each.handler for each in table.namespaces.values() if each.handler in plugins}):
             if IConfigWarnings.providedBy(plugins[name]):
                 found += IConfigWarnings(plugins[name]).warnings(jid, table, environment)
+        return found
+
+    def requirements(self, jid: str, table: DelegationTable, environment: IServiceEnvironment) -> list[Requirement]:
+        found: list[Requirement] = []
+        for server in sorted(table.servers):
+            for namespace, each in table.namespaces.items():
+                # With a handler, requests that the filter does not select are needed as well.
+                filtering = () if each.handler is not None else tuple(sorted(each.filtering))
+                found.append(Delegated(server, namespace, filtering))
+                if each.import_:
+                    found += [Privilege(server, "iq", "get", namespace), Module(server, "private")]
+        if table.lend_privileges:
+            entities = ", ".join(sorted(table.lend_privileges))
+            found.append(Remark(f"grant it the privileges that {entities} needs: lend_privileges passes them on"))
         return found
 
     def makeService(self, jid: str, table: DelegationTable, composition: IServiceBuilder) -> IService:

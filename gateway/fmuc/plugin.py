@@ -15,9 +15,18 @@ from gateway.fmuc import tour
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.values import Dialect, Mode
-from gateway.interfaces import IConfigCheck, IGuide, IServiceBuilder, IServiceEnvironment, IServicePlugin, ITourStop
+from gateway.interfaces import (
+    IConfigCheck,
+    IGuide,
+    IServerConfiguration,
+    IServiceBuilder,
+    IServiceEnvironment,
+    IServicePlugin,
+    ITourStop,
+)
 from gateway.muc.elements import MAX_STANZA
 from gateway.muc.room import Bounds, Settings
+from gateway.requirements import Remark
 
 _LOBBY = "lobby"
 _ROOMS_PER_USER = Count(100)
@@ -44,7 +53,7 @@ class RoomsTable(ComponentTable):
     backing: Domain | None = None
 
 
-@implementer(IPlugin, IServicePlugin, IConfigCheck, ITourStop)
+@implementer(IPlugin, IServicePlugin, IConfigCheck, IServerConfiguration, ITourStop)
 class MirrorPlugin:
     """Mirrors of rooms elsewhere: the joining side."""
 
@@ -73,6 +82,9 @@ class MirrorPlugin:
         ]
         return problems
 
+    def requirements(self, jid: str, table: MirrorTable, environment: IServiceEnvironment) -> list[Remark]:
+        return _federation(table.allow | table.peers, environment)
+
     def makeService(self, jid: str, table: MirrorTable, composition: IServiceBuilder) -> IService:
         mirroring = Mirroring(
             dialect=Dialect(table.protocol),
@@ -90,7 +102,7 @@ class MirrorPlugin:
         await tour.showMirror(guide, jid, _LOBBY)
 
 
-@implementer(IPlugin, IServicePlugin, IConfigCheck, ITourStop)
+@implementer(IPlugin, IServicePlugin, IConfigCheck, IServerConfiguration, ITourStop)
 class RoomsPlugin:
     """Rooms of the component's own: the joined side."""
 
@@ -105,6 +117,9 @@ class RoomsPlugin:
             problems.append(f'backing: found "{table.backing}"; allowed: no value yet')
         return problems
 
+    def requirements(self, jid: str, table: RoomsTable, environment: IServiceEnvironment) -> list[Remark]:
+        return _federation(table.peers, environment)
+
     def makeService(self, jid: str, table: RoomsTable, composition: IServiceBuilder) -> IService:
         rooms = Rooms(jid, None, _prepared(table.peers), Bounds(made=table.max_rooms_per_user))
         if composition.isEmbedded:
@@ -116,6 +131,12 @@ class RoomsPlugin:
 
     async def tour(self, guide: IGuide, jid: str) -> None:
         await tour.showRooms(guide, jid, _LOBBY)
+
+
+def _federation(peers: frozenset[str], environment: IServiceEnvironment) -> list[Remark]:
+    """Return what the server needs for nodes at other servers."""
+    others = ", ".join(sorted(peers - set(environment.components)))
+    return [Remark(f"it reaches {others} by s2s: both names need DNS records and certificates")] if others else []
 
 
 def _served(jid: str, table: ComponentTable, composition: IServiceBuilder, rooms: Rooms) -> IService:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateway.config.tables import ComponentTable
     from gateway.http.served import Served
     from gateway.pieces import Pieces
+    from gateway.requirements import Requirement
     from gateway.state.interfaces import IStore
     from gateway.stream.link import Link
     from gateway.stream.survey import Survey
@@ -191,6 +192,16 @@ class IServerRequirements(Interface):
 
     def notes(jid: str, table: Any, environment: IServiceEnvironment) -> list[str]:
         """Return the requirements of a table, each of one or several lines; create nothing."""
+
+
+class IServerConfiguration(Interface):
+    """
+    A plugin may provide this beside L{IServicePlugin}: the commands C{snippet} and C{check} of C{xmpp-gateway} then
+    include the configuration that the service needs in its server.
+    """
+
+    def requirements(jid: str, table: Any, environment: IServiceEnvironment) -> Iterable[Requirement]:
+        """Return the requirements of a table, beside the component itself; create nothing."""
 
 
 class IDelegationPlugin(Interface):

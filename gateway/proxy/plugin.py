@@ -21,6 +21,7 @@ from gateway.interfaces import (
     IConfigCheck,
     IConfigWarnings,
     IGuide,
+    IServerConfiguration,
     IServiceBuilder,
     IServiceEnvironment,
     IServicePlugin,
@@ -32,6 +33,7 @@ from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
 from gateway.proxy.store import MIGRATIONS, ExchangeFile, ExchangeStore
+from gateway.requirements import Remark
 from gateway.state import files
 
 _KEY_BYTES = 32
@@ -52,7 +54,7 @@ class ProxyTable(ComponentTable):
     shared: bool = False
 
 
-@implementer(IPlugin, IServicePlugin, IConfigCheck, IConfigWarnings, ITourStop)
+@implementer(IPlugin, IServicePlugin, IConfigCheck, IConfigWarnings, IServerConfiguration, ITourStop)
 class ProxyPlugin:
     """Composes a client proxy."""
 
@@ -88,6 +90,10 @@ class ProxyPlugin:
     def warnings(self, jid: str, table: ProxyTable, environment: IServiceEnvironment) -> list[str]:
         old = ExchangeFile(_oldFile(jid, environment.stateDir)).problem()
         return [each for each in (old, environment.storeProblem(_storeName(jid), MIGRATIONS)) if each]
+
+    def requirements(self, jid: str, table: ProxyTable, environment: IServiceEnvironment) -> list[Remark]:
+        accept = f"in a client of {table.target}, accept its subscription request, as for any contact"
+        return [Remark(f"when the component has connected, {accept}")]
 
     def makeService(self, jid: str, table: ProxyTable, composition: IServiceBuilder) -> IService:
         rules = Rules(

@@ -5,39 +5,54 @@ Lines of configuration that a server needs: for the log, the status page and C{-
 from __future__ import annotations
 
 from gateway import ns
+from gateway.requirements import (
+    Component,
+    Delegation,
+    ForeignSenders,
+    Privilege,
+    Requirement,
+    RosterApi,
+    ejabberd,
+    prosody,
+)
+
+
+def serverRequirements(domain: str, api: str | None, isLocked: bool, probes: bool) -> list[Requirement]:
+    """
+    Return the requirements on the server's configuration.
+
+    @param domain: domain of the users.
+    @param api: URL of ejabberd's HTTP API; C{None} if there is none.
+    @param isLocked: true if clients may not change their rosters.
+    @param probes: true if presence is sent in users' names.
+    """
+    found: list[Requirement] = [
+        Privilege(domain, "roster", "both"),
+        Privilege(domain, "presence", "roster" if isLocked else "managed_entity"),
+        RosterApi(api),
+    ]
+    if isLocked:
+        found += [Delegation(domain, ns.ROSTER), Privilege(domain, "iq", "set", ns.ROSTER)]
+    if probes:
+        found.append(ForeignSenders())
+    return found
 
 
 def ejabberdApiAdvice(component: str) -> str:
     """Return the lines for the gateway and for ejabberd with which rosters are set by ejabberd's HTTP API."""
+    lines = "\n".join(f"    {line}" for line in ejabberd.apiAdvice())
     return f"""In the gateway's configuration:
     [roster."{component}"]
     apply = "auto"
-    api = "http://127.0.0.1:5280/api"
+    api = "{ejabberd.API}"
 and in ejabberd's:
-    listen:
-      - port: 5280
-        ip: "127.0.0.1"
-        module: ejabberd_http
-        backlog: 128
-        request_handlers: {{/api: mod_http_api}}
-    api_permissions:
-      "rosters":
-        who: {{ip: 127.0.0.1/8}}
-        what: [add_rosteritem, delete_rosteritem, get_roster]
-    modules:
-      mod_http_api: {{}}
-      mod_admin_extra: {{}}"""
+{lines}"""
 
 
 def prosodyGrantAdvice(component: str, domain: str) -> str:
     """Return lines for Prosody that delegate rosters to the component, and allow it to push changes."""
+    needed = tuple(serverRequirements(domain, None, isLocked=True, probes=False))
+    lines = "\n".join(f"    {line}" for line in prosody.part([Component(jid=component, requirements=needed)]))
     return f"""In Prosody's configuration:
-    VirtualHost "{domain}"
-      modules_enabled = {{ "delegation", "privilege" }}
-      delegations = {{ ["{ns.ROSTER}"] = {{ jid = "{component}" }} }}
-      privileged_entities = {{
-        ["{component}"] = {{ roster = "both", presence = "roster", iq = {{ ["{ns.ROSTER}"] = "set" }} }};
-      }}
-    Component "{component}"
-      modules_enabled = {{ "delegation", "privilege" }}
+{lines}
 ejabberd needs its HTTP API instead: set api under [roster], see docs/roster.md."""

@@ -23,14 +23,16 @@ from gateway.interfaces import (
     IConfigWarnings,
     IGuide,
     IPrivileges,
+    IServerConfiguration,
     IServerRequirements,
     IServiceBuilder,
     IServiceEnvironment,
     IServicePlugin,
     ITourStop,
 )
+from gateway.requirements import Requirement
 from gateway.roster import tour
-from gateway.roster.advice import prosodyGrantAdvice
+from gateway.roster.advice import prosodyGrantAdvice, serverRequirements
 from gateway.roster.api import EjabberdApplier
 from gateway.roster.apply import Applier, PrivilegeApplier
 from gateway.roster.auto import AutoApplier
@@ -69,7 +71,9 @@ class RosterTable(ComponentTable):
     signature_secret: str | None = field(default=None, repr=False)
 
 
-@implementer(IPlugin, IServicePlugin, IConfigCheck, IConfigWarnings, IServerRequirements, ITourStop)
+@implementer(
+    IPlugin, IServicePlugin, IConfigCheck, IConfigWarnings, IServerConfiguration, IServerRequirements, ITourStop
+)
 class RosterPlugin:
     """Composes rosters from a web application."""
 
@@ -114,6 +118,9 @@ class RosterPlugin:
         if table.probes:
             notes.append(f'probes: in Prosody, Component "{jid}" needs validate_from_addresses = false')
         return notes
+
+    def requirements(self, jid: str, table: RosterTable, environment: IServiceEnvironment) -> list[Requirement]:
+        return serverRequirements(table.domain, table.api, table.lock, table.probes)
 
     def makeService(self, jid: str, table: RosterTable, composition: IServiceBuilder) -> IService:
         reactor: Any = composition.reactor

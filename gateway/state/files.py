@@ -10,9 +10,10 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import BinaryIO
 
 # Bytes of a file that holds one line: a secret, a token, a key.
 MAX_LINE_FILE = 4096
@@ -54,8 +55,20 @@ def makeFile(path: Path) -> None:
 
 def write(path: Path, data: bytes, replace: bool = True) -> None:
     """
-    Write a temporary file in the same folder, flush it to the disk and rename it. Its mode is 0600, whatever the
-    umask. After an error or a power failure, the folder still has the old file.
+    Write a whole file, as L{writing} does.
+
+    @raise FileExistsError: if the file exists and C{replace} is false.
+    @raise OSError: if it cannot be written.
+    """
+    with writing(path, replace) as file:
+        file.write(data)
+
+
+@contextmanager
+def writing(path: Path, replace: bool = True) -> Iterator[BinaryIO]:
+    """
+    Write a temporary file in the same folder; at the end, flush it to the disk and rename it. Its mode is 0600,
+    whatever the umask. After an error or a power failure, the folder still has the old file.
 
     @param replace: if false, an existing file is kept.
     @raise FileExistsError: if the file exists and C{replace} is false.
@@ -64,7 +77,7 @@ def write(path: Path, data: bytes, replace: bool = True) -> None:
     new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
     try:
         with open(_create(new), "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         if replace:

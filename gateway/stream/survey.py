@@ -19,6 +19,7 @@ from zope.interface import implementer
 from gateway import ns
 from gateway.log.printable import printable
 from gateway.reports import StatusItem
+from gateway.requirements import Component, Privilege, ejabberd
 from gateway.stream.interfaces import IStatusProvider
 from gateway.stream.requests import pingOf
 
@@ -140,16 +141,16 @@ class Survey(XMPPHandler):
             observer()
 
     def _loss(self) -> StatusItem:
+        grant = Privilege(self._domain, "presence", "managed_entity")
+        lines = ejabberd.part([Component(jid=self._jid, requirements=(grant,))])
+        advice = "\n".join(f"        {line}" for line in lines)
         return StatusItem(
             "server.drops_requests",
             """{server} drops requests of this component, as ejabberd 24.10 and newer with mod_privilege:
     to users and to {server} itself, until it grants this component something:
-        acl: {{{name}: {{server: {component}}}}}
-        access_rules: {{{name}: {{allow: {name}}}}}
-        modules:
-          mod_privilege: {{presence: {{managed_entity: {name}}}}}
+{advice}
     to rooms, other components and other servers, whatever it grants. See docs/privilege.md.""",
-            {"server": self._domain, "component": self._jid, "name": self._jid.partition(".")[0]},
+            {"server": self._domain, "component": self._jid, "advice": advice},
             isProblem=True,
         )
 

@@ -1,0 +1,123 @@
+"""
+C{xmpp-gateway state}: backups of the state folder, and its schema versions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+from twisted.internet.defer import gatherResults
+
+from gateway import service
+from gateway.cli.program import CommandFailed, Program, configured, orFail, readConfig
+from gateway.config import Config
+from gateway.config.tables import ConfigError
+from gateway.errors import GatewayError
+from gateway.state import backup as backups
+from gateway.tap import errorsIn, find
+
+
+@click.group
+def state() -> None:
+    """Back up, restore and upgrade the state folder."""
+
+
+@state.command
+@configured
+@click.option("--force", is_flag=True, help="Replace ARCHIVE if it exists.")
+@click.argument("archive", type=click.Path(dir_okay=False, path_type=Path))
+@click.pass_obj
+def backup(program: Program, archive: Path, force: bool, file: str | None) -> None:
+    """
+    Copy the state folder into ARCHIVE, a tar file, while the gateway runs or not.
+
+    Each database is copied as it is between two transactions. The archive contains keys, so only you can read it.
+    """
+
+    async def main(reactor: Any) -> None:
+        folder = readConfig(file, reactor).state_dir
+        try:
+            copied = backups.backUp(folder, archive, force)
+        except backups.BackupFailed as error:
+            raise CommandFailed(str(error)) from error
+        for each in copied:
+            click.echo(f"  {each.name}: {each.size} bytes" + f", version {each.version}" * each.isDatabase)
+        click.echo(f"{archive}: {len(copied)} files of {folder}")
+
+    program.run(main)
+
+
+@state.command
+@configured
+@click.option("--force", is_flag=True, help="Do so even if a gateway seems to run.")
+@click.argument("archive", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.pass_obj
+def restore(program: Program, archive: Path, force: bool, file: str | None) -> None:
+    """
+    Put the content of ARCHIVE in the place of the state folder. Stop the gateway before.
+
+    The old folder is kept, under another name.
+    """
+
+    async def main(reactor: Any) -> None:
+        config = readConfig(file, reactor)
+        if not force:
+            await _checkStopped(program, config, reactor)
+        try:
+            old = backups.restore(archive, config.state_dir)
+        except backups.BackupFailed as error:
+            raise CommandFailed(str(error)) from error
+        click.echo(f"{config.state_dir}: restored from {archive}")
+        if old is not None:
+            click.echo(f"The old folder is {old}; delete it when it is not needed any longer.")
+
+    program.run(main)
+
+
+@state.command
+@configured
+@click.pass_obj
+def upgrade(program: Program, file: str | None) -> None:
+    """
+    Bring the databases of the state folder to the schema of this release, as the next start would do.
+
+    Make a backup before: older releases refuse a newer schema. Stop the gateway before.
+    """
+
+    async def main(reactor: Any) -> None:
+        path = find(file)
+        config = orFail(path, lambda: service.read(path, reactor))
+        await _checkStopped(program, config, reactor)
+        try:
+            made = service.makeService(config, reactor)
+        except ConfigError as error:
+            raise CommandFailed(errorsIn(path, error).rstrip("\n")) from error
+        failed = False
+        for database in made.databases:
+            before = backups.versionOf(database.path)
+            try:
+                database.atStart(lambda cursor: None)
+            except GatewayError as error:
+                failed = True
+                click.echo(f"{database.path}: {error}", err=True)
+            else:
+                after = backups.versionOf(database.path)
+                change = f"version {after}" if before == after else f"version {before} is now {after}"
+                click.echo(f"{database.path}: {change}")
+        await gatherResults([database.closeLater() for database in made.databases])
+        if failed:
+            raise SystemExit(1)
+
+    program.run(main)
+
+
+async def _checkStopped(program: Program, config: Config, reactor: Any) -> None:
+    gateway = program.gateway(config, reactor)
+    if await gateway.isThere():
+        raise CommandFailed(f"a gateway runs at {gateway.url}: stop it first")
+    if config.state_dir.is_dir() and (opened := backups.openDatabases(config.state_dir)):
+        raise CommandFailed(
+            f"{opened[0]} is open: stop the gateway first. If it was killed, start and stop it once"
+        )

@@ -1,0 +1,203 @@
+"""Backups of a state folder, and their restoration."""
+
+from __future__ import annotations
+
+import io
+import os
+import sqlite3
+import stat
+import tarfile
+from contextlib import closing
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.state.backup import BackupFailed, backUp, openDatabases, restore
+from gateway.testing import MemoryGateway
+from tests.cli.support import Reachable, call
+
+PRIVATE = """
+[delegation."delegate.example.com"]
+servers = ["example.com"]
+[delegation."delegate.example.com".namespaces]
+"jabber:iq:private" = { handler = "private-storage" }
+[proxy."proxy.example.com"]
+target = "implementation@example.com"
+"""
+
+
+class BackupTests(SynchronousTestCase):
+    """The functions."""
+
+    def setUp(self) -> None:
+        self.base = Path(self.mktemp()).absolute()
+        self.folder = self.base / "state"
+        self.folder.mkdir(parents=True, mode=0o700)
+        self.archive = self.base / "backup.tar"
+        (self.folder / "proxy.key").write_text("00" * 32)
+        self.database = sqlite3.connect(self.folder / "data", isolation_level=None)
+        self.addCleanup(self.database.close)
+        self.database.execute("PRAGMA journal_mode = WAL")
+        self.database.execute("PRAGMA user_version = 3")
+        self.database.execute("CREATE TABLE t (n)")
+        self.database.execute("INSERT INTO t VALUES (1)")
+
+    def values(self) -> list[int]:
+        with closing(sqlite3.connect(self.folder / "data")) as connection:
+            return [n for (n,) in connection.execute("SELECT n FROM t ORDER BY n")]
+
+    def test_copied(self) -> None:
+        """All files are copied, databases without what is not committed, into an archive for its owner only."""
+        self.database.execute("BEGIN")
+        self.database.execute("INSERT INTO t VALUES (2)")
+        copied = backUp(self.folder, self.archive)
+        self.assertEqual(
+            [(each.name, each.isDatabase, each.version) for each in copied],
+            [("data", True, 3), ("proxy.key", False, 0)],
+        )
+        self.assertEqual(stat.S_IMODE(self.archive.stat().st_mode), 0o600)
+        self.assertEqual(sorted(each.name for each in self.base.iterdir()), ["backup.tar", "state"])
+        self.database.execute("COMMIT")
+        self.assertEqual(self.values(), [1, 2])
+        old = restore(self.archive, self.folder)
+        assert old is not None
+        self.assertEqual(self.values(), [1])
+        self.assertEqual((self.folder / "proxy.key").read_text(), "00" * 32)
+        self.assertTrue((old / "data").exists())
+        modes = {stat.S_IMODE(each.stat().st_mode) for each in self.folder.iterdir() if each.name != "data-shm"}
+        self.assertEqual((modes, stat.S_IMODE(self.folder.stat().st_mode)), ({0o600}, 0o700))
+
+    def test_log(self) -> None:
+        """What is only in the write-ahead log is copied, too."""
+        self.assertTrue((self.folder / "data-wal").stat().st_size)
+        self.assertEqual(openDatabases(self.folder), [self.folder / "data"])
+        backUp(self.folder, self.archive)
+        self.database.close()
+        self.assertEqual(openDatabases(self.folder), [])
+        (self.folder / "data").unlink()
+        restore(self.archive, self.folder)
+        self.assertEqual(self.values(), [1])
+
+    def test_existing(self) -> None:
+        """An existing archive is kept, unless it may be replaced."""
+        self.archive.write_text("mine")
+        with self.assertRaisesRegex(BackupFailed, "exists already"):
+            backUp(self.folder, self.archive)
+        self.assertEqual(self.archive.read_text(), "mine")
+        self.assertEqual(len(backUp(self.folder, self.archive, replace=True)), 2)
+
+    def test_nothing(self) -> None:
+        """A folder that does not exist, or is empty, and an archive that cannot be written are errors."""
+        (self.base / "empty").mkdir()
+        for folder, archive, reason in (
+            (self.base / "none", self.archive, "does not exist"),
+            (self.base / "empty", self.archive, "nothing to back up"),
+            (self.folder, self.base / "none" / "x.tar", "No such file"),
+        ):
+            with self.assertRaisesRegex(BackupFailed, reason):
+                backUp(folder, archive)
+        self.assertFalse(self.archive.exists())
+
+    def test_fresh(self) -> None:
+        """A backup can be restored where there is no state folder."""
+        backUp(self.folder, self.archive)
+        self.assertIsNone(restore(self.archive, self.base / "new"))
+        self.assertEqual(sorted(each.name for each in (self.base / "new").iterdir()), ["data", "proxy.key"])
+
+    def test_bad(self) -> None:
+        """An archive that is none, is cut off, or has other members is not restored; the folder stays as it is."""
+        before = sorted(os.listdir(self.folder))
+
+        def archive(name: str, data: bytes = b"x", kind: bytes = tarfile.REGTYPE) -> None:
+            with tarfile.open(self.archive, "w") as tar:
+                head = tarfile.TarInfo(name)
+                head.size, head.type, head.linkname = len(data), kind, "/etc/passwd"
+                tar.addfile(head, io.BytesIO(data))
+
+        def cut() -> None:
+            backUp(self.folder, self.archive, replace=True)
+            self.archive.write_bytes(self.archive.read_bytes()[:3_000])
+
+        def corrupt() -> None:
+            backUp(self.folder, self.archive, replace=True)
+            data = bytearray(self.archive.read_bytes())
+            at = data.index(b"SQLite format 3\0")
+            data[at + 100 : at + 4_096] = b"\xff" * 3_996
+            self.archive.write_bytes(data)
+
+        for make, reason in (
+            (lambda: self.archive.write_text("no archive"), "cannot be restored"),
+            (lambda: archive("../evil"), "not made by this command"),
+            (lambda: archive("/etc/evil"), "not made by this command"),
+            (lambda: archive(".hidden"), "not made by this command"),
+            (lambda: archive("link", kind=tarfile.SYMTYPE), "not made by this command"),
+            (lambda: archive("data-wal"), "not made by this command"),
+            (cut, "cannot be restored"),
+            (corrupt, "is not usable: .* is corrupt|is not usable: .* cannot be used"),
+        ):
+            make()
+            with self.assertRaisesRegex(BackupFailed, reason):
+                restore(self.archive, self.folder)
+            self.assertEqual(sorted(os.listdir(self.folder)), before)
+            self.assertEqual(sorted(each.name for each in self.base.iterdir()), ["backup.tar", "state"])
+        self.assertEqual(self.values(), [1])
+
+
+class CommandTests(SynchronousTestCase):
+    """C{xmpp-gateway state}."""
+
+    def setUp(self) -> None:
+        self.gateway = MemoryGateway(self.mktemp(), PRIVATE)
+        self.file = str(self.gateway.folder / "gateway.toml")
+        self.state = self.gateway.folder / "state"
+        self.archive = str(self.gateway.folder / "backup.tar")
+
+    def test_backup(self) -> None:
+        """A backup of a running gateway, restored after its stop; the old folder is kept and named."""
+        done = call("state", "backup", self.archive, "--config", self.file, gateway=Reachable(self.gateway))
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertIn(f"{self.archive}: 3 files of {self.state}\n", done.stdout)
+        done = call("state", "restore", self.archive, "--config", self.file, gateway=Reachable(self.gateway))
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn("a gateway runs at http://127.0.0.1:5290: stop it first", done.stderr)
+        self.gateway.stop()
+        (self.state / "proxy.example.com.key").write_text("lost")
+        done = call("state", "restore", self.archive, "--config", self.file)
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertRegex(done.stdout, "The old folder is .*/state.before-")
+        self.assertEqual(len((self.state / "proxy.example.com.key").read_text()), 65)
+
+    def test_existing(self) -> None:
+        """An existing file is not replaced without --force."""
+        self.addCleanup(self.gateway.stop)
+        Path(self.archive).write_text("mine")
+        done = call("state", "backup", self.archive, "--config", self.file)
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn("choose another name, or give --force", done.stderr)
+        self.assertEqual(call("state", "backup", self.archive, "--force", "--config", self.file).exit_code, 0)
+
+    def test_killed(self) -> None:
+        """A database that is open elsewhere prevents a restoration and an upgrade."""
+        call("state", "backup", self.archive, "--config", self.file)
+        self.gateway.stop()
+        (self.state / "delegate.example.com.private-wal").write_bytes(b"")
+        for arguments in (("restore", self.archive), ("upgrade",)):
+            done = call("state", *arguments, "--config", self.file)
+            self.assertEqual(done.exit_code, 1, done.output)
+            self.assertIn("delegate.example.com.private is open: stop the gateway first", done.stderr)
+
+    def test_upgrade(self) -> None:
+        """Each database gets the schema of this release; one of a newer release is an error."""
+        self.gateway.stop()
+        private = self.state / "delegate.example.com.private"
+        private.unlink()
+        done = call("state", "upgrade", "--config", self.file)
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertRegex(done.stdout, rf"{private}: version 0 is now \d")
+        done = call("state", "upgrade", "--config", self.file)
+        self.assertRegex(done.stdout, rf"{private}: version \d\n")
+        with closing(sqlite3.connect(private)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        done = call("state", "upgrade", "--config", self.file)
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn("a newer release of the gateway has changed it", done.stderr)
