@@ -9,7 +9,19 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from gateway.requirements.values import Address, Component, Delegation, Privilege, Remark, RosterApi
+from attrs import evolve
+
+from gateway.requirements.values import (
+    Address,
+    Component,
+    Delegation,
+    ForeignSenders,
+    Module,
+    Privilege,
+    Remark,
+    Requirement,
+    RosterApi,
+)
 
 TITLE = "ejabberd"
 _HIDDEN = "the secret of this component"
@@ -22,6 +34,7 @@ _WORD = re.compile(r"(?!(?:true|false|yes|no|on|off|null|y|n)$)[a-z_][a-z0-9_]*(
 
 def block(components: Sequence[Component]) -> str:
     """Return the whole configuration for these components."""
+    components = [evolve(each, secret=each.secret or _HIDDEN) for each in components]
     lines = [
         "# For ejabberd.yml. If the file has one of these keys already, add the entries to that one: a key may not",
         "# occur twice. Afterwards, restart ejabberd.",
@@ -33,9 +46,29 @@ def block(components: Sequence[Component]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def relevant(component: Component) -> Component:
+    """
+    Return a component with those requirements that ejabberd can fulfil, in its form.
+
+    It does not set rosters by privilege, so with its API only the presence of users is needed. Before 24.10 it has
+    no privileged iqs; newer releases do not let a component read what they have stored.
+    """
+    kept: list[Requirement] = []
+    for each in component.requirements:
+        if isinstance(each, Module | ForeignSenders) or (isinstance(each, Privilege) and each.access == "iq"):
+            continue
+        if isinstance(each, Privilege) and component.having(RosterApi):
+            if each.access == "presence":
+                kept.append(Privilege(each.server, "presence", "managed_entity"))
+        else:
+            kept.append(each)
+    return evolve(component, requirements=tuple(kept))
+
+
 def part(components: Sequence[Component]) -> Iterator[str]:
     """Yield the rules and modules."""
     names = ruleNames(components)
+    components = list(map(relevant, components))
     grants = _grants(components)
     delegating = [each for each in components if each.having(Delegation)]
     granted = {jid for jids in grants.values() for jid in jids}
@@ -87,14 +120,8 @@ def _grants(components: Sequence[Component]) -> dict[tuple[str, str], list[str]]
     """Return the components by the kinds of access and permission of C{mod_privilege}."""
     found: dict[tuple[str, str], list[str]] = {}
     for component in components:
-        # It does not set rosters by privilege, so it needs only the presence of users.
-        byApi = component.having(RosterApi)
         for each in component.requirements:
-            if not isinstance(each, Privilege):
-                continue
-            if each.access == "presence" and byApi:
-                found.setdefault(("presence", "managed_entity"), []).append(component.jid)
-            elif each.access != "iq" and not byApi:
+            if isinstance(each, Privilege):
                 found.setdefault((each.access, each.kind), []).append(component.jid)
     if found:
         # If it is loaded, mod_privilege of 24.10 and newer drops requests of components without any grant.
@@ -157,7 +184,7 @@ def _listener(address: Address, components: Iterable[Component]) -> Iterator[str
         yield f"    # certfiles must have a certificate that is valid for {address.host}"
     yield "    hosts:"
     for each in components:
-        yield f"      {quoted(each.jid)}: {{password: {quoted(each.secret or _HIDDEN)}}}"
+        yield f"      {quoted(each.jid)}: {{password: {quoted(each.secret or '')}}}"
 
 
 def _interface(host: str) -> str:

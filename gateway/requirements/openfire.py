@@ -6,6 +6,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from attrs import evolve
+
 from gateway.requirements.values import Component, Delegation, Privilege, Remark
 
 TITLE = "Openfire"
@@ -42,6 +44,11 @@ def part(components: Sequence[Component]) -> Iterator[str]:
         if lacking:
             yield f"    # Openfire grants neither delegations nor privileges, so {component.jid} has no use there:"
             yield from (f"    #   {each}" for each in lacking)
+
+
+def relevant(component: Component) -> Component:
+    """Return a component without requirements: Openfire can fulfil none."""
+    return evolve(component, requirements=())
 
 
 def _ports(components: Sequence[Component]) -> Iterator[str]:

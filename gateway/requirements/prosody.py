@@ -7,6 +7,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
+from attrs import evolve
+
 from gateway.requirements.values import (
     Address,
     Component,
@@ -19,6 +21,8 @@ from gateway.requirements.values import (
 
 TITLE = "Prosody"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+# The requirements that have lines.
+_OWN = (Delegation, Privilege, Module, ForeignSenders)
 _SPECIAL = re.compile(r'[\\"\x00-\x1f\x7f]')
 _HIDDEN = "the secret of this component"
 
@@ -29,6 +33,7 @@ def block(components: Sequence[Component]) -> str:
 
     The sections of hosts and components are written as calls with a table, so that global settings may follow them.
     """
+    components = [evolve(each, secret=each.secret or _HIDDEN) for each in components]
     lines = [
         "-- For the end of prosody.cfg.lua. Afterwards, restart Prosody.",
         "-- If a host has a list of one of these names already, add the entries to it: the last list counts.",
@@ -40,7 +45,7 @@ def block(components: Sequence[Component]) -> str:
 
 
 def part(components: Sequence[Component]) -> Iterator[str]:
-    """Yield the sections of the hosts and of the components."""
+    """Yield the sections of the hosts and of the components. A secret that is C{None} is left out."""
     for server in _servers(components):
         yield from _host(server, components)
     for component in components:
@@ -89,13 +94,20 @@ def _component(component: Component) -> Iterator[str]:
     # Without these modules Prosody accepts the component, and never tells it what it grants.
     modules = ["delegation"] * bool(component.having(Delegation))
     modules += ["privilege"] * bool(component.having(Privilege))
-    yield f"Component {quoted(component.jid)} {{"
-    yield f"    component_secret = {quoted(component.secret or _HIDDEN)};"
+    lines = []
+    if component.secret is not None:
+        lines.append(f"    component_secret = {quoted(component.secret)};")
     if modules:
-        yield f"    modules_enabled = {_list(modules)};"
+        lines.append(f"    modules_enabled = {_list(modules)};")
     if component.having(ForeignSenders):
-        yield "    validate_from_addresses = false;"
-    yield "}"
+        lines.append("    validate_from_addresses = false;")
+    if lines:
+        yield from (f"Component {quoted(component.jid)} {{", *lines, "}")
+
+
+def relevant(component: Component) -> Component:
+    """Return a component with those requirements that Prosody can fulfil."""
+    return evolve(component, requirements=tuple(component.having(*_OWN)))
 
 
 def _listeners(addresses: set[Address]) -> Iterator[str]:

@@ -21,18 +21,20 @@ class Server:
     @ivar comment: begins a comment in its configuration.
     @ivar block: returns the whole configuration for some components.
     @ivar part: yields the lines of it that concern the components themselves, without listeners and comments.
+    @ivar relevant: returns a component with those of its requirements that this kind of server can fulfil.
     """
 
     title: str
     comment: str
     block: Callable[[Sequence[Component]], str]
     part: Callable[[Sequence[Component]], Iterator[str]]
+    relevant: Callable[[Component], Component]
 
 
 SERVERS = {
-    "prosody": Server(prosody.TITLE, "--", prosody.block, prosody.part),
-    "ejabberd": Server(ejabberd.TITLE, "#", ejabberd.block, ejabberd.part),
-    "openfire": Server(openfire.TITLE, "#", openfire.block, openfire.part),
+    "prosody": Server(prosody.TITLE, "--", prosody.block, prosody.part, prosody.relevant),
+    "ejabberd": Server(ejabberd.TITLE, "#", ejabberd.block, ejabberd.part, ejabberd.relevant),
+    "openfire": Server(openfire.TITLE, "#", openfire.block, openfire.part, openfire.relevant),
 }
 
 
