@@ -7,6 +7,7 @@ from __future__ import annotations
 import click
 
 import gateway
+from gateway.cli.check import check
 from gateway.cli.completion import completion
 from gateway.cli.manual import manual
 from gateway.cli.program import Program, runOnReactor
@@ -19,7 +20,7 @@ from gateway.cli.version import version
 from gateway.cli.web import RunningGateway
 
 # In the order of --help.
-COMMANDS: tuple[click.Command, ...] = (snippet, status, refresh, state, tour, version, completion, manual)
+COMMANDS: tuple[click.Command, ...] = (check, snippet, status, refresh, state, tour, version, completion, manual)
 
 
 class _Commands(click.Group):

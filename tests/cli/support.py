@@ -53,14 +53,17 @@ class Reachable(NoGateway):
         return True
 
 
-def call(*arguments: str, gateway: Any = None, reactor: Any = None, text: str | None = None) -> Result:
+def call(
+    *arguments: str, gateway: Any = None, reactor: Any = None, text: str | None = None, world: Any = None
+) -> Result:
     """
     Run a command to its end.
 
     @param gateway: the running gateway; C{None} if none runs.
     @param text: standard input.
+    @param world: has a reactor, and a method C{serve} that is called as time passes.
     """
-    clock = reactor or MemoryReactorClock()
+    clock = reactor or (world.reactor if world else MemoryReactorClock())
 
     def run(main: Callable[[Any], Coroutine[Deferred[Any], Any, None]]) -> None:
         found: list[Any] = []
@@ -69,6 +72,8 @@ def call(*arguments: str, gateway: Any = None, reactor: Any = None, text: str | 
             if found:
                 break
             clock.advance(0.1)
+            if world:
+                world.serve()
         else:
             raise AssertionError("the command does not end")
         error = getattr(found[0], "value", None)

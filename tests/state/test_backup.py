@@ -68,7 +68,7 @@ class BackupTests(SynchronousTestCase):
         self.assertEqual((modes, stat.S_IMODE(self.folder.stat().st_mode)), ({0o600}, 0o700))
 
     def test_log(self) -> None:
-        """What is only in the write-ahead log is copied, too."""
+        """Rows that are only in the write-ahead log are copied, too."""
         self.assertTrue((self.folder / "data-wal").stat().st_size)
         self.assertEqual(openDatabases(self.folder), [self.folder / "data"])
         backUp(self.folder, self.archive)

@@ -1,0 +1,296 @@
+"""
+C{xmpp-gateway check}: try each service.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import click
+from attrs import evolve
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.web.client import Agent
+from twisted.words.protocols.jabber.error import StanzaError
+from twisted.words.xish import domish
+
+from gateway import ns, service
+from gateway.checks import components, warnings
+from gateway.cli.findings import Finding, Observed, findings, written
+from gateway.cli.program import CommandFailed, Program, configured, orFail, say
+from gateway.cli.web import RunningGateway
+from gateway.config import Config, ServerEndpoint
+from gateway.config.tables import HttpTable, elided
+from gateway.errors import NotGranted
+from gateway.http.agent import ConnectionPool, Unusable, collected, makeClient
+from gateway.interfaces import IPermissions, IPrivileges, IStatusProvider
+from gateway.reports import StatusItem
+from gateway.requirements import Component, Delegation, ForeignSenders, Privilege
+from gateway.requirements.servers import SERVERS, Server, recognise
+from gateway.stream.link import Link
+from gateway.tap import find
+
+# Seconds from the start: at least, because servers take a moment to grant, and the gateway to ask; and at most.
+_MIN_WAIT, _MAX_WAIT = 5.0, 12.0
+_EVERY = 0.25
+# Seconds for the server to close the stream after a stanza that it does not accept.
+_REACTION = 1.5
+# Seconds for the web application, and bytes of its answer.
+_APPLICATION_TIMEOUT = 10.0
+_MAX_DOCUMENT = 8 * 1024 * 1024
+# A user who probably does not exist; the application may say so.
+_NOBODY = "xmpp-gateway-check"
+
+
+@click.command
+@configured
+@click.option("--server", "kind", type=click.Choice(list(SERVERS)), help="The kind of the server.")
+@click.pass_obj
+def check(program: Program, kind: str | None, file: str | None) -> None:
+    """
+    Check the configuration file, then try each service with the server.
+
+    If a gateway runs with this configuration, it is asked for its state, and nothing is connected. Otherwise this
+    command runs the gateway itself for some seconds, except for its HTTP server. For each service it prints what
+    works, what does not, and the lines to add to the configuration of this server.
+
+    Exit with 1 if something does not work.
+    """
+
+    async def main(reactor: Any) -> None:
+        path = find(file)
+        config = orFail(path, lambda: service.read(path, reactor))
+        for warning in warnings(config):
+            say(f"warning: {warning}", err=True)
+        say(f"{path or 'The embedded default'}: OK")
+        running = program.gateway(config, reactor)
+        if await running.isThere():
+            isGood = await _ask(running)
+        elif config.server is None and not components(config):
+            say("The gateway does not run. On the embedded host, there is nothing else to check.")
+            return
+        else:
+            isGood = await _try(config, None if kind is None else SERVERS[kind], reactor)
+        if not isGood:
+            raise SystemExit(1)
+
+    program.run(main)
+
+
+# A running gateway.
+
+
+async def _ask(running: RunningGateway) -> bool:
+    """Print what a running gateway reports; return true if it reports no problem."""
+    say(f"A gateway runs at {running.url}; it reports:\n")
+    answer = await running.request("GET", "/status", accept="application/json")
+    document = answer.document
+    if answer.status != 200 or not isinstance(document, dict):
+        raise CommandFailed(f"{running.url}/status: {answer.status} {answer.text.strip()[:500]}")
+    problems = 0
+    for link in document.get("links", ()):
+        say(f"{link.get('component')} ({link.get('kind')})")
+        problems += _report(str(link.get("state")), bool(link.get("problem")))
+        for item in link.get("items", ()):
+            problems += _report(str(item.get("text")), bool(item.get("problem")))
+    for item in document.get("files", ()):
+        problems += _report(str(item.get("text")), bool(item.get("problem")))
+    return not problems
+
+
+def _report(text: str, isProblem: bool) -> bool:
+    first, *others = text.split("\n")
+    say(f"  {'PROBLEM' if isProblem else 'ok'}: {first}")
+    for line in others:
+        say(f"      {line}")
+    return isProblem
+
+
+# No gateway runs: this process is one.
+
+
+async def _try(config: Config, server: Server | None, reactor: Any) -> bool:
+    """Run the gateway for some seconds; print the findings, and return true if there is no problem."""
+    wanted = {each.jid: each for each in components(config)}
+    with _stateFor(config) as ownConfig:
+        gateway = service.makeService(ownConfig, reactor)
+        gateway.startService()
+        try:
+            say("No gateway runs with this configuration, so this command tries the services itself.")
+            links = {link.jid: link for link in gateway.links if link.jid in wanted}
+            servers = dict.fromkeys(links, server)
+            await _settled(wanted, links, reactor)
+            if server is None:
+                servers |= await _recognised(wanted, links)
+            refused = set()
+            for jid, link in links.items():
+                if servers[jid] is SERVERS["prosody"] and await _refusesOthers(wanted[jid], link, reactor):
+                    refused.add(jid)
+            observed = {jid: _observed(wanted[jid], link, jid not in refused) for jid, link in links.items()}
+            extra = {jid: [each async for each in _application(config, jid, reactor)] for jid in links}
+        finally:
+            await _stopped(gateway)
+    isGood = True
+    for jid, component in wanted.items():
+        found = [*findings(component, observed[jid], servers[jid]), *extra[jid]]
+        isGood = isGood and not any(each.isProblem for each in found)
+        say("")
+        say("\n".join(written(component, found, servers[jid])))
+    return isGood
+
+
+@contextmanager
+def _stateFor(config: Config) -> Iterator[Config]:
+    """Give the configuration without the HTTP server; with a state folder that is removed, if there is none yet."""
+    quiet = evolve(config, http=HttpTable(listen=ServerEndpoint("tcp:0:interface=127.0.0.1")))
+    if config.state_dir.exists():
+        yield quiet
+        return
+    # The gateway's user may be another one, who must create the real folder.
+    with tempfile.TemporaryDirectory(prefix="xmpp-gateway-") as folder:
+        yield evolve(quiet, state_dir=Path(folder))
+
+
+async def _stopped(gateway: service.Gateway) -> None:
+    await gateway.stopService()
+    for database in gateway.databases:
+        await database.closeLater()
+
+
+async def _settled(wanted: Mapping[str, Component], links: Mapping[str, Link], reactor: Any) -> None:
+    """Wait until nothing is missing, or as long as it makes sense."""
+    started = reactor.seconds()
+    while True:
+        passed = reactor.seconds() - started
+        isGood = all(not any(each.isProblem for each in _all(wanted[jid], link)) for jid, link in links.items())
+        if passed >= (_MIN_WAIT if isGood else _MAX_WAIT):
+            return
+        await deferLater(reactor, _EVERY)
+
+
+def _all(component: Component, link: Link) -> Iterator[Finding]:
+    return findings(component, _observed(component, link, True), None)
+
+
+async def _recognised(wanted: Mapping[str, Component], links: Mapping[str, Link]) -> dict[str, Server | None]:
+    """Return the kind of the server of each component. Those on one host are on one server."""
+    byHost: dict[str, Server] = {}
+    for jid, link in links.items():
+        host = _hostOf(wanted[jid])
+        found = recognise(await _softwareOf(wanted[jid], link)) if link.ready and host not in byHost else None
+        if found is not None:
+            byHost[host] = found
+    return {jid: byHost.get(_hostOf(wanted[jid])) for jid in links}
+
+
+def _hostOf(component: Component) -> str:
+    return component.address.socket or component.address.host
+
+
+async def _softwareOf(component: Component, link: Link) -> str:
+    """Return the name of the server's software: what it says itself, or its identity (XEP-0030)."""
+    for item in _items(link):
+        if item.name == "server.software":
+            return str(item.values["software"])
+        if item.name == "server.drops_requests":
+            return "ejabberd"
+    if component.server is None:
+        return ""
+    request = domish.Element((None, "iq"), attribs={"type": "get", "to": component.server})
+    request.addElement((ns.DISCO_INFO, "query"))
+    try:
+        answer = await link.request(request)
+    except StanzaError:
+        return ""
+    identities = [each for query in answer.elements() for each in query.elements(ns.DISCO_INFO, "identity")]
+    return next((each.getAttribute("name") or "" for each in identities if each["category"] == "server"), "")
+
+
+async def _refusesOthers(component: Component, link: Link, reactor: Any) -> bool:
+    """True if the server closes the stream because of a stanza from a user's address."""
+    domains = [each.server for each in component.requirements if isinstance(each, Privilege)]
+    if not link.ready or not component.having(ForeignSenders) or not domains:
+        return False
+    nobody = f"{_NOBODY}@{domains[0]}"
+    failures = link.failures
+    link.send(domish.Element((None, "presence"), attribs={"type": "probe", "from": nobody, "to": nobody}))
+    # What was granted is forgotten when the stream is closed, so that is waited for once more.
+    await deferLater(reactor, _REACTION)
+    if link.failures == failures:
+        return False
+    await _settled({link.jid: component}, {link.jid: link}, reactor)
+    return True
+
+
+def _observed(component: Component, link: Link, maySendForOthers: bool) -> Observed:
+    items = tuple(_items(link))
+    servers = {each.server for each in component.requirements if isinstance(each, Privilege | Delegation)}
+    granted: dict[str, IPermissions] = {}
+    for handler in link:
+        if IPrivileges.providedBy(handler):
+            # A handler knows the servers of its table only.
+            with suppress(NotGranted):
+                granted |= {server: IPrivileges(handler).permissions(server) for server in servers}
+    delegated = {
+        (item.values["server"], namespace)
+        for item in items
+        if item.name == "delegation.granted"
+        for namespace in item.values["namespaces"]
+    }
+    return Observed(
+        isConnected=link.ready,
+        trouble=link.conflict if link.ready else link.trouble,
+        delegated=frozenset(delegated),
+        permissions=granted,
+        maySendForOthers=maySendForOthers,
+        items=items,
+    )
+
+
+def _items(link: Link) -> Iterator[StatusItem]:
+    for handler in (link, *link):
+        if IStatusProvider.providedBy(handler):
+            for item in IStatusProvider(handler).report():
+                yield _judged(item)
+
+
+def _judged(item: StatusItem) -> StatusItem:
+    """Return an item as a problem if it is one for this command: a proxy that nobody implements now."""
+    if item.name == "proxy.resources" and not item.values.get("online") and not item.isProblem:
+        advice = "log in to {target} with the client that implements the service; it must accept the subscription"
+        return evolve(item, text=f"{item.text}: {advice}", isProblem=True)
+    return item
+
+
+async def _application(config: Config, jid: str, reactor: Any) -> AsyncIterator[Finding]:
+    """Yield a finding about the web application of a roster."""
+    for each in config.services:
+        url = getattr(each.table, "url", None)
+        if each.kind == "roster" and each.jid == jid and url is not None:
+            shown = elided(url)
+            try:
+                fetching = Deferred.fromCoroutine(_fetch(url, reactor))
+                status = await fetching.addTimeout(_APPLICATION_TIMEOUT, reactor)
+            except Exception as error:
+                reason = str(error) or type(error).__name__
+                yield Finding(f"the web application at {shown} does not answer: {reason}", True)
+            else:
+                # It need not know that user.
+                isGood = status in (200, 404)
+                yield Finding(f"the web application at {shown} answers with status {status}", not isGood)
+
+
+async def _fetch(url: str, reactor: Any) -> int:
+    client = makeClient(Agent(reactor, connectTimeout=_APPLICATION_TIMEOUT, pool=ConnectionPool(reactor, 0)))
+    response: Any = await client.get(url.replace("%s", quote(_NOBODY)), unbuffered=True)
+    try:
+        await collected(response, _MAX_DOCUMENT)
+    except Unusable as error:
+        raise CommandFailed(f"the body {error}") from error
+    return int(response.code)
+
