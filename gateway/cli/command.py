@@ -9,6 +9,7 @@ import click
 import gateway
 from gateway.cli.check import check
 from gateway.cli.completion import completion
+from gateway.cli.init import init
 from gateway.cli.manual import manual
 from gateway.cli.program import Program, runOnReactor
 from gateway.cli.refresh import refresh
@@ -20,7 +21,10 @@ from gateway.cli.version import version
 from gateway.cli.web import RunningGateway
 
 # In the order of --help.
-COMMANDS: tuple[click.Command, ...] = (check, snippet, status, refresh, state, tour, version, completion, manual)
+COMMANDS: tuple[click.Command, ...] = (
+    *(init, check, snippet, status, refresh, state),
+    *(tour, version, completion, manual),
+)
 
 
 class _Commands(click.Group):

@@ -1,0 +1,262 @@
+"""
+C{xmpp-gateway init}: a configuration from the answers to a few questions.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+from attrs import frozen
+
+from gateway.checks import components, findPlugins
+from gateway.cli.program import CommandFailed, Program, orFail
+from gateway.config import Config, load
+from gateway.requirements.servers import SERVERS, blocks
+from gateway.state import files
+
+_SECRET = "component.secret"  # the name of a file
+_SECRET_BYTES = 24
+
+
+@frozen
+class _Question:
+    """
+    One question about a service.
+
+    @ivar key: of the table.
+    @ivar default: with C{{domain}} in the place of the server's domain; empty if there is none.
+    @ivar isList: true if the value is a list; the answer has commas between its items.
+    """
+
+    key: str
+    text: str
+    default: str = ""
+    isList: bool = False
+
+
+@frozen
+class _Service:
+    """
+    One kind of service.
+
+    @ivar label: the first label of the component's name.
+    @ivar fixed: lines of its table that need no question.
+    """
+
+    about: str
+    label: str
+    questions: tuple[_Question, ...] = ()
+    fixed: tuple[str, ...] = ()
+
+
+_SERVICES = {
+    "proxy": _Service(
+        "a component in front of a client account",
+        "proxy",
+        (_Question("target", "Account that implements the service", "implementation@{domain}"),),
+    ),
+    "delegation": _Service(
+        "private storage of the users, in the gateway",
+        "delegate",
+        (),
+        (
+            'servers = ["{domain}"]',
+            '[delegation."{jid}".namespaces]',
+            '"jabber:iq:private" = {{ handler = "private-storage" }}',
+        ),
+    ),
+    "roster": _Service(
+        "contacts of the users, from a web application",
+        "roster",
+        (_Question("url", "Address of a user's contacts, with %s for the user", "http://127.0.0.1:8000/contacts/%s"),),
+        ('domain = "{domain}"',),
+    ),
+    "rooms": _Service(
+        "rooms that other sites may mirror",
+        "rooms",
+        (_Question("peers", "Domains of the mirrors that may join, with commas", "", True),),
+    ),
+    "mirror": _Service(
+        "mirrors of rooms at another site",
+        "mirror",
+        (_Question("allow", "Domains whose rooms may be mirrored, with commas", "", True),),
+        ('users = ["{domain}"]',),
+    ),
+}
+
+# The address of the port for components, the file with the server's side, and what to do with that.
+_ENDPOINTS = {"prosody": "tcp:127.0.0.1:5347", "ejabberd": "tcp:127.0.0.1:5347", "openfire": "tcp:127.0.0.1:5275"}
+_NAMES = {
+    "prosody": "gateway.prosody.cfg.lua",
+    "ejabberd": "gateway.ejabberd.yml",
+    "openfire": "gateway.openfire.txt",
+}
+_TODO = {
+    "prosody": "append {name} to prosody.cfg.lua, and restart Prosody",
+    "ejabberd": "add the entries of {name} to ejabberd.yml, and restart ejabberd",
+    "openfire": "follow {name} in Openfire's admin console",
+}
+# ejabberd sets rosters by its API only.
+_API = 'api = "http://127.0.0.1:5280/api"'
+
+
+@click.command
+@click.option("--server", "kind", type=click.Choice(list(SERVERS)), help="The kind of the server.")
+@click.option("--domain", help="The server's domain.")
+@click.option("--endpoint", help="The server's port for components, such as tcp:127.0.0.1:5347.")
+@click.option("--service", "kinds", type=click.Choice(list(_SERVICES)), multiple=True, help="A service to set up.")
+@click.option("--answer", "answers", metavar="KEY=VALUE", multiple=True, help="Such as proxy.target=a@b.")
+@click.option("--yes", is_flag=True, help="Ask nothing: take the defaults.")
+@click.option("--force", is_flag=True, help="Replace files that exist.")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
+@click.pass_obj
+def init(
+    program: Program,
+    folder: Path,
+    force: bool,
+    yes: bool,
+    answers: tuple[str, ...],
+    kinds: tuple[str, ...],
+    endpoint: str | None,
+    domain: str | None,
+    kind: str | None,
+) -> None:
+    """
+    Ask a few questions, and write the configuration into FOLDER, by default the working directory.
+
+    The files are gateway.toml, the secret of the components, and the server's side of the configuration. Nothing is
+    written if an answer cannot be right.
+    """
+    given = dict(_pair(each) for each in answers)
+    ask = _Asking(given, yes)
+    kind = kind or ask("server", "Kind of the server", "prosody", click.Choice(list(SERVERS)))
+    domain = domain or ask("domain", "Domain of the server", "")
+    endpoint = endpoint or ask("endpoint", "Its port for components", _ENDPOINTS[kind])
+    chosen = list(kinds) or [name for name in _SERVICES if ask.whether(name)]
+    if not chosen:
+        raise CommandFailed("no service was chosen: a gateway needs at least one")
+    text = "\n".join(_written(kind, domain, endpoint, chosen, ask)) + "\n"
+    if unused := sorted(given.keys() - ask.used):
+        questions = ", ".join(ask.used)
+        raise click.UsageError(f"--answer: {', '.join(unused)} answers no question; questions: {questions}")
+
+    async def main(reactor: Any) -> None:
+        _write(folder, text, kind, force, reactor)
+
+    program.run(main)
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator:
+        raise click.UsageError(f"--answer: found {text}; allowed: KEY=VALUE")
+    return key, value
+
+
+class _Asking:
+    """
+    Asks questions that are not answered yet.
+
+    @ivar used: the keys of all questions.
+    """
+
+    def __init__(self, given: Mapping[str, str], takesDefaults: bool) -> None:
+        self._given = given
+        self._takesDefaults = takesDefaults
+        self.used: dict[str, None] = {}
+
+    def __call__(self, key: str, text: str, default: str, kind: click.ParamType[Any] | None = None) -> str:
+        """Return the answer to a question."""
+        self.used[key] = None
+        if key in self._given:
+            return self._given[key]
+        if self._takesDefaults:
+            if not default:
+                raise click.UsageError(f"{key} has no default: give --{key} or --answer {key}=VALUE")
+            return default
+        return str(click.prompt(text, default=default or None, type=kind))
+
+    def whether(self, service: str) -> bool:
+        """Return true if a service is wanted; a proxy by default."""
+        default = service == "proxy"
+        return default if self._takesDefaults else click.confirm(f"{service}: {_SERVICES[service].about}?", default)
+
+
+def _written(kind: str, domain: str, endpoint: str, chosen: list[str], ask: Callable[..., str]) -> Iterator[str]:
+    """Yield the lines of the configuration file."""
+    yield from (
+        "# Written by xmpp-gateway init. gateway.example.toml has all options.",
+        "",
+        "[server]",
+        f"endpoint = {_quoted(endpoint)}",
+        f"secret_file = {_quoted(_SECRET)}",
+        f"domain = {_quoted(domain)}",
+        "",
+        "[http]",
+    )
+    for name in chosen:
+        service = _SERVICES[name]
+        jid = f"{service.label}.{domain}"
+        yield from ("", f"[{name}.{_quoted(jid)}]")
+        for question in service.questions:
+            default = question.default.format(domain=domain)
+            answer = ask(f"{name}.{question.key}", question.text, default)
+            items = [each.strip() for each in answer.split(",") if each.strip()]
+            value = f"[{', '.join(map(_quoted, items))}]" if question.isList else _quoted(answer)
+            yield f"{question.key} = {value}"
+        if name == "roster" and kind == "ejabberd":
+            yield _API
+        # In a table, keys come before the tables in it.
+        yield from (line.format(domain=domain, jid=jid) for line in service.fixed)
+
+
+def _quoted(text: str) -> str:
+    """Return a string of TOML; JSON writes strings in the same way, except for one character."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
+
+
+def _write(folder: Path, text: str, kind: str, force: bool, reactor: Any) -> None:
+    """Check the configuration and write all files, or none."""
+    secret = folder / _SECRET
+    content = secrets.token_urlsafe(_SECRET_BYTES) + "\n"
+    # A secret that the server has already is kept.
+    with suppress(OSError, ValueError):
+        content = files.readLine(secret) + "\n"
+    config = _checked(text, content, reactor)
+    made = {
+        folder / "gateway.toml": text,
+        folder / _NAMES[kind]: blocks(SERVERS[kind], components(config)),
+    }
+    there = [str(path) for path in made if path.exists()]
+    if there and not force:
+        raise CommandFailed(f"{', '.join(there)} exists already: choose another folder, or give --force")
+    try:
+        files.makeFolder(folder)
+        for path, lines in {secret: content, **made}.items():
+            files.write(path, lines.encode())
+            click.echo(f"Written: {path}")
+    except OSError as error:
+        raise CommandFailed(f"{folder} cannot be written to: {error.strerror}") from error
+    file = folder / "gateway.toml"
+    option = "" if folder == Path() else f" --config {file}"
+    click.echo(
+        f"\nNow:\n  1. {_TODO[kind].format(name=folder / _NAMES[kind])}\n"
+        f"  2. xmpp-gateway check{option}\n  3. twistd -n gateway{option}"
+    )
+
+
+def _checked(text: str, secret: str, reactor: Any) -> Config:
+    """Return the configuration; fail with its errors, and write nothing."""
+    with tempfile.TemporaryDirectory(prefix="xmpp-gateway-") as name:
+        folder = Path(name)
+        files.write(folder / _SECRET, secret.encode())
+        files.write(folder / "gateway.toml", text.encode())
+        path = Path("gateway.toml")
+        return orFail(path, lambda: load(folder / path, findPlugins(), reactor))

@@ -1,0 +1,104 @@
+"""The configuration from answers to a few questions."""
+
+from __future__ import annotations
+
+import stat
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.checks import findPlugins
+from gateway.config import load
+from tests.cli.support import call
+
+
+class InitTests(SynchronousTestCase):
+    """C{xmpp-gateway init}."""
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+
+    def init(self, *arguments: str, text: str | None = None) -> Any:
+        return call("init", str(self.folder), *arguments, text=text)
+
+    def document(self) -> dict[str, Any]:
+        return tomllib.loads((self.folder / "gateway.toml").read_text())
+
+    def test_asked(self) -> None:
+        """Questions with their defaults; three files that only their owner can read, and the next steps."""
+        text = "\nexample.com\n\n\nn\nn\nn\nn\nbot@example.com\n"
+        done = self.init(text=text)
+        self.assertEqual(done.exit_code, 0, done.output)
+        document = self.document()
+        self.assertEqual(document["server"]["endpoint"], "tcp:127.0.0.1:5347")
+        self.assertEqual(document["proxy"], {"proxy.example.com": {"target": "bot@example.com"}})
+        self.assertEqual(
+            sorted(each.name for each in self.folder.iterdir()),
+            ["component.secret", "gateway.prosody.cfg.lua", "gateway.toml"],
+        )
+        self.assertEqual({stat.S_IMODE(each.stat().st_mode) for each in self.folder.iterdir()}, {0o600})
+        secret = (self.folder / "component.secret").read_text().strip()
+        block = (self.folder / "gateway.prosody.cfg.lua").read_text()
+        self.assertIn(f'component_secret = "{secret}"', block)
+        self.assertIn(f"xmpp-gateway check --config {self.folder}/gateway.toml", done.stdout)
+
+    def test_all(self) -> None:
+        """All services, without questions, for each kind of server: the file is valid."""
+        services = [f"--service={name}" for name in ("proxy", "delegation", "roster", "rooms", "mirror")]
+        peers = ("--answer=rooms.peers=m.example.net, n.example.net", "--answer=mirror.allow=rooms.example.net")
+        for kind in ("prosody", "ejabberd", "openfire"):
+            arguments = (f"--server={kind}", "--domain=example.com", "--yes", "--force", *services, *peers)
+            done = self.init(*arguments)
+            self.assertEqual(done.exit_code, 0, done.output)
+            config = load(self.folder / "gateway.toml", findPlugins(), MemoryReactorClock())
+            self.assertEqual(len(config.services), 5)
+            document = self.document()
+            self.assertEqual(document["rooms"]["rooms.example.com"]["peers"], ["m.example.net", "n.example.net"])
+            self.assertEqual("api" in document["roster"]["roster.example.com"], kind == "ejabberd")
+        self.assertEqual(document["server"]["endpoint"], "tcp:127.0.0.1:5275")
+
+    def test_kept(self) -> None:
+        """Existing files are kept, unless they may be replaced; the secret is kept in any case."""
+        arguments = ("--server=prosody", "--domain=example.com", "--yes")
+        self.init(*arguments)
+        before = {each.name: each.read_text() for each in self.folder.iterdir()}
+        done = self.init(*arguments, "--service=mirror", "--answer=mirror.allow=r.example.net")
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn("exists already: choose another folder, or give --force", done.stderr)
+        self.assertEqual({each.name: each.read_text() for each in self.folder.iterdir()}, before)
+        done = self.init(*arguments, "--service=mirror", "--answer=mirror.allow=r.example.net", "--force")
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertEqual((self.folder / "component.secret").read_text(), before["component.secret"])
+        self.assertIn("mirror", self.document())
+
+    def test_wrong(self) -> None:
+        """An answer that cannot be right: its error is that of the configuration, and nothing is written."""
+        done = self.init("--server=prosody", "--domain=example.com", "--yes", "--answer=proxy.target=nobody")
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn('gateway.toml: 1 error:\n  proxy."proxy.example.com".target: found "nobody"', done.stderr)
+        self.assertFalse(self.folder.exists())
+        quote = 'exa"mple.com'
+        done = self.init("--server=prosody", f"--domain={quote}", "--yes", "--answer=proxy.target=a@example.com")
+        self.assertEqual(done.exit_code, 1)
+        self.assertFalse(self.folder.exists())
+
+    def test_usage(self) -> None:
+        """Answers to no question, answers without a value, and questions without a default."""
+        for arguments, reason in (
+            (("--domain=example.com", "--answer=x.y=1"), "x.y answers no question; questions: "),
+            (("--domain=example.com", "--answer=x"), "found x; allowed: KEY=VALUE"),
+            ((), "domain has no default"),
+            (("--domain=example.com", "--service=mirror"), "mirror.allow has no default"),
+        ):
+            done = self.init("--yes", *arguments)
+            self.assertEqual(done.exit_code, 2, done.output)
+            self.assertIn(reason, done.stderr)
+
+    def test_none(self) -> None:
+        """A gateway without a service is none."""
+        done = self.init("--server=prosody", "--domain=example.com", text="\nn\nn\nn\nn\nn\n")
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn("no service was chosen", done.stderr)
