@@ -16,14 +16,15 @@ from gateway.cli.refresh import refresh
 from gateway.cli.snippet import snippet
 from gateway.cli.state import state
 from gateway.cli.status import status
+from gateway.cli.top import top
 from gateway.cli.tour import tour
 from gateway.cli.version import version
 from gateway.cli.web import RunningGateway
 
 # In the order of --help.
 COMMANDS: tuple[click.Command, ...] = (
-    *(init, check, snippet, status, refresh, state),
-    *(tour, version, completion, manual),
+    *(init, check, snippet, status, top, refresh),
+    *(state, tour, version, completion, manual),
 )
 
 
