@@ -118,7 +118,8 @@ class DistributionTests(SynchronousTestCase):
         self.assertLessEqual({"gateway/py.typed", "gateway/tap.py", "gateway/proxy/core.py"}, package)
         files, _ = self.inWheel()
         installed = {name for name in files if ".dist-info/" not in name}
-        self.assertEqual(installed, package | {"twisted/plugins/xmpp_gateway.py"})
+        page = f"xmpp_gateway-{gateway.__version__}.data/data/share/man/man1/xmpp-gateway.1"
+        self.assertEqual(installed, package | {"twisted/plugins/xmpp_gateway.py", page})
 
     def test_metadata(self) -> None:
         """Name, licence, Python and dependencies are as decided; the version is the package's own."""
@@ -230,6 +231,24 @@ class InstalledTests(SynchronousTestCase):
             status, printed = self.output(TWISTD, "--help")
             self.assertEqual(status, 0, printed)
             self.assertRegex(printed, r"(?m)^    gateway  ")
+
+    def test_command(self) -> None:
+        """The installed command `xmpp-gateway` prints the server's side, and asks a running gateway."""
+        command = "from importlib.metadata import entry_points as found; import sys; sys.argv[0] = 'xmpp-gateway'; "
+        command += "[each] = found(group='console_scripts', name='xmpp-gateway'); each.load()()"
+        status, printed = self.output(command, "snippet", "prosody")
+        self.assertEqual(status, 0, printed)
+        self.assertIn('Component "proxy.localhost" {\n    component_secret = "s3cret";', printed)
+        status, printed = self.output(command, "status")
+        self.assertEqual(status, 1, printed)
+        self.assertIn("http.listen has port 0", printed)
+        with self.running("-n", "gateway") as http:
+            text = CONFIGURATION.replace("tcp:0:", f"tcp:{http.port}:")
+            (self.directory / "running.toml").write_text(text)
+            status, printed = self.output(command, "status", "--config", "running.toml")
+        self.assertEqual(status, 1, printed)
+        self.assertIn("proxy.localhost: not connected: nothing listens at tcp:127.0.0.1:1", printed)
+        self.assertIn("Not ready:", printed)
 
     def test_check(self) -> None:
         """`twistd gateway --check` reports errors by its exit status, and names the wrong key."""

@@ -62,11 +62,11 @@ def read(text: str, at: float) -> Reading:
     )
 
 
-def lines(before: Reading, now: Reading) -> list[str]:
+def lines(before: Reading, after: Reading) -> list[str]:
     """Return the lines to show."""
-    rows = [_HEAD, *(_row(before, now, component) for component in _components(now))]
+    rows = [_HEAD, *(_row(before, after, component) for component in _components(after))]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [_process(before, now), "", *("  ".join(_aligned(row, widths)) for row in rows)]
+    return [_process(before, after), "", *("  ".join(_aligned(row, widths)) for row in rows)]
 
 
 def _aligned(row: Iterable[str], widths: Iterable[int]) -> Iterator[str]:
@@ -79,42 +79,42 @@ def _components(reading: Reading) -> list[str]:
     return sorted({labels["component"] for labels, _ in reading.rows("link_up")})
 
 
-def _process(before: Reading, now: Reading) -> str:
+def _process(before: Reading, after: Reading) -> str:
     """Return the line about the process."""
-    version = next((labels.get("version", "") for labels, _ in now.rows("info")), "")
+    version = next((labels.get("version", "") for labels, _ in after.rows("info")), "")
     parts = [f"xmpp-gateway {version}".strip()]
-    spent = [reading.process("process_cpu_seconds_total") for reading in (before, now)]
-    passed = now.at - before.at
+    spent = [reading.process("process_cpu_seconds_total") for reading in (before, after)]
+    passed = after.at - before.at
     if spent[0] is not None and spent[1] is not None and passed > 0:
         parts.append(f"CPU {100 * (spent[1] - spent[0]) / passed:.0f} %")
-    memory = now.process("process_resident_memory_bytes")
+    memory = after.process("process_resident_memory_bytes")
     if memory is not None:
         parts.append(f"memory {_bytes(memory)}")
-    lag = _quantile(before, now, "reactor_lag", 0.95)
+    lag = _quantile(before, after, "reactor_lag", 0.95)
     if lag is not None:
         parts.append(f"lag {_seconds(lag)} (95 %)")
-    broken = [labels["file"] for labels, value in now.rows("state_up") if not value]
+    broken = [labels["file"] for labels, value in after.rows("state_up") if not value]
     if broken:
         parts.append(f"FILES THAT DO NOT WORK: {', '.join(sorted(broken))}")
     return "   ".join(parts)
 
 
-def _row(before: Reading, now: Reading, component: str) -> tuple[str, ...]:
-    passed = now.at - before.at
+def _row(before: Reading, after: Reading, component: str) -> tuple[str, ...]:
+    passed = after.at - before.at
 
     def rate(name: str, **labels: str) -> float:
-        difference = now.total(name, component=component, **labels) - before.total(
+        difference = after.total(name, component=component, **labels) - before.total(
             name, component=component, **labels
         )
         # After a restart, counters begin at 0.
         return max(difference, 0.0) / passed if passed > 0 else 0.0
 
-    link = "up" if now.total("link_up", component=component) else "DOWN"
-    if now.total("link_conflict", component=component):
+    link = "up" if after.total("link_up", component=component) else "DOWN"
+    if after.total("link_conflict", component=component):
         link = "CONFLICT"
 
     def latency(share: float) -> str:
-        found = [_quantile(before, now, name, share, component=component) for name in _WORK]
+        found = [_quantile(before, after, name, share, component=component) for name in _WORK]
         return next((_seconds(each) for each in found if each is not None), "-")
 
     return (
@@ -124,21 +124,21 @@ def _row(before: Reading, now: Reading, component: str) -> tuple[str, ...]:
         _number(rate("stanzas_total", direction="sent")),
         _bytes(rate("stream_bytes_total", direction="received")),
         _bytes(rate("stream_bytes_total", direction="sent")),
-        _number(now.total("pending_requests", component=component)),
-        _number(now.total("outbox_stanzas", component=component) + now.total("held_stanzas", component=component)),
+        _number(after.total("pending_requests", component=component)),
+        _number(after.total("outbox_stanzas", component=component) + after.total("held_stanzas", component=component)),
         _number(rate("errors_total")),
         latency(0.5),
         latency(0.95),
     )
 
 
-def _quantile(before: Reading, now: Reading, name: str, share: float, **labels: str) -> float | None:
+def _quantile(before: Reading, after: Reading, name: str, share: float, **labels: str) -> float | None:
     """
     Return an upper bound of a quantile of what a histogram has observed between two readings.
 
     @return: C{None} if it has observed nothing; infinity if the quantile is over the last bound.
     """
-    counts = [_buckets(reading, name, labels.items()) for reading in (before, now)]
+    counts = [_buckets(reading, name, labels.items()) for reading in (before, after)]
     grown = {bound: count - counts[0].get(bound, 0.0) for bound, count in counts[1].items()}
     observed = grown.get(float("inf"), 0.0)
     if observed <= 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,12 @@ class PrintTests(SynchronousTestCase):
         self.assertEqual(places, sorted(places))
         for each in COMMANDS:
             self.assertTrue((each.help and each.help.split("\n")[0].endswith((".", ","))) or "\n" in str(each.help))
+
+    def test_documentation(self) -> None:
+        """docs/commands.md lists all commands."""
+        page = (ROOT / "docs" / "commands.md").read_text()
+        listed = [name for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)", row)]
+        self.assertLessEqual({str(each.name) for each in COMMANDS}, set(listed))
 
     def test_completion(self) -> None:
         """A script for each shell names the command."""
