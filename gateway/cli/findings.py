@@ -10,13 +10,15 @@ from attrs import evolve, field, frozen
 
 from gateway.interfaces import IPermissions
 from gateway.reports import StatusItem
-from gateway.requirements import Component, Delegation, ForeignSenders, Privilege, Requirement
+from gateway.requirements import Component, Delegation, ForeignSenders, Privilege, Requirement, RosterApi
 from gateway.requirements.servers import Server
 
 # Items about missing grants: a finding has the lines for this server alone.
-_COVERED = frozenset({"delegation.missing", "privileges.missing"})
+_COVERED = frozenset({"delegation.missing", "privileges.missing", "roster.pushes_not_granted"})
+# The item about the way in which rosters are set: a problem if the API is missing where it is needed.
+_ROSTER_WAY = "roster.way"
 # Items that say what a service does, rather than how often.
-_FACTS = frozenset({"server.software", "proxy.resources", "roster.way"})
+_FACTS = frozenset({"server.software", "proxy.resources", _ROSTER_WAY})
 
 
 @frozen(kw_only=True)
@@ -40,6 +42,11 @@ class Observed:
     maySendForOthers: bool | None = None
     items: tuple[StatusItem, ...] = ()
 
+    @property
+    def rosterProblem(self) -> str:
+        """The reason why rosters cannot be set; empty if they can."""
+        return next((_first(item) for item in self.items if item.name == _ROSTER_WAY and item.isProblem), "")
+
     def fulfils(self, requirement: Requirement) -> bool:
         """True if a requirement is fulfilled, or if that cannot be observed."""
         if isinstance(requirement, Delegation):
@@ -47,6 +54,8 @@ class Observed:
         if isinstance(requirement, Privilege):
             granted = self.permissions.get(requirement.server)
             return granted is not None and _covers(granted, requirement)
+        if isinstance(requirement, RosterApi):
+            return not self.rosterProblem
         return not (isinstance(requirement, ForeignSenders) and self.maySendForOthers is False)
 
 
@@ -91,15 +100,21 @@ def findings(component: Component, observed: Observed, server: Server | None) ->
     yield from (
         Finding(str(each)) for each in relevant.having(Delegation, Privilege) if each not in missing
     )
+    lacksApi = any(isinstance(each, RosterApi) for each in missing)
     if missing:
-        names = "; ".join(map(str, missing))
+        names = "; ".join(map(str, missing)) + (f" ({observed.rosterProblem})" if lacksApi else "")
         yield Finding(f"missing: {names}", True, tuple(_part(component, missing, server)))
     for item in observed.items:
-        if item.isProblem and item.name not in _COVERED:
-            first, *others = str(item).split("\n")
-            yield Finding(first, True, tuple(others))
+        if item.name in _COVERED or (item.name == _ROSTER_WAY and lacksApi):
+            continue
+        if item.isProblem:
+            yield Finding(_first(item), True, tuple(str(item).split("\n")[1:]))
         elif item.name in _FACTS:
-            yield Finding(str(item).split("\n")[0])
+            yield Finding(_first(item))
+
+
+def _first(item: StatusItem) -> str:
+    return str(item).split("\n")[0]
 
 
 def _whole(component: Component, server: Server | None) -> Iterable[str]:

@@ -38,8 +38,7 @@ def block(components: Sequence[Component]) -> str:
     lines = [
         "# For ejabberd.yml. If the file has one of these keys already, add the entries to that one: a key may not",
         "# occur twice. Afterwards, restart ejabberd.",
-        *_listeners(components),
-        *part(components),
+        *_lines(components, list(_listeners(components))),
         *(f"# {each.jid}: {remark}" for each in components for remark in each.having(Remark)),
         *(f"# {each.jid}: {lack}" for each in components for lack in _lacking(each)),
     ]
@@ -66,12 +65,22 @@ def relevant(component: Component) -> Component:
 
 
 def part(components: Sequence[Component]) -> Iterator[str]:
-    """Yield the rules and modules."""
+    """Yield the rules and modules, and the listener of the HTTP API, without the listener of components."""
+    return _lines(components, [])
+
+
+def _lines(components: Sequence[Component], listeners: list[str]) -> Iterator[str]:
     names = ruleNames(components)
     components = list(map(relevant, components))
     grants = _grants(components)
     delegating = [each for each in components if each.having(Delegation)]
     granted = {jid for jids in grants.values() for jid in jids}
+    urls = dict.fromkeys(
+        each.url for component in components for each in component.requirements if isinstance(each, RosterApi)
+    )
+    listeners += [line for url in urls for line in _apiListener(url)]
+    if listeners:
+        yield from ("listen:", *listeners)
     trusted = [each.jid for each in components if each in delegating or each.jid in granted]
     shared = {key: jids for key, jids in grants.items() if len(jids) > 1}
     if trusted:
@@ -82,7 +91,7 @@ def part(components: Sequence[Component]) -> Iterator[str]:
             rules.append(f"{_shared(access, kind)}: [{allowed}]")
         yield from _mapping("access_rules", rules)
     modules: list[str] = []
-    if any(each.having(RosterApi) for each in components):
+    if urls:
         yield from _apiPermissions()
         modules = ["  mod_http_api: {}", "  mod_admin_extra: {}"]
     modules += _delegations(delegating, names)
@@ -160,15 +169,8 @@ def _delegations(components: Iterable[Component], names: Mapping[str, str]) -> I
 
 
 def _listeners(components: Sequence[Component]) -> Iterator[str]:
-    addresses = dict.fromkeys(each.address for each in components)
-    yield "listen:"
-    for address in addresses:
+    for address in dict.fromkeys(each.address for each in components):
         yield from _listener(address, [each for each in components if each.address == address])
-    apis = dict.fromkeys(
-        each.url for component in components for each in component.requirements if isinstance(each, RosterApi)
-    )
-    for url in apis:
-        yield from _apiListener(url)
 
 
 def _listener(address: Address, components: Iterable[Component]) -> Iterator[str]:
@@ -214,12 +216,6 @@ def _apiPermissions() -> Iterator[str]:
         "    who: {ip: 127.0.0.1/8}",
         "    what: [add_rosteritem, delete_rosteritem, get_roster]",
     )
-
-
-def apiAdvice() -> list[str]:
-    """Return the lines for the HTTP API at its usual address."""
-    modules = ["modules:", "  mod_http_api: {}", "  mod_admin_extra: {}"]
-    return ["listen:", *_apiListener(API), *_apiPermissions(), *modules]
 
 
 def scalar(text: str) -> str:

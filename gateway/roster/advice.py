@@ -40,7 +40,8 @@ def serverRequirements(domain: str, api: str | None, isLocked: bool, probes: boo
 
 def ejabberdApiAdvice(component: str) -> str:
     """Return the lines for the gateway and for ejabberd with which rosters are set by ejabberd's HTTP API."""
-    lines = "\n".join(f"    {line}" for line in ejabberd.apiAdvice())
+    needed = [Component(jid=component, requirements=(RosterApi(ejabberd.API),))]
+    lines = "\n".join(f"    {line}" for line in ejabberd.part(needed))
     return f"""In the gateway's configuration:
     [roster."{component}"]
     apply = "auto"

@@ -129,6 +129,20 @@ class FindingTests(SynchronousTestCase):
             found = [each for each in findings(component, observed, SERVERS[server]) if each.isProblem]
             self.assertEqual(len(found), count, server)
 
+    def test_api(self) -> None:
+        """If ejabberd's API does not answer, it is missing, with the reason and all lines; Prosody needs none."""
+        api = RosterApi("http://127.0.0.1:5280/api")
+        component = Component(jid="r.x.org", address=Address(port=5347), requirements=(api,))
+        way = StatusItem("roster.way", "rosters cannot be set: refused\nadvice", {}, isProblem=True)
+        observed = Observed(isConnected=True, items=(way,))
+        [found] = [each for each in findings(component, observed, SERVERS["ejabberd"]) if each.isProblem]
+        self.assertEqual(found.text, "missing: ejabberd's HTTP API for rosters (rosters cannot be set: refused)")
+        for line in ("  - port: 5280", "api_permissions:", "  mod_admin_extra: {}"):
+            self.assertIn(line, found.lines)
+        self.assertNotIn("    module: ejabberd_service", found.lines)
+        [found] = [each for each in findings(component, observed, SERVERS["prosody"]) if each.isProblem]
+        self.assertEqual(found, Finding("rosters cannot be set: refused", True, ("advice",)))
+
     def test_unknown(self) -> None:
         """If the kind of the server is not known, the command that prints the lines is named."""
         [found] = self.problems(GOOD | {"delegated": frozenset()}, None)
