@@ -217,4 +217,22 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/stream/budget.py": (("if self.isOver(requester, now):", "if False:"),),
     "gateway/stream/shares.py": (("if self.taken * _PART >= left or", "if"),),
     "gateway/stream/lane.py": (("if key is None or not self.replies.closed(key):", "if key is None:"),),
+    "gateway/cli/check.py": (
+        ("if await running.isThere():", "if False:"),
+        ("if config.state_dir.exists():", "if True:"),
+        ("if jid not in links:", "if False:"),
+    ),
+    "gateway/cli/findings.py": (
+        ('return granted.feed in (wanted.kind, "roster")', "return True"),
+        ("if missing:", "if False:"),
+        ("evolve(component, secret=None, requirements", "evolve(component, requirements"),
+    ),
+    "gateway/cli/state.py": (("        if not force:", "        if False:"),),
+    "gateway/requirements/ejabberd.py": (("if others:", "if False:"),),
+    "gateway/requirements/prosody.py": (('["privilege"] * bool(component.having(Privilege))', "[]"),),
+    "gateway/state/backup.py": (
+        ("member.isreg() and ", ""),
+        ("os.path.basename(member.name) == member.name and ", ""),
+        (" and (problem := faults.problem(path))", " and (problem := '')"),
+    ),
 }

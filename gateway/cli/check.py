@@ -5,7 +5,7 @@ C{xmpp-gateway check}: try each service.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -70,7 +70,7 @@ def check(program: Program, kind: str | None, file: str | None) -> None:
         say(f"{path or 'The embedded default'}: OK")
         running = program.gateway(config, reactor)
         if await running.isThere():
-            isGood = await _ask(running)
+            isGood = await _ask(running, [each.jid for each in config.services])
         elif config.server is None and not components(config):
             say("The gateway does not run. On the embedded host, there is nothing else to check.")
             return
@@ -85,16 +85,20 @@ def check(program: Program, kind: str | None, file: str | None) -> None:
 # A running gateway.
 
 
-async def _ask(running: RunningGateway) -> bool:
-    """Print what a running gateway reports; return true if it reports no problem."""
+async def _ask(running: RunningGateway, wanted: Iterable[str]) -> bool:
+    """Print what a running gateway reports about the components of the file; return true if there is no problem."""
     say(f"A gateway runs at {running.url}; it reports:\n")
     answer = await running.request("GET", "/status", accept="application/json")
     document = answer.document
     if answer.status != 200 or not isinstance(document, dict):
         raise CommandFailed(f"{running.url}/status: {answer.status} {answer.text.strip()[:500]}")
     problems = 0
-    for link in document.get("links", ()):
-        say(f"{link.get('component')} ({link.get('kind')})")
+    links = {str(link.get("component")): link for link in document.get("links", ())}
+    for jid in wanted:
+        if jid not in links:
+            problems += _report(f"{jid} is not a component of this gateway: restart it, or give the file of it", True)
+    for jid, link in links.items():
+        say(f"{jid} ({link.get('kind')})")
         problems += _report(str(link.get("state")), bool(link.get("problem")))
         for item in link.get("items", ()):
             problems += _report(str(item.get("text")), bool(item.get("problem")))
@@ -146,14 +150,24 @@ async def _try(config: Config, server: Server | None, reactor: Any) -> bool:
 
 @contextmanager
 def _stateFor(config: Config) -> Iterator[Config]:
-    """Give the configuration without the HTTP server; with a state folder that is removed, if there is none yet."""
-    quiet = evolve(config, http=HttpTable(listen=ServerEndpoint("tcp:0:interface=127.0.0.1")))
+    """
+    Give the configuration for this command: without the HTTP server, with a try of ejabberd's API where that is
+    used, and with a state folder that is removed at the end, if there is none yet.
+    """
+    services = tuple(evolve(each, table=_trying(each.table)) for each in config.services)
+    listen = ServerEndpoint("tcp:0:interface=127.0.0.1")
+    quiet = evolve(config, http=HttpTable(listen=listen), services=services)
     if config.state_dir.exists():
         yield quiet
         return
     # The gateway's user may be another one, who must create the real folder.
     with tempfile.TemporaryDirectory(prefix="xmpp-gateway-") as folder:
         yield evolve(quiet, state_dir=Path(folder))
+
+
+def _trying(table: Any) -> Any:
+    """Return a table of rosters so that the API is asked after the connection, before the first change."""
+    return evolve(table, apply="auto") if getattr(table, "apply", None) == "ejabberd-api" else table
 
 
 async def _stopped(gateway: service.Gateway) -> None:

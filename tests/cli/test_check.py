@@ -345,6 +345,8 @@ class CheckTests(SynchronousTestCase):
         self.assertIn("A gateway runs at http://127.0.0.1:5290; it reports:\n", done.stdout)
         self.assertIn("p.x.org (proxy)\n  ok: connected\n  ok: x.org is Prosody\n  PROBLEM: bad\n", done.stdout)
         self.assertEqual(self.world.connected, [])
+        done = self.check(SERVER + PROXY + PRIVATE, gateway=Running())
+        self.assertIn("  PROBLEM: d.x.org is not a component of this gateway: restart it", done.stdout)
 
     def test_embedded(self) -> None:
         """On the embedded host, only the file is checked."""
