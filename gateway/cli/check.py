@@ -5,17 +5,14 @@ C{xmpp-gateway check}: try each service.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import click
 from attrs import evolve
-from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
-from twisted.web.client import Agent
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
@@ -23,12 +20,12 @@ from gateway import ns, service
 from gateway.checks import components, warnings
 from gateway.cli.findings import Finding, Observed, findings, written
 from gateway.cli.program import CommandFailed, Program, configured, orFail, say
+from gateway.cli.tries import NOBODY, items, query, tries
 from gateway.cli.web import RunningGateway
 from gateway.config import Config, ServerEndpoint
-from gateway.config.tables import HttpTable, elided
+from gateway.config.tables import HttpTable
 from gateway.errors import NotGranted
-from gateway.http.agent import ConnectionPool, Unusable, collected, makeClient
-from gateway.interfaces import IPermissions, IPrivileges, IStatusProvider
+from gateway.interfaces import IPermissions, IPrivileges
 from gateway.reports import StatusItem
 from gateway.requirements import Component, Delegation, ForeignSenders, Privilege
 from gateway.requirements.servers import SERVERS, Server, recognise
@@ -40,11 +37,6 @@ _MIN_WAIT, _MAX_WAIT = 5.0, 12.0
 _EVERY = 0.25
 # Seconds for the server to close the stream after a stanza that it does not accept.
 _REACTION = 1.5
-# Seconds for the web application, and bytes of its answer.
-_APPLICATION_TIMEOUT = 10.0
-_MAX_DOCUMENT = 8 * 1024 * 1024
-# A user who probably does not exist; the application may say so.
-_NOBODY = "xmpp-gateway-check"
 
 
 @click.command
@@ -136,7 +128,11 @@ async def _try(config: Config, server: Server | None, reactor: Any) -> bool:
                 if servers[jid] is SERVERS["prosody"] and await _refusesOthers(wanted[jid], link, reactor):
                     refused.add(jid)
             observed = {jid: _observed(wanted[jid], link, jid not in refused) for jid, link in links.items()}
-            extra = {jid: [each async for each in _application(config, jid, reactor)] for jid in links}
+            extra = {
+                each.jid: [found async for found in tries(each, links[each.jid], servers[each.jid], reactor)]
+                for each in config.services
+                if each.jid in links
+            }
         finally:
             await _stopped(gateway)
     isGood = True
@@ -208,17 +204,15 @@ def _hostOf(component: Component) -> str:
 
 async def _softwareOf(component: Component, link: Link) -> str:
     """Return the name of the server's software: what it says itself, or its identity (XEP-0030)."""
-    for item in _items(link):
+    for item in items(link):
         if item.name == "server.software":
             return str(item.values["software"])
         if item.name == "server.drops_requests":
             return "ejabberd"
     if component.server is None:
         return ""
-    request = domish.Element((None, "iq"), attribs={"type": "get", "to": component.server})
-    request.addElement((ns.DISCO_INFO, "query"))
     try:
-        answer = await link.request(request)
+        answer = await link.request(query(component.server))
     except StanzaError:
         return ""
     identities = [each for query in answer.elements() for each in query.elements(ns.DISCO_INFO, "identity")]
@@ -230,7 +224,7 @@ async def _refusesOthers(component: Component, link: Link, reactor: Any) -> bool
     domains = [each.server for each in component.requirements if isinstance(each, Privilege)]
     if not link.ready or not component.having(ForeignSenders) or not domains:
         return False
-    nobody = f"{_NOBODY}@{domains[0]}"
+    nobody = f"{NOBODY}@{domains[0]}"
     failures = link.failures
     link.send(domish.Element((None, "presence"), attribs={"type": "probe", "from": nobody, "to": nobody}))
     # What was granted is forgotten when the stream is closed, so that is waited for once more.
@@ -242,7 +236,7 @@ async def _refusesOthers(component: Component, link: Link, reactor: Any) -> bool
 
 
 def _observed(component: Component, link: Link, maySendForOthers: bool) -> Observed:
-    items = tuple(_items(link))
+    found = tuple(map(_judged, items(link)))
     servers = {each.server for each in component.requirements if isinstance(each, Privilege | Delegation)}
     granted: dict[str, IPermissions] = {}
     for handler in link:
@@ -252,7 +246,7 @@ def _observed(component: Component, link: Link, maySendForOthers: bool) -> Obser
                 granted |= {server: IPrivileges(handler).permissions(server) for server in servers}
     delegated = {
         (item.values["server"], namespace)
-        for item in items
+        for item in found
         if item.name == "delegation.granted"
         for namespace in item.values["namespaces"]
     }
@@ -262,15 +256,8 @@ def _observed(component: Component, link: Link, maySendForOthers: bool) -> Obser
         delegated=frozenset(delegated),
         permissions=granted,
         maySendForOthers=maySendForOthers,
-        items=items,
+        items=found,
     )
-
-
-def _items(link: Link) -> Iterator[StatusItem]:
-    for handler in (link, *link):
-        if IStatusProvider.providedBy(handler):
-            for item in IStatusProvider(handler).report():
-                yield _judged(item)
 
 
 def _judged(item: StatusItem) -> StatusItem:
@@ -279,32 +266,4 @@ def _judged(item: StatusItem) -> StatusItem:
         advice = "log in to {target} with the client that implements the service; it must accept the subscription"
         return evolve(item, text=f"{item.text}: {advice}", isProblem=True)
     return item
-
-
-async def _application(config: Config, jid: str, reactor: Any) -> AsyncIterator[Finding]:
-    """Yield a finding about the web application of a roster."""
-    for each in config.services:
-        url = getattr(each.table, "url", None)
-        if each.kind == "roster" and each.jid == jid and url is not None:
-            shown = elided(url)
-            try:
-                fetching = Deferred.fromCoroutine(_fetch(url, reactor))
-                status = await fetching.addTimeout(_APPLICATION_TIMEOUT, reactor)
-            except Exception as error:
-                reason = str(error) or type(error).__name__
-                yield Finding(f"the web application at {shown} does not answer: {reason}", True)
-            else:
-                # It need not know that user.
-                isGood = status in (200, 404)
-                yield Finding(f"the web application at {shown} answers with status {status}", not isGood)
-
-
-async def _fetch(url: str, reactor: Any) -> int:
-    client = makeClient(Agent(reactor, connectTimeout=_APPLICATION_TIMEOUT, pool=ConnectionPool(reactor, 0)))
-    response: Any = await client.get(url.replace("%s", quote(_NOBODY)), unbuffered=True)
-    try:
-        await collected(response, _MAX_DOCUMENT)
-    except Unusable as error:
-        raise CommandFailed(f"the body {error}") from error
-    return int(response.code)
 

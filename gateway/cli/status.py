@@ -28,7 +28,8 @@ def status(program: Program, asJson: bool, file: str | None) -> None:
         answer = await gateway.request("GET", "/status", accept=accepted)
         if answer.status != 200:
             raise CommandFailed(f"{gateway.url}/status: {answer.status} {answer.text.strip()[:500]}")
-        say(answer.text)
+        # Lines of JSON have no unprintable characters, and must not be shortened.
+        click.echo(answer.text.rstrip("\n")) if asJson else say(answer.text)
         ready = await gateway.request("GET", "/readyz")
         if ready.status != 200:
             if not asJson:

@@ -135,8 +135,11 @@ class RoomsPlugin:
 
 def _federation(peers: frozenset[str], environment: IServiceEnvironment) -> list[Remark]:
     """Return what the server needs for nodes at other servers."""
-    others = ", ".join(sorted(peers - set(environment.components)))
-    return [Remark(f"it reaches {others} by s2s: both names need DNS records and certificates")] if others else []
+    others = peers - set(environment.components)
+    if not others:
+        return []
+    names = "other sites" if "*" in others else ", ".join(sorted(others))
+    return [Remark(f"it reaches {names} by s2s: both names need DNS records and certificates")]
 
 
 def _served(jid: str, table: ComponentTable, composition: IServiceBuilder, rooms: Rooms) -> IService:

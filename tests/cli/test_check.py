@@ -203,6 +203,9 @@ class World(MemoryGateway):
         self.grants: dict[str, str] = {}
         self.connected: list[str] = []
         self.status = 404
+        # The implementing client that answers; the domain that cannot be reached.
+        self.client = ""
+        self.far = ""
 
     def serve(self) -> None:
         """Accept connections, and answer; called as time passes."""
@@ -218,11 +221,21 @@ class World(MemoryGateway):
             call_.reply({}, self.status)
 
     def _answer(self, jid: str, side: Any, each: Any) -> None:
-        if not each.tag.endswith("iq") or each.get("type") != "get":
+        kind, to, sender = each.get("type"), each.get("to", ""), each.get("from") or jid
+        if not each.tag.endswith("iq") or ("@" in to and to != self.client) or not len(each):
             return
         asked = each[0].tag
-        head = f"from='{each.get('to')}' to='{jid}' id='{each.get('id')}'"
-        if asked == f"{{{ns.VERSION}}}query" and self.software:
+        head = f"from='{to}' to='{sender}' id='{each.get('id')}'"
+        if to == jid:
+            # The server routes the component's own request, and the answer to it, to the component.
+            payload = f"<query xmlns='{ns.DISCO_INFO}'/>"
+            side.send(f"<iq type='{kind}' from='{sender}' to='{to}' id='{each.get('id')}'>{payload}</iq>")
+        elif kind != "get":
+            return
+        elif to.partition("/")[0] == self.far:
+            error = f"<error type='cancel'><remote-server-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
+            side.send(f"<iq type='error' {head}>{error}</iq>")
+        elif asked == f"{{{ns.VERSION}}}query" and self.software:
             name, version = self.software
             payload = f"<query xmlns='{ns.VERSION}'><name>{name}</name><version>{version}</version></query>"
             side.send(f"<iq type='result' {head}>{payload}</iq>")
@@ -306,9 +319,33 @@ class CheckTests(SynchronousTestCase):
         self.assertIn("  PROBLEM: resources of imp@x.org that get requests: 0: log in to imp@x.org", done.stdout)
         self.world = World()
         self.world.grants["p.x.org"] = "<presence from='imp@x.org/a' to='p.x.org'/>"
+        self.world.client = "imp@x.org/a"
         done = self.check(SERVER + PROXY)
         self.assertEqual(done.exit_code, 0, done.output)
         self.assertIn("  ok: resources of imp@x.org that get requests: 1\n", done.stdout)
+
+    def test_proxyRequest(self) -> None:
+        """A request through the proxy is answered by the implementing client, or not at all."""
+        self.world.grants["p.x.org"] = "<presence from='imp@x.org/a' to='p.x.org'/>"
+        self.world.client = "imp@x.org/a"
+        done = self.check(SERVER + PROXY)
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertIn("  ok: imp@x.org answers a request with a result\n", done.stdout)
+        self.world = World()
+        self.world.grants["p.x.org"] = "<presence from='imp@x.org/a' to='p.x.org'/>"
+        self.world.client = "imp@x.org/b"
+        done = self.check(SERVER + PROXY)
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn("  PROBLEM: imp@x.org does not answer a request (disco#info) within 10 s\n", done.stdout)
+
+    def test_nodes(self) -> None:
+        """Domains of other nodes can be reached, or cannot."""
+        rooms = '[rooms."r.x.org"]\npeers = ["near.org", "far.org"]\n'
+        self.world.far = "far.org"
+        done = self.check(SERVER + rooms)
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn("  ok: near.org can be reached\n", done.stdout)
+        self.assertIn("  PROBLEM: far.org cannot be reached (remote-server-not-found): ", done.stdout)
 
     def test_roster(self) -> None:
         """Privileges and the web application."""
