@@ -300,6 +300,15 @@ class Process(MultiService):
             raise StartFailed(f"{problem}: create it, owned by that user")
 
 
+def hangUp(process: int) -> None:
+    """
+    Send a process the signal that lets a gateway read its configuration again.
+
+    @raise OSError: if that is not possible.
+    """
+    os.kill(process, signal.SIGHUP)
+
+
 def _quitUnlessMayDrop(options: Options) -> None:
     """
     End the process if twistd was told to change its user and has no permission to do so.

@@ -23,14 +23,14 @@ from gateway.cli.program import CommandFailed, Program, configured, orFail, say
 from gateway.cli.tries import NOBODY, items, query, tries
 from gateway.cli.web import RunningGateway
 from gateway.config import Config, ServerEndpoint
-from gateway.config.tables import HttpTable
+from gateway.config.tables import ConfigError, HttpTable
 from gateway.errors import NotGranted
 from gateway.interfaces import IPermissions, IPrivileges
 from gateway.reports import StatusItem
 from gateway.requirements import Component, Delegation, ForeignSenders, Privilege
 from gateway.requirements.servers import SERVERS, Server, recognise
 from gateway.stream.link import Link
-from gateway.tap import find
+from gateway.tap import errorsIn, find
 
 # Seconds from the start: at least, because servers take a moment to grant, and the gateway to ask; and at most.
 _MIN_WAIT, _MAX_WAIT = 5.0, 12.0
@@ -114,7 +114,10 @@ async def _try(config: Config, server: Server | None, reactor: Any) -> bool:
     """Run the gateway for some seconds; print the findings, and return true if there is no problem."""
     wanted = {each.jid: each for each in components(config)}
     with _stateFor(config) as ownConfig:
-        gateway = service.makeService(ownConfig, reactor)
+        try:
+            gateway = service.makeService(ownConfig, reactor)
+        except ConfigError as error:
+            raise CommandFailed(errorsIn(config.file, error).rstrip("\n")) from error
         gateway.startService()
         try:
             say("No gateway runs with this configuration, so this command tries the services itself.")

@@ -13,6 +13,7 @@ from gateway.cli.init import init
 from gateway.cli.manual import manual
 from gateway.cli.program import Program, runOnReactor
 from gateway.cli.refresh import refresh
+from gateway.cli.reload import reload
 from gateway.cli.snippet import snippet
 from gateway.cli.state import state
 from gateway.cli.status import status
@@ -23,7 +24,7 @@ from gateway.cli.web import RunningGateway
 
 # In the order of --help.
 COMMANDS: tuple[click.Command, ...] = (
-    *(init, check, snippet, status, top, refresh),
+    *(init, check, snippet, status, top, refresh, reload),
     *(state, tour, version, completion, manual),
 )
 
