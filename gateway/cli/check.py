@@ -88,7 +88,7 @@ async def _ask(running: RunningGateway, wanted: Iterable[str]) -> bool:
     links = {str(link.get("component")): link for link in document.get("links", ())}
     for jid in wanted:
         if jid not in links:
-            problems += _report(f"{jid} is not a component of this gateway: restart it, or give the file of it", True)
+            problems += _report(f"{jid} is not a component of this gateway: restart it, or name its own file", True)
     for jid, link in links.items():
         say(f"{jid} ({link.get('kind')})")
         problems += _report(str(link.get("state")), bool(link.get("problem")))

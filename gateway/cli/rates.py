@@ -13,6 +13,8 @@ _PREFIX = "xmpp_gateway_"
 Labels = frozenset[tuple[str, str]]
 # Histograms of the work of a component, of which it has one.
 _WORK = ("proxy_round_trip", "delegation_request", "roster_refresh", "fmuc_echo")
+# Stanzas that wait for the connection, or for the budget of a user.
+_WAITING = ("outbox_stanzas", "held_stanzas")
 _HEAD = ("component", "link", "in/s", "out/s", "in B/s", "out B/s", "open", "waiting", "errors/s", "median", "95 %")
 # Characters of a component's name.
 _MAX_NAME = 40
@@ -125,7 +127,7 @@ def _row(before: Reading, after: Reading, component: str) -> tuple[str, ...]:
         _bytes(rate("stream_bytes_total", direction="received")),
         _bytes(rate("stream_bytes_total", direction="sent")),
         _number(after.total("pending_requests", component=component)),
-        _number(after.total("outbox_stanzas", component=component) + after.total("held_stanzas", component=component)),
+        _number(sum(after.total(name, component=component) for name in _WAITING)),
         _number(rate("errors_total")),
         latency(0.5),
         latency(0.95),

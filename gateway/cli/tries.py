@@ -1,6 +1,6 @@
 """
-The tries of C{xmpp-gateway check} that a service does not make by itself: a request through a proxy, a document of the
-web application, the servers of other nodes.
+The tries of C{xmpp-gateway check} that a service does not make by itself: a request through a proxy, a document of
+the web application, the servers of other nodes.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ async def _nodes(table: Any, link: Link, server: Server | None, reactor: Any) ->
     for domain in sorted(domains):
         condition = await _answered(link, f"{domain}/{NOBODY}", reactor)
         if condition in _UNREACHABLE:
-            advice = "is its gateway connected, do both names have DNS records and certificates, and is s2s allowed?"
+            advice = "is it connected, do both names have DNS records and certificates, and is s2s allowed?"
             yield Finding(f"{domain} cannot be reached ({condition}): {advice}", True)
         else:
             yield Finding(f"{domain} can be reached")

@@ -61,8 +61,9 @@ class PrintTests(SynchronousTestCase):
     def test_documentation(self) -> None:
         """docs/commands.md lists all commands."""
         page = (ROOT / "docs" / "commands.md").read_text()
-        listed = [name for row in re.findall(r"^\| (`.*?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)", row)]
-        self.assertLessEqual({str(each.name) for each in COMMANDS}, set(listed))
+        rows = re.findall(r"^\| (`.*?) \|", page, re.MULTILINE)
+        listed = {name for row in rows for name in re.findall(r"`(\w+)", row)}
+        self.assertLessEqual({str(each.name) for each in COMMANDS}, listed)
 
     def test_completion(self) -> None:
         """A script for each shell names the command."""

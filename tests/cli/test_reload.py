@@ -39,7 +39,7 @@ class ReloadTests(SynchronousTestCase):
 
     def process(self, name: str) -> int:
         """Return a process with this word in its command line, which ends with the test."""
-        process = subprocess.Popen([sys.executable, "-c", "input()", name], stdin=subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()", name], stdin=subprocess.PIPE)
         self.addCleanup(process.communicate)
         self.pidfile.write_text(f"{process.pid}")
         return process.pid
@@ -92,7 +92,7 @@ class HangUpTests(SynchronousTestCase):
 
     def test_hangUp(self) -> None:
         """The process gets SIGHUP, which ends one that does not handle it."""
-        process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
         tap.hangUp(process.pid)
         process.communicate(timeout=30)
         self.assertEqual(process.returncode, -1)

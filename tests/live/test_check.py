@@ -1,6 +1,6 @@
 """
-C{xmpp-gateway check} and C{snippet} with real servers: for each single piece of configuration that is missing, check
-names it, and the lines that snippet prints mend it.
+C{xmpp-gateway check} and C{snippet} with real servers: for each single piece of configuration that is missing,
+C{check} names it, and the lines that C{snippet} prints mend it.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ class _NotFound(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self.send_error(404)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         """Log nothing."""
 
 
