@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import tap
 from tests.cli.support import call
 
+WAIT = "import sys; sys.stdin.read()"
 TABLES = """
 [server]
 endpoint = "tcp:127.0.0.1:9"
@@ -39,7 +40,8 @@ class ReloadTests(SynchronousTestCase):
 
     def process(self, name: str) -> int:
         """Return a process with this word in its command line, which ends with the test."""
-        process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()", name], stdin=subprocess.PIPE)
+        command = [sys.executable, "-c", WAIT, name]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE)
         self.addCleanup(process.communicate)
         self.pidfile.write_text(f"{process.pid}")
         return process.pid
@@ -92,7 +94,7 @@ class HangUpTests(SynchronousTestCase):
 
     def test_hangUp(self) -> None:
         """The process gets SIGHUP, which ends one that does not handle it."""
-        process = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+        process = subprocess.Popen([sys.executable, "-c", WAIT], stdin=subprocess.PIPE)
         tap.hangUp(process.pid)
         process.communicate(timeout=30)
         self.assertEqual(process.returncode, -1)

@@ -280,7 +280,7 @@ class NewerProsodyCheckTests(ProsodyCheckTests):
 EJABBERD_PIECES: Mapping[str, Piece] = {
     "the component": (without(rf'^ *"{DELEGATE}": {{password.*?$'), ("not connected: ",)),
     "a delegation": (
-        without(rf'^ *"{PRIVATE}": {{access.*?$'),
+        without(rf'^  mod_delegation:\n    namespaces:\n *"{PRIVATE}": {{access.*?$'),
         (f"missing: the delegation of {PRIVATE} by {DOMAIN}",),
     ),
     "the presence of users": (
