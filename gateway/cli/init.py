@@ -100,7 +100,7 @@ _NAMES = {
 }
 _TODO = {
     "prosody": "append {name} to prosody.cfg.lua, and restart Prosody",
-    "ejabberd": "add the entries of {name} to ejabberd.yml, and restart ejabberd",
+    "ejabberd": "copy {name} to /etc/ejabberd, name it in ejabberd.yml (include_config_file), and restart ejabberd",
     "openfire": "follow {name} in Openfire's admin console",
 }
 # ejabberd sets rosters by its API only.

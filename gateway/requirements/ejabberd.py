@@ -36,8 +36,10 @@ def block(components: Sequence[Component]) -> str:
     """Return the whole configuration for these components."""
     components = [evolve(each, secret=each.secret or _HIDDEN) for each in components]
     lines = [
-        "# For ejabberd.yml. If the file has one of these keys already, add the entries to that one: a key may not",
-        "# occur twice. Afterwards, restart ejabberd.",
+        "# Save this as a file that ejabberd can read, such as gateway.yml, and add one line to ejabberd.yml:",
+        "#   include_config_file: /etc/ejabberd/gateway.yml",
+        "# ejabberd adds these entries to its own. If a module below is configured there already, add the entries",
+        "# to that module by hand. Afterwards, restart ejabberd.",
         *_lines(components, list(_listeners(components))),
         *(f"# {each.jid}: {remark}" for each in components for remark in each.having(Remark)),
         *(f"# {each.jid}: {lack}" for each in components for lack in _lacking(each)),

@@ -60,26 +60,21 @@ class SnippedProsody(Snipped, Prosody):
 
 
 class SnippedEjabberd(Snipped, Ejabberd):
-    """ejabberd with the entries of the block in its configuration."""
+    """ejabberd with the block in a file that its configuration includes; both have listeners, rules and modules."""
 
     def configure(self) -> None:
         super().configure()
         file = self.directory / "ejabberd.yml"
         base = json.loads(file.read_text())
         base["listen"] = base["listen"][:1]
-        for key in ("acl", "access_rules", "api_permissions"):
-            del base[key]
+        base["acl"] = {"mine": {"server": "example.org"}}
+        base["access_rules"] = {"mine": {"allow": "mine"}}
+        base["api_permissions"] = {"mine": {"who": "mine", "what": "status"}}
         for key in ("mod_delegation", "mod_http_api", "mod_admin_extra"):
             del base["modules"][key]
-        # Lists and mappings are continued by those of the block.
-        sections = re.split(r"^(?=[a-z_]+:)", self.block, flags=re.MULTILINE)
-        added = {section.partition(":")[0]: section for section in sections if re.match("[a-z_]+:", section)}
-        listen = "".join(f"  - {json.dumps(each)}\n" for each in base.pop("listen"))
-        modules = "".join(f"  {name}: {json.dumps(each)}\n" for name, each in base.pop("modules").items())
-        lines = [f"{key}: {json.dumps(value)}\n" for key, value in base.items()]
-        lines += ["listen:\n", listen, added.pop("listen", "").partition("\n")[2]]
-        lines += ["modules:\n", modules, added.pop("modules", "").partition("\n")[2]]
-        file.write_text("".join([*lines, *added.values()]))
+        included = self.directory / "gateway.yml"
+        included.write_text(self.block)
+        file.write_text(json.dumps({**base, "include_config_file": str(included)}, indent=1))
 
 
 class SnippedNewerProsody(NewerProsody, SnippedProsody):
