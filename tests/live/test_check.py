@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.cli.support import call
 from tests.live.gateway import Gateway
 from tests.live.processes import Value, freePort, need, toml
 from tests.live.servers import DOMAIN, Ejabberd, NewerEjabberd, NewerProsody, Prosody, Server
@@ -32,6 +33,9 @@ else:
 ROOT = Path(__file__).resolve().parents[2]
 DELEGATE, ROSTER = f"delegate.{DOMAIN}", f"roster.{DOMAIN}"
 PRIVATE = "jabber:iq:private"
+
+# Servers that run at the same time.
+_TOGETHER = 4
 
 # A change of the block that takes one piece away, and the problems that are printed then.
 Piece = tuple[Callable[[str], str], tuple[str, ...]]
@@ -109,38 +113,51 @@ class CheckCase(_Mixin):
 
     def setUp(self) -> None:
         need(self.serverClass.missing())
-        self.folder = Path(tempfile.mkdtemp(prefix="check-"))
-        self.server = self.serverClass(self.folder, ("alice", "implementation"), {})
-        self.addCleanup(self.server.remove)
         self.web = ThreadingHTTPServer(("127.0.0.1", 0), _NotFound)
         thread = threading.Thread(target=self.web.serve_forever, daemon=True)
         thread.start()
         self.addCleanup(self.web.server_close)
         self.addCleanup(self.web.shutdown)
 
-    def command(self, *arguments: str) -> tuple[int, str]:
-        """Run C{xmpp-gateway}; return its exit code and its output."""
-        done = subprocess.run(
-            [sys.executable, "-m", "gateway.cli", *arguments],
-            cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        self.assertNotIn("Traceback", done.stderr)
-        return done.returncode, done.stdout + done.stderr
+    def newServer(self) -> Snipped:
+        """Return a new server, not started; its folder is that of the gateway as well."""
+        server = self.serverClass(Path(tempfile.mkdtemp(prefix="check-")), ("alice",), {})
+        self.addCleanup(server.remove)
+        return server
 
-    def rosterTable(self) -> dict[str, Value]:
+    def begin(self, folder: Path, *arguments: str) -> subprocess.Popen[str]:
+        """Start C{xmpp-gateway}."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "gateway.cli", *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def end(self, process: subprocess.Popen[str]) -> tuple[int, str]:
+        """Wait for it; return its exit code and its output."""
+        try:
+            printed, _ = process.communicate(timeout=90)
+        finally:
+            process.kill()
+        self.assertNotIn("Traceback", printed)
+        return process.returncode, printed
+
+    def command(self, folder: Path, *arguments: str) -> tuple[int, str]:
+        """Run C{xmpp-gateway}; return its exit code and its output."""
+        return self.end(self.begin(folder, *arguments))
+
+    def rosterTable(self, server: Snipped) -> dict[str, Value]:
         """Return the table of the rosters."""
         raise NotImplementedError
 
-    def configure(self) -> None:
-        """Write the gateway's configuration."""
+    def configure(self, server: Snipped) -> str:
+        """Write the gateway's configuration; return the server's side of it."""
         tables: dict[str, Mapping[str, Value]] = {
             "server": {
-                "endpoint": f"tcp:127.0.0.1:{self.server.componentPort}",
+                "endpoint": f"tcp:127.0.0.1:{server.componentPort}",
                 "secret": "s3cret",
                 "domain": DOMAIN,
             },
@@ -150,72 +167,85 @@ class CheckCase(_Mixin):
             f'roster."{ROSTER}"': {
                 "domain": DOMAIN,
                 "url": f"http://127.0.0.1:{self.web.server_address[1]}/%s",
-                **self.rosterTable(),
+                **self.rosterTable(server),
             },
         }
-        (self.folder / "gateway.toml").write_text(toml({}, tables))
-        (self.folder / "gateway.toml").chmod(0o600)
+        file = server.directory / "gateway.toml"
+        file.write_text(toml({}, tables))
+        file.chmod(0o600)
+        done = call("snippet", self.kind, "--config", str(file))
+        self.assertEqual(done.exit_code, 0, done.output)
+        return done.stdout
 
-    def restart(self, block: str) -> None:
-        """Restart the server with another block."""
-        self.server.stop()
-        self.server.block = block
-        self.server.configure()
-        self.server.start()
-        asyncio.run(self.server.ready())
+    def restart(self, server: Snipped, block: str) -> None:
+        """Restart a server with another block."""
+        server.stop()
+        server.block = block
+        server.configure()
+        server.start()
+        asyncio.run(server.ready())
 
     def test_pieces(self) -> None:
         """With each piece missing in turn, the problems are those of this piece; with all of them there is none."""
-        self.configure()
-        code, block = self.command("snippet", self.kind)
-        self.assertEqual(code, 0, block)
-        for name, (change, expected) in self.pieces.items():
-            broken = change(block)
-            self.assertNotEqual(broken, block, name)
-            self.restart(broken)
-            code, printed = self.command("check")
-            problems = [line.strip() for line in printed.splitlines() if line.startswith("  PROBLEM: ")]
-            self.assertEqual(code, 1, f"{name}\n{printed}")
-            self.assertEqual(len(problems), len(expected), f"{name}\n{printed}")
-            for problem, text in zip(problems, expected, strict=True):
-                self.assertIn(text, problem, f"{name}\n{printed}")
-            advice = [line.strip() for line in printed.splitlines() if line.startswith("      ")]
-            self.assertNotEqual(advice, [], f"{name}\n{printed}")
-            for line in advice:
-                if not re.search("secret|password|modules_enabled|mod_privilege|^acl|access_rules|^--|^#", line):
-                    self.assertIn(line.split(" = {")[0], block, f"{name}\n{printed}")
-        self.restart(block)
-        code, printed = self.command("check")
-        self.assertEqual(code, 0, printed)
-        self.assertIn("answers with status 404", printed)
+        names = [*self.pieces, ""]
+        # Several at a time: check waits for some seconds until it calls something missing.
+        for some in (names[start : start + _TOGETHER] for start in range(0, len(names), _TOGETHER)):
+            begun = []
+            for name in some:
+                server = self.newServer()
+                block = self.configure(server)
+                broken = self.pieces[name][0](block) if name else block
+                self.assertEqual(broken != block, bool(name), name)
+                self.restart(server, broken)
+                begun.append((name, block, server, self.begin(server.directory, "check")))
+            for name, block, server, process in begun:
+                code, printed = self.end(process)
+                server.stop()
+                self.assertEqual(code, 1 if name else 0, f"{name}\n{printed}")
+                self.assertIn("answers with status 404", printed)
+                self._compare(block, self.pieces[name][1] if name else (), f"{name}\n{printed}", printed)
+
+    def _compare(self, block: str, expected: tuple[str, ...], about: str, printed: str) -> None:
+        """Compare the problems with the expected ones, and the lines to add with the block."""
+        problems = [line.strip() for line in printed.splitlines() if line.startswith("  PROBLEM: ")]
+        self.assertEqual(len(problems), len(expected), about)
+        for problem, text in zip(problems, expected, strict=True):
+            self.assertIn(text, problem, about)
+        advice = [line.strip() for line in printed.splitlines() if line.startswith("      ")]
+        self.assertEqual(advice != [], expected != (), about)
+        for line in advice:
+            if not re.search("secret|password|modules_enabled|mod_privilege|^acl|access_rules|^--|^#", line):
+                self.assertIn(line.split(" = {")[0], block, about)
 
     def test_init(self) -> None:
         """From C{init} to a running gateway; then C{check} asks that one."""
-        endpoint = f"--endpoint=tcp:127.0.0.1:{self.server.componentPort}"
+        server = self.newServer()
+        folder = server.directory
+        endpoint = f"--endpoint=tcp:127.0.0.1:{server.componentPort}"
         arguments = (f"--server={self.kind}", f"--domain={DOMAIN}", endpoint, "--service=delegation")
-        code, printed = self.command("init", "--yes", *arguments)
+        code, printed = self.command(folder, "init", "--yes", *arguments)
         self.assertEqual(code, 0, printed)
-        file = self.folder / "gateway.toml"
+        file = folder / "gateway.toml"
         # Another gateway may use the default port.
         listen = f'[http]\nlisten = "tcp:{freePort()}:interface=127.0.0.1"'
         file.write_text(file.read_text().replace("[http]", listen))
-        [written] = self.folder.glob(f"gateway.{self.kind}.*")
-        self.restart(written.read_text())
-        code, printed = self.command("check")
+        [written] = folder.glob(f"gateway.{self.kind}.*")
+        self.restart(server, written.read_text())
+        code, printed = self.command(folder, "check")
         self.assertEqual(code, 0, printed)
         self.assertIn(f"ok: the delegation of {PRIVATE} by {DOMAIN}", printed)
-        gateway = Gateway(Path(tempfile.mkdtemp(dir=self.folder)), 0, "", "", {})
+        gateway = Gateway(Path(tempfile.mkdtemp(dir=folder)), 0, "", "", {})
         gateway.config = file
         gateway.httpPort = int(re.findall("tcp:([0-9]+):interface", file.read_text())[-1])
         self.addCleanup(gateway.stop)
         gateway.start()
         asyncio.run(gateway.ready())
-        code, printed = self.command("status")
+        code, printed = self.command(folder, "status")
         self.assertEqual(code, 0, printed)
         self.assertIn(f"{DELEGATE}: connected", printed)
-        code, printed = self.command("state", "backup", "backup.tar")
+        code, printed = self.command(folder, "state", "backup", "backup.tar")
         self.assertEqual(code, 0, printed)
-        code, printed = self.command("state", "restore", "backup.tar")
+        code, printed = self.command(folder, "state", "restore", "backup.tar")
         self.assertEqual(code, 1, printed)
         self.assertIn("stop it first", printed)
 
@@ -262,7 +292,7 @@ class ProsodyCheckTests(CheckCase, SynchronousTestCase):
     kind = "prosody"
     pieces = PROSODY_PIECES
 
-    def rosterTable(self) -> dict[str, Value]:
+    def rosterTable(self, server: Snipped) -> dict[str, Value]:
         return {"lock": True, "probes": True}
 
 
@@ -297,9 +327,9 @@ class EjabberdCheckTests(CheckCase, SynchronousTestCase):
     kind = "ejabberd"
     pieces = EJABBERD_PIECES
 
-    def rosterTable(self) -> dict[str, Value]:
-        assert isinstance(self.server, Ejabberd)
-        return {"api": f"http://127.0.0.1:{self.server.apiPort}/api"}
+    def rosterTable(self, server: Snipped) -> dict[str, Value]:
+        assert isinstance(server, Ejabberd)
+        return {"api": f"http://127.0.0.1:{server.apiPort}/api"}
 
 
 class NewerEjabberdCheckTests(EjabberdCheckTests):
