@@ -94,6 +94,7 @@ async def _ask(running: RunningGateway, wanted: Iterable[str]) -> bool:
         problems += _report(str(link.get("state")), bool(link.get("problem")))
         for item in link.get("items", ()):
             problems += _report(str(item.get("text")), bool(item.get("problem")))
+    say("files")
     for item in document.get("files", ()):
         problems += _report(str(item.get("text")), bool(item.get("problem")))
     return not problems

@@ -4,6 +4,8 @@ Common parts of the commands: the configuration file, the reactor, errors.
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,10 @@ def runOnReactor(main: Main) -> None:
             raise SystemExit(error.exit_code) from error
         except Unreachable as error:
             CommandFailed(str(error)).show()
+            raise SystemExit(1) from error
+        except BrokenPipeError as error:
+            # The reader, such as head, has ended. Python would report that at its exit again.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise SystemExit(1) from error
 
     react(lambda reactor: ensureDeferred(reported(reactor)))

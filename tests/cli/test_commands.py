@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +28,7 @@ from gateway.testing import MemoryGateway
 from tests.cli.support import Reachable, call
 
 ROOT = Path(__file__).resolve().parent.parent.parent
+SNIPPETS = Path(__file__).parent / "snippets"
 PROXY = '[proxy."proxy.example.com"]\ntarget = "implementation@example.com"\n'
 ROSTER = '[roster."{0}"]\ndomain = "{1}"\nurl = "http://localhost/%s"\n'
 
@@ -90,6 +94,37 @@ class PrintTests(SynchronousTestCase):
             r""".x a\b-c"""
 
         self.assertIn("\n\\&.x a\\eb\\-c\n", manual.page(odd))
+
+
+class ProcessTests(SynchronousTestCase):
+    """The command in a process of its own."""
+
+    def begin(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "gateway.cli", *arguments],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+
+    def test_exit(self) -> None:
+        """Errors are on standard error, without a traceback, and the exit status is 1."""
+        file = Path(self.mktemp())
+        file.write_text('[embedded]\n[http]\nlisten = "tcp:9:interface=127.0.0.1"\n')
+        with self.begin("status", "--config", str(file)) as process:
+            out, err = process.communicate(timeout=30)
+        self.assertEqual((process.returncode, out), (1, b""))
+        self.assertTrue(err.startswith(b"no gateway answers at http://127.0.0.1:9: "), err)
+        self.assertEqual(err.count(b"\n"), 1)
+
+    def test_pipe(self) -> None:
+        """If the reader of the output ends, the command ends without a word."""
+        with self.begin("snippet", "prosody", "--config", str(SNIPPETS / "gateway.toml")) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            process.stdout.close()
+            self.assertEqual(process.stderr.read(), b"")
+            self.assertEqual(process.wait(30), 1)
 
 
 class StatusTests(Case):
