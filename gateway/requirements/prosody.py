@@ -31,13 +31,14 @@ def block(components: Sequence[Component]) -> str:
     """
     Return the whole configuration for these components, for the end of C{prosody.cfg.lua}.
 
-    The sections of hosts and components are written as calls with a table, so that global settings may follow them.
+    The sections are calls with a table, after which global settings may follow.
     """
     components = [evolve(each, secret=each.secret or _HIDDEN) for each in components]
     lines = [
         "-- For the end of prosody.cfg.lua. Afterwards, restart Prosody.",
         "-- If a host has a list of one of these names already, add the entries to it: the last list counts.",
-        *part(components),
+        # With tables, because global settings follow.
+        *(line for head, lines in _sections(components) for line in (f"{head} {{", *lines, "}")),
         *_listeners({component.address for component in components}),
         *(f"-- {each.jid}: {remark}" for each in components for remark in each.having(Remark)),
     ]
@@ -46,10 +47,17 @@ def block(components: Sequence[Component]) -> str:
 
 def part(components: Sequence[Component]) -> Iterator[str]:
     """Yield the sections of the hosts and of the components. A secret that is C{None} is left out."""
+    return (line for head, lines in _sections(components) for line in (head, *lines))
+
+
+def _sections(components: Sequence[Component]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the head and the lines of each section that is not empty."""
     for server in _servers(components):
-        yield from _host(server, components)
+        yield f"VirtualHost {quoted(server)}", list(_host(server, components))
     for component in components:
-        yield from _component(component)
+        lines = list(_component(component))
+        if lines:
+            yield f"Component {quoted(component.jid)}", lines
 
 
 def _servers(components: Iterable[Component]) -> list[str]:
@@ -69,18 +77,19 @@ def _host(server: str, components: Sequence[Component]) -> Iterator[str]:
                 names = ", ".join(map(quoted, each.filtering))
                 filtering = f", filtering = {{ {names} }}" if names else ""
                 delegated = f"{{ jid = {quoted(component.jid)}{filtering} }}"
-                delegations.append(f"        [{quoted(each.namespace)}] = {delegated};")
+                delegations.append(f"[{quoted(each.namespace)}] = {delegated}")
         grants = [each for each in component.requirements if isinstance(each, Privilege) and each.server == server]
         if grants:
-            privileged.append(f"        [{quoted(component.jid)}] = {{ {_privileges(grants)} }};")
+            privileged.append(f"[{quoted(component.jid)}] = {{ {_privileges(grants)} }}")
     modules += ["delegation"] * bool(delegations) + ["privilege"] * bool(privileged)
-    yield f"VirtualHost {quoted(server)} {{"
     yield f"    modules_enabled = {_list(modules)};"
-    if delegations:
-        yield from ("    delegations = {", *delegations, "    };")
-    if privileged:
-        yield from ("    privileged_entities = {", *privileged, "    };")
-    yield "}"
+    yield from _table("delegations", delegations)
+    yield from _table("privileged_entities", privileged)
+
+
+def _table(name: str, entries: list[str]) -> Iterator[str]:
+    if entries:
+        yield from (f"    {name} = {{", *(f"        {entry};" for entry in entries), "    };")
 
 
 def _privileges(grants: Iterable[Privilege]) -> str:
@@ -94,15 +103,12 @@ def _component(component: Component) -> Iterator[str]:
     # Without these modules Prosody accepts the component, and never tells it what it grants.
     modules = ["delegation"] * bool(component.having(Delegation))
     modules += ["privilege"] * bool(component.having(Privilege))
-    lines = []
     if component.secret is not None:
-        lines.append(f"    component_secret = {quoted(component.secret)};")
+        yield f"    component_secret = {quoted(component.secret)};"
     if modules:
-        lines.append(f"    modules_enabled = {_list(modules)};")
+        yield f"    modules_enabled = {_list(modules)};"
     if component.having(ForeignSenders):
-        lines.append("    validate_from_addresses = false;")
-    if lines:
-        yield from (f"Component {quoted(component.jid)} {{", *lines, "}")
+        yield "    validate_from_addresses = false;"
 
 
 def relevant(component: Component) -> Component:

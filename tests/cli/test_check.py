@@ -80,12 +80,12 @@ class FindingTests(SynchronousTestCase):
         """Each single requirement that is missing is named, and the lines are those of it alone."""
         granted = GOOD["permissions"]["x.org"]
         for missing, change, lines in (
-            (NEEDED[0], {"delegated": frozenset({("x.org", "urn:2")})}, '["urn:1"] = { jid = "c.x.org" };'),
-            (NEEDED[1], {"delegated": frozenset({("x.org", "urn:1")})}, 'filtering = { "node" } };'),
-            (NEEDED[2], {"roster": "get"}, '["c.x.org"] = { roster = "both" };'),
-            (NEEDED[3], {"feed": "none"}, '["c.x.org"] = { presence = "managed_entity" };'),
-            (NEEDED[4], {"message": "none"}, '["c.x.org"] = { message = "outgoing" };'),
-            (NEEDED[5], {"iq": {"urn:3": "get"}}, '["c.x.org"] = { iq = { ["urn:3"] = "set" } };'),
+            (NEEDED[0], {"delegated": frozenset({("x.org", "urn:2")})}, '["urn:1"] = { jid = "c.x.org" }'),
+            (NEEDED[1], {"delegated": frozenset({("x.org", "urn:1")})}, 'filtering = { "node" } }'),
+            (NEEDED[2], {"roster": "get"}, '["c.x.org"] = { roster = "both" }'),
+            (NEEDED[3], {"feed": "none"}, '["c.x.org"] = { presence = "managed_entity" }'),
+            (NEEDED[4], {"message": "none"}, '["c.x.org"] = { message = "outgoing" }'),
+            (NEEDED[5], {"iq": {"urn:3": "get"}}, '["c.x.org"] = { iq = { ["urn:3"] = "set" } }'),
             (NEEDED[6], {"maySendForOthers": False}, "validate_from_addresses = false;"),
         ):
             changed = dict(GOOD)
@@ -291,7 +291,7 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(done.exit_code, 1)
         self.assertIn(f"  PROBLEM: missing: the delegation of {ns.PRIVATE} by x.org\n", done.stdout)
         self.assertIn("    in the configuration of Prosody:\n", done.stdout)
-        self.assertIn('["jabber:iq:private"] = { jid = "d.x.org" };', done.stdout)
+        self.assertIn('["jabber:iq:private"] = { jid = "d.x.org" }', done.stdout)
         self.assertNotIn("ejabberd", done.stdout)
 
     def test_recognised(self) -> None:
