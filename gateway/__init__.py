@@ -12,9 +12,8 @@ The modules and packages:
     - C{xml}: bytes to trees, records and elements (C{read}, C{records}, C{cut}), values and trees to bytes
       (C{write}), other content namespaces (C{move}), stanza errors (C{errors}); C{context}: a stream's header.
     - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.
-    - C{config}: the tables of the configuration (C{tables}), checks of single values (C{values}), the lines that
-      report errors (C{problems}), the C{reader}, which reads the TOML file and reports all errors at once, and
-      C{changes}, the differences between two configurations.
+    - C{config}: the tables of the configuration (C{tables}), checks of single values (C{values}), and the lines
+      that report errors (C{problems}).
     - C{state}: C{files} writes every file; stores: C{database} (a SQLite file), C{memory}, their transactions
       (C{sqlite}), schema versions (C{migrations}) and faults (C{faults}).
     - C{log}: C{printable} escapes untrusted text in the log and on status pages; C{seldom} limits the rate of log
@@ -24,9 +23,8 @@ The modules and packages:
       C{health}, C{status}, C{metrics}, and the C{page} for browsers with its events (C{live}) and its C{login};
       their content (C{reports}, C{view}, C{sections}, C{plots}, C{html}).
     - C{interfaces}: the interfaces of plugins, and of the objects that they are given.
-    - C{reports}, C{metrics}: what services tell the operator: values for C{/status}, and metrics; C{prometheus}
-      records these.
-    - C{samples}: the last minutes of some metrics, for the plots of the status page.
+    - C{reports}, C{metrics}: what services tell the operator: values for C{/status}, and metrics (C{names},
+      C{interfaces}); C{prometheus} records these, and C{samples} has the last minutes of some, for plots.
     - C{pieces}: long work in short pieces, and the delay of the reactor.
     - C{proxy}: Jabber Address Translation, a component in front of an ordinary client account.
     - C{delegation}: Namespace Delegation, both sides.
@@ -40,11 +38,11 @@ The modules and packages:
     - C{plugins}: the package in which Twisted finds services, the shipped ones and those of other software.
     - C{testing}: servers, connections and a whole gateway in memory, for the tests of plugins and for our own.
     - C{_deprecated}: old names of public classes and of modules.
-    - C{checks}: finds the plugins, and checks a configuration with them; C{builder}: the parts of one service.
     - C{requirements}: what services need of their server's configuration, and its lines for each kind of server.
-    - C{cli}: the command C{xmpp-gateway}.
-    - C{service} composes all of this, and changes it while it runs; C{reload} reads the file again; C{tap} is the
-      twistd command.
+    - C{composition}: the C{reader} of the TOML file, which reports all errors at once; C{checks} of a configuration
+      with the plugins; C{builder}, the parts of one service; C{service}, which composes all of this and changes it
+      while it runs: C{changes} finds the differences, C{reload} reads the file again.
+    - C{tap}: the twistd command; C{cli}: the command C{xmpp-gateway}.
 
 A feature is a package whose files are layers, each knowing only those before it: C{core} (rules, no I/O),
 C{stanzas} (to and from the wire), C{handler} (the XMPP handler), C{plugin} (its table, how it is composed).

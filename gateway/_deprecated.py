@@ -14,6 +14,8 @@ from types import ModuleType
 
 # New names of modules by old names.
 _MOVED = {
+    "gateway.builder": "gateway.composition.builder",
+    "gateway.checks": "gateway.composition.checks",
     "gateway.database": "gateway.state.database",
     "gateway.faults": "gateway.state.faults",
     "gateway.files": "gateway.state.files",
@@ -23,6 +25,7 @@ _MOVED = {
     "gateway.monitor": "gateway.http",
     "gateway.printable": "gateway.log.printable",
     "gateway.seldom": "gateway.log.seldom",
+    "gateway.service": "gateway.composition.service",
     "gateway.stringprep": "gateway.addresses.stringprep",
     "gateway.tables": "gateway.config.tables",
     "gateway.values": "gateway.config.values",
@@ -32,10 +35,10 @@ _MOVED = {
 
 def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], object]:
     """
-    Return a C{__getattr__} for a module (PEP 562): it finds classes by their old names, and warns.
+    Return a C{__getattr__} for a module (PEP 562): it finds classes and functions by their old names, and warns.
 
     @param module: the module's name.
-    @param names: new names by old names.
+    @param names: new names by old names; with the module, if that is another one.
     """
 
     def getByOldName(name: str) -> object:
@@ -45,7 +48,8 @@ def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], object]:
         if sys._getframe(1).f_globals.get("__name__") != "importlib._bootstrap":
             message = f"{module}.{name} is deprecated; use {names[name]}"
             warnings.warn(message, DeprecationWarning, stacklevel=2)
-        found: object = getattr(sys.modules[module], names[name])
+        place, _, new = names[name].rpartition(".")
+        found: object = getattr(import_module(place or module), new)
         return found
 
     return getByOldName

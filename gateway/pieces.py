@@ -12,8 +12,7 @@ from twisted.application.service import Service
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from gateway import metrics as names
-from gateway.metrics import IMetrics
+from gateway.metrics import IMetrics, names
 
 T = TypeVar("T")
 

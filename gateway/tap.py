@@ -21,13 +21,13 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 
-from gateway import service
+from gateway.composition import service
+from gateway.composition.reload import Reloader, logStart
 from gateway.config.tables import ConfigError, LogTable
 from gateway.errors import StartFailed
 from gateway.log.output import LogOutput, Standard
 from gateway.log.printable import makePrintable, printable
-from gateway.prometheus import PrometheusMetrics
-from gateway.reload import Reloader, logStart
+from gateway.metrics.prometheus import PrometheusMetrics
 from gateway.stream.trace import NAME as TRACE
 
 T = TypeVar("T")

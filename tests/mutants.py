@@ -38,8 +38,8 @@ DECLARE = {"frozen", "define", "field"}
 
 # The tests of modules that are not in a package.
 OF_THE_WHOLE = [
-    *(f"tests.test_{name}" for name in ("service", "changes", "reload", "plugins", "tap")),
-    *(f"tests.{package}" for package in ("config", "http", "tour")),
+    *(f"tests.{package}" for package in ("composition", "http", "tour")),
+    *(f"tests.test_{name}" for name in ("plugins", "tap", "metrics", "prometheus", "samples")),
 ]
 
 # Names of variables that hold a table of the configuration.
@@ -47,9 +47,9 @@ TABLES = ("table", "each")
 
 # The files between the configuration and its effects, and the checks of trust.
 WIRING = (
-    "gateway/checks.py",
-    "gateway/builder.py",
-    "gateway/service.py",
+    "gateway/composition/checks.py",
+    "gateway/composition/builder.py",
+    "gateway/composition/service.py",
     "gateway/http/access.py",
     "gateway/proxy/plugin.py",
     "gateway/delegation/plugin.py",
@@ -156,7 +156,7 @@ def testsOf(name: str) -> list[list[str]]:
     """Return the tests that should notice a change of a file, in several runs; the first notices most changes."""
     path = Path(name)
     package, module = Path(ROOT, "tests", path.parent.name), f"test_{path.stem}"
-    if not package.is_dir():
+    if not package.is_dir() or package.name == "composition":
         return [["tests.effects"], OF_THE_WHOLE]
     near = [[f"tests.{package.name}.{module}"]] if (package / f"{module}.py").exists() else []
     wider = [[f"tests.{package.name}"], ["tests.test_fairness"]]

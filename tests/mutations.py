@@ -9,15 +9,15 @@ from __future__ import annotations
 
 # Options: a table's key does not reach what it is for.
 OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
-    "gateway/builder.py": (
+    "gateway/composition/builder.py": (
         ("            domain=domain,", "            domain=None,"),
         ("stanzaSize=settings.stanzaSize, ", ""),
         (", outgoingSize=settings.outgoingSize", ""),
         ("Budget(settings.answerBudget)", "Budget()"),
         ("        self.metrics.close()\n", ""),
     ),
-    "gateway/config/changes.py": (("secret=table.secret or common.secret", "secret=common.secret"),),
-    "gateway/service.py": (
+    "gateway/composition/changes.py": (("secret=table.secret or common.secret", "secret=common.secret"),),
+    "gateway/composition/service.py": (
         ("Gate(token, table.hosts, _FREE)", "Gate(None, table.hosts, _FREE)"),
         ("Gate(token, table.hosts, _FREE)", "Gate(token, frozenset(), _FREE)"),
         ("self._renewed() if isAnew else ()", "()"),
@@ -95,7 +95,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if listener.stalledAt is not None or listener.seen is content:", "if listener.seen is content:"),
     ),
     "gateway/http/health.py": (("each for link in self._links if link.ready for each in _blocking(link)", ""),),
-    "gateway/config/shown.py": (
+    "gateway/composition/shown.py": (
         ("'(not shown)' if isSecret else _inToml(value)", "_inToml(value)"),
         ("isHidden or keyOf(each.name).endswith(_SECRET)", "isHidden"),
         ("isHidden or keyOf(each.name).endswith(_SECRET)", "keyOf(each.name).endswith(_SECRET)"),

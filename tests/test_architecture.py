@@ -117,10 +117,10 @@ ARROWS = {
 # docs/architecture.md. Features stand side by side; another test has their order.
 TREE: tuple[str | tuple[str, ...], ...] = (
     *("ns", "_deprecated", "errors", "addresses", "_compat"),
-    *("reports", "requirements", "metrics", "prometheus", "samples", "pieces"),
-    *("xml", "log", "state", "stream", "http", "config.tables", "config.values", "interfaces", "config"),
+    *("reports", "requirements", "metrics", "pieces"),
+    *("xml", "log", "state", "stream", "http", "config", "interfaces"),
     tuple(sorted(FEATURES)),
-    *("embedded", "plugins", "checks", "builder", "service", "reload", "tap", "tour", "cli", "testing"),
+    *("embedded", "plugins", "composition", "tap", "tour", "cli", "testing"),
 )
 RANK = {name: rank for rank, names in enumerate(TREE) for name in ([names] if isinstance(names, str) else names)}
 
@@ -133,7 +133,7 @@ def _placeOf(name: str) -> str:
 
 # The package of the interfaces of plugins, and lower modules with more of them; interfaces for twisted.cred.
 INTERFACES = "gateway.interfaces"
-LOWER = ("gateway.metrics", "gateway.state.interfaces", "gateway.stream.interfaces")
+LOWER = ("gateway.metrics.interfaces", "gateway.state.interfaces", "gateway.stream.interfaces")
 ASKED_BY_TWISTED = {"IAccount", "IProof"}
 # Twisted has no type for a whole reactor. The class of a table is the plugin's own: its signature has it. The
 # values of TOML have any type.
@@ -157,13 +157,11 @@ def _isProtocol(name: str) -> bool:
 
 
 # The modules that compose the services, and their users.
-TOP = tuple(f"gateway.{name}" for name in ("checks", "builder", "service", "reload", "tap", "tour.command"))
-TOP += tuple(name for name in MODULES if name.startswith("gateway.cli"))
+TOP = tuple(name for name in MODULES if name.split(".")[1:2] and name.split(".")[1] in ("composition", "cli"))
+TOP += ("gateway.tap", "gateway.tour.command")
 # The HTTP server.
 _PAGES = ("access", "health", "live", "login", "metrics", "page", "view", "site", "status")
 PAGES = tuple(f"gateway.http.{name}" for name in _PAGES)
-# The reader of the configuration, and its names in the package, which also has the tables and their values.
-READER = tuple(f"gateway.config.{name}" for name in ("reader", "Config", "Service", "load", "readSecret"))
 
 # Modules that write start tags by themselves, with the reason.
 HANDWRITTEN = {
@@ -305,7 +303,7 @@ class ArchitectureTests(SynchronousTestCase):
             rules,
             *({f"gateway.{feature}.{outer}" for feature in FEATURES for outer in OUTER} - RULES),
             *(f"gateway.stream.{name}" for name in ("link", "lane", "component")),
-            *("gateway.service", "gateway.tap", "gateway.plugins", *READER, *PAGES),
+            *("gateway.composition", "gateway.tap", "gateway.plugins", *PAGES),
             *("twisted.internet", "twisted.logger", "twisted.python", "twisted.application", "wokkel"),
             *("logging", "time", "os", "socket", "pathlib", "random", "threading"),
         )
@@ -353,13 +351,13 @@ class ArchitectureTests(SynchronousTestCase):
     def test_stream(self) -> None:
         """The stream imports no feature, and no module that composes."""
         stream = [name for name in MODULES if within(name, "gateway.stream")]
-        upper = ("config", "http", "service", "tap", "plugins", *FEATURES)
+        upper = ("config", "http", "composition", "tap", "plugins", *FEATURES)
         self.assertNoneImport(stream, *(f"gateway.{name}" for name in upper))
 
     def test_composition(self) -> None:
         """Only the modules on top import the HTTP server, the plugins and, through these, the features."""
         others = [name for name in MODULES if name not in TOP and not within(name, "gateway.testing")]
-        for package in ("gateway.plugins", "gateway.checks", "gateway.builder", "gateway.service"):
+        for package in ("gateway.plugins", "gateway.composition"):
             self.assertNoneImport([name for name in others if not within(name, package)], package)
         self.assertNoneImport([name for name in others if name not in PAGES], *PAGES)
         # The embedded host has exceptions, which another test checks.
@@ -372,7 +370,7 @@ class ArchitectureTests(SynchronousTestCase):
         # Privileges and delegations are used by several features, so builder.py composes them.
         ported = {f"gateway.privilege.{name}" for name in ("handler.PrivilegeHandler", "lending.Lending")}
         ported.add("gateway.delegation.plugin.serveDelegatedNamespaces")
-        self.assertLessEqual(ported, IMPORTED["gateway.builder"])
+        self.assertLessEqual(ported, IMPORTED["gateway.composition.builder"])
         above = {name: IMPORTED[name] - ported for name in TOP}
         known = [each for names in above.values() for each in names]
         self.assertFalse([each for each in known for feature in FEATURES if within(each, f"gateway.{feature}")])
@@ -388,7 +386,7 @@ class ArchitectureTests(SynchronousTestCase):
         only if no server is configured.
         """
         embedded = [name for name in MODULES if within(name, "gateway.embedded")]
-        upper = (*(f"gateway.{other}" for other in (*FEATURES, "service", "plugins")), *READER)
+        upper = tuple(f"gateway.{other}" for other in (*FEATURES, "composition", "plugins"))
         lent = {name for module in embedded for name in IMPORTED[module] for each in LENT if within(name, each)}
         found = {
             name
@@ -398,11 +396,10 @@ class ArchitectureTests(SynchronousTestCase):
         }
         self.assertEqual(found, set())
         others = [name for name in MODULES if name not in embedded]
+        composing = ("gateway.composition.builder", "gateway.composition.service")
         self.assertNoneImport(
-            [name for name in others if name not in ("gateway.builder", "gateway.service", "gateway.tour.command")],
-            "gateway.embedded",
+            [name for name in others if name not in (*composing, "gateway.tour.command")], "gateway.embedded"
         )
-        composing = ("gateway.builder", "gateway.service")
         top = {name for one in composing for node in TREES[one].body for name in _importedBy(node, one)}
         self.assertFalse([name for name in top if within(name, "gateway.embedded")])
 

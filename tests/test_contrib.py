@@ -11,7 +11,7 @@ from typing import Any
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.metrics import CATALOGUE, Histogram
-from gateway.prometheus import PrometheusMetrics
+from gateway.metrics.prometheus import PrometheusMetrics
 
 ROOT = Path(__file__).parent.parent
 RULES = ROOT / "contrib" / "prometheus" / "xmpp-gateway.rules.yml"

@@ -15,7 +15,6 @@ from twisted.web.resource import Resource
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
-from gateway import metrics as names
 from gateway import ns
 from gateway.delegation.delegations import Delegation
 from gateway.delegation.handler import ManagingHandler
@@ -32,7 +31,7 @@ from gateway.http.access import Gate
 from gateway.http.health import Health
 from gateway.http.site import QuietSite
 from gateway.interfaces import RosterItem
-from gateway.metrics import IMetrics, IMetricsProvider
+from gateway.metrics import IMetrics, IMetricsProvider, names
 from gateway.muc.values import Payload, RoomMessage
 from gateway.pieces import Pieces
 from gateway.privilege.handler import PrivilegeHandler

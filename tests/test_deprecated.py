@@ -12,7 +12,7 @@ from zope.interface import implementer
 import gateway
 from gateway import config, errors, interfaces
 from gateway.addresses import jids
-from gateway.config import reader
+from gateway.composition import reader
 from gateway.http import site
 from gateway.tour import guide
 
@@ -133,6 +133,9 @@ class MovedTests(SynchronousTestCase):
             self.assertRaises(ModuleNotFoundError, import_module, name)
 
     def test_config(self) -> None:
-        """The package of the configuration has the names of the module that it was."""
+        """The package of the configuration has the names of the module that it was, with a warning."""
         for name in ("Config", "Service", "load", "readSecret"):
             self.assertIs(getattr(config, name), getattr(reader, name))
+            [warning] = self.flushWarnings()
+            message = f"gateway.config.{name} is deprecated; use gateway.composition.reader.{name}"
+            self.assertEqual((warning["category"], warning["message"]), (DeprecationWarning, message))

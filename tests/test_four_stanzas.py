@@ -100,7 +100,7 @@ class PictureTests(SynchronousTestCase):
         """Each file and folder of the picture exists."""
         picture = section("The picture")
         files = set(re.findall(r"\b\w+\.py\b", picture))
-        self.assertLessEqual({"core.py", "link.py", "lane.py", "service.py"}, files)
+        self.assertLessEqual({"core.py", "link.py", "builder.py"}, files)
         self.assertEqual(files - {path.name for path in PACKAGE.rglob("*.py")}, set())
         folders = set(re.findall(r"(?<![\w/])([a-z]+)/(?=[ ,])", picture))
         self.assertLessEqual({"stream", "http", "proxy", "state"}, folders)

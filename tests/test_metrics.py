@@ -14,8 +14,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from gateway import metrics as names
-from gateway.config import load
+from gateway.composition.reader import load
+from gateway.composition.service import findPlugins, makeService
 from gateway.metrics import (
     CATALOGUE,
     NO_METRIC,
@@ -28,10 +28,10 @@ from gateway.metrics import (
     IMetricsProvider,
     bounded,
     label,
+    names,
 )
+from gateway.metrics.prometheus import PrometheusMetrics
 from gateway.pieces import ReactorLag
-from gateway.prometheus import PrometheusMetrics
-from gateway.service import findPlugins, makeService
 from tests.metrics import RecordingMetrics
 
 PAGE = Path(__file__).parent.parent / "docs" / "metrics.md"

@@ -88,7 +88,7 @@ class ChosenTests(SynchronousTestCase):
     def test_gone(self) -> None:
         """A text that is not in its file any longer, or not only once, is an error that names it."""
         for text, count in (("no such text", "0 times"), ("import", "times")):
-            self.patch(module, "RULES", {"gateway/service.py": ((text, "pass"),)})
+            self.patch(module, "RULES", {"gateway/composition/service.py": ((text, "pass"),)})
             error = self.assertRaises(ValueError, chosen)
             self.assertIn(f"{text}", str(error))
             self.assertIn(count, str(error))
@@ -96,5 +96,5 @@ class ChosenTests(SynchronousTestCase):
     def test_packages(self) -> None:
         """Each package with rules has some."""
         packages = {name.split("/")[1] for name, _ in chosen()}
-        wanted = {"service.py", "http", "stream", "proxy", "delegation", "privilege", "roster", "muc", "fmuc"}
+        wanted = {"composition", "http", "stream", "proxy", "delegation", "privilege", "roster", "muc", "fmuc"}
         self.assertLessEqual(wanted | {"embedded"}, packages)

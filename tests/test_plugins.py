@@ -33,8 +33,8 @@ RUN = """
 import json, sys
 from pathlib import Path
 from twisted.internet.testing import MemoryReactorClock, StringTransport
-from gateway import service
-from gateway.config import load
+from gateway.composition import service
+from gateway.composition.reader import load
 from gateway.config.tables import ConfigError
 
 reactor = MemoryReactorClock()

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
 from gateway.interfaces import ICounter, IGauge, IHistogram, IMetrics
-from gateway.prometheus import PrometheusMetrics, writeOpenMetrics, writeText
+from gateway.metrics.prometheus import PrometheusMetrics, writeOpenMetrics, writeText
 from tests import metrics as _metrics
 
 parseText, parseOpenMetrics = parser.text_string_to_metric_families, openmetrics.text_string_to_metric_families

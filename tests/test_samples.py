@@ -5,9 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from gateway import metrics as names
-from gateway.metrics import NO_METRICS, ICounter, IHistogram, IMetrics
-from gateway.samples import EVERY, SPAN, History, Sample, Samples
+from gateway.metrics import NO_METRICS, ICounter, IHistogram, IMetrics, names
+from gateway.metrics.samples import EVERY, SPAN, History, Sample, Samples
 from tests.metrics import RecordingMetrics
 
 C = "c.example.com"

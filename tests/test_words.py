@@ -83,7 +83,7 @@ class WordsTests(SynchronousTestCase):
 
     def test_files(self) -> None:
         """Modules of each folder and all pages are checked."""
-        for each in ("gateway/service.py", "tests/live/case.py", "benchmarks/relay.py"):
+        for each in ("gateway/composition/service.py", "tests/live/case.py", "benchmarks/relay.py"):
             self.assertIn(ROOT / each, MODULES)
         for each in ("README.md", "docs/architecture.md", "benchmarks/README.md"):
             self.assertIn(ROOT / each, PAGES)

@@ -16,13 +16,15 @@ from twisted.internet.task import deferLater
 from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 
-from gateway import ns, service
-from gateway.checks import components, warnings
+from gateway import ns
 from gateway.cli.findings import Finding, Observed, findings, written
 from gateway.cli.program import CommandFailed, Program, configured, orFail, say
 from gateway.cli.tries import NOBODY, items, query, tries
 from gateway.cli.web import RunningGateway
-from gateway.config import Config, ServerEndpoint
+from gateway.composition import service
+from gateway.composition.checks import components, warnings
+from gateway.composition.reader import Config
+from gateway.config import ServerEndpoint
 from gateway.config.tables import ConfigError, HttpTable
 from gateway.errors import NotGranted
 from gateway.interfaces import IPermissions, IPrivileges

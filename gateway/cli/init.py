@@ -15,9 +15,9 @@ from typing import Any
 import click
 from attrs import frozen
 
-from gateway.checks import components, findPlugins
 from gateway.cli.program import CommandFailed, Program, orFail
-from gateway.config import Config, load
+from gateway.composition.checks import components, findPlugins
+from gateway.composition.reader import Config, load
 from gateway.requirements.servers import SERVERS, blocks
 from gateway.state import files
 

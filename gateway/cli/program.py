@@ -15,9 +15,9 @@ from attrs import frozen
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import react
 
-from gateway.checks import findPlugins
 from gateway.cli.web import RunningGateway, Unreachable
-from gateway.config import Config, load
+from gateway.composition.checks import findPlugins
+from gateway.composition.reader import Config, load
 from gateway.config.tables import ConfigError
 from gateway.log.printable import printable
 from gateway.tap import errorsIn, find, useMonotonicClock

@@ -17,7 +17,7 @@ from twisted.internet.task import deferLater
 
 from gateway.cli.program import CommandFailed, Program, configured, readConfig, say
 from gateway.cli.web import Answer, RunningGateway
-from gateway.config import Config
+from gateway.composition.reader import Config
 
 # Seconds between two queries of the progress.
 _EVERY = 0.5

@@ -10,8 +10,9 @@ from typing import Any
 
 import click
 
-from gateway import service, tap
+from gateway import tap
 from gateway.cli.program import CommandFailed, Program, configured, orFail
+from gateway.composition import service
 from gateway.state import files
 
 

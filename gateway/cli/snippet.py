@@ -9,8 +9,8 @@ from typing import Any
 import click
 from attrs import evolve
 
-from gateway.checks import components
 from gateway.cli.program import CommandFailed, Program, configured, readConfig
+from gateway.composition.checks import components
 from gateway.requirements import Component
 from gateway.requirements.servers import SERVERS, blocks
 

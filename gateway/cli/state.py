@@ -10,9 +10,9 @@ from typing import Any
 import click
 from twisted.internet.defer import gatherResults
 
-from gateway import service
 from gateway.cli.program import CommandFailed, Program, configured, orFail, readConfig
-from gateway.config import Config
+from gateway.composition import service
+from gateway.composition.reader import Config
 from gateway.config.tables import ConfigError
 from gateway.errors import GatewayError
 from gateway.state import backup as backups

@@ -17,7 +17,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.cli.findings import Finding
-from gateway.config import Service
+from gateway.composition.reader import Service
 from gateway.config.tables import elided
 from gateway.http.agent import ConnectionPool, Unusable, collected, makeClient
 from gateway.interfaces import IStatusProvider

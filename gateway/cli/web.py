@@ -19,7 +19,7 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgentEndpointFactory
 from zope.interface import implementer
 
-from gateway.config import Config, readSecret
+from gateway.composition.reader import Config, readSecret
 from gateway.config.tables import HttpTable
 from gateway.config.values import addressOf
 from gateway.http.agent import ConnectionPool, Unusable, collected, makeClient

@@ -1,10 +1,12 @@
 """
-The configuration: its tables, checks of their values, and the reader of the TOML file.
+The tables of the configuration, and checks of their values.
 
 A plugin derives its table from L{ComponentTable}, with attributes of the types that this package exports.
 """
 
-from gateway.config.reader import Config, Service, load, readSecret
+from typing import TYPE_CHECKING
+
+from gateway._deprecated import renamed
 from gateway.config.tables import (
     BareJid,
     Bytes,
@@ -27,10 +29,6 @@ from gateway.config.tables import (
 from gateway.config.values import checkDomain
 
 __all__ = [
-    "Config",
-    "Service",
-    "load",
-    "readSecret",
     "ComponentTable",
     "ConfigError",
     "BareJid",
@@ -50,3 +48,9 @@ __all__ = [
     "Url",
     "checkDomain",
 ]
+
+# Hidden from type checkers, which would accept any name otherwise.
+if not TYPE_CHECKING:
+    _READER = "gateway.composition.reader"
+    _OLD_NAMES = {name: f"{_READER}.{name}" for name in ("Config", "Service", "load", "readSecret")}
+    __getattr__ = renamed(__name__, _OLD_NAMES)

@@ -18,7 +18,6 @@ from wokkel.disco import DiscoFeature, DiscoIdentity
 from wokkel.iwokkel import IDisco
 from zope.interface import implementer
 
-from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
 from gateway.delegation import advertisements, stanzas
@@ -45,7 +44,7 @@ from gateway.errors import (
 )
 from gateway.interfaces import IDelegatedNamespace, IRefusalHandler, IStatusProvider
 from gateway.log.seldom import Seldom
-from gateway.metrics import IHistogram, IMetrics, IMetricsProvider
+from gateway.metrics import IHistogram, IMetrics, IMetricsProvider, names
 from gateway.reports import StatusItem
 from gateway.stream.budget import FREE
 from gateway.stream.grants import GrantWatch

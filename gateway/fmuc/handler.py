@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator
 from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
 
-from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, OverBudget, Stopping
@@ -23,7 +22,7 @@ from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Mode
 from gateway.interfaces import IRefusalHandler, IStatusProvider
-from gateway.metrics import IMetrics, IMetricsProvider, bounded, label
+from gateway.metrics import IMetrics, IMetricsProvider, bounded, label, names
 from gateway.muc.actions import Action, LogLine, SendError, ToUsers
 from gateway.muc.iq import answer, result
 from gateway.reports import StatusItem

@@ -17,7 +17,7 @@ from zope.interface import implementer
 from gateway.http.health import text
 from gateway.http.html import setHeaders
 from gateway.http.view import Content, View
-from gateway.samples import EVERY, Samples
+from gateway.metrics.samples import EVERY, Samples
 
 # Streams at the same time: they are a part of the server's connections, and cannot be closed in favour of others.
 MAX_LISTENERS = 16

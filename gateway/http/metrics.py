@@ -9,8 +9,8 @@ from twisted.web.server import Request
 
 from gateway.http.agent import answerLater
 from gateway.http.health import text
+from gateway.metrics.prometheus import PrometheusMetrics, writeOpenMetrics, writeText
 from gateway.pieces import Pieces
-from gateway.prometheus import PrometheusMetrics, writeOpenMetrics, writeText
 
 _OPENMETRICS, _TEXT = "application/openmetrics-text", "text/plain"
 _TYPES = {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from twisted.web.template import Tag, tags
 
-from gateway.samples import EVERY, SPAN, History, Sample
+from gateway.metrics.samples import EVERY, SPAN, History, Sample
 
 # The size of a plot in its own units; the page stretches it.
 _WIDTH, _HEIGHT = 300.0, 60.0

@@ -17,8 +17,8 @@ from twisted.web.template import Tag, tags
 from gateway.http.plots import plots, size
 from gateway.http.reports import Report, Stored
 from gateway.log.printable import printable
+from gateway.metrics.samples import History
 from gateway.reports import StatusItem
-from gateway.samples import History
 
 # Items and rows of a component that the page has. All of them are on /status.
 MAX_ITEMS = 60

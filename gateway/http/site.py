@@ -18,12 +18,11 @@ from twisted.web import http
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
-from gateway import metrics as names
 from gateway.http.access import Gate, Refusal
 from gateway.http.agent import MAX_BODY
 from gateway.http.html import answer
 from gateway.http.login import loginForm
-from gateway.metrics import IMetrics
+from gateway.metrics import IMetrics, names
 
 # Bytes of a body that are kept: one more than a resource accepts, so that the resource notices a body that is too
 # long.

@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 from gateway.http import sections
 from gateway.http.html import flat
 from gateway.http.reports import Reported, Stored, reportOf
+from gateway.metrics.samples import Samples
 from gateway.pieces import Pieces
-from gateway.samples import Samples
 
 # Seconds for which a content counts as current: many requests in that time need one.
 _FRESH = 1.0

@@ -16,12 +16,11 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import NotGranted
 from gateway.interfaces import IPrivileges, IStatusProvider, RosterItem
-from gateway.metrics import IMetrics, IMetricsProvider
+from gateway.metrics import IMetrics, IMetricsProvider, names
 from gateway.privilege import stanzas
 from gateway.privilege.core import Permissions, PrivilegedIq
 from gateway.reports import StatusItem

@@ -20,7 +20,6 @@ from twisted.words.protocols.jabber.error import StanzaError
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import (
@@ -34,7 +33,7 @@ from gateway.errors import (
 )
 from gateway.interfaces import IStatusProvider
 from gateway.log.seldom import Seldom
-from gateway.metrics import IMetrics, IMetricsProvider
+from gateway.metrics import IMetrics, IMetricsProvider, names
 from gateway.privilege import stanzas
 from gateway.privilege.core import VERSIONS, Permissions
 from gateway.privilege.handler import PrivilegeHandler

@@ -11,11 +11,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from gateway import metrics as names
 from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, HandlerFailed, NoResource
 from gateway.interfaces import IStatusProvider
-from gateway.metrics import IMetrics, IMetricsProvider, label
+from gateway.metrics import IMetrics, IMetricsProvider, label, names
 from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
 from gateway.proxy.core import Translator
 from gateway.proxy.stanzas import presence

@@ -21,11 +21,10 @@ from wokkel.iwokkel import IDisco
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
-from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
 from gateway.interfaces import IStatusProvider
-from gateway.metrics import IMetrics, IMetricsProvider
+from gateway.metrics import IMetrics, IMetricsProvider, names
 from gateway.reports import StatusItem
 from gateway.roster.apply import Applier
 from gateway.roster.core import Finished

@@ -15,13 +15,12 @@ from twisted.python.failure import Failure
 from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
-from gateway import metrics as names
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import NotGranted
 from gateway.interfaces import IPrivileges, IStatusProvider, RosterItem
 from gateway.log.seldom import Seldom
-from gateway.metrics import IMetrics, IMetricsProvider
+from gateway.metrics import IMetrics, IMetricsProvider, names
 from gateway.reports import StatusItem
 from gateway.roster.advice import prosodyGrantAdvice
 from gateway.stream.latest import keepLatest

@@ -12,9 +12,8 @@ from attrs import define
 from twisted.internet.defer import Deferred, DeferredSemaphore, succeed
 from twisted.logger import Logger
 
-from gateway import metrics as names
 from gateway.interfaces import RosterItem
-from gateway.metrics import NO_METRIC, IHistogram, IMetrics
+from gateway.metrics import NO_METRIC, IHistogram, IMetrics, names
 from gateway.pieces import Pieces
 from gateway.reports import StatusItem
 from gateway.roster.apply import Applier

@@ -18,9 +18,8 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
-from gateway import metrics as names
 from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull, TooManyPending
-from gateway.metrics import IMetrics
+from gateway.metrics import IMetrics, names
 from gateway.reports import StatusItem
 from gateway.state import files
 from gateway.state.faults import Condition

@@ -7,8 +7,7 @@ from __future__ import annotations
 import typing
 from collections import Counter
 
-from gateway import metrics as names
-from gateway.metrics import IMetrics, label
+from gateway.metrics import IMetrics, label, names
 from gateway.stream.fairness import Fairness
 from gateway.stream.outbox import Outbox
 from gateway.stream.refusals import Refusals

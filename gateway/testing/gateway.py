@@ -15,8 +15,8 @@ from twisted.internet.interfaces import IProtocolFactory
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
-from gateway import service
-from gateway.prometheus import PrometheusMetrics
+from gateway.composition import service
+from gateway.metrics.prometheus import PrometheusMetrics
 from gateway.testing.http import PORT, Call, Response, calls, request
 from gateway.testing.server import ServerSide
 from gateway.testing.wire import HEADER, MemoryTransport, children

@@ -17,12 +17,12 @@ from twisted.internet.error import ConnectError
 from twisted.internet.ssl import Certificate
 from twisted.internet.task import deferLater
 
-from gateway.config import load, readSecret
+from gateway.composition.reader import load, readSecret
+from gateway.composition.service import findPlugins
 from gateway.config.tables import ConfigError
 from gateway.embedded.login import Client
 from gateway.embedded.store import HostFolder, HostInfo
 from gateway.interfaces import ITourStop
-from gateway.service import findPlugins
 from gateway.tap import find, useMonotonicClock
 from gateway.tour.guide import TIMEOUT, Guide, Mailbox, TourFailed
 

@@ -13,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from gateway.cli.command import commands
 from gateway.cli.program import CommandFailed, Program
 from gateway.cli.web import Answer, Unreachable
-from gateway.config import Config
+from gateway.composition.reader import Config
 from gateway.testing import MemoryGateway
 
 

@@ -22,7 +22,7 @@ import gateway
 from gateway.cli import manual
 from gateway.cli.command import COMMANDS, commands
 from gateway.cli.web import Answer, RunningGateway, Unreachable
-from gateway.config import Config
+from gateway.composition.reader import Config
 from gateway.config.tables import HttpTable, ServerEndpoint
 from gateway.testing import MemoryGateway
 from tests.cli.support import Reachable, call

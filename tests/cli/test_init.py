@@ -10,8 +10,8 @@ from typing import Any
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.checks import findPlugins
-from gateway.config import load
+from gateway.composition.checks import findPlugins
+from gateway.composition.reader import load
 from tests.cli.support import call
 
 

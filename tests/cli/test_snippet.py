@@ -10,8 +10,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from gateway.checks import components, findPlugins
-from gateway.config import load
+from gateway.composition.checks import components, findPlugins
+from gateway.composition.reader import load
 from gateway.interfaces import IServerConfiguration
 from gateway.requirements import Delegation, ForeignSenders, Privilege, RosterApi
 from gateway.requirements.servers import SERVERS

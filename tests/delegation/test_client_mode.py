@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway import ns
 from gateway.delegation.managing import Route
 from gateway.errors import Forbidden
-from gateway.metrics import DELEGATION_USERS
+from gateway.metrics.names import DELEGATION_USERS
 from tests.delegation.support import (
     COMPONENT,
     HOST,

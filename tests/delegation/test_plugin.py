@@ -14,7 +14,7 @@ from wokkel.disco import DiscoHandler
 from zope.interface.verify import verifyObject
 
 from gateway import ns
-from gateway.config import Config, load
+from gateway.composition.reader import Config, load
 from gateway.config.tables import ConfigError, Domain, Jids, Namespace
 from gateway.delegation.advice import howToGrant
 from gateway.delegation.delegations import Delegation

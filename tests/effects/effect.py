@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args, get_origin
 
 from attrs import fields, frozen, has, resolve_types
 
-from gateway.config import Config
+from gateway.composition.reader import Config
+from gateway.composition.service import findPlugins
 from gateway.config.tables import keyOf
-from gateway.service import findPlugins
 from tests.effects.world import Gateway
 
 # Fields of the configuration that are not keys of the file.

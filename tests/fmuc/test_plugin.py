@@ -8,13 +8,13 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
-from gateway.config import Config, load
+from gateway.composition.reader import Config, load
+from gateway.composition.service import check, findPlugins, makeService
 from gateway.config.tables import ConfigError
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.plugin import MirrorPlugin, RoomsPlugin
 from gateway.fmuc.values import Dialect, Mode
 from gateway.interfaces import IConfigCheck, IRawHandler, IServicePlugin, ITourStop
-from gateway.service import check, findPlugins, makeService
 from gateway.stream.core import Limits
 
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "x"\ndomain = "example.com"\n'

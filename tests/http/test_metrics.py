@@ -9,15 +9,14 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.resource import Resource
 
-from gateway import metrics as names
-from gateway.config import load
+from gateway.composition.reader import load
+from gateway.composition.service import findPlugins, makeService
 from gateway.http.access import Gate
 from gateway.http.metrics import MetricsPage, preferred
 from gateway.http.site import QuietSite
-from gateway.metrics import CATALOGUE
+from gateway.metrics import CATALOGUE, names
+from gateway.metrics.prometheus import PrometheusMetrics
 from gateway.pieces import Pieces
-from gateway.prometheus import PrometheusMetrics
-from gateway.service import findPlugins, makeService
 from gateway.testing import MemoryGateway
 from gateway.testing.http import Response, request
 from tests.test_metrics import FILE, kindOf

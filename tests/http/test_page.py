@@ -12,7 +12,7 @@ from typing import Any
 from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway import service
+from gateway.composition import service
 from gateway.http.html import SCRIPT, flat
 from gateway.http.live import LIFETIME, MAX_LISTENERS, STALL
 from gateway.http.plots import duration, plots, size
@@ -20,8 +20,8 @@ from gateway.http.reports import Report
 from gateway.http.sections import MAX_ITEMS, component, stored
 from gateway.http.view import View
 from gateway.metrics import NO_METRICS
+from gateway.metrics.samples import History, Sample
 from gateway.reports import StatusItem
-from gateway.samples import History, Sample
 from gateway.testing import MemoryGateway
 from gateway.testing.http import Response
 from tests.metrics import RecordingMetrics

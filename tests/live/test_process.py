@@ -186,7 +186,7 @@ class ProcessTests(SynchronousTestCase):
             os.kill(pid, signal.SIGUSR2)
             config.write_text(text + "[")
             os.kill(pid, signal.SIGHUP)
-            self.until("[gateway.reload.Reloader#error] ", log)
+            self.until("[gateway.composition.reload.Reloader#error] ", log)
             self.assertNotIn("SIGUSR2", log.read_text())
             self.assertNotIn("hidden", old.read_text() + log.read_text())
             os.kill(pid, signal.SIGTERM)

@@ -16,7 +16,8 @@ from twisted.internet.task import Clock, deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
-from gateway.config import load
+from gateway.composition.reader import load
+from gateway.composition.service import makeService
 from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.roster.api import EjabberdApplier
@@ -24,7 +25,6 @@ from gateway.roster.interested import InterestedClients
 from gateway.roster.lock import LockedRosters
 from gateway.roster.plugin import RosterPlugin
 from gateway.roster.refresher import Refresher
-from gateway.service import makeService
 from tests.roster.test_lock import Request
 from tests.roster.test_refresher import FakeAnswer, FakeWorld
 

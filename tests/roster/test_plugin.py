@@ -12,7 +12,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from wokkel.disco import DiscoHandler
 from zope.interface.verify import verifyObject
 
-from gateway.config import Config, load
+from gateway.composition.reader import Config, load
+from gateway.composition.service import check, findPlugins, makeService, notes
 from gateway.config.tables import ConfigError
 from gateway.delegation.handler import ManagingHandler
 from gateway.interfaces import IServerRequirements, ITourStop
@@ -21,7 +22,6 @@ from gateway.roster.handler import DiscoInfo, PresenceWatcher
 from gateway.roster.interested import InterestedClients
 from gateway.roster.plugin import RosterPlugin
 from gateway.roster.resource import RefreshResource, ResultsResource
-from gateway.service import check, findPlugins, makeService, notes
 from gateway.stream.survey import NOTE
 from tests.effects.world import Gateway
 

@@ -14,13 +14,13 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
 from gateway import __version__
-from gateway.checks import read
-from gateway.config import Config
-from gateway.config.changes import Changes
-from gateway.config.shown import serviceSettings, settings
+from gateway.composition.changes import Changes
+from gateway.composition.checks import read
+from gateway.composition.reader import Config
+from gateway.composition.service import Gateway
+from gateway.composition.shown import serviceSettings, settings
 from gateway.config.tables import ConfigError
 from gateway.errors import Stopping
-from gateway.service import Gateway
 
 _log = Logger()
 

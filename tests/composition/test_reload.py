@@ -10,14 +10,15 @@ from twisted.logger import LogLevel, capturedLogs, eventAsText, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import __version__
-from gateway.config import Config
+from gateway.composition.reader import Config
+from gateway.composition.reload import Reloader, logStart
 from gateway.errors import Stopping
 from gateway.interfaces import IServiceBuilder
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable
-from gateway.reload import Reloader, logStart
 from tests.effects.connections import SERVER
 from tests.effects.world import USER, Gateway, proved, told
 
+LOGGER = "gateway.composition.reload"
 COMPONENT = "c.example.com"
 BYSTANDER = "by.example.com"
 OWN = '[server]\nendpoint = "tcp:xmpp.example:5347"\nsecret_file = "first.secret"\n'
@@ -59,7 +60,7 @@ class ReloadTests(SynchronousTestCase):
             done = self.reloader.reload()
             self.gateway.wait(8)
         self.successResultOf(done)
-        return [formatEvent(each) for each in logged if each["log_namespace"].startswith("gateway.reload")]
+        return [formatEvent(each) for each in logged if each["log_namespace"].startswith(LOGGER)]
 
     def assertUndisturbed(self) -> None:
         """The first service has been connected all the time, and its exchange is answered once."""
@@ -192,7 +193,7 @@ class ReloadTests(SynchronousTestCase):
             self.gateway.wait(16)
         for each in (first, *others):
             self.successResultOf(each)
-        lines = [formatEvent(each) for each in logged if each["log_namespace"].startswith("gateway.reload")]
+        lines = [formatEvent(each) for each in logged if each["log_namespace"].startswith(LOGGER)]
         results = [line.partition("reloaded: ")[2] for line in lines if "reloaded: " in line]
         self.assertEqual(results, [f"removed: {COMPONENT}.", f"added: {COMPONENT}."])
 

@@ -25,9 +25,10 @@ from twisted.web.client import Agent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from gateway import checks
-from gateway.config import Config, load
-from gateway.config import Service as ConfiguredService
+from gateway.composition import checks
+from gateway.composition.reader import Config, load
+from gateway.composition.reader import Service as ConfiguredService
+from gateway.composition.service import ServiceBuilder, check, findPlugins, makeService, read, warnings
 from gateway.config.tables import BareJid, ClientEndpoint, ComponentTable, ConfigError, EmbeddedTable
 from gateway.embedded.host import EmbeddedHost
 from gateway.errors import NotGranted
@@ -41,7 +42,6 @@ from gateway.interfaces import (
 )
 from gateway.proxy.plugin import ProxyPlugin
 from gateway.roster.plugin import RosterPlugin
-from gateway.service import ServiceBuilder, check, findPlugins, makeService, read, warnings
 from gateway.state import files
 from gateway.stream.link import Link
 from tests.disks import smallDisk
@@ -341,7 +341,7 @@ class MakeServiceTests(ServiceCase):
         self.assertEqual(self.logged, self.readable("own.key", "token"))
 
     def observe(self, event: Any) -> None:
-        if event.get("log_namespace") == "gateway.service":
+        if event.get("log_namespace") == "gateway.composition.service":
             self.logged.append(formatEvent(event))
 
     def readable(self, *names: str) -> list[str]:

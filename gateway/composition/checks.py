@@ -15,8 +15,8 @@ from zope.interface import Invalid, implementer
 from zope.interface.verify import verifyObject
 
 from gateway import plugins
-from gateway.config import Config, load
-from gateway.config.changes import linkSettings
+from gateway.composition.changes import linkSettings
+from gateway.composition.reader import Config, load
 from gateway.config.tables import ComponentTable, ConfigError, Url, elided
 from gateway.config.values import addressOf
 from gateway.interfaces import (

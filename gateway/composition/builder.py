@@ -15,9 +15,9 @@ from twisted.internet.endpoints import clientFromString
 from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
-from gateway.checks import ServiceEnvironment
-from gateway.config import Config
-from gateway.config.changes import linkSettings
+from gateway.composition.changes import linkSettings
+from gateway.composition.checks import ServiceEnvironment
+from gateway.composition.reader import Config
 from gateway.config.tables import ComponentTable, ConfigError
 from gateway.delegation.plugin import serveDelegatedNamespaces
 from gateway.http.served import Served

@@ -13,7 +13,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from gateway.config import Config, load, readSecret
+from gateway.composition.reader import Config, load, readSecret
 from gateway.config.tables import (
     ComponentTable,
     ConfigError,

@@ -10,8 +10,7 @@ from collections.abc import Callable, Mapping
 from attrs import Factory, define, frozen
 from zope.interface import implementer
 
-from gateway import metrics as names
-from gateway.metrics import LATENCY, ICounter, IGauge, IHistogram, IMetrics, Read
+from gateway.metrics import LATENCY, ICounter, IGauge, IHistogram, IMetrics, Read, names
 
 # Seconds between two samples, and of all samples.
 EVERY = 5.0

@@ -8,8 +8,9 @@ from typing import Any
 from attrs import evolve, fields, frozen
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.config import Bytes, ClientEndpoint, ComponentTable, Config, Domain, LargeBytes, Service
-from gateway.config.changes import Changes, compare, linkSettings
+from gateway.composition.changes import Changes, compare, linkSettings
+from gateway.composition.reader import Config, Service
+from gateway.config import Bytes, ClientEndpoint, ComponentTable, Domain, LargeBytes
 from gateway.config.tables import EmbeddedTable, HttpTable, ServerTable
 
 

@@ -28,12 +28,13 @@ from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
 from gateway import ns
-from gateway.config import ComponentTable, Config, ConfigError, load
-from gateway.config import Service as ConfiguredService
-from gateway.config.changes import Changes
+from gateway.composition.changes import Changes
+from gateway.composition.reader import Config, load
+from gateway.composition.reader import Service as ConfiguredService
+from gateway.composition.service import findPlugins, makeService, read
+from gateway.config import ComponentTable, ConfigError
 from gateway.errors import Stopping, StoreBroken
 from gateway.interfaces import IServiceBuilder, IServicePlugin
-from gateway.service import findPlugins, makeService, read
 from gateway.testing import ComponentSide, Response
 from tests.effects.connections import SERVER
 from tests.effects.delegation import forward
@@ -42,6 +43,7 @@ from tests.effects.world import USER, Gateway, told
 from tests.embedded.support import Component, said
 from tests.metrics import RecordingMetrics
 
+LOGGER = "gateway.composition.service"
 COMPONENT = "c.example.com"
 BYSTANDER = "by.example.com"
 BASE = f'{SERVER}[proxy."{BYSTANDER}"]\ntarget = "by@example.com"\ntimeout = 3600\n'
@@ -633,7 +635,7 @@ class ServiceTests(ChangeCase):
             self.change(BASE + table + "\ntimeout = 5\n")
             broken.write_text("[")
             self.change(BASE + table + "\ntimeout = 6\n")
-        lines = [formatEvent(each) for each in logged if each["log_namespace"].startswith("gateway.service")]
+        lines = [formatEvent(each) for each in logged if each["log_namespace"].startswith(LOGGER)]
         self.assertEqual(lines, [f'proxy."{COMPONENT}": {broken} is not a file of open exchanges: they are lost'])
         self.flushLoggedErrors()
 

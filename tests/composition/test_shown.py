@@ -10,9 +10,9 @@ from attrs import frozen
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.checks import findPlugins
-from gateway.config import load
-from gateway.config.shown import settings, tableSettings
+from gateway.composition.checks import findPlugins
+from gateway.composition.reader import load
+from gateway.composition.shown import settings, tableSettings
 from gateway.config.tables import ComponentTable, Filename
 
 TEXT = """

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from attrs import frozen
 
-from gateway.config.reader import Config, Service
+from gateway.composition.reader import Config, Service
 from gateway.config.tables import ComponentTable, ServerTable
 
 

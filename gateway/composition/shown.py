@@ -9,8 +9,8 @@ from typing import Any, get_args
 
 from attrs import NOTHING, Factory, fields, has
 
+from gateway.composition.reader import Config, Service
 from gateway.config.problems import shown
-from gateway.config.reader import Config, Service
 from gateway.config.tables import LogTable, Url, keyOf
 
 # The ends of the names of keys that are secrets, also in tables of other software.

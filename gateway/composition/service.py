@@ -18,11 +18,11 @@ from twisted.logger import Logger
 from twisted.web.resource import Resource
 
 from gateway import __version__
-from gateway.builder import ServiceBuilder
-from gateway.checks import check, fileNames, findPlugins, notes, read, warnings
-from gateway.config import Config, readSecret
-from gateway.config import Service as ConfiguredService
-from gateway.config.changes import Changes, compare
+from gateway.composition.builder import ServiceBuilder
+from gateway.composition.changes import Changes, compare
+from gateway.composition.checks import check, fileNames, findPlugins, notes, read, warnings
+from gateway.composition.reader import Config, readSecret
+from gateway.composition.reader import Service as ConfiguredService
 from gateway.config.tables import ConfigError, HttpTable
 from gateway.errors import Stopping
 from gateway.http.access import Gate
@@ -37,9 +37,9 @@ from gateway.http.site import QuietSite
 from gateway.http.status import Status
 from gateway.http.view import View
 from gateway.metrics import INFO, NO_METRICS, IMetrics
+from gateway.metrics.prometheus import PrometheusMetrics
+from gateway.metrics.samples import Samples
 from gateway.pieces import Pieces, ReactorLag
-from gateway.prometheus import PrometheusMetrics
-from gateway.samples import Samples
 from gateway.state import files
 from gateway.state.database import Database
 from gateway.stream.link import Link
