@@ -37,6 +37,17 @@ Table = TypeVar("Table", bound=ComponentTable)
 
 _log = Logger()
 
+# Ports that servers use for something else than components.
+_OTHER_PORTS = {
+    5222: "clients",
+    5223: "clients",
+    5269: "other servers",
+    5270: "other servers",
+    5280: "HTTP",
+    5281: "HTTP",
+    5443: "HTTP",
+}
+
 
 def findPlugins() -> list[IServicePlugin]:
     """Return all service plugins, the shipped ones and others. A broken plugin is skipped and logged."""
@@ -107,7 +118,8 @@ def _problems(config: Config) -> list[str]:
 def warnings(config: Config) -> list[str]:
     """
     Return warnings about faults that do not prevent the gateway from starting: a state folder or a file with
-    secrets that every user of the machine can read, and the warnings of the plugins.
+    secrets that every user of the machine can read, the port of another service as an endpoint, and the warnings
+    of the plugins.
     """
     found = list(files.openFilesIn(config.state_dir))
     tables = [config.server, config.embedded, config.http, *(service.table for service in config.services)]
@@ -115,6 +127,13 @@ def warnings(config: Config) -> list[str]:
     if config.file is not None and any(_holdsSecret(table) for table in tables if table is not None):
         named.add(config.file)
     found += [warning for warning in map(files.openToOthers, sorted(named)) if warning]
+    for service in config.services:
+        endpoint = linkSettings(config.server, service.table).endpoint
+        port = None if endpoint is None else addressOf(endpoint).port
+        if port in _OTHER_PORTS:
+            key = "server" if service.table.endpoint is None else f'{service.kind}."{service.jid}"'
+            advice = "name the port for components, which is often 5347"
+            found.append(f"{key}.endpoint: servers use port {port} for {_OTHER_PORTS[port]}; {advice}")
     environment = ServiceEnvironment(config)
     for service in config.services:
         if IConfigWarnings.providedBy(service.plugin):

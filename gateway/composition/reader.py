@@ -12,7 +12,9 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
+from gateway.config import syntax
 from gateway.config.problems import Problems, shown, shownUnlessSecret
+from gateway.config.repairs import meant, repaired
 from gateway.config.tables import (
     ClientEndpoint,
     ComponentTable,
@@ -22,6 +24,7 @@ from gateway.config.tables import (
     HttpTable,
     LogTable,
     ServerTable,
+    elided,
 )
 from gateway.config.values import checkDomain, describe, makeConverter
 from gateway.interfaces import IServicePlugin, ITourStop
@@ -80,11 +83,18 @@ def load(
     if path is None:
         return _Reader(Path.cwd(), plugins, reactor, check).read({})
     try:
-        document = tomllib.loads(path.read_text(_ENCODING))
+        text = path.read_text(_ENCODING)
+    except FileNotFoundError as error:
+        advice = "xmpp-gateway init writes one, and --config names another one"
+        raise ConfigError([f"{path} cannot be read: {error.strerror}; {advice}"]) from error
     except OSError as error:
-        raise ConfigError([f"{path} cannot be read: {error.strerror}"]) from error
+        raise ConfigError([f"{path} cannot be read: {error.strerror}{files.remedy(error)}"]) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError([f"{path} is not TOML: byte {error.start} is not UTF-8; save the file in UTF-8"]) from error
+    try:
+        document = tomllib.loads(text)
     except ValueError as error:
-        raise ConfigError([f"{path} is not TOML: {error}"]) from error
+        raise ConfigError([f"{path} is not TOML: {error}; {syntax.advice(text, str(error))}"]) from error
     return _Reader(path.parent.absolute(), plugins, reactor, check, path).read(document)
 
 
@@ -109,7 +119,8 @@ class _Reader:
         known = {"state_dir", "server", "embedded", "http", "log", *self._plugins}
         for key in document.keys() - known:
             allowed = f"one of {', '.join(sorted(known))}, or the kind of an installed plugin"
-            self._problems.add(key, "an unknown key", allowed)
+            advice = meant(key, known) or "remove it, or install the plugin that has this kind"
+            self._problems.add(key, "an unknown key", allowed, advice)
         stateDir = self._problems.structure("state_dir", document.get("state_dir", "state"), Filename)
         http = self._problems.structure("http", document["http"], HttpTable) if "http" in document else None
         log = self._problems.structure("log", document.get("log", {}), LogTable)
@@ -144,7 +155,10 @@ class _Reader:
             return None, self._problems.structure("embedded", document.get("embedded", {}), EmbeddedTable)
         if "embedded" in document:
             self._problems.add(
-                "embedded", "[embedded] and [server]", "one of them; the embedded host is for tests"
+                "embedded",
+                "[embedded] and [server]",
+                "one of them; the embedded host is for tests",
+                "remove [embedded] to use your server",
             )
         server = self._problems.structure("server", document["server"], ServerTable)
         return (None if server is None else self._withSecret("server", server)), None
@@ -173,11 +187,14 @@ class _Reader:
                 try:
                     jid = checkDomain(name)
                 except ValueError:
-                    self._problems.add(key, shown(name), "the component's JID, a domain, as the table's name")
+                    allowed = "the component's JID, a domain, as the table's name"
+                    repair = repaired(name, str, checkDomain)
+                    advice = "" if repair is None else f'did you mean [{kind}."{elided(repair)}"]?'
+                    self._problems.add(key, shown(name), allowed, advice)
                     continue
                 if jid in services:
                     self._problems.found.append(
-                        f'{key}: "{jid}" is configured twice; each JID may have one service'
+                        f'{key}: "{jid}" is configured twice; each JID may have one service; rename or remove one'
                     )
                     continue
                 services[jid] = None
@@ -220,22 +237,27 @@ class _Reader:
     def _checkReachable(self, key: str, table: ComponentTable, server: ServerTable) -> None:
         """Check that a component has an endpoint and a secret, either its own or those of C{[server]}."""
         if table.endpoint is None and server.endpoint is None:
-            self._problems.add(f"{key}.endpoint", "neither this key nor server.endpoint", describe(ClientEndpoint))
+            advice = f"add it to [server], or to [{key}] for another server"
+            found = "neither this key nor server.endpoint"
+            self._problems.add(f"{key}.endpoint", found, describe(ClientEndpoint), advice)
         if table.secret is None and server.secret is None:
             self._problems.add(
                 f"{key}.secret",
                 "neither this key nor secret_file nor server.secret",
                 "the secret of this component in the server's configuration",
+                f"add it to [{key}], or to [server] for all components",
             )
 
     def _withSecret(self, key: str, table: Any) -> Any:
         """Return the table with the secret from its C{secret_file}."""
         if table.secret_file is None:
             if table.secret == "":
-                self._problems.add(f"{key}.secret", "an empty string", "a secret")
+                allowed = "the secret of the component in the server's configuration"
+                self._problems.add(f"{key}.secret", "an empty string", allowed)
             return table
         if table.secret is not None:
-            self._problems.add(f"{key}.secret_file", "both secret and secret_file", "one of them")
+            advice = "remove secret, if the file has it"
+            self._problems.add(f"{key}.secret_file", "both secret and secret_file", "one of them", advice)
         secret = self._readSecret(f"{key}.secret_file", table.secret_file)
         return evolve(table, secret=secret or "unreadable")
 
@@ -244,15 +266,21 @@ class _Reader:
             self._readSecret("http.token_file", http.token_file)
         elif not _isLocal(http.listen):
             self._problems.add(
-                "http.token_file", "nothing", "a file with a token: other machines can reach http.listen"
+                "http.token_file",
+                "nothing",
+                "a file with a token: other machines can reach http.listen",
+                "add it, or listen on this machine only: tcp:PORT:interface=127.0.0.1",
             )
 
     def _readSecret(self, key: str, path: str) -> str:
         try:
             return readSecret(path)
         except (OSError, ValueError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            self._problems.add(key, f"{path}: {reason}", "a readable file that contains one line with a secret")
+            reason, advice = str(error), ""
+            if isinstance(error, OSError):
+                reason, advice = error.strerror or reason, files.remedy(error).removeprefix("; ")
+            allowed = "a readable file that contains one line with a secret"
+            self._problems.add(key, f"{path}: {reason}", allowed, advice)
             return ""
 
 

@@ -5,13 +5,15 @@ The errors of a configuration: one line for each, with its key, the value found 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from attrs import fields_dict, has
 from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError, IterableValidationError
 
-from gateway.config.tables import elided, keyOf
+from gateway.config.repairs import meant, repaired
+from gateway.config.tables import EmbeddedTable, HttpTable, ServerTable, elided, keyOf
 from gateway.config.values import describe
 
 T = TypeVar("T")
@@ -28,8 +30,13 @@ class Problems:
         self._converter = converter
         self.found: list[str] = []
 
-    def add(self, key: str, found: str, allowed: str) -> None:
-        self.found.append(f"{key}: found {found}; allowed: {allowed}")
+    def add(self, key: str, found: str, allowed: str, advice: str = "") -> None:
+        """
+        Add an error.
+
+        @param advice: the remedy, if the allowed values do not show it.
+        """
+        self.found.append(f"{key}: found {found}; allowed: {allowed}{advice and '; '}{advice}")
 
     def structure(self, key: str, value: Any, kind: Callable[..., T]) -> T | None:
         """
@@ -63,8 +70,10 @@ class Problems:
             self._explainEntries(key, value, kind, error)
         elif get_origin(kind) is frozenset and isinstance(value, list):
             self._explainItems(key, value, *get_args(kind))
+        elif get_origin(kind) is dict and not isinstance(value, dict):
+            self.add(key, shownUnlessSecret(key, value), describe(kind), f'write each entry as [{key}."NAME"]')
         elif not isinstance(error, ClassValidationError):
-            self.add(key, shownUnlessSecret(key, value), describe(kind))
+            self.add(key, shownUnlessSecret(key, value), describe(kind), self._advice(key, value, kind))
         elif not isinstance(value, dict):
             self.add(key, shown(value), "a table")
         else:
@@ -84,7 +93,15 @@ class Problems:
             try:
                 self._converter.structure(each, kind)
             except Exception:
-                self.add(key, f"{shown(each)} in the list", f"for each item: {describe(kind)}")
+                advice = self._advice(key, each, kind)
+                self.add(key, f"{shown(each)} in the list", f"for each item: {describe(kind)}", advice)
+
+    def _advice(self, key: str, value: Any, kind: Any) -> str:
+        """Return the value that was probably meant, as advice; empty if none is found."""
+        right = repaired(value, kind, partial(self._converter.structure, cl=kind))
+        if right is None:
+            return ""
+        return "write it in quotes" if isSecret(key) else f"did you mean {shown(right)}?"
 
     def _explainTable(self, key: str, value: dict[str, Any], kind: Any, error: ClassValidationError) -> None:
         fields = fields_dict(kind)
@@ -94,14 +111,15 @@ class Problems:
             name = keyOf(note.name)
             path = f"{key}.{name}"
             if isinstance(each, KeyError) and name not in value:
-                self.add(path, "nothing", describe(field.type))
+                self.add(path, "nothing", describe(field.type), f"add it to [{key}]")
             else:
                 self._explain(path, value.get(name), field.type, each)
         for each in others:
             if isinstance(each, ForbiddenExtraKeysError):
                 for extra in sorted(each.extra_fields):
-                    allowed = f"one of {', '.join(map(keyOf, fields))}" + _unquoted(f"{key}.{extra}", value[extra])
-                    self.add(f"{key}.{extra}", "an unknown key", allowed)
+                    names = list(map(keyOf, fields))
+                    advice = _unquoted(f"{key}.{extra}", value[extra]) or _place(extra, names)
+                    self.add(f"{key}.{extra}", "an unknown key", f"one of {', '.join(names)}", advice)
             else:
                 self.add(key, shown(value), "a table")
 
@@ -109,7 +127,12 @@ class Problems:
 def shownUnlessSecret(key: str, value: Any) -> str:
     """Return the value of a key for an error message, unless it may be a secret."""
     # A secret that is written below [proxy] by mistake looks like the name of a service: do not show it either.
-    return "something else (not shown)" if key.rstrip('"').endswith("secret") else shown(value)
+    return "something else (not shown)" if isSecret(key) else shown(value)
+
+
+def isSecret(key: str) -> bool:
+    """True if the value of this key may be a secret."""
+    return key.rstrip('"').endswith("secret")
 
 
 def _unquoted(key: str, value: Any) -> str:
@@ -118,7 +141,17 @@ def _unquoted(key: str, value: Any) -> str:
         [(name, value)] = value.items()
         key += f".{name}"
     kind, _, name = key.replace('"', "").partition(".")
-    return f'; quote a name that contains dots: [{kind}."{name}"]' if isinstance(value, dict) else ""
+    return f'quote a name that contains dots: [{kind}."{name}"]' if isinstance(value, dict) else ""
+
+
+def _place(key: str, names: list[str]) -> str:
+    """Return the name that was probably meant instead of an unknown key, or the place where the key belongs."""
+    if key == "state_dir":
+        return "state_dir belongs at the top of the file, above the first [table]"
+    for table, kind in (("server", ServerTable), ("http", HttpTable), ("embedded", EmbeddedTable)):
+        if key in fields_dict(kind):
+            return f"{key} is a key of [{table}]"
+    return meant(key, names)
 
 
 def shown(value: Any) -> str:

@@ -29,6 +29,8 @@ Filename = NewType("Filename", str)
 ClientEndpoint = NewType("ClientEndpoint", str)
 ServerEndpoint = NewType("ServerEndpoint", str)
 Domain = NewType("Domain", str)
+# A domain, or "*" for all. Plugins check it themselves, with other keys of the table.
+AnyDomain = NewType("AnyDomain", str)
 # A host as in a URL, with or without a port.
 Host = NewType("Host", str)
 # A namespace that can be delegated (XEP-0355 section 8, rule 5).

@@ -22,6 +22,7 @@ from twisted.internet.endpoints import clientFromString, serverFromString
 from gateway import ns
 from gateway.addresses import jids
 from gateway.config.tables import (
+    AnyDomain,
     BareJid,
     Bytes,
     ClientEndpoint,
@@ -52,12 +53,16 @@ _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]+)?")
 
 _LOG_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
+# The host of a client endpoint.
+_HOST_NAME = re.compile(r"[^\s/@]+")
+
 # Descriptions of the allowed values, by type, for error messages.
 _DESCRIPTIONS: dict[Any, str] = {
     str: "a string",
     bool: "true or false",
     BareJid: 'a JID without a resource, such as "user@example.com"',
     Domain: 'a domain, such as "example.com"',
+    AnyDomain: 'a domain, such as "example.com", or "*" for all',
     Host: 'a host name or address, with or without a port, such as "gateway.example.com" or "[::1]:8080"',
     Namespace: "a namespace, but not that of delegation itself",
     Jids: 'a JID or a list of JIDs, such as "pubsub.example.com" or ["one@example.com", "two@example.com"]',
@@ -66,7 +71,7 @@ _DESCRIPTIONS: dict[Any, str] = {
     LargeBytes: "a number of bytes, 262144 or more",
     Count: "a whole number, 1 or more",
     LogPart: 'the name of a logger, or its beginning up to a dot, such as "gateway.roster"',
-    Url: 'a URL, such as "http://127.0.0.1:8000/contacts/%s" or "https://..."',
+    Url: 'a URL without user and password, such as "http://127.0.0.1:8000/contacts/%s" or "https://..."',
     Filename: "the name of a file, as a string",
     Passwords: 'a table of unique user names with non-empty passwords, such as alice = "..."',
     Secrets: 'a table of unique component JIDs with non-empty secrets, such as "echo.example.com" = "..."',
@@ -139,6 +144,7 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         bool: _checkBool,
         BareJid: _checkBareJid,
         Domain: checkDomain,
+        AnyDomain: _checkString,
         Host: _checkHost,
         Seconds: _checkSeconds,
         Bytes: _checkBytes,
@@ -194,9 +200,11 @@ def addressOf(endpoint: str) -> Address:
 
 
 def _checkPort(endpoint: str, position: int, lowest: int) -> None:
-    """Check a port number. Twisted itself would only fail when it connects or listens."""
+    """Check a port number, and the host before it. Twisted itself would only fail when it connects or listens."""
     kind, positional, named = _split(endpoint)
     if kind in _WITH_PORT:
+        if position and not _HOST_NAME.fullmatch(named.get("host") or [*positional, ""][0]):
+            raise ValueError
         port = named.get("port") or [*positional, "", ""][position]
         if not port.isdecimal() or not lowest <= int(port) <= _MAX_PORT:
             raise ValueError

@@ -15,6 +15,7 @@ from wokkel.disco import DiscoHandler
 from zope.interface import implementer
 
 from gateway import ns
+from gateway.config.repairs import meant
 from gateway.config.tables import ComponentTable, ConfigError, Domain, Jids, Namespace
 from gateway.delegation import tour
 from gateway.delegation.client_mode import ClientMode
@@ -129,16 +130,24 @@ class DelegationPlugin:
                 )
             if each.handler is not None and each.handler not in plugins:
                 allowed = ", ".join(sorted(plugins))
-                problems.append(f'{key}.handler: found "{each.handler}"; allowed: the name of a plugin: {allowed}')
+                advice = meant(each.handler, plugins) or "install the plugin that has this name"
+                problems.append(
+                    f'{key}.handler: found "{each.handler}"; allowed: the name of a plugin: {allowed}; {advice}'
+                )
             if each.handler is not None and each.jid is not None and not each.filtering:
                 problems.append(
                     f"{key}.handler: found together with jid; allowed: both only with filtering, which selects the "
                     "requests for jid"
                 )
             if each.filtering and each.jid is None:
-                problems.append(f"{key}.filtering: found without jid; allowed: only with jid")
+                problems.append(
+                    f"{key}.filtering: found without jid; allowed: only with jid; add jid, or remove filtering"
+                )
             if jid in (each.jid or ()):
-                problems.append(f"{key}.jid: found the component itself; allowed: other managing entities")
+                advice = "if the gateway serves the namespace itself, set handler in place of jid"
+                problems.append(
+                    f"{key}.jid: found the component itself; allowed: other managing entities; {advice}"
+                )
             if each.import_ and not IImportingPlugin.providedBy(plugins.get(each.handler or "")):
                 found = "no handler" if each.handler is None else f'handler = "{each.handler}"'
                 allowed = 'with a handler that supports it, such as "private-storage"'
@@ -260,11 +269,13 @@ def _lendingProblems(table: DelegationTable) -> Iterator[str]:
         yield f"lend_privileges: found {count} servers; allowed: one, the server whose privileges are lent"
     known = {jid for each in table.namespaces.values() for jid in each.jid or ()}
     for entity in sorted(table.lend_privileges - known):
-        yield f'lend_privileges: found "{entity}"; allowed: components that are a jid in namespaces'
+        allowed = "components that are a jid in namespaces"
+        yield f'lend_privileges: found "{entity}"; allowed: {allowed}; add it there, or remove it here'
 
 
 def _wrongHandler(namespace: str, name: str, served: Iterable[str]) -> str:
-    return f'namespaces."{namespace}".handler: found {name}, which only serves {", ".join(sorted(served))}'
+    found = f'found {name}, which only serves {", ".join(sorted(served))}'
+    return f'namespaces."{namespace}".handler: {found}; correct the namespace or the handler'
 
 
 def _fileName(jid: str) -> str:

@@ -9,7 +9,8 @@ from twisted.application.service import IService
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
-from gateway.config.tables import ComponentTable, Count, Domain
+from gateway.config.repairs import repaired
+from gateway.config.tables import AnyDomain, ComponentTable, Count, Domain
 from gateway.config.values import checkDomain
 from gateway.fmuc import tour
 from gateway.fmuc.core import Mirroring, Rooms
@@ -38,9 +39,9 @@ class MirrorTable(ComponentTable):
 
     mode: Literal["replica", "primary"] = "replica"
     protocol: Literal["xep-0289", "protoxep"] = "xep-0289"
-    allow: frozenset[str]
-    users: frozenset[str]
-    peers: frozenset[str] = frozenset()
+    allow: frozenset[AnyDomain]
+    users: frozenset[AnyDomain]
+    peers: frozenset[AnyDomain] = frozenset()
     max_rooms_per_user: Count = _ROOMS_PER_USER
 
 
@@ -48,7 +49,7 @@ class MirrorTable(ComponentTable):
 class RoomsTable(ComponentTable):
     """Keys of C{[rooms."component JID"]}; see docs/fmuc.md."""
 
-    peers: frozenset[str] = frozenset()
+    peers: frozenset[AnyDomain] = frozenset()
     max_rooms_per_user: Count = _ROOMS_PER_USER
     backing: Domain | None = None
 
@@ -67,7 +68,7 @@ class MirrorPlugin:
             if not domains
         ]
         problems += [
-            f'{key}: found "{jid}", which is this mirror; allowed: other domains'
+            f'{key}: found "{jid}", which is this mirror; allowed: other domains, those of the rooms to mirror'
             for key, domains in (("allow", table.allow), ("peers", table.peers))
             if jid in domains
         ]
@@ -76,7 +77,7 @@ class MirrorPlugin:
         # A user could send stanzas as a node, in the name of others, or be taken for a room.
         users = _valid(table.users)
         problems += [
-            f'{key}: found "{domain}", which is in users; allowed: domains of rooms'
+            f'{key}: found "{domain}", which is in users; allowed: domains of rooms, such as "rooms.example.com"'
             for key, domains in (("allow", table.allow), ("peers", table.peers))
             for domain in sorted(_valid(domains) & users)
         ]
@@ -112,9 +113,10 @@ class RoomsPlugin:
     def check(self, jid: str, table: RoomsTable, environment: IServiceEnvironment) -> list[str]:
         problems = _domainProblems("peers", table.peers)
         if jid in table.peers:
-            problems.append(f'peers: found "{jid}", which is this service; allowed: other domains')
+            allowed = "other domains, those of the mirrors of these rooms"
+            problems.append(f'peers: found "{jid}", which is this service; allowed: {allowed}')
         if table.backing is not None:
-            problems.append(f'backing: found "{table.backing}"; allowed: no value yet')
+            problems.append(f'backing: found "{table.backing}"; allowed: no value yet; remove the key')
         return problems
 
     def requirements(self, jid: str, table: RoomsTable, environment: IServiceEnvironment) -> list[Remark]:
@@ -153,10 +155,15 @@ def _served(jid: str, table: ComponentTable, composition: IServiceBuilder, rooms
 
 def _domainProblems(key: str, domains: frozenset[str]) -> list[str]:
     return [
-        f'{key}: found "{domain}"; allowed: domains, or "*" for all'
+        f'{key}: found "{domain}"; allowed: domains, or "*" for all{_advice(domain)}'
         for domain in sorted(domains)
         if domain != "*" and not _isDomain(domain)
     ]
+
+
+def _advice(wrong: str) -> str:
+    found = repaired(wrong, str, checkDomain)
+    return "" if found is None else f'; did you mean "{found}"?'
 
 
 def _isDomain(text: str) -> bool:

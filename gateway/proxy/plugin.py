@@ -66,13 +66,16 @@ class ProxyPlugin:
         stateDir = environment.stateDir
         if jids.split(table.target)[1] in environment.components:
             problems.append(
-                f'target: found "{table.target}", on a component of this file; allowed: an account on a server'
+                f'target: found "{table.target}", on a component of this file; allowed: an account on a server, '
+                "to which the implementing client logs in"
             )
         # Another gateway may get the answer, so this one has no table of open exchanges.
         if table.shared and table.outbound:
-            problems.append("outbound: found true with shared = true; allowed: one of them")
+            problems.append("outbound: found true with shared = true; allowed: one of them; set one to false")
         if table.shared and table.balance == "least-pending":
-            problems.append('balance: found "least-pending" with shared = true; allowed: another balance')
+            problems.append(
+                'balance: found "least-pending" with shared = true; allowed: "random", "round-robin", "sticky"'
+            )
         keyFile = _keyFile(jid, table, stateDir)
         try:
             readKey(keyFile)
@@ -82,7 +85,7 @@ class ProxyPlugin:
             # The state folder and its parents are created, other folders are not.
             folder = keyFile.parent
             if str(folder) != stateDir:
-                problem = files.folderProblem(folder) if folder.exists() else "its folder does not exist"
+                problem = files.folderProblem(folder) if folder.exists() else "its folder does not exist; create it"
                 if problem:
                     problems.append(f"key_file: {keyFile} does not exist and cannot be created: {problem}")
         return problems
@@ -148,7 +151,7 @@ def loadKey(path: Path) -> bytes:
         # Another gateway has just created it.
         return readKey(path)
     except OSError as error:
-        raise ConfigError([f"key_file: {path} cannot be created: {error.strerror}"]) from error
+        raise ConfigError([f"key_file: {path} cannot be created: {error.strerror}{files.remedy(error)}"]) from error
     return key
 
 
@@ -164,9 +167,10 @@ def readKey(path: Path) -> bytes:
     except FileNotFoundError:
         raise
     except OSError as error:
-        raise ConfigError([f"key_file: {path} cannot be read: {error.strerror}"]) from error
+        raise ConfigError([f"key_file: {path} cannot be read: {error.strerror}{files.remedy(error)}"]) from error
     except ValueError:
         key = b""
     if len(key) != _KEY_BYTES:
-        raise ConfigError([f"key_file: {path} is not a seal key: {_KEY_BYTES} bytes in hexadecimal"])
+        advice = "restore it from a backup, or move it away: the gateway then creates a new one"
+        raise ConfigError([f"key_file: {path} is not a seal key: {_KEY_BYTES} bytes in hexadecimal; {advice}"])
     return key

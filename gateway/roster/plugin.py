@@ -49,7 +49,8 @@ from gateway.stream.link import Link
 from gateway.stream.survey import Survey
 
 _CONCURRENCY = Count(32)
-_URL = "the address of a user's contacts, with %s once, where the user name goes"
+_URL = """the address of a user's contacts, with %s once, where the user name goes, such as \
+"http://127.0.0.1:8000/contacts/%s\""""
 _TIMEOUT, _MIN_INTERVAL = Seconds(10.0), Seconds(60.0)
 
 
@@ -86,25 +87,30 @@ class RosterPlugin:
             if other == jid:
                 break
             if its.domain == table.domain:
-                allowed = "one [roster] for each"
+                allowed = f'one [roster] for each; remove this one or [roster."{other}"]'
                 problems.append(f'domain: found "{table.domain}" a second time; allowed: {allowed}')
         if table.url is None and not environment.isEmbedded:
             problems.append(f"url: found nothing; allowed: {_URL}")
         if table.url is not None and table.url.count("%s") != 1:
             problems.append(f'url: found "{elided(table.url)}"; allowed: {_URL}')
         if table.apply == "ejabberd-api" and table.api is None:
-            problems.append('api: found nothing; required with apply = "ejabberd-api"')
+            problems.append(
+                'api: found nothing; required with apply = "ejabberd-api"; add the address of ejabberd\'s HTTP '
+                'API, such as "http://127.0.0.1:5280/api"'
+            )
         if table.apply == "privilege" and table.api is not None:
-            problems.append('api: found with apply = "privilege"; allowed: with "auto" or "ejabberd-api"')
+            allowed = 'with "auto" or "ejabberd-api"; remove api or apply'
+            problems.append(f'api: found with apply = "privilege"; allowed: {allowed}')
         if table.probes and table.api is not None:
-            problems.append("probes: found true; allowed: without api only")
+            problems.append("probes: found true; allowed: without api only; remove probes, or api on Prosody")
         if table.offline != "apply" and table.api is not None:
             # Otherwise a user who is online might wait for the next login.
             problems.append(
                 f'offline: found "{table.offline}"; allowed: "apply" with api: ejabberd does not show who is online'
             )
         if table.signature_secret == "":
-            problems.append("signature_secret: found an empty string; allowed: a secret")
+            advice = "remove the key if requests are not signed"
+            problems.append(f"signature_secret: found an empty string; allowed: a secret; {advice}")
         return problems
 
     def warnings(self, jid: str, table: RosterTable, environment: IServiceEnvironment) -> list[str]:

@@ -173,6 +173,22 @@ def digest(path: Path) -> bytes:
         return b""
 
 
+def remedy(error: OSError) -> str:
+    """Return what to do about a file that cannot be read or written, after "; "; empty if that is not known."""
+    user = f"the gateway's user (uid {os.geteuid()})"
+    known = {
+        errno.ENOENT: f"create it, readable for {user} only",
+        errno.EACCES: f"give it to {user}, with chown or chmod",
+        errno.EPERM: f"give it to {user}, with chown or chmod",
+        errno.EISDIR: "it is a folder: name a file",
+        errno.ENOTDIR: "a part of its path is a file: correct the path",
+        errno.EROFS: "it is on a disk that is mounted read-only: choose another folder",
+        errno.ENOSPC: "free some space on the disk",
+        errno.EDQUOT: f"free some space of {user}",
+    }
+    return f"; {known[error.errno]}" if error.errno in known else ""
+
+
 def _openAtOnce(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK)
 
@@ -188,7 +204,7 @@ def folderProblem(folder: Path) -> str:
     while not os.path.lexists(there):
         there = there.parent
     if not there.is_dir():
-        return f"{folder} cannot be created: {there} is not a folder"
+        return f"{folder} cannot be created: {there} is not a folder; choose another name, or move it away"
     try:
         if there == folder:
             tempfile.TemporaryFile(dir=there).close()
@@ -196,7 +212,8 @@ def folderProblem(folder: Path) -> str:
             os.rmdir(tempfile.mkdtemp(dir=there))
     except OSError as error:
         problem = "" if there == folder else f"{folder} cannot be created: "
-        return f"{problem}{there} is not writable for the gateway's user (uid {os.geteuid()}): {error.strerror}"
+        user = f"the gateway's user (uid {os.geteuid()})"
+        return f"{problem}{there} is not writable for {user}: {error.strerror}{remedy(error)}"
     return ""
 
 

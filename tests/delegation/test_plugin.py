@@ -271,7 +271,10 @@ class ProblemTests(ComposeCase):
         table = self.table(private=handled("private-storage"), x=handled("private-storage"))
         self.assertEqual(
             DelegationPlugin().check(COMPONENT, table, self.composition),
-            [f'namespaces."urn:x".handler: found private-storage, which only serves {ns.PRIVATE}'],
+            [
+                f'namespaces."urn:x".handler: found private-storage, which only serves {ns.PRIVATE}; correct the '
+                + "namespace or the handler"
+            ],
         )
 
     def test_file(self) -> None:

@@ -78,7 +78,10 @@ class PluginTests(SynchronousTestCase):
         error = self.assertRaises(ConfigError, check, self.config(text))
         self.assertEqual(
             error.problems,
-            ['roster."r2.example.com".domain: found "example.com" a second time; allowed: one [roster] for each'],
+            [
+                'roster."r2.example.com".domain: found "example.com" a second time; allowed: one [roster] for '
+                + 'each; remove this one or [roster."r1.example.com"]'
+            ],
         )
 
     def test_demonstration(self) -> None:

@@ -1,0 +1,81 @@
+"""
+Advice about a wrong value or name: the right one that is most like it. Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from difflib import get_close_matches
+from typing import Any, Literal, get_args, get_origin
+from urllib.parse import urlsplit
+
+# A port, perhaps with a host: an endpoint in another spelling.
+_ADDRESS = re.compile(
+    r"(?P<kind>[a-z]+:)?(?://)?(?:(?P<host>[A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9._-]*|[0-9.]+\.[0-9]+):)?"
+    r"(?P<port>[0-9]+)/?"
+)
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+# Characters of a value for which another one is looked for.
+_MAX_LENGTH = 200
+
+
+def similar(name: str, names: Iterable[str]) -> str | None:
+    """Return the name that is most like a wrong one, if any is."""
+    plain = {_plain(each): each for each in names}
+    found = get_close_matches(_plain(name), plain, 1, 0.65) if len(name) <= _MAX_LENGTH else []
+    return plain[found[0]] if found else None
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """Return the name that is most like an unknown one, as advice; empty if there is none."""
+    found = similar(name, names)
+    return "" if found is None else f"did you mean {found}?"
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[-_ ]", "", name.lower())
+
+
+def repaired(value: Any, kind: Any, check: Callable[[Any], object]) -> Any:
+    """
+    Return the value that was probably meant; C{None} if none is found.
+
+    @param kind: the type of the key.
+    @param check: raises an exception for a value that is not valid.
+    """
+    for each in _candidates(value, kind):
+        with suppress(Exception):
+            check(each)
+            return each
+    return None
+
+
+def _candidates(value: Any, kind: Any) -> Iterator[Any]:
+    text = str(value)
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or len(text) > _MAX_LENGTH:
+        return
+    if not isinstance(value, str):
+        yield text
+    if text.lower() in ("true", "false"):
+        yield text.lower() == "true"
+    if _NUMBER.fullmatch(text):
+        yield float(text) if "." in text else int(text)
+    if get_origin(kind) is Literal:
+        yield similar(text, get_args(kind))
+    yield [value]
+    if (found := _ADDRESS.fullmatch(text)) is not None:
+        host, port = found["host"] or "127.0.0.1", found["port"]
+        yield f"{'tls' if found['kind'] in ('ssl:', 'tls:') else 'tcp'}:{host}:{port}"
+        yield f"tcp:{port}:interface={host}"
+    if "://" in text:
+        # Of a URL, the part that is a host or a domain.
+        with suppress(ValueError):
+            yield urlsplit(text).netloc
+            yield urlsplit(text).hostname
+    else:
+        yield f"http://{text}"
+    # A JID without its resource, and the domain of a JID.
+    yield text.partition("/")[0]
+    yield text.partition("/")[0].rpartition("@")[2]
