@@ -16,7 +16,7 @@ from zope.interface.verify import verifyObject
 
 from gateway import plugins
 from gateway.composition.changes import linkSettings
-from gateway.composition.reader import Config, load
+from gateway.composition.reader import Config, Service, load
 from gateway.config.tables import ComponentTable, ConfigError, Url, elided
 from gateway.config.values import addressOf
 from gateway.interfaces import (
@@ -110,9 +110,19 @@ def _problems(config: Config) -> list[str]:
     environment = ServiceEnvironment(config)
     for service in config.services:
         if IConfigCheck.providedBy(service.plugin):
-            found = IConfigCheck(service.plugin).check(service.jid, service.table, environment)
-            problems += [f'{service.kind}."{service.jid}".{problem}' for problem in found]
+            try:
+                found = IConfigCheck(service.plugin).check(service.jid, service.table, environment)
+                problems += [f'{service.kind}."{service.jid}".{problem}' for problem in found]
+            except Exception as error:
+                problems.append(failed(service, error))
     return problems
+
+
+def failed(service: Service, error: Exception) -> str:
+    """Log that the plugin of a service has raised an exception, and return the problem."""
+    _log.failure('The plugin of {kind}."{jid}" has failed.', kind=service.kind, jid=service.jid)
+    advice = "this is a fault of the plugin: report it to its author, with the traceback in the log"
+    return f'{service.kind}."{service.jid}": the plugin failed: {type(error).__name__}: {error}; {advice}'
 
 
 def warnings(config: Config) -> list[str]:

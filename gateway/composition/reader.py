@@ -90,7 +90,8 @@ def load(
     except OSError as error:
         raise ConfigError([f"{path} cannot be read: {error.strerror}{files.remedy(error)}"]) from error
     except UnicodeDecodeError as error:
-        raise ConfigError([f"{path} is not TOML: byte {error.start} is not UTF-8; save the file in UTF-8"]) from error
+        found = f"{path} is not TOML: byte {error.start} is not UTF-8"
+        raise ConfigError([f"{found}; save the file in UTF-8"]) from error
     try:
         document = tomllib.loads(text)
     except ValueError as error:

@@ -20,7 +20,7 @@ from twisted.web.resource import Resource
 from gateway import __version__
 from gateway.composition.builder import ServiceBuilder
 from gateway.composition.changes import Changes, compare
-from gateway.composition.checks import check, fileNames, findPlugins, notes, read, warnings
+from gateway.composition.checks import check, failed, fileNames, findPlugins, notes, read, warnings
 from gateway.composition.reader import Config, readSecret
 from gateway.composition.reader import Service as ConfiguredService
 from gateway.config.tables import ConfigError, HttpTable
@@ -165,6 +165,8 @@ class Gateway(MultiService):
                 self._make(service)
             except ConfigError as error:
                 problems += _problemsOf(service, error)
+            except Exception as error:
+                problems.append(failed(service, error))
         if problems:
             raise ConfigError(problems)
         self._publish()

@@ -86,7 +86,7 @@ class Problems:
             if about.type is content:
                 self._explain(path, value[about.index], content, each)
             else:
-                self.add(path, shown(about.index), describe(name))
+                self.add(path, shown(about.index), describe(name), "correct or remove this entry")
 
     def _explainItems(self, key: str, value: list[Any], kind: Any) -> None:
         for each in value:

@@ -16,6 +16,10 @@ _ADDRESS = re.compile(
     r"(?P<kind>[a-z]+:)?(?://)?(?:(?P<host>[A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9._-]*|[0-9.]+\.[0-9]+):)?"
     r"(?P<port>[0-9]+)/?"
 )
+# A number with a unit that its key implies.
+_MEASURE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|sec|seconds|[KMG]i?B|bytes)", re.IGNORECASE)
+_UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
+_PORT = 5347
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 # Characters of a value for which another one is looked for.
 _MAX_LENGTH = 200
@@ -62,6 +66,9 @@ def _candidates(value: Any, kind: Any) -> Iterator[Any]:
         yield text.lower() == "true"
     if _NUMBER.fullmatch(text):
         yield float(text) if "." in text else int(text)
+    if (measure := _MEASURE.fullmatch(text)) is not None:
+        number = float(measure[1]) * _UNITS.get(measure[2][0].lower(), 1)
+        yield int(number) if number.is_integer() else number
     if get_origin(kind) is Literal:
         yield similar(text, get_args(kind))
     yield [value]
@@ -69,9 +76,13 @@ def _candidates(value: Any, kind: Any) -> Iterator[Any]:
         host, port = found["host"] or "127.0.0.1", found["port"]
         yield f"{'tls' if found['kind'] in ('ssl:', 'tls:') else 'tcp'}:{host}:{port}"
         yield f"tcp:{port}:interface={host}"
+    elif "/" not in text:
+        yield f"{text}:{_PORT}"
+        yield f"tcp:{text}:{_PORT}"
     if "://" in text:
         # Of a URL, the part that is a host or a domain.
         with suppress(ValueError):
+            yield text.replace(f"{urlsplit(text).netloc.rpartition('@')[0]}@", "")
             yield urlsplit(text).netloc
             yield urlsplit(text).hostname
     else:

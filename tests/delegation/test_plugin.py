@@ -269,13 +269,9 @@ class ProblemTests(ComposeCase):
     def test_privateNamespace(self) -> None:
         """Private storage for another namespace is reported before anything is made, so also by C{--check}."""
         table = self.table(private=handled("private-storage"), x=handled("private-storage"))
-        self.assertEqual(
-            DelegationPlugin().check(COMPONENT, table, self.composition),
-            [
-                f'namespaces."urn:x".handler: found private-storage, which only serves {ns.PRIVATE}; correct the '
-                + "namespace or the handler"
-            ],
-        )
+        found = f"found private-storage, which only serves {ns.PRIVATE}; correct the namespace or the handler"
+        problems = DelegationPlugin().check(COMPONENT, table, self.composition)
+        self.assertEqual(problems, [f'namespaces."urn:x".handler: {found}'])
 
     def test_file(self) -> None:
         """A private storage file that cannot be used is an error of the table; a missing file is not."""

@@ -76,13 +76,9 @@ class PluginTests(SynchronousTestCase):
         """Two services for the same domain are refused: each would undo the other's changes."""
         text = ROSTER.format("r1.example.com", "example.com") + ROSTER.format("r2.example.com", "example.com")
         error = self.assertRaises(ConfigError, check, self.config(text))
-        self.assertEqual(
-            error.problems,
-            [
-                'roster."r2.example.com".domain: found "example.com" a second time; allowed: one [roster] for '
-                + 'each; remove this one or [roster."r1.example.com"]'
-            ],
-        )
+        allowed = 'one [roster] for each; remove this one or [roster."r1.example.com"]'
+        found = f'found "example.com" a second time; allowed: {allowed}'
+        self.assertEqual(error.problems, [f'roster."r2.example.com".domain: {found}'])
 
     def test_demonstration(self) -> None:
         """Without C{url} the embedded host uses the built-in application; with a real server C{url} is needed."""
