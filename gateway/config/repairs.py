@@ -11,10 +11,10 @@ from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
-# A port, perhaps with a host: an endpoint in another spelling.
+# The beginning, host and port of an endpoint in another spelling; only the port is always there.
 _ADDRESS = re.compile(
-    r"(?P<kind>[a-z]+:)?(?://)?(?:(?P<host>[A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9._-]*|[0-9.]+\.[0-9]+):)?"
-    r"(?P<port>[0-9]+)/?"
+    r"([a-z]+:)?(?://)?(?:([A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9._-]*|[0-9.]+\.[0-9]+):)?"
+    r"([0-9]+)/?"
 )
 # A number with a unit that its key implies.
 _MEASURE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|sec|seconds|[KMG]i?B|bytes)", re.IGNORECASE)
@@ -73,8 +73,8 @@ def _candidates(value: Any, kind: Any) -> Iterator[Any]:
         yield similar(text, get_args(kind))
     yield [value]
     if (found := _ADDRESS.fullmatch(text)) is not None:
-        host, port = found["host"] or "127.0.0.1", found["port"]
-        yield f"{'tls' if found['kind'] in ('ssl:', 'tls:') else 'tcp'}:{host}:{port}"
+        beginning, host, port = found[1], found[2] or "127.0.0.1", found[3]
+        yield f"{'tls' if beginning in ('ssl:', 'tls:') else 'tcp'}:{host}:{port}"
         yield f"tcp:{port}:interface={host}"
     elif "/" not in text:
         yield f"{text}:{_PORT}"
