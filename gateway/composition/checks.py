@@ -120,7 +120,12 @@ def _problems(config: Config) -> list[str]:
 
 def failed(service: Service, error: Exception) -> str:
     """Log that the plugin of a service has raised an exception, and return the problem."""
-    _log.failure('The plugin of {kind}."{jid}" has failed.', kind=service.kind, jid=service.jid)
+    _log.failure(
+        'The plugin of {kind}."{component}" has failed.',
+        event="plugin.failed",
+        kind=service.kind,
+        component=service.jid,
+    )
     advice = "this is a fault of the plugin: report it to its author, with the traceback in the log"
     return f'{service.kind}."{service.jid}": the plugin failed: {type(error).__name__}: {error}; {advice}'
 

@@ -32,7 +32,7 @@ from gateway.http.listener import Listener
 from gateway.http.live import Live
 from gateway.http.metrics import MetricsPage
 from gateway.http.page import makePages
-from gateway.http.served import merged
+from gateway.http.served import Branch, merged
 from gateway.http.site import QuietSite
 from gateway.http.status import Status
 from gateway.http.view import View
@@ -127,7 +127,7 @@ class Gateway(MultiService):
         self._running: dict[str, _Running] = {}
         self._changing = DeferredLock()
         self._isStopping = self._isTracing = False
-        self._root = Resource()
+        self._root = Branch()
         table = config.http or HttpTable()
         token = None if table.token_file is None else readSecret(table.token_file)
         self._site = site = QuietSite(self._root, Gate(token, table.hosts, _FREE), reactor, wallClock)

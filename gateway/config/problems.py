@@ -13,7 +13,7 @@ from attrs import fields_dict, has
 from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError, IterableValidationError
 
 from gateway.config.repairs import meant, repaired
-from gateway.config.tables import EmbeddedTable, HttpTable, ServerTable, elided, keyOf
+from gateway.config.tables import EmbeddedTable, HttpTable, LogTable, ServerTable, elided, keyOf
 from gateway.config.values import describe
 
 T = TypeVar("T")
@@ -148,7 +148,8 @@ def _place(key: str, names: list[str]) -> str:
     """Return the name that was probably meant instead of an unknown key, or the place where the key belongs."""
     if key == "state_dir":
         return "state_dir belongs at the top of the file, above the first [table]"
-    for table, kind in (("server", ServerTable), ("http", HttpTable), ("embedded", EmbeddedTable)):
+    tables = {"server": ServerTable, "http": HttpTable, "log": LogTable, "embedded": EmbeddedTable}
+    for table, kind in tables.items():
         if key in fields_dict(kind):
             return f"{key} is a key of [{table}]"
     return meant(key, names)

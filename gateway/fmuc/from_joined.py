@@ -38,6 +38,21 @@ from gateway.muc.values import (
 )
 
 # Codes of occupants who were removed.
+# What the operator can do about a rejection without a text, by its condition.
+_REMEDIES = {
+    **dict.fromkeys(
+        ("remote-server-not-found", "remote-server-timeout"),
+        "; check s2s between the two sites, and the DNS records of both names",
+    ),
+    **dict.fromkeys(("not-allowed", "forbidden"), "; its site has to list this mirror, or to admit the user"),
+    **dict.fromkeys(
+        ("feature-not-implemented", "service-unavailable"),
+        "; check that it supports federation (XEP-0289), and protocol in the mirror's table",
+    ),
+    "item-not-found": "; check the room's address",
+    "conflict": "; the user has to choose another nick",
+}
+
 _REMOVED = frozenset((BANNED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW, SERVICE_SHUTDOWN))
 
 # Presence.
@@ -245,7 +260,7 @@ def _rejected(federation: Federation, uplink: Uplink, nick: str, error: StanzaEr
         if pending.owedAnswers:
             pending.owedAnswers -= 1
             return
-        reason = error.text or error.condition
+        reason = error.text or error.condition + _REMEDIES.get(error.condition, "")
         federation.room.log(f"{uplink.node.jid} rejects {pending.request.realJid}: {reason}", warn=True)
         uplink.reject(pending, error)
         uplink.leaveIfEmpty(now)

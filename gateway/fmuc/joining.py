@@ -263,7 +263,8 @@ class Uplink:
 
     def _joinLate(self, join: PendingJoin) -> None:
         if join.isSent and not join.isWithdrawn:
-            self._mirror.room.log(f"{self.node.jid} has not answered", warn=True)
+            advice = "is its server reachable, and does it support federation?"
+            self._mirror.room.log(f"{self.node.jid} has not answered: {advice}", warn=True)
             # The join may still be admitted.
             self._sendUnavailable(join.unavailable())
         self.reject(join, stanzaError(NoAnswer))

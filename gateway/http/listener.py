@@ -4,6 +4,7 @@ A listening port as a service. If it cannot listen on its address, that is repor
 
 from __future__ import annotations
 
+import errno
 from typing import Any
 
 from twisted.application.service import Service
@@ -23,6 +24,12 @@ from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
 
 from gateway.errors import StartFailed
+
+_REMEDIES = {
+    errno.EADDRINUSE: "; stop the program that uses it (ss -ltnp names it), or choose another port",
+    errno.EADDRNOTAVAIL: "; choose an address of this machine",
+    errno.EACCES: "; choose a port from 1024, or another folder for a socket, or permit it to the gateway's user",
+}
 
 _EVERYWHERE = "0.0.0.0"  # noqa: S104  # only compared with
 
@@ -88,7 +95,7 @@ class Listener(Service):
         reason = getattr(failure.value, "socketError", None)
         message = (
             f"{self.key}: {getattr(reason, 'strerror', None) or failure.getErrorMessage()}: "
-            f"cannot listen on {self._listen}"
+            f"cannot listen on {self._listen}{_REMEDIES.get(getattr(reason, 'errno', 0), '')}"
         )
         if self._required:
             raise StartFailed(message)

@@ -7,6 +7,30 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from twisted.web.resource import IResource, Resource
+from twisted.web.server import Request
+
+from gateway.http.health import text
+from gateway.log.printable import printable
+
+
+class Branch(Resource):
+    """A resource that consists of its children. The answer for another path names them."""
+
+    def getChild(self, path: bytes, request: Request) -> Resource:
+        parent = b"/".join([b"", *request.prepath[:-1]]).decode("latin-1")
+        names = ", ".join(sorted(name.decode() or "/" for name in self.children))
+        return _NotFound(f"Nothing has this path. Below {printable(parent) or '/'} there are: {names}\n")
+
+
+class _NotFound(Resource):
+    isLeaf = True
+
+    def __init__(self, message: str) -> None:
+        super().__init__()
+        self._message = message
+
+    def render(self, request: Request) -> bytes:
+        return text(request, 404, self._message)
 
 
 class Served(Resource):
@@ -41,6 +65,6 @@ def merged(services: Iterable[Mapping[str, Served]]) -> dict[bytes, Resource]:
     for served in services:
         for name, one in served.items():
             if one.children:
-                resource = found.setdefault(name.encode(), Resource())
+                resource = found.setdefault(name.encode(), Branch())
                 resource.children = {**one.children, **resource.children}
     return found

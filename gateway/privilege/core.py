@@ -179,8 +179,10 @@ class Permissions:
 
     def _refusal(self, what: str) -> NotGranted:
         if not self.version:
-            return NotGranted(f"{self.server} has advertised no privileges, so it does not grant {what}")
-        return NotGranted(f"{self.server} does not grant {what}")
+            missing = f"{self.server} has advertised no privileges, so it does not grant {what}"
+        else:
+            missing = f"{self.server} does not grant {what}"
+        return NotGranted(f"{missing}: see docs/privilege.md")
 
 
 def _covers(granted: str, kind: str) -> bool:

@@ -73,8 +73,9 @@ class ProxyHandler(RawHandler):
             isUnseen = self._warned and self._subscribeAt is not None
             about = {"target": self._target, "online": len(pool), "open_by_resource": pool.load}
             text = "resources of {target} that get requests: {online}"
-            if not pool:
-                about["advice"] = f"Log in to {self._target} with the client that implements the service."
+            if not pool and not isUnseen:
+                about["advice"] = f"log in to {self._target} with the client that implements the service"
+                text += ": {advice}"
             # If its presence cannot be seen, the next item has the remedy.
             yield StatusItem("proxy.resources", text, about, isProblem=not pool and not isUnseen)
             if isUnseen:

@@ -117,7 +117,7 @@ def readingNames(data: bytes) -> Generator[None, None, list[Any]]:
         if member is not None and len(names) <= MAX_NAMES:
             names.append(member[1])
     if members.opening != "[":
-        raise RefreshFailed("the body is not an array of user names")
+        raise RefreshFailed('the body is not an array of user names, such as ["ann", "tom"]')
     return names
 
 
@@ -127,7 +127,7 @@ def _checkedMembers(members: Members, what: str = "document") -> Iterator[tuple[
     except MemberTooLong as error:
         raise RefreshFailed(f"the {what} is too long in one place: {error}") from error
     except ValueError as error:
-        raise RefreshFailed(f"the {what} is not JSON: {error}") from error
+        raise RefreshFailed(f"the {what} is not JSON: {error}; docs/roster.md describes the {what}") from error
     except RecursionError as error:
         raise RefreshFailed(f"the {what} is too long in one place: it is nested too deeply") from error
 

@@ -28,6 +28,11 @@ MAX_BYTES = 8 * 1024 * 1024
 # Bytes of an unused body that are read, so that the connection can be used again.
 _MAX_DISCARDED = 64 * 1024
 
+# What to do if the application refuses, by its status.
+_REMEDIES = dict.fromkeys(
+    (401, 403), "let it admit this machine's address, or put a secret into the query of url: no password is sent"
+)
+
 # Tries in all; seconds before the second one, and at most.
 _TRIES = 3
 _FIRST_PAUSE, _MAX_PAUSE = 0.5, 1.0
@@ -47,7 +52,15 @@ class Fetched:
 
 
 class _Retriable(Exception):
-    """A try has failed, but another one may succeed; the text is the reason."""
+    """
+    A try has failed, but another one may succeed; the text is the reason.
+
+    @ivar advice: the remedy if no try succeeds.
+    """
+
+    def __init__(self, reason: str = "", advice: str = "see the application's log") -> None:
+        super().__init__(reason)
+        self.advice = advice
 
 
 class WebApplication:
@@ -86,7 +99,7 @@ class WebApplication:
                 return await self._try(name, tag)
             except _Retriable as failure:
                 if not left:
-                    raise RefreshFailed(f"{failure}; {_TRIES} tries") from failure
+                    raise RefreshFailed(f"{failure}; {_TRIES} tries: {failure.advice}") from failure
             await deferLater(self._reactor, backoff.next())
         raise AssertionError
 
@@ -123,10 +136,13 @@ class WebApplication:
             raise _Retriable("the application's answer is incomplete") from error
         except Exception as error:
             # Connection refused or reset, unknown host name: the error has a text.
-            raise _Retriable(f"the application cannot be reached: {elided(str(error))}") from error
+            reason = elided(str(error)).rstrip(".")
+            advice = "is the host and port of url right, and does the application run?"
+            raise _Retriable(f"the application cannot be reached: {reason}", advice) from error
 
     def _raiseTimeout(self, outcome: object, timeout: float) -> Fetched:
-        raise _Retriable(f"the application did not answer within {timeout:g} s")
+        advice = "see the application's log, or raise timeout"
+        raise _Retriable(f"the application did not answer within {timeout:g} s", advice)
 
     async def _ask(self, name: str, tag: str | None) -> Fetched:
         headers = Headers({"accept": ["application/json"]})
@@ -147,9 +163,12 @@ class WebApplication:
         if code >= 500:
             raise _Retriable(f"the application answered with status {code}")
         if code == 404:
-            raise UserUnknown("the application does not know the user: it answered with status 404")
-        reason = "; redirections are not followed" if 300 <= code < 400 else ""
-        raise RefreshFailed(f"the application answered with status {code}{reason}")
+            advice = "if this is so for all users, correct the path in url"
+            raise UserUnknown(f"the application does not know the user: it answered with status 404; {advice}")
+        advice = _REMEDIES.get(code, "see the application's log")
+        if 300 <= code < 400:
+            advice = "redirections are not followed: set url to the final address"
+        raise RefreshFailed(f"the application answered with status {code}; {advice}")
 
     def _discard(self, response: Any) -> None:
         """Read and drop an unused body if it is short, so that the connection can be used again."""

@@ -13,7 +13,7 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from gateway import ns
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, TooLarge
 from gateway.reports import StatusItem
 from gateway.stream.core import Event, Limits, Splitter
 from gateway.stream.interfaces import IRawHandler, IRefusalHandler
@@ -119,17 +119,19 @@ class Refusals:
         self._told = Counter(self.counts)
         jid = self._port.jid
         self._log.warn(
-            "{component}: refused stanzas: {new}; the last: {last}.",
+            "{component}: refused stanzas: {new}; the last: {last}{limits}.",
             event="link.stanzas_refused",
             component=jid,
             new=new,
             last=self._last,
+            limits=_limits(self.counts),
         )
 
     def report(self) -> Iterator[StatusItem]:
         """For the status page."""
         if self.counts:
-            yield StatusItem("link.refused", "refused stanzas: {refused}", {"refused": _named(self.counts)})
+            text = f"refused stanzas: {{refused}}{_limits(self.counts)}"
+            yield StatusItem("link.refused", text, {"refused": _named(self.counts)})
 
     def _note(self, direction: str, refused: StanzaRefused) -> None:
         self.counts[direction, WORDS[refused.why]] += 1
@@ -138,6 +140,12 @@ class Refusals:
 
     def _send(self, stanza: Stanza) -> bool:
         return self._port.sendAll(stanza.readdressed(route(stanza.sender or "", stanza.recipient or "")))
+
+
+def _limits(counts: Counter[tuple[str, str]]) -> str:
+    """Return the keys of the limits, if stanzas were over them."""
+    isOver = any(reason == WORDS[TooLarge] for _, reason in counts)
+    return "; the limits are max_stanza_size and max_outgoing_stanza_size of [server]" if isOver else ""
 
 
 def _named(counts: Counter[tuple[str, str]]) -> dict[str, int]:

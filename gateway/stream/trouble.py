@@ -36,6 +36,16 @@ _MEANINGS = {
     "endpoint with the server's configuration",
 }
 
+# Stream errors that end by themselves, or that have other causes.
+_ENDINGS = {
+    "connection-timeout": "the server does not respond: is it overloaded, and is the endpoint its port for "
+    "components?",
+    "policy-violation": "the server has closed the stream because of a limit of its own: see its log, and compare "
+    "its limits with max_outgoing_stanza_size",
+    "remote-connection-failed": "the server has a fault: see its log",
+    "system-shutdown": "the server shuts down: start it again",
+}
+
 
 def isRefused(reason: Failure) -> bool:
     """True if the server refuses this component or does not speak XEP-0114, so that another try soon is useless."""
@@ -59,13 +69,23 @@ def explain(reason: Failure, where: str) -> str:
     if reason.check(error.ConnectionDone, error.ConnectionLost):
         return "the server has closed the connection: was it stopped, and does it listen for components there?"
     if reason.check(VerificationError):
-        return "the server's certificate is for another name than the endpoint's host"
+        return (
+            "the server's certificate is for another name than the endpoint's host: name the host in the endpoint "
+            "as the certificate does"
+        )
     if reason.check(TlsError):
         return (
             "TLS failed: does the server speak TLS at this port, and is its certificate one that this machine "
             f"trusts? {reason.value!r}"
         )
-    return reason.getErrorMessage().rstrip(".")
+    if isinstance(reason.value, StreamFailed):
+        advice = f"is {where} its port for components, and is tcp: or tls: right?"
+        return f"the server does not speak XMPP, or breaks its rules: {advice} ({reason.value})"
+    if isinstance(reason.value, Refused):
+        return _ENDINGS.get(reason.value.condition, "the server has closed the stream: see its log") + (
+            f" ({reason.value})"
+        )
+    return reason.getErrorMessage().rstrip(".") + f": is {where} right, and is the server running?"
 
 
 def logOutage(reports: Iterable[Report]) -> None:

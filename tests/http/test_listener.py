@@ -64,7 +64,9 @@ class ListenerTests(SynchronousTestCase):
         """An address in use ends the process, with its key and the reason."""
         raised = self.assertRaises(StartFailed, self.make(CrowdedReactor()).startService)
         self.assertEqual(
-            str(raised), "some.key: Address already in use: cannot listen on tcp:5222:interface=127.0.0.1"
+            str(raised),
+            "some.key: Address already in use: cannot listen on tcp:5222:interface=127.0.0.1; "
+            "stop the program that uses it (ss -ltnp names it), or choose another port",
         )
 
     def test_notRequired(self) -> None:

@@ -118,7 +118,7 @@ class PageTests(PageCase):
         self.assertEqual(sections, ["summary", f"c-{PROXY}", "c-rooms.example.com", "files"])
         self.assertIn("2 of 2 components are connected. 1 problem.", outline.text)
         self.assertIn(f"Problem: resources of {TARGET} that get requests: 0", outline.text)
-        self.assertIn(f"Log in to {TARGET} with the client", outline.text)
+        self.assertIn(f"log in to {TARGET} with the client", outline.text)
         self.assertIn("rooms: 0; occupants: 0", outline.text)
         self.assertNotIn("Log out", outline.text)
 

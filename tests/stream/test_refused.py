@@ -416,7 +416,7 @@ class IncomingTests(LinkCase):
         self.assertEqual(len(said), 2)
         status = Status([self.world.link])  # type: ignore[list-item]  # its handlers are ordinary ones
         shown = "".join(sentences(self.world.link.report())) + "\n"
-        self.assertIn("refused stanzas: 50 from the server, too large\n", shown)
+        self.assertIn("refused stanzas: 50 from the server, too large; the limits are max_stanza_size", shown)
         self.assertIn(b"refused stanzas: 50", rendered(status))
 
     def test_logIsSafe(self) -> None:
