@@ -35,7 +35,7 @@ def advice(text: str, error: str) -> str:
     @param error: the message of C{tomllib}.
     """
     found = _LINE.search(error)
-    line = text.split("\n")[int(found[1]) - 1] if found else ""
+    line = text.split("\n")[int(found[1]) - 1] if found else text.rstrip("\n").rpartition("\n")[2]
     if any(each in line for each in _TYPOGRAPHIC):
         return "write straight quotes, as programs do: \""
     key, _, value = line.partition("=")

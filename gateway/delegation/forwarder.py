@@ -149,8 +149,12 @@ class Forwarder:
         for entity in sorted(self._contacts):
             isAvailable = self._delegator.address(entity) is not None
             state = "is available" if isAvailable else self._describeAbsence(entity)
-            about = {"entity": entity, "state": state, "available": isAvailable}
-            yield StatusItem("delegation.entity", "managing entity {entity} {state}", about, not isAvailable)
+            about: dict[str, Any] = {"entity": entity, "state": state, "available": isAvailable}
+            text = "managing entity {entity} {state}"
+            if not isAvailable:
+                about["advice"] = self._remedy(entity)
+                text += "; {advice}"
+            yield StatusItem("delegation.entity", text, about, not isAvailable)
 
     def _describeAbsence(self, entity: str) -> str:
         refusal = self._contacts[entity].refusal
@@ -160,24 +164,25 @@ class Forwarder:
         """Return an item for each managing entity that is unavailable, with advice."""
         for entity in sorted(self._contacts):
             if self._delegator.address(entity) is None:
-                if _isClient(entity):
-                    todo = f"its client must be online, and accept the subscription request of {self._component}"
-                elif self._contacts[entity].refusal:
-                    todo = (
-                        f"check that it is connected to its server, and that it accepts delegations from "
-                        f"{self._component}. It is queried again at least once a minute"
-                    )
-                else:
-                    todo = (
-                        "check that it is connected to its server. An ejabberd with mod_privilege drops requests "
-                        "between components, see docs/privilege.md. It is queried again at least once a minute"
-                    )
                 yield StatusItem(
                     "delegation.entity_missing",
                     "{entity} {state}, so no requests are forwarded to it; {todo}.",
-                    {"entity": entity, "state": self._describeAbsence(entity), "todo": todo},
+                    {"entity": entity, "state": self._describeAbsence(entity), "todo": self._remedy(entity)},
                     isProblem=True,
                 )
+
+    def _remedy(self, entity: str) -> str:
+        if _isClient(entity):
+            return f"its client must be online, and accept the subscription request of {self._component}"
+        if self._contacts[entity].refusal:
+            return (
+                "check that it is connected to its server, and that it accepts delegations from "
+                f"{self._component}. It is queried again at least once a minute"
+            )
+        return (
+            "check that it is connected to its server. An ejabberd with mod_privilege drops requests between "
+            "components, see docs/privilege.md. It is queried again at least once a minute"
+        )
 
     # Requests and their answers.
 

@@ -263,8 +263,8 @@ class Uplink:
 
     def _joinLate(self, join: PendingJoin) -> None:
         if join.isSent and not join.isWithdrawn:
-            advice = "is its server reachable, and does it support federation?"
-            self._mirror.room.log(f"{self.node.jid} has not answered: {advice}", warn=True)
+            advice = "check that its server is reachable, and that it supports federation (XEP-0289)"
+            self._mirror.room.log(f"{self.node.jid} has not answered; {advice}", warn=True)
             # The join may still be admitted.
             self._sendUnavailable(join.unavailable())
         self.reject(join, stanzaError(NoAnswer))

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Mapping
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 
-from gateway.http.health import text
 from gateway.log.printable import printable
 
 
@@ -17,7 +16,8 @@ class Branch(Resource):
     """A resource that consists of its children. The answer for another path names them."""
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        parent = b"/".join([b"", *request.prepath[:-1]]).decode("latin-1")
+        above: list[bytes] = (request.prepath or [])[:-1]
+        parent = b"/".join([b"", *above]).decode("latin-1")
         names = ", ".join(sorted(name.decode() or "/" for name in self.children))
         return _NotFound(f"Nothing has this path. Below {printable(parent) or '/'} there are: {names}\n")
 
@@ -30,7 +30,9 @@ class _NotFound(Resource):
         self._message = message
 
     def render(self, request: Request) -> bytes:
-        return text(request, 404, self._message)
+        request.setResponseCode(404)
+        request.setHeader(b"content-type", b"text/plain; charset=utf-8")
+        return self._message.encode()
 
 
 class Served(Resource):

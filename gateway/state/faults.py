@@ -46,6 +46,8 @@ def domainError(error: sqlite3.Error | OSError) -> GatewayError | None:
     if isinstance(error, OSError):
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             return StoreFull("the disk is full: free some space")
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            return StoreBroken(f"{error.strerror}: {_writable()}")
         return StoreBroken(f"{error.strerror}: check the file, its folder and its disk")
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
@@ -56,10 +58,14 @@ def domainError(error: sqlite3.Error | OSError) -> GatewayError | None:
     if primary in _LOCKED:
         return StoreBusy("another process has locked it: end that process (fuser names it)")
     if primary in _READ_ONLY:
-        return StoreBroken(f"{error}: make the file and its folder writable for the gateway's uid {os.getuid()}")
+        return StoreBroken(f"{error}: {_writable()}")
     if primary in _CORRUPT:
         return StoreBroken(f"{error}: {_RESTORE}")
     return StoreBroken(f"{error}: check the file and its disk")
+
+
+def _writable() -> str:
+    return f"make the file and its folder writable for the gateway's uid {os.getuid()}"
 
 
 @define
