@@ -225,7 +225,7 @@ class AdviceTests(SynchronousTestCase):
         """Lines with other errors; no advice shows a value."""
         for line, expected in (
             ("secret =", "write a value after secret ="),
-            ("a secret = x", "write a text in quotes"),
+            ("a secret = x", "a line is a table"),
             ("outbound = Yes", "write true or false"),
             ("secret = s3cret", 'write a text in quotes: secret = "..."'),
             ("a b", "a line is a table"),
