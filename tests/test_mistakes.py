@@ -232,7 +232,7 @@ class AdviceTests(SynchronousTestCase):
             ("= 1", "a line is a table"),
             ("x = [1", "end the list with ]"),
             ('x = """', "close the quotes"),
-            ("x = 1979-99-99", "compare the line with gateway.example.toml"),
+            ("x = 1979-02-31", "compare the line with gateway.example.toml"),
         ):
             error = self.assertRaises(ValueError, __import__("tomllib").loads, line)
             found = advice(line, str(error))
