@@ -11,7 +11,7 @@ from pathlib import Path
 from attrs import field, frozen
 from twisted.internet.testing import MemoryReactorClock
 
-from gateway import service
+from gateway.composition import service
 from gateway.config.tables import ConfigError
 from gateway.log.printable import printable
 from gateway.tap import errorsIn

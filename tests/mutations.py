@@ -219,7 +219,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/stream/lane.py": (("if key is None or not self.replies.closed(key):", "if key is None:"),),
     "gateway/config/problems.py": (('"write it in quotes" if isSecret(key) else ', ""),),
     "gateway/config/values.py": (("if position and not _HOST_NAME", "if False and not _HOST_NAME"),),
-    "gateway/checks.py": (("            except Exception as error:\n", "            except OSError as error:\n"),),
+    "gateway/composition/checks.py": (
+        ("            except Exception as error:\n", "            except OSError as error:\n"),
+    ),
     "gateway/cli/check.py": (
         ("if await running.isThere():", "if False:"),
         ("if config.state_dir.exists():", "if True:"),

@@ -21,8 +21,8 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
-from gateway import checks, service
-from gateway.config import Config, Service
+from gateway.composition import checks, service
+from gateway.composition.reader import Config, Service
 from gateway.config.repairs import repaired, similar
 from gateway.config.syntax import advice
 from gateway.config.tables import ComponentTable, ConfigError, HttpTable, ServerTable

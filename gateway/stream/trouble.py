@@ -67,11 +67,19 @@ def explain(reason: Failure, where: str) -> str:
     if reason.check(error.TimeoutError, error.NoRouteError):
         return f"nothing answers at {where}: is the address right, and does every firewall allow the connection?"
     if reason.check(error.ConnectionDone, error.ConnectionLost):
-        return "the server has closed the connection: was it stopped, and does it listen for components there?"
+        return (
+            "the server has closed the connection: was it stopped, does it listen for components there, and is "
+            "tcp: or tls: right?"
+        )
     if reason.check(VerificationError):
         return (
             "the server's certificate is for another name than the endpoint's host: name the host in the endpoint "
             "as the certificate does"
+        )
+    if reason.check(TlsError) and "certificate verify failed" in repr(reason.value):
+        return (
+            "the server's certificate is not trusted by this machine: add its issuer to the machine's trusted "
+            "certificates, or name a file with it in the environment's SSL_CERT_FILE"
         )
     if reason.check(TlsError):
         return (
