@@ -287,7 +287,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
     "HTTP": (
         Mistake("A listener for everyone without a token", PROXY + '[http]\nlisten = "tcp:5290"\n'),
         Mistake("A listener like a host with a port", PROXY + '[http]\nlisten = "127.0.0.1:5290"\n'),
-        Mistake("The file of the token is missing", PROXY + '[http]\ntoken_file = "http.token"\n'),
+        Mistake("The file of the token is missing", PROXY + '[http]\ntoken_file = "gateway.token"\n'),
         Mistake("A URL in place of a host", PROXY + '[http]\nhosts = ["https://gateway.example.com/"]\n'),
     ),
 }

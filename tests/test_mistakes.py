@@ -35,8 +35,8 @@ from tests.troubles import TROUBLES, Seen, Trouble, seen
 PAGE = Path(__file__).parent.parent / "docs" / "mistakes.md"
 HEAD = """# Usual mistakes
 
-Each mistake with the message that shows it, in full, to search for. A test compares this page with the gateway's
-messages.
+Each mistake has the whole message that it causes, so that you can search for the message. A test compares this page
+with the gateway's messages.
 
 - [In the configuration file](#in-the-configuration-file): `twistd gateway --check` and `xmpp-gateway check` print
   all errors of a file at once, and so does a start.
@@ -134,6 +134,10 @@ class PageTests(SynchronousTestCase):
         titles = [each.title for mistakes in MISTAKES.values() for each in mistakes]
         titles += [each.title for each in TROUBLES]
         self.assertEqual(len(set(titles)), len(titles))
+
+    def test_noneEmpty(self) -> None:
+        """Each mistake in the file has a message."""
+        self.assertNotIn("", messages(self.folder))
 
     def test_noSecret(self) -> None:
         """No message shows a secret."""

@@ -127,7 +127,7 @@ class Problems:
 def shownUnlessSecret(key: str, value: Any) -> str:
     """Return the value of a key for an error message, unless it may be a secret."""
     # A secret that is written below [proxy] by mistake looks like the name of a service: do not show it either.
-    return "something else (not shown)" if isSecret(key) else shown(value)
+    return "a value that is not shown" if isSecret(key) else shown(value)
 
 
 def isSecret(key: str) -> bool:

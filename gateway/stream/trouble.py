@@ -73,8 +73,8 @@ def explain(reason: Failure, where: str) -> str:
         )
     if reason.check(VerificationError):
         return (
-            "the server's certificate is for another name than the endpoint's host: name the host in the endpoint "
-            "as the certificate does"
+            "the server's certificate is not valid for the host in the endpoint: use a host name that the "
+            "certificate has"
         )
     if reason.check(TlsError) and "certificate verify failed" in repr(reason.value):
         return (
