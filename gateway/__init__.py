@@ -13,11 +13,11 @@ The modules and packages:
       (C{write}), other content namespaces (C{move}), stanza errors (C{errors}); C{context}: a stream's header.
     - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.
     - C{config}: the tables of the configuration (C{tables}), checks of single values (C{values}), and the lines
-      that report errors (C{problems}).
+      that report errors (C{problems}), with advice (C{repairs}, C{syntax}).
     - C{state}: C{files} writes every file; stores: C{database} (a SQLite file), C{memory}, their transactions
-      (C{sqlite}), schema versions (C{migrations}) and faults (C{faults}).
-    - C{log}: C{printable} escapes untrusted text in the log and on status pages; C{seldom} limits the rate of log
-      lines.
+      (C{sqlite}), schema versions (C{migrations}) and faults (C{faults}); C{backup} copies the folder.
+    - C{log}: C{output} writes the log, as text or JSON (C{lines}); C{printable} escapes untrusted text in the log
+      and on status pages; C{seldom} limits the rate of log lines.
     - C{http}: C{listener}, a listening port as a service; C{agent}, HTTP clients and requests; the HTTP server
       (C{site}, C{access}), its pages for operators and those of services (C{served}). Pages for operators:
       C{health}, C{status}, C{metrics}, and the C{page} for browsers with its events (C{live}) and its C{login};
@@ -41,7 +41,8 @@ The modules and packages:
     - C{requirements}: what services need of their server's configuration, and its lines for each kind of server.
     - C{composition}: the C{reader} of the TOML file, which reports all errors at once; C{checks} of a configuration
       with the plugins; C{builder}, the parts of one service; C{service}, which composes all of this and changes it
-      while it runs: C{changes} finds the differences, C{reload} reads the file again.
+      while it runs: C{changes} finds the differences, C{reload} reads the file again; C{shown}, the settings as
+      the log has them.
     - C{tap}: the twistd command; C{cli}: the command C{xmpp-gateway}.
 
 A feature is a package whose files are layers, each knowing only those before it: C{core} (rules, no I/O),

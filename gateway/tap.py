@@ -283,7 +283,7 @@ class Process(MultiService):
             self._logIgnored("SIGUSR1", meaning)
 
     def _handle(self, name: str, call: Callable[[], object]) -> None:
-        """Call a function at each signal of this kind, instead of what it does otherwise."""
+        """Call a function at each signal of this kind, in place of its former effect."""
 
         def received(number: int, frame: FrameType | None) -> None:
             # A signal interrupts Python at any point, so this only schedules the call.

@@ -34,7 +34,8 @@ from gateway.requirements.servers import SERVERS, Server, recognise
 from gateway.stream.link import Link
 from gateway.tap import errorsIn, find
 
-# Seconds from the start: at least, because servers take a moment to grant, and the gateway to ask; and at most.
+# Seconds until the result: if nothing is missing, because servers take a moment to grant, and the gateway to ask;
+# and if something is missing, because it may still come.
 _MIN_WAIT, _MAX_WAIT = 5.0, 12.0
 _EVERY = 0.25
 # Seconds for the server to close the stream after a stanza that it does not accept.
@@ -168,7 +169,7 @@ def _stateFor(config: Config) -> Iterator[Config]:
 
 
 def _trying(table: Any) -> Any:
-    """Return a table of rosters so that the API is asked after the connection, before the first change."""
+    """Return the table to try: rosters ask ejabberd's API at the connection, not only at the first change."""
     return evolve(table, apply="auto") if getattr(table, "apply", None) == "ejabberd-api" else table
 
 
@@ -233,7 +234,7 @@ async def _refusesOthers(component: Component, link: Link, reactor: Any) -> bool
     nobody = f"{NOBODY}@{domains[0]}"
     failures = link.failures
     link.send(domish.Element((None, "presence"), attribs={"type": "probe", "from": nobody, "to": nobody}))
-    # What was granted is forgotten when the stream is closed, so that is waited for once more.
+    # If the server closes the stream, its grants are forgotten: wait until it has sent them again.
     await deferLater(reactor, _REACTION)
     if link.failures == failures:
         return False

@@ -13,7 +13,7 @@ from gateway.reports import StatusItem
 from gateway.requirements import Component, Delegation, ForeignSenders, Privilege, Requirement, RosterApi
 from gateway.requirements.servers import Server
 
-# Items about missing grants: a finding has the lines for this server alone.
+# Items about missing grants. They are left out: a finding says the same, with the lines for this kind of server.
 _COVERED = frozenset({"delegation.missing", "privileges.missing", "roster.pushes_not_granted"})
 # The item about the way in which rosters are set: a problem if the API is missing where it is needed.
 _ROSTER_WAY = "roster.way"

@@ -112,7 +112,9 @@ _API = 'api = "http://127.0.0.1:5280/api"'
 @click.option("--domain", help="The server's domain.")
 @click.option("--endpoint", help="The server's port for components, such as tcp:127.0.0.1:5347.")
 @click.option("--service", "kinds", type=click.Choice(list(_SERVICES)), multiple=True, help="A service to set up.")
-@click.option("--answer", "answers", metavar="KEY=VALUE", multiple=True, help="Such as proxy.target=a@b.")
+@click.option(
+    "--answer", "answers", metavar="KEY=VALUE", multiple=True, help="An answer, such as proxy.target=a@b."
+)
 @click.option("--yes", is_flag=True, help="Ask nothing: take the defaults.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")

@@ -22,7 +22,7 @@ _HOME, _END_OF_LINE, _END_OF_SCREEN = "\x1b[H", "\x1b[K", "\x1b[J"
 @click.command
 @configured
 @click.option("--interval", type=click.FloatRange(0.2, 3600), default=_INTERVAL, help="Seconds between readings.")
-@click.option("--once", is_flag=True, help="Print one table, and exit; so does output to a file.")
+@click.option("--once", is_flag=True, help="Print one table, and exit; the default if the output is no terminal.")
 @click.pass_obj
 def top(program: Program, once: bool, interval: float, file: str | None) -> None:
     """

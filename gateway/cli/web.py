@@ -74,7 +74,7 @@ class RunningGateway:
         host = _EVERYWHERE.get(address.host, address.host)
         shown = f"[{host}]" if ":" in host else host
         self.url = f"unix:{address.socket}" if address.socket else f"http://{shown}:{address.port}"
-        # A UNIX socket has no name, so any is accepted.
+        # A UNIX socket has no host name, so the gateway accepts any in the request.
         self._base = "http://localhost" if address.socket else self.url
         endpoint = _endpoint(host, address, reactor)
         self._client = makeClient(

@@ -198,10 +198,10 @@ class Gateway(MultiService):
         """
         Add, replace and remove the services that differ in a new configuration.
 
-        The HTTP resources, links and databases of a service that is removed or replaced are at once no
-        longer served or reported. HTTP requests under way still get their answers. The service is stopped: its
-        links answer open iq requests, for a limited time (L{Link.drainFor}), and disconnect. Then everything that
-        was made for it is released, and its successor is made.
+        The HTTP resources of a service that is removed or replaced are withdrawn at once, and its links and
+        databases are not reported any longer. HTTP requests under way still get their answers. The service is
+        stopped: its links answer open iq requests, for a limited time (L{Link.drainFor}), and disconnect. Then
+        everything that was made for it is released, and its successor is made.
 
         Files that the tables name, such as keys, and the HTTP token are read anew: a service is replaced as well if
         only the content of its files differs.
@@ -260,7 +260,7 @@ class Gateway(MultiService):
         return changes
 
     def _renewed(self) -> set[str]:
-        """Return the JIDs of services that have read files whose content is another one now."""
+        """Return the JIDs of services whose files have changed since they were read."""
         return {jid for jid, each in self._running.items() if each.files != _digests(each.configured)}
 
     def _readToken(self, config: Config) -> None:

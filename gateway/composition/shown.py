@@ -38,7 +38,7 @@ def tableSettings(table: Any) -> str:
         value = getattr(table, each.name)
         if value == _default(each.default):
             continue
-        # Secrets are not in the representation; neither are URLs, because some have passwords.
+        # repr=False marks a secret, except for URLs: they are shown without the password that they may contain.
         isHidden = each.repr is False and Url not in (each.type, *get_args(each.type))
         isSecret = isHidden or keyOf(each.name).endswith(_SECRET)
         found.append(f"{keyOf(each.name)} = {'(not shown)' if isSecret else _inToml(value)}")

@@ -21,7 +21,7 @@ _MEASURE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|sec|seconds|[KMG]i?B|bytes)", 
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
 _PORT = 5347
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
-# Characters of a value for which another one is looked for.
+# Maximum number of characters of a value that is repaired.
 _MAX_LENGTH = 200
 
 

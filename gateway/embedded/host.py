@@ -110,7 +110,7 @@ class EmbeddedHost(MultiService):
         self._own.add(jid)
 
     def dismiss(self, jid: str) -> None:
-        """Do not let a component connect any longer that L{admit} has admitted; ignore any other."""
+        """Withdraw what L{admit} has done for a component; ignore a component that it has not admitted."""
         if jid in self._own:
             self._own.remove(jid)
             del self.secrets[jid]

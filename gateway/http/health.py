@@ -31,8 +31,8 @@ class Readiness(Resource):
     line for each that does not work.
 
     With C{?full=1} it is also 503 while a service cannot do its work, because the server does not grant something
-    that is configured, or nobody implements a proxy. The line has the name of the item on C{/status}: the path
-    needs no token, and the item's sentence may have addresses.
+    that is configured, or nobody implements a proxy. The line has only the name of the item on C{/status}, not
+    its sentence, which may contain addresses: this path needs no token.
     """
 
     def __init__(self, links: Sequence[Watched], files: Sequence[Stored] = ()) -> None:

@@ -18,7 +18,7 @@ _DOCTYPE = b"<!DOCTYPE html>\n"
 _STYLE = files("gateway.http").joinpath("style.css").read_text("utf-8")
 SCRIPT = files("gateway.http").joinpath("live.js").read_bytes()
 
-# Nothing but this style, scripts of this server, and its events; no frame around it, no form to elsewhere.
+# Allow only this style, and scripts, events and forms of this server. No other page may show it in a frame.
 _POLICY = "; ".join(
     (
         "default-src 'none'",

@@ -19,7 +19,7 @@ from gateway.http.html import setHeaders
 from gateway.http.view import Content, View
 from gateway.metrics.samples import EVERY, Samples
 
-# Streams at the same time: they are a part of the server's connections, and cannot be closed in favour of others.
+# Maximum number of streams: they count as connections of the server, which closes none of them for new ones.
 MAX_LISTENERS = 16
 
 # Seconds that a stream lasts. The browser then makes a new request, for which the gate checks its session again.

@@ -49,7 +49,7 @@ def loginForm(isWrong: bool = False) -> bytes:
         tags.p("The content of the file that http.token_file names.", id="hint", class_="hint"),
         tags.button("Log in", type="submit"),
         method="post",
-        # The answer to a wrong token is at the form's own address.
+        # Relative to the address of this page: / for the first form, /page/login after a wrong token.
         action="login" if isWrong else LOGIN.decode().lstrip("/"),
     )
     title = "Log in: XMPP gateway"

@@ -13,7 +13,7 @@ from gateway.metrics.samples import EVERY, SPAN, History, Sample
 # The size of a plot in its own units; the page stretches it.
 _WIDTH, _HEIGHT = 300.0, 60.0
 
-# The read samples may be late by this many intervals without a gap in the line.
+# If more seconds than these are between two values, the line has a gap; a sample may be late.
 _GAP = 2.5 * EVERY
 
 _Value = Callable[[Sample], float | None]

@@ -106,7 +106,7 @@ def _items(handler: object) -> list[StatusItem]:
     try:
         items = [_item(each, name) for each in IStatusProvider(handler).report()]
         for item in items:
-            # A sentence may lack a value, or that of an item inside.
+            # This raises if the sentence of the item, or of an item in its values, names a value that is missing.
             _plain(item)
     except Exception:
         _log.failure("{name} failed to report.", event="http.report_failed", name=name)

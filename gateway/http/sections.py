@@ -127,7 +127,7 @@ def _lines(lines: Sequence[str]) -> Iterator[Tag]:
             block = tags.pre(tags.code(dedent("\n".join(group))), tabindex="0", role="group")
             yield block(**{"aria-label": "lines for the configuration"})
         else:
-            # Each use of tags.p is another element.
+            # tags.p is a new element at each access.
             yield from (tags.p(each) for each in group)
 
 
@@ -157,7 +157,7 @@ def _items(items: Sequence[StatusItem], identifier: str) -> Iterator[Tag]:
 
 
 def _areRows(items: Sequence[StatusItem]) -> bool:
-    """True if items have the same values, and enough of them for a table."""
+    """True if the values of all items have the same names, and there are enough of them for a table."""
     names = items[0].values.keys()
     return len(names) > 1 and all(each.values.keys() == names for each in items)
 
@@ -173,7 +173,7 @@ def _sentence(item: StatusItem) -> Tag:
 
 
 def _counts(name: str, counts: Mapping[str, float]) -> Tag:
-    """Return numbers by name, which the sentence does not have: a list below it."""
+    """Return a list of numbers by name that an item has, but its sentence does not show."""
     rows = [
         tags.li(f"{printable(str(each))}: {_cell(number)}") for each, number in list(counts.items())[:MAX_ITEMS]
     ]

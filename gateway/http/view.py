@@ -17,7 +17,7 @@ from gateway.http.reports import Reported, Stored, reportOf
 from gateway.metrics.samples import Samples
 from gateway.pieces import Pieces
 
-# Seconds for which a content counts as current: many requests in that time need one.
+# Seconds for which content is used again, so that many requests at once do not each make it.
 _FRESH = 1.0
 
 
@@ -63,7 +63,7 @@ class View:
         self._waiting: list[Deferred[Content]] = []
 
     def content(self) -> Deferred[Content]:
-        """Return the content; it is a second old at most when it is there."""
+        """Return the content. If it was made more than a second ago, make it again."""
         found: Deferred[Content] = Deferred()
         if self._content is not None and 0 <= self._clock.seconds() - self._madeAt < _FRESH:
             found.callback(self._content)

@@ -4,7 +4,7 @@ The interfaces of plugins: those that they provide, and those of the objects tha
 The rule: a port is a zope interface if other software may provide it, or is given it. Its providers are found at
 run time (C{providedBy}) and verified by tests (C{verifyObject}). The interface is in this package, or in the lower
 layer that it belongs to (C{metrics}, C{stream.interfaces}); all can be imported from here. An interface that
-Twisted asks for, as twisted.cred does, is beside its provider.
+only Twisted needs, such as those for twisted.cred, is in the module that uses it.
 
 A port between modules of the gateway is a C{typing.Protocol}, in the package that uses it. Only the type checker
 knows of it.

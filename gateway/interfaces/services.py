@@ -118,8 +118,7 @@ class IServiceBuilder(IServiceEnvironment):
         Return the survey of a link: it queries the link's server after each connection.
 
         @param link: returned by L{link}.
-        @param server: the domain to query if the configuration does not give the domain of the link's server;
-            otherwise that domain is queried.
+        @param server: the domain to query; ignored if the configuration gives the domain of the link's server.
         """
 
     def lend(privileges: IPrivileges, server: str, entities: Iterable[str]) -> Callable[[str], object]:

@@ -12,12 +12,12 @@ from twisted.logger import LogLevel, eventAsText, formatEvent, formatEventAsClas
 
 from gateway.log.printable import MAX_LINE
 
-# Names in an event that are Twisted's own or those of each JSON object, and no fields of it.
+# Names in an event that are not copied as fields: Twisted's own, and those that every JSON object has.
 _OTHERS = frozenset(
     ("time", "level", "part", "message", "traceback", "system", "format", "failure", "why", "isError", "source")
 )
 
-# Items of a list, and fields, in a JSON object.
+# Maximum number of items of a list, and of fields, in a JSON object.
 _MAX_ITEMS = 100
 
 

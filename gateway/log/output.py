@@ -91,7 +91,7 @@ class Standard:
     """
     The destination that twistd's command line asks for, which is used without C{[log] file}.
 
-    @ivar isKnown: false if the gateway was not started by the command C{twistd gateway}, but from a .tac file.
+    @ivar isKnown: true if the command line is known and twistd writes the log: not with a .tac file or C{--logger}.
     @ivar isChosen: true if the command line names a destination; then C{[log] file} is not used.
     @ivar isSyslog: true if that is the system's log, which has its own format.
     @param options: the options of twistd; C{None} if they are not known.
@@ -194,11 +194,11 @@ class LogOutput:
         @param isDefault: true if all settings are the default ones.
         """
         if not self.isAttached:
-            reason = "twistd --logger, a .tac file without log.file, or another program than twistd writes the log"
+            reason = "the gateway runs with twistd --logger, from a .tac file without log.file, or without twistd"
             return [] if isDefault else [f"[log] is not used: {reason}"]
         found = []
         if file is None and not self._standard.isKnown:
-            found.append("log.file was removed, which requires a restart; its file is used further")
+            found.append("log.file was removed, which requires a restart; until then its file is used")
         if file is not None and self._standard.isChosen:
             found.append("log.file is not used: twistd was told where to log by --logfile or --syslog")
         if isJson and self._syslog is not None:

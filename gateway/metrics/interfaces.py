@@ -76,7 +76,7 @@ class IMetrics(Interface):
     buckets. Otherwise, or if Prometheus would not accept the metric, C{ValueError} is raised.
     """
 
-    isRecording: bool = Attribute("False if nothing is recorded: then nothing needs to be counted for it alone.")
+    isRecording: bool = Attribute("False if nothing is recorded. Then do not count anything only for the metrics.")
 
     def counter(name: str, text: str, labels: tuple[str, ...] = ()) -> ICounter:
         """

@@ -36,7 +36,9 @@ class Histogram(NamedTuple):
 
 # Of each link.
 STANZAS = Metric("xmpp_gateway_stanzas_total", "Stanzas received and sent.", ("kind", "direction"))
-STANZA_BYTES = Metric("xmpp_gateway_stanza_bytes_total", "Bytes of these stanzas.", ("kind", "direction"))
+STANZA_BYTES = Metric(
+    "xmpp_gateway_stanza_bytes_total", "Bytes of the stanzas received and sent.", ("kind", "direction")
+)
 STREAM_BYTES = Metric("xmpp_gateway_stream_bytes_total", "Bytes of the streams.", ("direction",))
 LINK_UP = Metric("xmpp_gateway_link_up", "1 if the component is connected.")
 LINK_CONFLICT = Metric("xmpp_gateway_link_conflict", "1 if another gateway is connected as the same component.")
@@ -44,7 +46,7 @@ LINK_CONNECTIONS = Metric("xmpp_gateway_link_connections_total", "Connections th
 LINK_FAILURES = Metric("xmpp_gateway_link_failures_total", "Connections that failed or were lost.")
 LINK_UNSENT = Metric("xmpp_gateway_link_unsent_bytes", "Bytes of output that wait for the server to read.")
 OUTBOX_STANZAS = Metric("xmpp_gateway_outbox_stanzas", "Stanzas that wait for the connection.")
-OUTBOX_BYTES = Metric("xmpp_gateway_outbox_bytes", "Bytes of these stanzas.")
+OUTBOX_BYTES = Metric("xmpp_gateway_outbox_bytes", "Bytes of the stanzas that wait for the connection.")
 OUTPUT_DROPPED = Metric("xmpp_gateway_output_dropped_total", "Stanzas that could not be sent.", ("reason",))
 PENDING = Metric("xmpp_gateway_pending_requests", "Requests without an answer.", ("table",))
 REFUSED = Metric(
@@ -52,7 +54,7 @@ REFUSED = Metric(
 )
 ERRORS = Metric("xmpp_gateway_errors_total", "Stanzas that were answered with an error.", ("condition",))
 OVER_BUDGET = Metric("xmpp_gateway_over_budget_total", "Stanzas refused because of a user's budget.", ("budget",))
-IN_DEBT = Metric("xmpp_gateway_users_in_debt", "Users who were sent much, or sent much to many.", ("budget",))
+IN_DEBT = Metric("xmpp_gateway_users_in_debt", "Users whose budget is not full.", ("budget",))
 HELD_STANZAS = Metric("xmpp_gateway_held_stanzas", "Stanzas that wait for their user's budget.")
 HELD_USERS = Metric("xmpp_gateway_held_users", "Users whose stanzas wait for their budget.")
 

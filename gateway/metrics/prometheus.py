@@ -1,9 +1,9 @@
 """
 Metrics that Prometheus reads: the implementation of L{IMetrics} that records.
 
-The numbers are kept here: those of C{prometheus_client} take a lock at each change, and its functions return one
-number, not numbers by label values. The library has the formats, the check for clashes of names, and the metrics of
-the process.
+The numbers are kept here, not in the classes of C{prometheus_client}: these take a lock at each change, and take
+from a function only one number, not numbers by label values. The library is used for the formats, the check for
+clashes of names, and the metrics of the process.
 """
 
 from __future__ import annotations
@@ -187,7 +187,7 @@ class _Families:
     """
 
     def __init__(self) -> None:
-        # It knows the names of all metrics, also of those that do not describe themselves.
+        # auto_describe: it also finds the names of metrics that have no method describe().
         self._registry = CollectorRegistry(auto_describe=True)
         self._byName: dict[str, _Family] = {}
         self.collectors: list[Collector] = [ProcessCollector(registry=self._registry), GCCollector(self._registry)]
@@ -310,7 +310,7 @@ def _text(collector: Any) -> bytes:
 
 
 def _openMetrics(collector: Any) -> bytes:
-    # The other ways to escape look at each character of a name; ours have none to escape.
+    # Without escaping, which would go through each character of the names: ours need none.
     page: bytes = openmetrics.generate_latest(collector, openmetrics.ALLOWUTF8)
     return page.removesuffix(_EOF)
 

@@ -12,7 +12,7 @@ from zope.interface import implementer
 
 from gateway.metrics import LATENCY, ICounter, IGauge, IHistogram, IMetrics, Read, names
 
-# Seconds between two samples, and of all samples.
+# Seconds between two samples, and seconds that all samples together cover.
 EVERY = 5.0
 SPAN = 900.0
 
@@ -78,7 +78,7 @@ class History:
             self._worst = seconds
 
     def take(self, now: float) -> None:
-        """Take a sample. The first one only has the time from which the second one counts."""
+        """Take a sample of the time since the last call. The first call only sets the beginning."""
         total = _total(self._stanzas)
         if self._then is not None and now > self._then:
             rate = max(0.0, total - self._before) / (now - self._then)
@@ -100,14 +100,14 @@ class Samples:
     """
     Passes all metrics on to their implementation, and takes samples of some.
 
-    @ivar isRecording: as the implementation decides: without it there are no samples either, because the counters
-        of stanzas would cost time for them alone.
+    @ivar isRecording: that of the implementation. If it records nothing, no samples are taken either: stanzas
+        would have to be counted only for them.
     """
 
     def __init__(self, metrics: IMetrics, histories: dict[str, History] | None = None) -> None:
         self._metrics = metrics
         self.isRecording = metrics.isRecording
-        # All histories, and those that end with this object: a group has its own ones.
+        # All histories; and those of this object or group alone, which end with it.
         self._histories: dict[str, History] = {} if histories is None else histories
         self._own: dict[str, History] = self._histories if histories is None else {}
 

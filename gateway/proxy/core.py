@@ -256,7 +256,7 @@ class Translator:
         return action
 
     def presence(self, sender: str, recipient: str) -> list[Relay] | Refuse:
-        """Handle presence to the component, but for the target's own to the component itself."""
+        """Handle presence to the component, except the target's own presence to the component itself."""
         if sender.startswith(self._targetPrefix) and self._isAlias(recipient):
             action = self._fromTarget("presence", recipient)
             return [action] if isinstance(action, Relay) else action

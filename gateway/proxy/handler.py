@@ -29,7 +29,7 @@ from gateway.xml.errors import errorStanza
 # Seconds until a subscription is requested again: at first, and at most.
 _FIRST_RESUBSCRIPTION = 1.0
 _LAST_RESUBSCRIPTION = 300.0
-# At this interval, some seconds and three requests after the first one, the operator is told.
+# The operator is told when the interval has grown to this value: at the fourth request, after some seconds.
 _WORTH_A_WARNING = 8 * _FIRST_RESUBSCRIPTION
 
 # Seconds between two log lines about dropped stanzas.

@@ -28,7 +28,7 @@ _HIDDEN = "the secret of this component"
 API = "http://127.0.0.1:5280/api"
 # Names of rules in the shipped configuration.
 _TAKEN = {"all", "none", "local", "admin", "loopback", "blocked", "c2s", "s2s", "trusted_network", "muc_create"}
-# YAML reads these words, in any case, as something else than text.
+# YAML does not read these words as text, in upper or lower case.
 _WORD = re.compile(r"(?!(?:true|false|yes|no|on|off|null|y|n)$)[a-z_][a-z0-9_]*(?:[.-][a-z0-9_]+)*", re.IGNORECASE)
 
 
@@ -51,8 +51,9 @@ def relevant(component: Component) -> Component:
     """
     Return a component with those requirements that ejabberd can fulfil, in its form.
 
-    It does not set rosters by privilege, so with its API only the presence of users is needed. Before 24.10 it has
-    no privileged iqs; newer releases do not let a component read what they have stored.
+    It does not set rosters by privilege: if they are set by its API, the only privilege needed is the presence of
+    users. Privileged iqs are left out: releases before 24.10 have none, and newer ones do not let a component read
+    data that ejabberd stores.
     """
     kept: list[Requirement] = []
     for each in component.requirements:

@@ -31,13 +31,13 @@ def block(components: Sequence[Component]) -> str:
     """
     Return the whole configuration for these components, for the end of C{prosody.cfg.lua}.
 
-    The sections are calls with a table, after which global settings may follow.
+    Each section has braces around its settings: without them, the settings after it would belong to it as well.
     """
     components = [evolve(each, secret=each.secret or _HIDDEN) for each in components]
     lines = [
         "-- For the end of prosody.cfg.lua. Afterwards, restart Prosody.",
         "-- If a host has a list of one of these names already, add the entries to it: the last list counts.",
-        # With tables, because global settings follow.
+        # In braces, because global settings follow.
         *(line for head, lines in _sections(components) for line in (f"{head} {{", *lines, "}")),
         *_listeners({component.address for component in components}),
         *(f"-- {each.jid}: {remark}" for each in components for remark in each.having(Remark)),

@@ -22,7 +22,7 @@ from gateway.stream.outflow import Copies, Outflow
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
 
-# Bytes of a stanza that is accepted even when larger ones are refused: an error fits.
+# A stanza of so few bytes is accepted even if the buffers are full for larger ones, so that errors can be sent.
 _SMALL = 4 * 1024
 # Bytes of copies that are worth a system call of their own.
 _MUCH = 64 * 1024

@@ -1,6 +1,6 @@
 """
-Slows down or refuses users of a link who have been sent much in answer, or have sent much to many. Others are not
-affected.
+Slows down or refuses users of a link who are over a budget: that of answers, or that of copies for many recipients.
+Other users are not affected.
 """
 
 from __future__ import annotations

@@ -58,8 +58,8 @@ class Holdback:
 
     def mustWait(self, stanza: Stanza, now: float) -> bool:
         """
-        True if a stanza is to be held: it is a join of a user who has been sent much, or follows such a join, or
-        its user has sent much to many.
+        True if a stanza is to be held: its user is over the budget of copies; or it is a join of a user over the
+        budget of answers, or follows such a join.
 
         Answers are never held: they belong to exchanges of others.
         """

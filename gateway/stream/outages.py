@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 from attrs import frozen
 
-# Seconds from the first failure to its report, if others may follow; and from the first new connection. The latter
-# is longer than the longest interval between two tries.
+# Seconds from the first failure until it is reported, if not all components have failed; and from the first new
+# connection until it is reported, if not all are connected: longer than the longest interval between two tries.
 _GATHER = 1.0
 _GATHER_BACK = 35.0
 
@@ -70,14 +70,14 @@ class Outage:
     Finds out what to report about the connections of one server's components.
 
     An outage begins when the first of them fails. It is reported when all are down, or a second later; components
-    that fail later are reported likewise. It is reported again every five minutes, and when all are connected
-    again, or only some for half a minute. A connection that is lost within ten seconds continues the outage. Then
-    only a connection that lasts as long ends it.
+    that fail later are reported likewise. It is reported again every five minutes. New connections are reported
+    when all components are connected again or, if some are not, half a minute after the first one. If an
+    outage begins within ten seconds after another one, a connection counts only after it has lasted ten seconds.
     """
 
     def __init__(self) -> None:
         self._components: set[str] = set()
-        # Reasons by component: of all that are down; and of those of them whose failure is not reported yet.
+        # Reasons by component: all components that are down; those whose failure is not reported yet.
         self._down: dict[str, str] = {}
         self._new: dict[str, str] = {}
         self._newSince = 0.0
@@ -136,7 +136,7 @@ class Outage:
             yield from self._reportBack(now)
 
     def tick(self, now: float) -> Iterator[Report]:
-        """Return what has become due; to be called every few seconds."""
+        """Return what has become due; to be called about once a second."""
         if self._new and now - self._newSince >= _GATHER:
             yield from self._reportNew(None)
         if self._back:

@@ -96,7 +96,7 @@ class CountingOutflow(Outflow):
 
     def putJoined(self, copies: Copies) -> None:
         super().putJoined(copies)
-        # The part counts as the last of them.
+        # All copies are one part, which counts as one stanza when it is taken.
         self._traffic.sent[_second(copies.before)] += len(copies.recipients) - 1
 
     def take(self, most: int) -> bytes:

@@ -36,7 +36,7 @@ _MEANINGS = {
     "endpoint with the server's configuration",
 }
 
-# Stream errors that end by themselves, or that have other causes.
+# Stream errors after which another try may succeed.
 _ENDINGS = {
     "connection-timeout": "the server does not respond: is it overloaded, and is the endpoint its port for "
     "components?",
