@@ -18,6 +18,7 @@ from attrs import frozen
 from gateway.cli.program import CommandFailed, Program, orFail
 from gateway.composition.checks import components, findPlugins
 from gateway.composition.reader import Config, load
+from gateway.requirements.ejabberd import API
 from gateway.requirements.servers import SERVERS, blocks
 from gateway.state import files
 
@@ -104,7 +105,7 @@ _TODO = {
     "openfire": "follow {name} in Openfire's admin console",
 }
 # ejabberd sets rosters by its API only.
-_API = 'api = "http://127.0.0.1:5280/api"'
+_API = f'api = "{API}"'
 
 
 @click.command

@@ -25,9 +25,13 @@ from gateway.requirements.values import (
 
 TITLE = "ejabberd"
 _HIDDEN = "the secret of this component"
-API = "http://127.0.0.1:5280/api"
+# At a port that the shipped configuration does not use: its listener at 5280 has TLS, and no API.
+API = "http://127.0.0.1:5281/api"
 # Names of rules in the shipped configuration.
-_TAKEN = {"all", "none", "local", "admin", "loopback", "blocked", "c2s", "s2s", "trusted_network", "muc_create"}
+_TAKEN = {
+    *("all", "none", "local", "admin", "loopback", "blocked", "c2s", "s2s", "trusted_network", "muc_create"),
+    *("announce", "configure", "pubsub_createnode"),
+}
 # YAML does not read these words as text, in upper or lower case.
 _WORD = re.compile(r"(?!(?:true|false|yes|no|on|off|null|y|n)$)[a-z_][a-z0-9_]*(?:[.-][a-z0-9_]+)*", re.IGNORECASE)
 
@@ -93,11 +97,9 @@ def _lines(components: Sequence[Component], listeners: list[str]) -> Iterator[st
             allowed = ", ".join(f"{{allow: {names[jid]}}}" for jid in jids)
             rules.append(f"{_shared(access, kind)}: [{allowed}]")
         yield from _mapping("access_rules", rules)
-    modules: list[str] = []
     if urls:
         yield from _apiPermissions()
-        modules = ["  mod_http_api: {}", "  mod_admin_extra: {}"]
-    modules += _delegations(delegating, names)
+    modules = list(_delegations(delegating, names))
     if grants:
         modules.append(_privileges(grants, names))
     if modules:
@@ -204,7 +206,7 @@ def _apiListener(url: str | None) -> Iterator[str]:
         yield f"  #   api = {quoted(API)}"
     parts = urlsplit(url or API)
     yield from (
-        f"  - port: {parts.port or 5280}",
+        f"  - port: {parts.port or (443 if parts.scheme == 'https' else 80)}",
         f"    ip: {quoted(_interface(parts.hostname or ''))}",
         "    module: ejabberd_http",
         "    backlog: 128",
@@ -218,6 +220,10 @@ def _apiPermissions() -> Iterator[str]:
         '  "rosters":',
         "    who: {ip: 127.0.0.1/8}",
         "    what: [add_rosteritem, delete_rosteritem, get_roster]",
+        # In the shipped configuration; and ejabberd does not start if a module is there twice.
+        "# The API needs two modules. If ejabberd.yml does not have them yet, add them to its modules:",
+        "#   mod_http_api: {}",
+        "#   mod_admin_extra: {}",
     )
 
 

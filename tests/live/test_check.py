@@ -74,8 +74,7 @@ class SnippedEjabberd(Snipped, Ejabberd):
         base["acl"] = {"mine": {"server": "example.org"}}
         base["access_rules"] = {"mine": {"allow": "mine"}}
         base["api_permissions"] = {"mine": {"who": "mine", "what": "status"}}
-        for key in ("mod_delegation", "mod_http_api", "mod_admin_extra"):
-            del base["modules"][key]
+        del base["modules"]["mod_delegation"]
         included = self.directory / "gateway.yml"
         included.write_text(self.block)
         file.write_text(json.dumps({**base, "include_config_file": str(included)}, indent=1))

@@ -365,7 +365,7 @@ class EjabberdRosterTests(RosterTests, SynchronousTestCase):
         application = await self.startApplication()
         gateway = await self.startGateway({f'roster."{PRIVILEGED}"': self.table(application)})
         await holds(lambda: "known to keep them" in gateway.log(1000), 20, "the server is found out")
-        for part in (f'[roster."{PRIVILEGED}"]', 'api = "http://127.0.0.1:5280/api"', "what: [add_rosteritem,"):
+        for part in (f'[roster."{PRIVILEGED}"]', 'api = "http://127.0.0.1:5281/api"', "what: [add_rosteritem,"):
             self.assertIn(part, gateway.log(1000))
 
     @scenario(30)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -37,7 +38,7 @@ class ServerTests(SynchronousTestCase):
 
     def test_names(self) -> None:
         """Rules have short names, unless two components would share one or the server has it."""
-        jids = ("a.x.org", "b.x.org", "b.y-z.org", "local.x.org")
+        jids = ("a.x.org", "b.x.org", "b.y-z.org", "local.x.org", "announce.x.org")
         names = ejabberd.ruleNames([Component(jid=each) for each in jids])
         self.assertEqual(
             names,
@@ -46,6 +47,7 @@ class ServerTests(SynchronousTestCase):
                 "b.x.org": "gateway_b_x_org",
                 "b.y-z.org": "gateway_b_y_z_org",
                 "local.x.org": "gateway_local_x_org",
+                "announce.x.org": "gateway_announce_x_org",
             },
         )
 
@@ -63,6 +65,20 @@ class ServerTests(SynchronousTestCase):
         lines = "\n".join(ejabberd.part([grant, self.component("p.x.org")]))
         self.assertIn("presence: {managed_entity: p}", lines)
         self.assertEqual(list(ejabberd.part([self.component("p.x.org")])), [])
+
+    def test_shipped(self) -> None:
+        """The lines for ejabberd's API go with its shipped configuration: no module twice, no port twice."""
+        lines = "\n".join(ejabberd.part([self.component("r.x.org", RosterApi(None))]))
+        self.assertNotRegex(lines, r"(?m)^ *mod_(http_api|admin_extra):")
+        self.assertIn("#   mod_http_api: {}\n#   mod_admin_extra: {}", lines)
+        [port] = re.findall(r"port: (\d+)", lines)
+        self.assertNotIn(port, ("1883", "3478", "5222", "5223", "5269", "5280", "5443", "5478"))
+        self.assertEqual(str(urlsplit(ejabberd.API).port), port)
+
+    def test_apiPort(self) -> None:
+        """Without a port in its address, the API is at the port of the scheme."""
+        for url, port in (("http://127.0.0.1/api", 80), ("https://127.0.0.1/api", 443)):
+            self.assertIn(f"  - port: {port}", list(ejabberd.part([self.component("r.x.org", RosterApi(url))])))
 
     def test_modules(self) -> None:
         """Prosody tells a component its grants only if the modules are loaded on the component as well."""
