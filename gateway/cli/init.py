@@ -16,14 +16,19 @@ import click
 from attrs import frozen
 
 from gateway.cli.program import CommandFailed, Program, orFail
-from gateway.composition.checks import components, findPlugins
-from gateway.composition.reader import Config, load
+from gateway.composition.checks import components, read
+from gateway.composition.reader import Config
+from gateway.config.tables import BareJid, ClientEndpoint, Domain, Url
+from gateway.config.values import describe, makeConverter
 from gateway.requirements.ejabberd import API
 from gateway.requirements.servers import SERVERS, blocks
 from gateway.state import files
 
 _SECRET = "component.secret"  # the name of a file
 _SECRET_BYTES = 24
+_APPLICATION = "http://127.0.0.1:8000/contacts/%s"
+# It needs no reactor for the kinds of values that are asked for.
+_CONVERTER = makeConverter(Path(), None)
 
 
 @frozen
@@ -32,14 +37,28 @@ class _Question:
     One question about a service.
 
     @ivar key: of the table.
+    @ivar kind: the type of the value, or of its items.
     @ivar default: with C{{domain}} in the place of the server's domain; empty if there is none.
     @ivar isList: true if the value is a list; the answer has commas between its items.
+    @ivar isOptional: true if the answer may be empty.
     """
 
     key: str
     text: str
+    kind: Any
     default: str = ""
     isList: bool = False
+    isOptional: bool = False
+
+    def check(self, answer: str) -> str:
+        """Return an answer; raise an error with what is allowed."""
+        for each in (_items(answer) or [""] * (not self.isOptional)) if self.isList else [answer]:
+            try:
+                if not (self.isList and each == "*"):
+                    _CONVERTER.structure(each, self.kind)
+            except Exception as error:  # each kind of value has its own
+                raise click.BadParameter(f"found {each or 'nothing'}; allowed: {describe(self.kind)}") from error
+        return answer
 
 
 @frozen
@@ -61,7 +80,7 @@ _SERVICES = {
     "proxy": _Service(
         "a component in front of a client account",
         "proxy",
-        (_Question("target", "Account that implements the service", "implementation@{domain}"),),
+        (_Question("target", "Account that implements the service", BareJid, "implementation@{domain}"),),
     ),
     "delegation": _Service(
         "private storage of the users, in the gateway",
@@ -76,18 +95,18 @@ _SERVICES = {
     "roster": _Service(
         "contacts of the users, from a web application",
         "roster",
-        (_Question("url", "Address of a user's contacts, with %s for the user", "http://127.0.0.1:8000/contacts/%s"),),
+        (_Question("url", "Address of a user's contacts, with %s for the user", Url, _APPLICATION),),
         ('domain = "{domain}"',),
     ),
     "rooms": _Service(
         "rooms that other sites may mirror",
         "rooms",
-        (_Question("peers", "Domains of the mirrors that may join, with commas", "", True),),
+        (_Question("peers", "Domains of the mirrors that may join, with commas", Domain, "", True, True),),
     ),
     "mirror": _Service(
         "mirrors of rooms at another site",
         "mirror",
-        (_Question("allow", "Domains whose rooms may be mirrored, with commas", "", True),),
+        (_Question("allow", "Domains whose rooms may be mirrored, with commas", Domain, "", True),),
         ('users = ["{domain}"]',),
     ),
 }
@@ -139,9 +158,13 @@ def init(
     """
     given = dict(_pair(each) for each in answers)
     ask = _Asking(given, yes)
-    kind = kind or ask("server", "Kind of the server", "prosody", click.Choice(list(SERVERS)))
-    domain = domain or ask("domain", "Domain of the server", "")
-    endpoint = endpoint or ask("endpoint", "Its port for components", _ENDPOINTS[kind])
+    kind = kind or ask.choice("server", "Kind of the server", "prosody", list(SERVERS))
+    there = [str(path) for path in (folder / "gateway.toml", folder / _NAMES[kind]) if path.exists()]
+    if there and not force:
+        raise CommandFailed(f"{', '.join(there)} exists already: choose another folder, or give --force")
+    domain = domain or ask("", _Question("domain", "Domain of the server", Domain))
+    port = _Question("endpoint", "Its port for components", ClientEndpoint, _ENDPOINTS[kind])
+    endpoint = endpoint or ask("", port)
     chosen = list(kinds) or [name for name in _SERVICES if ask.whether(name)]
     if not chosen:
         raise CommandFailed("no service was chosen: a gateway needs at least one")
@@ -151,7 +174,7 @@ def init(
         raise click.UsageError(f"--answer: {', '.join(unused)} answers no question; questions: {questions}")
 
     async def main(reactor: Any) -> None:
-        _write(folder, text, kind, force, reactor)
+        _write(folder, text, kind, reactor)
 
     program.run(main)
 
@@ -175,16 +198,36 @@ class _Asking:
         self._takesDefaults = takesDefaults
         self.used: dict[str, None] = {}
 
-    def __call__(self, key: str, text: str, default: str, kind: click.ParamType[Any] | None = None) -> str:
-        """Return the answer to a question."""
+    def __call__(self, prefix: str, question: _Question, default: str | None = None) -> str:
+        """
+        Return the answer to a question. A person who gives an answer that cannot be right is asked again.
+
+        @param prefix: of the question's key.
+        """
+        key = prefix + question.key
+        default = question.default if default is None else default
+        if (answer := self._found(key, default, question.isOptional)) is not None:
+            return answer
+        text = f"{question.text} (none: Enter)" if question.isOptional else question.text
+        shown = "" if question.isOptional else default or None
+        return str(click.prompt(text, shown, value_proc=question.check, show_default=bool(default)))
+
+    def choice(self, key: str, text: str, default: str, choices: list[str]) -> str:
+        """Return one of the choices."""
+        answer = self._found(key, default)
+        return answer or str(click.prompt(text, default=default, type=click.Choice(choices)))
+
+    def _found(self, key: str, default: str, isOptional: bool = False) -> str | None:
+        """Return an answer that needs no question; None if there is none."""
         self.used[key] = None
         if key in self._given:
             return self._given[key]
         if self._takesDefaults:
-            if not default:
-                raise click.UsageError(f"{key} has no default: give --{key} or --answer {key}=VALUE")
+            if not default and not isOptional:
+                option = "" if "." in key else f"--{key} or "
+                raise click.UsageError(f"{key} has no default: give {option}--answer {key}=VALUE")
             return default
-        return str(click.prompt(text, default=default or None, type=kind))
+        return None
 
     def whether(self, service: str) -> bool:
         """Return true if a service is wanted; a proxy by default."""
@@ -209,10 +252,8 @@ def _written(kind: str, domain: str, endpoint: str, chosen: list[str], ask: Call
         jid = f"{service.label}.{domain}"
         yield from ("", f"[{name}.{_quoted(jid)}]")
         for question in service.questions:
-            default = question.default.format(domain=domain)
-            answer = ask(f"{name}.{question.key}", question.text, default)
-            items = [each.strip() for each in answer.split(",") if each.strip()]
-            value = f"[{', '.join(map(_quoted, items))}]" if question.isList else _quoted(answer)
+            answer = ask(f"{name}.", question, question.default.format(domain=domain))
+            value = f"[{', '.join(map(_quoted, _items(answer)))}]" if question.isList else _quoted(answer)
             yield f"{question.key} = {value}"
         if name == "roster" and kind == "ejabberd":
             yield _API
@@ -220,12 +261,16 @@ def _written(kind: str, domain: str, endpoint: str, chosen: list[str], ask: Call
         yield from (line.format(domain=domain, jid=jid) for line in service.fixed)
 
 
+def _items(answer: str) -> list[str]:
+    return [each.strip() for each in answer.split(",") if each.strip()]
+
+
 def _quoted(text: str) -> str:
     """Return a string of TOML; JSON writes strings in the same way, except for one character."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007F")
 
 
-def _write(folder: Path, text: str, kind: str, force: bool, reactor: Any) -> None:
+def _write(folder: Path, text: str, kind: str, reactor: Any) -> None:
     """Check the configuration and write all files, or none."""
     secret = folder / _SECRET
     content = secrets.token_urlsafe(_SECRET_BYTES) + "\n"
@@ -237,9 +282,6 @@ def _write(folder: Path, text: str, kind: str, force: bool, reactor: Any) -> Non
         folder / "gateway.toml": text,
         folder / _NAMES[kind]: blocks(SERVERS[kind], components(config)),
     }
-    there = [str(path) for path in made if path.exists()]
-    if there and not force:
-        raise CommandFailed(f"{', '.join(there)} exists already: choose another folder, or give --force")
     try:
         files.makeFolder(folder)
         for path, lines in {secret: content, **made}.items():
@@ -262,4 +304,4 @@ def _checked(text: str, secret: str, reactor: Any) -> Config:
         files.write(folder / _SECRET, secret.encode())
         files.write(folder / "gateway.toml", text.encode())
         path = Path("gateway.toml")
-        return orFail(path, lambda: load(folder / path, findPlugins(), reactor))
+        return orFail(path, lambda: read(folder / path, reactor))

@@ -45,6 +45,26 @@ class InitTests(SynchronousTestCase):
         self.assertIn(f'component_secret = "{secret}"', block)
         self.assertIn(f"xmpp-gateway check --config {self.folder}/gateway.toml", done.stdout)
 
+    def test_again(self) -> None:
+        """An answer that cannot be right is refused with what is allowed, and the question is asked again."""
+        answers = ["n", "n", "n", "y", "y", "a b", "m.example.net", "b, c d", ", ", "b.example.net, *"]
+        text = "\n".join(["exa mple", "example.com", "tcp:x", "tcp:127.0.0.1:1", *answers]) + "\n"
+        done = self.init("--server=prosody", text=text)
+        self.assertEqual(done.exit_code, 0, done.output)
+        for found, allowed in (("exa mple", "a d"), ("tcp:x", "a Tw"), ("a b", "a d"), ("nothing", "a d")):
+            self.assertIn(f"Error: found {found}; allowed: {allowed}", done.output)
+        document = self.document()
+        self.assertEqual(document["rooms"]["rooms.example.com"]["peers"], ["m.example.net"])
+        self.assertEqual(document["mirror"]["mirror.example.com"]["allow"], ["b.example.net", "*"])
+
+    def test_optional(self) -> None:
+        """Rooms need no mirrors."""
+        for arguments, text in (((), "\n\n"), (("--yes",), None)):
+            rooms = ("--server=prosody", "--domain=example.com", "--service=rooms", "--force")
+            done = self.init(*rooms, *arguments, text=text)
+            self.assertEqual(done.exit_code, 0, done.output)
+            self.assertEqual(self.document()["rooms"], {"rooms.example.com": {"peers": []}})
+
     def test_all(self) -> None:
         """All services, without questions, for each kind of server: the file is valid."""
         services = [f"--service={name}" for name in ("proxy", "delegation", "roster", "rooms", "mirror")]
@@ -65,7 +85,8 @@ class InitTests(SynchronousTestCase):
         arguments = ("--server=prosody", "--domain=example.com", "--yes")
         self.init(*arguments)
         before = {each.name: each.read_text() for each in self.folder.iterdir()}
-        done = self.init(*arguments, "--service=mirror", "--answer=mirror.allow=r.example.net")
+        # Before any question.
+        done = self.init(*arguments[:1], text="")
         self.assertEqual(done.exit_code, 1)
         self.assertIn("exists already: choose another folder, or give --force", done.stderr)
         self.assertEqual({each.name: each.read_text() for each in self.folder.iterdir()}, before)
@@ -80,6 +101,12 @@ class InitTests(SynchronousTestCase):
         self.assertEqual(done.exit_code, 1)
         self.assertIn('gateway.toml: 1 error:\n  proxy."proxy.example.com".target: found "nobody"', done.stderr)
         self.assertFalse(self.folder.exists())
+        # What only the service itself can check.
+        rooms = ("--service=rooms", "--answer=rooms.peers=rooms.example.com")
+        done = self.init("--server=prosody", "--domain=example.com", "--yes", *rooms)
+        self.assertIn("which is this service", done.stderr)
+        self.assertEqual(done.exit_code, 1)
+        self.assertFalse(self.folder.exists())
         quote = 'exa"mple.com'
         done = self.init("--server=prosody", f"--domain={quote}", "--yes", "--answer=proxy.target=a@example.com")
         self.assertEqual(done.exit_code, 1)
@@ -90,8 +117,11 @@ class InitTests(SynchronousTestCase):
         for arguments, reason in (
             (("--domain=example.com", "--answer=x.y=1"), "x.y answers no question; questions: "),
             (("--domain=example.com", "--answer=x"), "found x; allowed: KEY=VALUE"),
-            ((), "domain has no default"),
-            (("--domain=example.com", "--service=mirror"), "mirror.allow has no default"),
+            ((), "domain has no default: give --domain or --answer domain=VALUE"),
+            (
+                ("--domain=example.com", "--service=mirror"),
+                "mirror.allow has no default: give --answer mirror.allow=VALUE",
+            ),
         ):
             done = self.init("--yes", *arguments)
             self.assertEqual(done.exit_code, 2, done.output)
