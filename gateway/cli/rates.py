@@ -4,7 +4,7 @@ The table of C{xmpp-gateway top}: rates and latencies between two readings of th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from attrs import frozen
 from prometheus_client.parser import text_string_to_metric_families
@@ -16,8 +16,10 @@ _WORK = ("proxy_round_trip", "delegation_request", "roster_refresh", "fmuc_echo"
 # Stanzas that wait for the connection, or for the budget of a user.
 _WAITING = ("outbox_stanzas", "held_stanzas")
 _HEAD = ("component", "link", "in/s", "out/s", "in B/s", "out B/s", "open", "waiting", "errors/s", "median", "95 %")
+# The columns with bytes.
+_BYTES = range(4, 6)
 # Characters of a component's name.
-_MAX_NAME = 40
+_MIN_NAME, _MAX_NAME = 9, 40
 
 
 @frozen
@@ -64,11 +66,37 @@ def read(text: str, at: float) -> Reading:
     )
 
 
-def lines(before: Reading, after: Reading) -> list[str]:
-    """Return the lines to show."""
+def lines(before: Reading, after: Reading, columns: int | None = None, height: int | None = None) -> list[str]:
+    """
+    Return the lines to show.
+
+    @param columns: of the terminal. In a narrow one, bytes are left out, and names are shortened.
+    @param height: of the terminal, in lines.
+    """
     rows = [_HEAD, *(_row(before, after, component) for component in _components(after))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [_process(before, after), "", *("  ".join(_aligned(row, widths)) for row in rows)]
+    if columns is not None and _width(rows) > columns:
+        rows = [row[: _BYTES.start] + row[_BYTES.stop :] for row in rows]
+        spare = columns - (_width(rows) - max(len(row[0]) for row in rows))
+        rows = [(_shortened(row[0], max(spare, _MIN_NAME)), *row[1:]) for row in rows]
+    widths = _widths(rows)
+    shown = [_process(before, after), "", *("  ".join(_aligned(row, widths)) for row in rows)]
+    if height is not None and len(shown) > height:
+        shown[height - 1 :] = [f"... and {len(shown) - height + 1} further components"]
+    return [line[:columns] for line in shown]
+
+
+def _widths(rows: Sequence[tuple[str, ...]]) -> list[int]:
+    return [max(map(len, column)) for column in zip(*rows, strict=True)]
+
+
+def _width(rows: Sequence[tuple[str, ...]]) -> int:
+    """Return the length of the longest line, with two spaces between cells."""
+    widths = _widths(rows)
+    return sum(widths) + 2 * (len(widths) - 1)
+
+
+def _shortened(name: str, length: int) -> str:
+    return name if len(name) <= length else name[: length - 3] + "..."
 
 
 def _aligned(row: Iterable[str], widths: Iterable[int]) -> Iterator[str]:
@@ -120,7 +148,7 @@ def _row(before: Reading, after: Reading, component: str) -> tuple[str, ...]:
         return next((_seconds(each) for each in found if each is not None), "-")
 
     return (
-        component if len(component) <= _MAX_NAME else component[: _MAX_NAME - 3] + "...",
+        _shortened(component, _MAX_NAME),
         link,
         _number(rate("stanzas_total", direction="received")),
         _number(rate("stanzas_total", direction="sent")),

@@ -4,6 +4,7 @@ C{xmpp-gateway top}: the load of the running gateway, live.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import Any
 
@@ -40,10 +41,12 @@ def top(program: Program, once: bool, interval: float, file: str | None) -> None
         while True:
             await deferLater(reactor, interval)
             now = await _read(gateway, reactor)
-            shown = lines(before, now)
             if not isLive:
-                say("\n".join(shown))
+                say("\n".join(lines(before, now)))
                 return
+            size = shutil.get_terminal_size()
+            # The cursor is in the last line.
+            shown = lines(before, now, size.columns, size.lines - 1)
             text = "".join(f"{line}{_END_OF_LINE}\n" for line in shown)
             click.echo(f"{_HOME}{text}{_END_OF_SCREEN}", nl=False)
             before = now

@@ -61,6 +61,21 @@ class RateTests(SynchronousTestCase):
             ],
         )
 
+    def test_narrow(self) -> None:
+        """In a narrow terminal, bytes are left out, and names are shortened; a low one has the first lines."""
+        before, now = read(METRICS % BEFORE, 10), read(METRICS % NOW, 12)
+        shown = lines(before, now, 80, 24)
+        self.assertEqual(shown[2], "component  link  in/s  out/s  open  waiting  errors/s  median   95 %")
+        self.assertEqual(shown[4], "p.x.org    up     100      0     4        0         0    5 ms  2.5 s")
+        self.assertEqual(len(lines(before, now)), len(lines(before, now, 200, 5)))
+        self.assertEqual(lines(before, now, 200, 4)[2:], [lines(before, now)[2], "... and 2 further components"])
+        name = "proxy." + "x" * 20 + ".org"
+        before, now = (read((METRICS % each).replace("p.x.org", name), 0) for each in (BEFORE, NOW))
+        shown = lines(before, now, 75, 24)
+        self.assertRegex(shown[4], r"^proxy\.x+\.\.\.  up ")
+        self.assertEqual({len(line) for line in shown[2:]}, {75})
+        self.assertLessEqual(max(map(len, lines(before, now, 30, 24))), 30)
+
     def test_restarted(self) -> None:
         """A restart between two readings gives no negative rate."""
         shown = lines(read(METRICS % NOW, 10), read(METRICS % BEFORE, 12))
