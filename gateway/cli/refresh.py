@@ -8,6 +8,7 @@ import hashlib
 import hmac
 import json
 import sys
+from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
 
@@ -124,14 +125,40 @@ def _report(answer: Answer) -> None:
     document = answer.document
     if not isinstance(document, dict):
         raise CommandFailed(f"the gateway answers with status {answer.status}: {answer.text.strip()[:500]}")
-    say(str(document.get("message", "")))
+    offline = document.get("offline")
+    counts = (
+        ("users", document.get("updated")),
+        ("failed", document.get("errors")),
+        ("offline, not refreshed now", len(offline) if isinstance(offline, list) else 0),
+    )
+    said = ", ".join(f"{name}: {count}" for name, count in counts if count or name == "users")
+    say(f"{document.get('message', '')}; {said}")
     for name, text in (("changes", ""), ("failed", ""), ("skipped", "skipped contacts: ")):
         found = document.get(name)
         entries = list(found.items()) if isinstance(found, dict) else []
         for user, reason in entries[:_MAX_SHOWN]:
-            shown = reason if isinstance(reason, str) else json.dumps(reason)
-            say(f"  {user}: {text}{shown}", err=name != "changes")
+            for shown in _changes(reason) if name == "changes" else [_text(reason)]:
+                say(f"  {user}: {text}{shown}", err=name != "changes")
         if len(entries) > _MAX_SHOWN:
             say(f"  ... and {len(entries) - _MAX_SHOWN} further users", err=True)
     if document.get("status") != "ok" or document.get("errors"):
         raise SystemExit(1)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _changes(items: object) -> Iterator[str]:
+    """Yield a text for each change of a user's roster that would be made."""
+    found = [each for each in items if isinstance(each, dict)] if isinstance(items, list) else []
+    if not found:
+        yield "no change"
+    for item in found[:_MAX_SHOWN]:
+        if item.get("subscription") == "remove":
+            yield f"remove {item.get('jid')}"
+        else:
+            others = ", ".join(f"{key} {_text(value)}" for key, value in item.items() if key != "jid" and value)
+            yield f"set {item.get('jid')}: {others}"
+    if len(found) > _MAX_SHOWN:
+        yield f"... and {len(found) - _MAX_SHOWN} further changes"

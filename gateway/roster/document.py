@@ -35,6 +35,7 @@ MAX_NAMES = 100_000
 
 _KEYS = frozenset({"name", "groups", "subscription"})
 _SUBSCRIPTIONS = ("none", "to", "from", "both")
+_NO_NAME = 'it is not a user name, the part of an address before the "@"'
 
 # A reader of an XML attribute turns these into spaces (XML 1.0 section 3.3.3), and servers may write them
 # unescaped.
@@ -305,8 +306,8 @@ def checkUser(name: Any) -> str:
     try:
         local = jids.preparedLocal(name)
     except ValueError as error:
-        raise RefreshFailed("it is not a user name") from error
+        raise RefreshFailed(_NO_NAME) from error
     # As a part of a URL's path, one or two dots mean another path.
     if local in (".", ".."):
-        raise RefreshFailed("it is not a user name")
+        raise RefreshFailed(_NO_NAME)
     return local

@@ -178,12 +178,39 @@ class RefreshTests(Case):
         self.application({})
         done = call("refresh", "ann", "tom", "--config", self.file, gateway=running)
         self.assertEqual(done.exit_code, 1)
-        self.assertIn("roster update failed\n", done.stdout)
+        self.assertIn("roster update failed; users: 0, failed: 2\n", done.stdout)
         self.assertIn("  ann: ", done.stderr)
         self.assertIn("  tom: ", done.stderr)
         self.assertEqual(running.requests[0], ("POST", "/roster_admin/example.com/refresh"))
         self.assertEqual(running.requests[1][0], "GET")
         self.assertEqual(running.headers[0]["prefer"], "respond-async")
+
+    def test_shown(self) -> None:
+        """A result has its numbers; the changes of a dry run are a line each."""
+        items = [
+            {"jid": "bob@x.org", "name": "Böb", "groups": ["A", "B"], "subscription": "both"},
+            {"jid": "eve@x.org", "subscription": "remove"},
+        ]
+        running = self.start(ROSTER.format("roster.example.com", "example.com"))
+        document = {"message": "dry run", "status": "ok", "updated": 2, "errors": 0, "offline": ["tom"]}
+        changes = {"ann": items, "joe": [], "max": items[1:] * 21}
+
+        async def answered(method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+            return Answer(200, json.dumps({**document, "changes": changes}))
+
+        running.request = answered  # type: ignore[method-assign]
+        done = call("refresh", "ann", "--dry-run", "--config", self.file, gateway=running)
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertEqual(
+            done.stdout.splitlines()[:4],
+            [
+                "dry run; users: 2, offline, not refreshed now: 1",
+                '  ann: set bob@x.org: name Böb, groups ["A", "B"], subscription both',
+                "  ann: remove eve@x.org",
+                "  joe: no change",
+            ],
+        )
+        self.assertTrue(done.stdout.endswith("  max: ... and 1 further changes\n"), done.stdout)
 
     def test_options(self) -> None:
         """Options are those of the HTTP resource; names can come from standard input."""
