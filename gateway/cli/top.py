@@ -4,8 +4,10 @@ C{xmpp-gateway top}: the load of the running gateway, live.
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
+import textwrap
 from typing import Any
 
 import click
@@ -13,7 +15,8 @@ from twisted.internet.task import deferLater
 
 from gateway.cli.program import CommandFailed, Program, configured, readConfig, say
 from gateway.cli.rates import Reading, lines, read
-from gateway.cli.web import RunningGateway
+from gateway.cli.web import RunningGateway, Unreachable
+from gateway.log.printable import printable
 
 _INTERVAL = 2.0
 # Moves the cursor home, and clears the rest of a line and of the screen.
@@ -29,29 +32,38 @@ def top(program: Program, once: bool, interval: float, file: str | None) -> None
     """
     Show the load of the running gateway, live: stanzas and bytes of each component, open requests, latencies.
 
-    The latencies are bounds: half, or 95 %, of the requests took no longer. End it with Control-C.
+    The latencies are bounds: half, or 95 %, of the requests took no longer. End it with Control-C. It goes on
+    while the gateway restarts.
     """
 
     async def main(reactor: Any) -> None:
         gateway = program.gateway(readConfig(file, reactor), reactor)
-        isLive = sys.stdout.isatty() and not once
         before = await _read(gateway, reactor)
-        if isLive:
-            click.clear()
+        if once or not sys.stdout.isatty():
+            await deferLater(reactor, interval)
+            say("\n".join(lines(before, await _read(gateway, reactor))))
+            return
+        click.clear()
         while True:
             await deferLater(reactor, interval)
-            now = await _read(gateway, reactor)
-            if not isLive:
-                say("\n".join(lines(before, now)))
-                return
             size = shutil.get_terminal_size()
-            # The cursor is in the last line.
-            shown = lines(before, now, size.columns, size.lines - 1)
-            text = "".join(f"{line}{_END_OF_LINE}\n" for line in shown)
+            before, shown = await nextReading(gateway, before, size, reactor)
+            text = "".join(f"{printable(line)}{_END_OF_LINE}\n" for line in shown)
             click.echo(f"{_HOME}{text}{_END_OF_SCREEN}", nl=False)
-            before = now
 
     program.run(main)
+
+
+async def nextReading(
+    gateway: RunningGateway, before: Reading, size: os.terminal_size, reactor: Any
+) -> tuple[Reading, list[str]]:
+    """Return the next reading, and the lines to show. While no gateway answers, return the reason."""
+    try:
+        now = await _read(gateway, reactor)
+    except Unreachable as error:
+        return before, [*textwrap.wrap(str(error), size.columns), "", "This command tries again."]
+    # The cursor is in the last line.
+    return now, lines(before, now, size.columns, size.lines - 1)
 
 
 async def _read(gateway: RunningGateway, reactor: Any) -> Reading:

@@ -17,6 +17,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.cli.findings import Finding
+from gateway.cli.web import reasonOf
 from gateway.composition.reader import Service
 from gateway.config.tables import elided
 from gateway.http.agent import ConnectionPool, Unusable, collected, makeClient
@@ -90,7 +91,7 @@ async def _application(table: Any, link: Link, server: Server | None, reactor: A
     try:
         status = await Deferred.fromCoroutine(_fetch(table.url, reactor)).addTimeout(_TIMEOUT, reactor)
     except Exception as error:
-        yield Finding(f"{what} does not answer: {str(error) or type(error).__name__}", True)
+        yield Finding(f"{what} does not answer: {reasonOf(error)}", True)
     else:
         yield Finding(f"{what} answers with status {status}", status not in (200, 404))
 

@@ -5,6 +5,7 @@ The HTTP server of a gateway that runs with a configuration.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -58,6 +59,13 @@ class Answer:
             return None
 
 
+def reasonOf(error: BaseException) -> str:
+    """Return the reason of a failure in a few words: that of the system, without Twisted's."""
+    number = getattr(error, "osError", None)
+    text = os.strerror(number) if isinstance(number, int) else str(error)
+    return text.rstrip(".") or type(error).__name__
+
+
 class RunningGateway:
     """
     Sends requests to the gateway that runs with a configuration, with the token of C{[http]}.
@@ -99,7 +107,7 @@ class RunningGateway:
             )
         except ConnectError as error:
             start = "Start it with twistd -n gateway, or name its configuration file with --config."
-            raise Unreachable(f"no gateway answers at {self.url}: {error} {start}") from error
+            raise Unreachable(f"no gateway answers at {self.url}: {reasonOf(error)}. {start}") from error
         except (TimedOut, CancelledError) as error:
             raise Unreachable(f"{self.url} does not answer within {TIMEOUT:g} s: see the gateway's log") from error
         except (ResponseFailed, ConnectionClosed, Unusable) as error:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.cli.rates import lines, read
+from gateway.cli.top import nextReading
 from gateway.cli.web import Answer
 from tests.cli.support import NoGateway, call
 
@@ -108,6 +112,25 @@ class TopTests(SynchronousTestCase):
         self.assertEqual(done.exit_code, 0, done.output)
         self.assertIn("p.x.org    up ", done.stdout)
         self.assertNotIn("\x1b", done.stdout)
+
+    def test_restarts(self) -> None:
+        """While the gateway is away, the reason is shown; then the rates are those of the whole time."""
+        before = read(METRICS % BEFORE, 0)
+        size = os.terminal_size((30, 24))
+        clock = Clock()
+        waiting = nextReading(NoGateway(), before, size, clock)  # type: ignore[arg-type]
+        kept, shown = self.successResultOf(Deferred.fromCoroutine(waiting))
+        self.assertIs(kept, before)
+        self.assertEqual(shown, ["no gateway answers", "", "This command tries again."])
+
+        class Running(NoGateway):
+            async def request(self, method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+                return Answer(200, METRICS % NOW)
+
+        clock.advance(4)
+        now, shown = self.successResultOf(Deferred.fromCoroutine(nextReading(Running(), kept, size, clock)))  # type: ignore[arg-type]
+        self.assertEqual(now.at, 4)
+        self.assertEqual(shown, lines(before, now, 30, 23))
 
     def test_none(self) -> None:
         """An answer that has no metrics is an error, as is no gateway."""
