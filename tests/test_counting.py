@@ -20,7 +20,7 @@ from gateway.delegation.delegations import Delegation
 from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.managing import Route
 from gateway.delegation.plugin import manage
-from gateway.errors import StoreBroken
+from gateway.errors import NotGranted, StoreBroken
 from gateway.fmuc.actions import Submission, ToNode
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.echo import Echoes
@@ -455,6 +455,15 @@ class DelegationTests(Case):
 
 class PrivilegeTests(Case):
     """Privileges that a server grants, and that are lent."""
+
+    def test_unused(self) -> None:
+        """A component that does not use privileges lacks none; one that has tried to use them does."""
+        privileges = PrivilegeHandler([SERVER])
+        privileges.setHandlerParent(self.link)
+        self.world.up()
+        self.assertEqual(self.metrics.read(names.PRIVILEGES_GRANTED), {})
+        self.failureResultOf(privileges.getRoster(f"ann@{SERVER}"), NotGranted)
+        self.assertValue(0, names.PRIVILEGES_GRANTED, SERVER)
 
     def test_lent(self) -> None:
         """Servers that grant privileges, and the use that a managing entity makes of them."""

@@ -50,6 +50,7 @@ class PrivilegeHandler(RawHandler):
         super().__init__()
         self._servers = frozenset(servers)
         self._granted: dict[str, Permissions] = {}
+        self._used: set[str] = set()
         self._presenceObservers: list[Callable[[Stanza], object]] = []
         self._rosterObservers: list[Callable[[str, list[RosterItem]], object]] = []
         self._grantObservers: list[Callable[[], object]] = []
@@ -92,7 +93,13 @@ class PrivilegeHandler(RawHandler):
 
     def measure(self, metrics: IMetrics) -> None:
         granted = metrics.gauge(*names.PRIVILEGES_GRANTED)
-        granted.setFunction(lambda: {server: server in self._granted for server in self._servers})
+        granted.setFunction(lambda: {server: server in self._granted for server in self._concerned()})
+
+    def _concerned(self) -> Iterable[str]:
+        """Return the servers that grant privileges, or should do so: a handler may have no use for any."""
+        if self._presenceObservers or self._rosterObservers or self._grantObservers:
+            return self._servers
+        return self._granted.keys() | self._used
 
     def report(self) -> Iterator[StatusItem]:
         for server, granted in sorted(self._granted.items()):
@@ -275,4 +282,7 @@ class PrivilegeHandler(RawHandler):
         @raise NotGranted: if the server is none of the configured ones.
         """
         user = jids.prepared(user)
-        return user, self.permissions(jids.split(user)[1])
+        server = jids.split(user)[1]
+        permissions = self.permissions(server)
+        self._used.add(server)
+        return user, permissions
