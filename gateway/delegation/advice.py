@@ -54,7 +54,6 @@ def howToGrant(component: str, server: str, namespaces: Mapping[str, Iterable[st
         *(f"    {line}" for line in prosody.part(needed)),
         "or in ejabberd's:",
         *(f"    {line}" for line in ejabberd.part(needed)),
-        "",
     ])
 
 

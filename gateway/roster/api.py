@@ -33,6 +33,7 @@ _BETWEEN_GROUPS = ";"
 _BAD_REQUEST = 400
 # Statuses of any command if the API does not exist, or does not allow this machine.
 _UNUSABLE = (401, 403, 404, 405)
+_REMEDY = " (for the listener, modules and api_permissions that it needs, see docs/roster.md)"
 
 
 class EjabberdApplier:
@@ -145,7 +146,10 @@ class EjabberdApplier:
             raise ApiUnusable(f"ejabberd's API cannot be reached: {elided(str(error))}") from error
         if code != 200:
             kind = _Refused if code == _BAD_REQUEST else ApiUnusable if code in _UNUSABLE else RefreshFailed
-            raise kind(f"ejabberd's API answered {command} with status {code}: {answer!r:.200}")
+            # A dictionary of ejabberd has a sentence, and numbers for programs.
+            reason = answer.get("message", answer) if isinstance(answer, dict) else answer
+            remedy = _REMEDY if code in _UNUSABLE else ""
+            raise kind(f"ejabberd's API answered {command} with status {code}: {reason!s:.200}{remedy}")
         if isinstance(answer, int) and answer:
             raise RefreshFailed(f"ejabberd's API answered {command} with {answer}")
         return answer

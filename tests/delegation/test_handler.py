@@ -547,6 +547,7 @@ class ConnectionTests(Case):
         ):
             self.assertIn(line, said)
         self.assertEqual(said.count("modules_enabled"), 2)
+        self.assertEqual(said, said.rstrip())
 
 
 class DiscoTests(Case):

@@ -406,6 +406,9 @@ class EjabberdTests(ApplierCase):
     def test_failures(self) -> None:
         """Any other answer of the API is the reason of the failure."""
         self.assertIn("status 403", self.reason(self.make(403, {"status": "error"}).get(JOHN)))
+        forbidden = {"code": 32, "message": "No right.", "status": "error"}
+        reason = "answered get_roster with status 403: No right. (for the listener, modules and api_permissions"
+        self.assertIn(reason, self.reason(self.make(403, forbidden).get(JOHN)))
         self.assertIn("status 500", self.reason(self.make(500, b"oops").set(JOHN, MARIE, NOBODY)))
         self.assertIn("with 1", self.reason(self.make(200, 1).set(JOHN, MARIE, NOBODY)))
         for answer in (b"nonsense", [3], [{}], {"a": 1}, 7, None):
