@@ -489,7 +489,7 @@ class Link(Service):
             if self._instances is not None and not self._protocol.stalled:
                 if mark := self._instances.tick(now):
                     self.sendRaw(mark)
-                self._compare(self._instances.found and not self.shared)
+                self._compare(self._protocol, self._instances.found and not self.shared)
 
     def _watch(self, protocol: ComponentProtocol, now: float) -> None:
         """Close a connection whose server is silent."""
@@ -508,8 +508,11 @@ class Link(Service):
             # Any answer shows that the server lives; silence is handled above.
             self._lane.request(pingOf(self.domain)).addBoth(lambda answer: None)
 
-    def _compare(self, isShared: bool) -> None:
-        """Log once that another gateway has come, or has gone."""
+    def _compare(self, protocol: ComponentProtocol, isShared: bool) -> None:
+        """
+        Log once that another gateway has come, or has gone. Then connect anew: with the last connection of the
+        other one, ejabberd has ended the delegations and privileges of this one as well, without a word.
+        """
         if isShared and not self.conflict:
             self.conflict = SHARED
             self._log.warn("{component}: {conflict}.", event="link.conflict", component=self.jid, conflict=SHARED)
@@ -520,6 +523,7 @@ class Link(Service):
                 event="link.conflict_over",
                 component=self.jid,
             )
+            protocol.abort(Refused("reset", "another gateway was connected, and has ended what the server grants"))
 
     def _reportDropped(self, late: int) -> None:
         full = self.lost["full"] - self._reportedFull

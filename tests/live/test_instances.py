@@ -11,6 +11,7 @@ from tests.live.clients import ECHO
 from tests.live.gateway import Gateway
 from tests.live.processes import Value, holds, until
 from tests.live.servers import Ejabberd, Embedded, Prosody
+from tests.live.test_delegation import STORAGE, WANTED
 
 FOUND = "another gateway is connected as this component"
 GONE = "no other gateway is connected as this component any longer"
@@ -32,7 +33,8 @@ class EjabberdInstancesTests(LiveTests, SynchronousTestCase):
         second = self.newGateway(tables)
         second.prelude = SOON
         second.start()
-        await holds(lambda: second.log(1000).count(": connected.") == len(tables), 15, "its links are up")
+        links = sum(".namespaces." not in section for section in tables)
+        await holds(lambda: second.log(1000).count(": connected.") == links, 15, "its links are up")
         return second
 
     @scenario(90)
@@ -59,6 +61,18 @@ class EjabberdInstancesTests(LiveTests, SynchronousTestCase):
         await second.terminate()
         await first.ready(45)
         self.assertIn(GONE, first.log(1000))
+        self.assertNotIn("Traceback", first.log(1000))
+
+    @scenario(90)
+    async def test_grants(self) -> None:
+        """When the other one ends, ejabberd ends the delegations of this one as well; they are back soon."""
+        first, second = await self.startTwo(STORAGE)
+        await holds(lambda: FOUND in first.log(1000), 20, "it finds the other")
+        alice = await self.user("alice")
+        await second.terminate()
+        await holds(lambda: GONE in first.log(1000), 45, "the other one is gone")
+        await self.granted(alice, WANTED)
+        await first.ready(20)
         self.assertNotIn("Traceback", first.log(1000))
 
     @scenario(60)

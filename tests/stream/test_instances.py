@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from twisted.internet.error import ConnectionLost
-from twisted.logger import globalLogPublisher
+from twisted.logger import LogLevel, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
@@ -29,7 +29,7 @@ class InstancesTests(SynchronousTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
 
     def observe(self, event: dict[str, Any]) -> None:
-        if event.get("log_namespace") == "gateway.stream.link.Link":
+        if event.get("log_namespace") == "gateway.stream.link.Link" and event["log_level"] != LogLevel.debug:
             self.logged.append(str(event["log_format"]))
 
     def marks(self, seconds: float) -> int:
@@ -81,7 +81,10 @@ class InstancesTests(SynchronousTestCase):
         self.assertIn(self.marks(5), (4, 5, 6))
 
     def test_gone(self) -> None:
-        """A minute after its last mark the other gateway is gone; this is logged once."""
+        """
+        A minute after its last mark the other gateway is gone; this is logged once. The link connects anew, because
+        the server may have ended its grants.
+        """
         self.world.up()
         self.world.say(mark("b2"))
         self.world.wait(58)
@@ -91,6 +94,10 @@ class InstancesTests(SynchronousTestCase):
         self.assertEqual(self.world.link.conflict, "")
         self.assertEqual(len(self.logged), 1)
         self.assertIn("no other gateway", self.logged[0])
+        self.assertFalse(self.world.link.ready)
+        self.assertGreaterEqual(self.world.endpoint.attempts, 2)
+        self.world.server.accept()
+        self.assertTrue(self.world.link.ready)
 
     def test_shared(self) -> None:
         """If other gateways are expected they are no conflict, but they get an answer."""
