@@ -40,7 +40,7 @@ class EjabberdApplier:
     """
     Reads and sets rosters by ejabberd's HTTP API (mod_http_api, mod_admin_extra).
 
-    @param url: address of the API, such as C{http://127.0.0.1:5280/api}.
+    @param url: address of the API, such as C{http://127.0.0.1:5281/api}.
     @param timeout: seconds for each call.
     @param pieces: runs long computations.
     """

@@ -30,7 +30,7 @@ from gateway.interfaces import (
     IServicePlugin,
     ITourStop,
 )
-from gateway.requirements import Requirement
+from gateway.requirements import Requirement, ejabberd
 from gateway.roster import tour
 from gateway.roster.advice import prosodyGrantAdvice, serverRequirements
 from gateway.roster.api import EjabberdApplier
@@ -96,7 +96,7 @@ class RosterPlugin:
         if table.apply == "ejabberd-api" and table.api is None:
             problems.append(
                 'api: found nothing; required with apply = "ejabberd-api"; add the address of ejabberd\'s HTTP '
-                'API, such as "http://127.0.0.1:5280/api"'
+                f'API, such as "{ejabberd.API}"'
             )
         if table.apply == "privilege" and table.api is not None:
             allowed = 'with "auto" or "ejabberd-api"; remove api or apply'
