@@ -523,7 +523,7 @@ class Link(Service):
                 event="link.conflict_over",
                 component=self.jid,
             )
-            protocol.abort(Refused("reset", "another gateway was connected, and has ended what the server grants"))
+            protocol.abort(Refused("reset", "with the other gateway, what the server grants has ended"))
 
     def _reportDropped(self, late: int) -> None:
         full = self.lost["full"] - self._reportedFull

@@ -43,6 +43,7 @@ _ENDINGS = {
     "policy-violation": "the server has closed the stream because of a limit of its own: see its log, and compare "
     "its limits with max_outgoing_stanza_size",
     "remote-connection-failed": "the server has a fault: see its log",
+    "reset": "the connection is made anew",
     "system-shutdown": "the server shuts down: start it again",
 }
 
