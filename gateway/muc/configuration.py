@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
-from attrs import frozen
-
 from gateway.errors import NotEntitled, OnlyInTheRoom
 from gateway.muc import members_only, moderated, name, password, persistent, public, subject, whois
 from gateway.muc.elements import statusXml
+from gateway.muc.forms import Form, FormField
 from gateway.muc.leave import close
 from gateway.muc.option import MAX_TEXT, Option
 from gateway.muc.room import Room
@@ -31,21 +28,6 @@ _CHANGED = (whois.changed, members_only.changed)
 _CONFIGURATION_CHANGED = 104
 
 
-@frozen
-class FormField:
-    """
-    A field of the configuration form.
-
-    @ivar choices: allowed values of a C{list-single}.
-    """
-
-    var: str
-    kind: str
-    label: str
-    value: str
-    choices: tuple[str, ...] = ()
-
-
 def form(room: Room, user: str) -> list[FormField]:
     """
     Return the form with the current values.
@@ -57,25 +39,25 @@ def form(room: Room, user: str) -> list[FormField]:
     fields = []
     for option in OPTIONS:
         if option is password.OPTION:
-            required = str(int(bool(room.settings.password)))
+            required = (str(int(bool(room.settings.password))),)
             fields.append(FormField(password.REQUIRED_VAR, "boolean", password.REQUIRED_LABEL, required))
         choices = tuple(option.values) if option.values and option.kind == "list-single" else ()
-        fields.append(FormField(option.var, option.kind, option.label, option.value(room.settings), choices))
+        fields.append(FormField(option.var, option.kind, option.label, (option.value(room.settings),), choices))
     return fields
 
 
-def configure(room: Room, user: str, given: Mapping[str, str]) -> None:
+def configure(room: Room, user: str, given: Form) -> None:
     """
-    Apply a submitted form: all of it, or nothing if a value is not acceptable.
+    Apply a submitted form: all of it, or nothing if a value is not acceptable. Unknown fields are ignored, and
+    missing ones stay as they are.
 
-    @param given: values by C{var}; unknown fields are ignored, and missing ones stay as they are.
     @raise GatewayError: if the form is refused.
     """
     _checkOwner(room, user)
     settings = room.settings
     for option in OPTIONS:
-        if option.var in given:
-            settings = option.read(settings, given[option.var])
+        if option.var in given.values:
+            settings = option.read(settings, given.value(option.var))
     settings = password.readRequired(settings, given)
     before, room.settings = room.settings, settings
     codes = [_CONFIGURATION_CHANGED]

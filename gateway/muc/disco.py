@@ -7,6 +7,7 @@ from attrs import frozen
 from gateway import ns
 from gateway.errors import NoHandler, NoSuchAddress, NoSuchNode, NotInTheRoom
 from gateway.muc import members_only, moderated, password, persistent, public, whois
+from gateway.muc.forms import FormField
 from gateway.muc.name import nameOf
 from gateway.muc.room import Settings
 from gateway.muc.service import RoomService
@@ -38,7 +39,7 @@ class Info:
 
     name: str
     features: tuple[str, ...]
-    fields: tuple[tuple[str, str], ...] = ()
+    fields: tuple[FormField, ...] = ()
 
 
 @frozen
@@ -75,7 +76,8 @@ def info(rooms: RoomService, address: str, node: str) -> Info | None:
         raise NoSuchNode
     settings = Settings() if room is None else room.settings
     name = settings.name or rooms.defaultName(address)
-    fields = (("muc#roominfo_occupants", str(0 if room is None else len(room.occupants))),)
+    occupants = str(0 if room is None else len(room.occupants))
+    fields = (FormField("muc#roominfo_occupants", "", "", (occupants,)),)
     return Info(name, (*_SERVED, ns.SELF_PING, *(option.feature(settings) for option in _OPTIONS)), fields)
 
 

@@ -84,7 +84,7 @@ def _message(room: Room, user: str, nick: str, stanza: Message, now: float) -> N
         invitations.fromUser(room, user, stanza)
     else:
         # XEP-0045 section 17.2: "or reject them with a <bad-request/> error".
-        raise NoVoiceRequests if stanza.form else BadRequest
+        raise NoVoiceRequests if stanza.form is not None else BadRequest
 
 
 def _error(

@@ -14,12 +14,13 @@ from gateway.muc import configuration, disco
 from gateway.muc.actions import Action
 from gateway.muc.administration import Change, ListedUser, adminList, applyChanges, checkEntitled
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, itemXml
+from gateway.muc.forms import Form, formXml, isForm, readForm
 from gateway.muc.room import Room
 from gateway.muc.rsm import pageXml
 from gateway.muc.service import RoomService
 from gateway.muc.values import AFFILIATIONS, ROLES
 from gateway.stream.stanzas import Stanza
-from gateway.xml.write import escape, iq, route, tag
+from gateway.xml.write import iq, route, tag
 
 # Of one request.
 _MAX_CHANGES = 100
@@ -94,17 +95,8 @@ def _info(info: disco.Info | None) -> str:
     found = tag("identity", category="conference", type="text", name=info.name)
     found += "".join(tag("feature", var=feature) for feature in info.features)
     if info.fields:
-        fields = "".join(_field(var, value) for var, value in info.fields)
-        found += tag("x", _formType(ns.MUC_ROOM_INFO) + fields, xmlns=ns.DATA, type="result")
+        found += formXml("result", ns.MUC_ROOM_INFO, info.fields)
     return found
-
-
-def _formType(namespace: str) -> str:
-    return tag("field", tag("value", namespace), var="FORM_TYPE", type="hidden")
-
-
-def _field(var: str, value: str) -> str:
-    return tag("field", tag("value", escape(value)), var=var)
 
 
 # Administration (sections 8 and 9).
@@ -171,13 +163,7 @@ def _listed(found: Iterable[ListedUser]) -> str:
 
 
 def _form(room: Room, user: str, payload: domish.Element) -> str:
-    fields = ""
-    for field in configuration.form(room, user):
-        options = "".join(tag("option", tag("value", each)) for each in field.choices)
-        inside = tag("value", escape(field.value)) + options
-        fields += tag("field", inside, var=field.var, type=field.kind or None, label=field.label or None)
-    form = tag("x", _formType(ns.MUC_ROOM_CONFIG) + fields, xmlns=ns.DATA, type="form")
-    return _query(ns.MUC_OWNER, "", form)
+    return _query(ns.MUC_OWNER, "", formXml("form", ns.MUC_ROOM_CONFIG, configuration.form(room, user)))
 
 
 def _configure(room: Room, user: str, payload: domish.Element) -> str:
@@ -185,21 +171,12 @@ def _configure(room: Room, user: str, payload: domish.Element) -> str:
         if child.name == "destroy":
             configuration.destroy(room, user, _reason(child), _bare(child.getAttribute("jid", "")))
             return ""
-        if (child.uri, child.name) == (ns.DATA, "x"):
+        if isForm(child):
             # Section 10.1.2: an empty form changes nothing; nor does a cancelled one.
-            given = _submitted(child) if child.getAttribute("type") == "submit" else {}
-            configuration.configure(room, user, given)
+            given = readForm(child)
+            configuration.configure(room, user, given if given.kind == "submit" else Form())
             return ""
     raise BadRequest
-
-
-def _submitted(form: domish.Element) -> dict[str, str]:
-    given: dict[str, str] = {}
-    for field in form.elements():
-        value = next((str(each) for each in field.elements() if each.name == "value"), None)
-        if field.name == "field" and value is not None:
-            given[field.getAttribute("var", "")] = value
-    return given
 
 
 _Request = tuple[str | None, str, str | None]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from attrs import evolve
 
 from gateway.errors import NotAcceptable, WrongPassword
+from gateway.muc.forms import Form
 from gateway.muc.option import BOOLEANS, Option
 from gateway.muc.room import Room, Settings
 from gateway.muc.values import JoinRequest
@@ -28,15 +27,15 @@ def checkJoin(room: Room, request: JoinRequest, affiliation: str) -> None:
         raise WrongPassword
 
 
-def readRequired(settings: Settings, given: Mapping[str, str]) -> Settings:
+def readRequired(settings: Settings, given: Form) -> Settings:
     """
     Return settings with the second field's value.
 
     @raise NotAcceptable: if a password is required and none is set (section 10.1.3), or the value is not allowed.
     """
-    required = given.get(REQUIRED_VAR)
-    if required is None:
+    if REQUIRED_VAR not in given.values:
         return settings
+    required = given.value(REQUIRED_VAR)
     if required not in BOOLEANS:
         raise NotAcceptable
     if not BOOLEANS[required]:

@@ -13,6 +13,7 @@ from gateway.errors import BadRequest
 from gateway.muc import datetimes
 from gateway.muc.actions import Action, LogLine, SendError, SendInvitation, ToUsers
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, messageXml, mucUser
+from gateway.muc.forms import readForm
 from gateway.muc.values import (
     AFFILIATIONS,
     AVAILABLE,
@@ -120,6 +121,8 @@ def readMessage(
             element = part.element
             stamp = datetimes.parseDateTime(element.getAttribute("stamp", ""))
             values["delay"] = Delay(element.getAttribute("from", ""), stamp or 0.0)
+        elif (part.namespace, part.name) == (ns.DATA, "x") and stanza.type != "groupchat":
+            values["form"] = readForm(part.element)
     if stanza.type == "error":
         values["stanzaError"] = readError(found) or StanzaError("cancel", "undefined-condition")
     return make(
@@ -128,7 +131,6 @@ def readMessage(
         id=stanza.id,
         # "only a message that contains a <subject/> but no <body/> element shall be considered a subject change".
         subject="subject" in names and "body" not in names,
-        form=any((part.namespace, part.name) == (ns.DATA, "x") for part in found),
         store="body" in names or any((part.namespace, part.name) == (ns.HINTS, "store") for part in found),
         **values,
     )

@@ -6,6 +6,7 @@ from attrs import field, frozen
 
 from gateway.addresses import jids
 from gateway.errors import ERRORS, GatewayError
+from gateway.muc.forms import Form
 
 PARTICIPANT, VISITOR, MODERATOR, NO_ROLE = "participant", "visitor", "moderator", "none"
 OWNER, ADMIN, MEMBER, OUTCAST, NONE = "owner", "admin", "member", "outcast", "none"
@@ -235,7 +236,7 @@ class Message:
     """
     A received message; a message of type error has C{stanzaError}.
 
-    @ivar form: True if there is a data form, as in a voice request.
+    @ivar form: its data form, as in a voice request; C{None} if it has none.
     """
 
     kind: str | None = None
@@ -245,7 +246,7 @@ class Message:
     delay: Delay | None = None
     store: bool = True
     invitations: tuple[Invitation, ...] = ()
-    form: bool = False
+    form: Form | None = None
     stanzaError: StanzaError | None = None
 
 

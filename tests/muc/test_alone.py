@@ -9,6 +9,7 @@ from gateway.muc import from_user
 from gateway.muc.actions import Action, SendError, ToUsers
 from gateway.muc.administration import Change, applyChanges, checkEntitled
 from gateway.muc.configuration import configure
+from gateway.muc.forms import Form
 from gateway.muc.occupant import Occupant
 from gateway.muc.port import NoOtherNodes
 from gateway.muc.service import RoomService
@@ -111,7 +112,7 @@ class AloneTests(SynchronousTestCase):
         shown = Presence(payload=Payload(b"<show>away</show>"))
         self.assertEqual(from_user.presence(self.service, ANN, f"{ROOM}/ann", shown, 0.0), [])
         self.assertEqual(set(room.occupants), {"ann"})
-        self.assertRaises(OnlyInTheRoom, configure, room, ANN, {})
+        self.assertRaises(OnlyInTheRoom, configure, room, ANN, Form())
         self.assertRaises(OnlyInTheRoom, checkEntitled, room, ANN)
         [error] = from_user.presence(self.service, ANN, f"{ROOM}/other", Presence(), 0.0)
         assert isinstance(error, SendError)
