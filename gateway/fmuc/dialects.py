@@ -83,7 +83,7 @@ class Protoxep:
             who = b"" if stanza.change.unavailable else _fmuc(stanza.realJid).encode()
             return _presence(route(room, f"{peer}/{stanza.nick}"), kind, payload.language, who, payload.raw)
         user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous else "")
-        return _presence(route(f"{room}/{stanza.nick}", peer), kind, payload.language, payload.raw, user)
+        return _presence(route(f"{room}/{stanza.nick}", peer), kind, payload.language, user, payload.raw)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         # "the proxy MAY include the <nomirror> element".
@@ -125,7 +125,7 @@ class Xep0289:
         # "the XEP-0045 rules apply for whether to include the jid in the muc#user element".
         user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous or toJoined else "")
         who = _fmuc(stanza.realJid, _mode(mode)).encode()
-        return _presence(addresses, kind, stanza.payload.language, who, stanza.payload.raw, user)
+        return _presence(addresses, kind, stanza.payload.language, who, user, stanza.payload.raw)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         return _message(room, stanza.nick, peer, stanza, _fmuc(stanza.realJid))

@@ -193,7 +193,8 @@ def _unavailable(federation: Federation, uplink: Uplink, nick: str, stanza: Node
         return
     occupant.payload = stanza.payload
     if stanza.item is not None:
-        occupant.standing = Standing(stanza.item.affiliation, NO_ROLE)
+        # An occupant who changes the nick keeps the role.
+        occupant.standing = stanza.item if change.nick else Standing(stanza.item.affiliation, NO_ROLE)
     isDownstream, isChanging = federation.isDownstream(occupant), uplink.changes[nick] > 0
     if isDownstream and not set(change.codes) & _REMOVED:
         # Downstream occupants leave by their own presence and keep their nicks. In the ProtoXEP this may be the

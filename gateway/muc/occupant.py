@@ -20,6 +20,9 @@ class Node(Protocol):
     occupants: dict[str, Occupant]
 
 
+_NO_PAYLOAD = Payload()
+
+
 @define(eq=False)
 class Occupant:
     """
@@ -54,8 +57,11 @@ class Occupant:
         last = self._last
         if change is AVAILABLE and last is not None and self._isAs(last):
             return last
-        standing = self.standing
-        if change.unavailable and not change.nick:
+        standing, payload = self.standing, self.payload
+        if change.nick:
+            # The presence is that of the new nick, and follows. Clients would take this one for a leave.
+            payload = _NO_PAYLOAD
+        elif change.unavailable:
             # An occupant who leaves has no role. An occupant who changes the nick keeps it.
             standing = Standing(standing.affiliation, NO_ROLE)
         presence = OccupantPresence(
@@ -63,7 +69,7 @@ class Occupant:
             realJid=self.realJid,
             nonAnonymous=self.nonAnonymous,
             standing=standing,
-            payload=self.payload,
+            payload=payload,
             change=change,
         )
         if change is AVAILABLE:

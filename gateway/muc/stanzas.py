@@ -271,7 +271,8 @@ def _around(action: ToUsers) -> tuple[bytes, bytes]:
     if found is not None:
         return found
     kind = "unavailable" if stanza.change.unavailable else None
-    content = stanza.payload.raw + mucUser(stanza, stanza.realJid if action.showRealJid else "", action.codes)
+    # Some clients read the first element C{x}, and the payload may have one of another namespace.
+    content = mucUser(stanza, stanza.realJid if action.showRealJid else "", action.codes) + stanza.payload.raw
     around = _split(presence(_addresses(action), kind, content, stanza.payload.language or None))
     if not action.codes:
         stanza.serialised[key] = around
