@@ -13,6 +13,7 @@ from gateway.fmuc.nodes import JoinedNode
 from gateway.fmuc.uplink import Event, UplinkState
 from gateway.fmuc.values import Dialect, Mode, NodeMessage, NodePresence
 from gateway.muc.actions import SendError
+from gateway.muc.elements import statusXml
 from gateway.muc.groupchat import broadcast
 from gateway.muc.leave import drop, remove
 from gateway.muc.occupant import Node as AnyNode
@@ -30,12 +31,14 @@ from gateway.muc.values import (
     TECHNICAL_PROBLEM,
     UNAVAILABLE,
     Delay,
+    Payload,
     PresenceChange,
     RoomMessage,
     Standing,
     StanzaError,
     stanzaError,
 )
+from gateway.muc.whois import changedAbove
 
 # Codes of occupants who were removed.
 # What the operator can do about a rejection without a text, by its condition.
@@ -312,6 +315,8 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
         return
     if stanza.kind == "error":
         _returned(federation, uplink, sender, recipient, stanza, now)
+    elif stanza.kind == "groupchat" and stanza.codes and not sender:
+        _configurationChanged(federation, stanza)
     elif stanza.kind == "groupchat":
         _toAll(federation, uplink, sender, stanza, now)
     elif recipient:
@@ -319,6 +324,17 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
             privateMessage(federation, uplink.node, sender, recipient, stanza)
         except GatewayError as error:
             returnError(federation, uplink.node, sender, recipient, stanza, error)
+
+
+def _configurationChanged(federation: Federation, stanza: NodeMessage) -> None:
+    """
+    Pass on a change of the room's configuration. XEP-0045 section 10.2.1: the message is for "all occupants", and
+    codes 172 and 173 tell them who sees their real JIDs.
+    """
+    room = federation.room
+    changedAbove(room, stanza.codes)
+    payload = Payload(statusXml(stanza.codes) + stanza.payload.raw, stanza.payload.language)
+    room.broadcastMessage(RoomMessage(nick="", payload=payload, id=stanza.id, store=False), None)
 
 
 def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMessage, now: float) -> None:

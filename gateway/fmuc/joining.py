@@ -30,6 +30,7 @@ from gateway.muc.values import (
     StanzaError,
     stanzaError,
 )
+from gateway.muc.whois import show
 
 # Seconds: for the answer to a join, and between two parts of it until the joiner's own presence; between two parts
 # after that presence; for the whole answer; for the confirmation of a leave.
@@ -350,6 +351,7 @@ class Uplink:
         self.leaves.clear()
         room.history.clear()
         room.subject = None
+        show(room, False)
 
     def _removeTheirs(self, now: float, join: PendingJoin | None) -> None:
         """Remove the joined node's occupants and the history."""

@@ -16,7 +16,8 @@ from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc import stanzas as muc
 from gateway.muc.actions import Action
 from gateway.muc.elements import MAX_REASON
-from gateway.muc.stanzas import parts, readAddress, readError
+from gateway.muc.stanzas import parts, readAddress, readCodes, readError
+from gateway.muc.values import CONFIGURATION_CODES
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza
 from gateway.xml.cut import children
@@ -55,8 +56,12 @@ def readMessage(stanza: Stanza) -> NodeMessage:
     make: Callable[..., NodeMessage] = NodeMessage
     for part in found:
         if part.namespace == ns.FMUC:
-            value = {"nomirror": True} if part.name == "nomirror" else {"fmuc": _fmuc(part.element)}
+            value: dict[str, Any] = (
+                {"nomirror": True} if part.name == "nomirror" else {"fmuc": _fmuc(part.element)}
+            )
             make = partial(make, **value)
+        elif part.namespace == ns.MUC_USER:
+            make = partial(make, codes=readCodes(part.element, CONFIGURATION_CODES))
     return muc.readMessage(stanza, found, make, _RESERVED)
 
 

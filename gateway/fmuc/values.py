@@ -76,7 +76,9 @@ class NodeMessage(Message):
     A received message, of a user or of another node.
 
     @ivar nomirror: True if the joining node has shown the message already.
+    @ivar codes: status codes of a change of the configuration (XEP-0045 section 10.2.1).
     """
 
     fmuc: Fmuc | None = None
     nomirror: bool = False
+    codes: tuple[int, ...] = ()

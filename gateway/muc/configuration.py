@@ -65,7 +65,8 @@ def configure(room: Room, user: str, given: Form) -> None:
         codes += changed(room, before)
     if settings != before:
         message = RoomMessage(nick="", payload=Payload(statusXml(codes)))
-        room.toUsers(message, [occupant.address for occupant in room.users.values()])
+        # "the service MUST send a message of type "groupchat" to all occupants", those of other nodes included.
+        room.broadcastMessage(message, None)
 
 
 def destroy(room: Room, user: str, reason: str, jid: str) -> None:

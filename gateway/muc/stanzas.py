@@ -189,7 +189,6 @@ def _invitations(element: domish.Element) -> tuple[Invitation, ...]:
 def _userValues(element: domish.Element) -> dict[str, Any]:
     """Return the values of C{muc#user}."""
     values: dict[str, Any] = {}
-    codes: list[int] = []
     change = AVAILABLE
     for child in children(element):
         if child.name == "item":
@@ -204,10 +203,6 @@ def _userValues(element: domish.Element) -> dict[str, Any]:
                 nick=readAddress(child, "nick"),
             )
             values.update(item=Standing(affiliation, role), jid=readAddress(child, "jid"))
-        elif child.name == "status":
-            code = child.getAttribute("code", "")
-            if len(code) == 3 and code.isascii() and code.isdigit() and int(code) in _FORWARDED_CODES:
-                codes.append(int(code))
         elif child.name == "destroy":
             change = evolve(
                 change,
@@ -215,12 +210,23 @@ def _userValues(element: domish.Element) -> dict[str, Any]:
                 jid=readAddress(child, "jid"),
                 reason=_text(child, "reason")[:MAX_REASON],
             )
-    values["change"] = evolve(change, codes=tuple(dict.fromkeys(codes)))
+    values["change"] = evolve(change, codes=readCodes(element, _FORWARDED_CODES))
     return values
 
 
 # Status codes that other nodes forward; each node sets the others itself.
 _FORWARDED_CODES = frozenset((301, 303, 307, 321, 322, 332, 333))
+
+
+def readCodes(element: domish.Element, known: frozenset[int]) -> tuple[int, ...]:
+    """
+    Return the status codes of C{muc#user}, each once.
+
+    @param known: other codes are left out.
+    """
+    texts = [child.getAttribute("code", "") for child in children(element) if child.name == "status"]
+    codes = (int(text) for text in texts if len(text) == 3 and text.isascii() and text.isdigit())
+    return tuple(dict.fromkeys(code for code in codes if code in known))
 
 
 def readError(found: list[Part]) -> StanzaError | None:

@@ -17,6 +17,8 @@ AFFILIATIONS = frozenset((OWNER, ADMIN, MEMBER, OUTCAST, NONE))
 NON_ANONYMOUS, SELF, CREATED = 100, 110, 201
 BANNED, NICK_CHANGED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW = 301, 303, 307, 321, 322
 SERVICE_SHUTDOWN, TECHNICAL_PROBLEM = 332, 333
+# Changes of the configuration (section 10.2.1), logging included.
+CONFIGURATION_CODES = frozenset((104, 170, 171, 172, 173))
 
 
 # Delivery-related errors (XEP-0045 section 16.1.2), and the conditions that servers send in their place.

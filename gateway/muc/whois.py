@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from gateway.muc.option import Option
 from gateway.muc.room import Room, Settings
 
@@ -22,6 +24,20 @@ def changed(room: Room, before: Settings) -> tuple[int, ...]:
     nonAnonymous = room.settings.nonAnonymous
     if nonAnonymous == before.nonAnonymous:
         return ()
+    show(room, nonAnonymous)
+    return (_NOW_NON_ANONYMOUS if nonAnonymous else _NOW_SEMI_ANONYMOUS,)
+
+
+def show(room: Room, nonAnonymous: bool) -> None:
+    """Show the real JIDs to all occupants, or to moderators only, from now on."""
+    room.settings.nonAnonymous = nonAnonymous
     for occupant in room.occupants.values():
         occupant.nonAnonymous = nonAnonymous
-    return (_NOW_NON_ANONYMOUS if nonAnonymous else _NOW_SEMI_ANONYMOUS,)
+
+
+def changedAbove(room: Room, codes: Sequence[int]) -> None:
+    """Apply the status codes of a change that another node has made, of which this room is a mirror."""
+    if _NOW_NON_ANONYMOUS in codes:
+        show(room, True)
+    elif _NOW_SEMI_ANONYMOUS in codes:
+        show(room, False)
