@@ -9,6 +9,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
+from scramp import ScramMechanism
 from twisted.cred.checkers import ICredentialsChecker
 from twisted.cred.credentials import IUsernamePassword
 from twisted.cred.error import UnauthorizedLogin
@@ -17,7 +18,7 @@ from zope.interface import Interface, implementer
 
 from gateway.addresses import jids
 from gateway.embedded.core import Router
-from gateway.embedded.sasl import ITERATIONS, MECHANISM, IProof, Keys
+from gateway.embedded.sasl import ITERATIONS, SCRAM, IProof, Keys
 
 
 class IAccount(Interface):
@@ -36,20 +37,24 @@ class Passwords:
 
     def __init__(self, passwords: Mapping[str, str]) -> None:
         self._passwords = passwords
-        self._keys: dict[str, Keys] = {}
+        self._keys: dict[tuple[str, str], Keys] = {}
         # An unknown user gets made-up keys, so that the answers do not reveal which accounts exist.
         self._disguise = secrets.token_bytes(32)
 
-    def keys(self, username: str) -> Keys:
-        """Return the keys for SCRAM of a user; made-up keys if the user does not exist."""
+    def keys(self, mechanism: str, username: str) -> Keys:
+        """Return a user's keys for a mechanism of SCRAM; made-up keys if the user does not exist."""
         username = prepared(username)
         if username not in self._passwords:
             # The salt has the length of a real one.
-            salt = hmac.digest(self._disguise, username.encode(), "sha256")
-            return salt, self._disguise, self._disguise, ITERATIONS
-        if username not in self._keys:
-            self._keys[username] = MECHANISM.make_auth_info(self._passwords[username], iteration_count=ITERATIONS)
-        return self._keys[username]
+            salt = hmac.digest(self._disguise, f"{mechanism} {username}".encode(), "sha256")
+            key = hmac.digest(self._disguise, b"", SCRAM[mechanism])
+            return salt, key, key, ITERATIONS
+        found = self._keys.get((mechanism, username))
+        if found is None:
+            password = self._passwords[username]
+            found = ScramMechanism(mechanism).make_auth_info(password, iteration_count=ITERATIONS)
+            self._keys[mechanism, username] = found
+        return found
 
     def requestAvatarId(self, credentials: Any) -> Any:
         """

@@ -39,7 +39,8 @@ _MAX_PRESENCE = 16 * 1024
 _SUBSCRIPTIONS = frozenset({"subscribe", "subscribed", "unsubscribe", "unsubscribed"})
 
 
-# Arguments: the requester's connection, the request, sender, recipient, and the account if the recipient is one.
+# Arguments: the requester's connection, the request, sender, recipient, and the recipient's account if the
+# requester may see it.
 Serve = typing.Callable[[Peer, Stanza, str, str, "Account | None"], None]
 
 
@@ -176,9 +177,8 @@ class Router:
                 each.answerReceived(stanza, sender, recipient)
         elif not self.offerRequest(origin, stanza, sender, recipient):
             # The answer must not reveal an account to entities that may not see it (RFC 6121 section 8.5.1).
-            if recipient != self.domain and (account is None or not self.mayKnow(sender, account)):
-                raise RecipientUnavailable
-            self._serve(origin, stanza, sender, recipient, account)
+            seen = account if account is not None and self.mayKnow(sender, account) else None
+            self._serve(origin, stanza, sender, recipient, seen)
 
     def _message(self, origin: Peer, stanza: Stanza, sender: str, recipient: str, account: Account) -> None:
         """Deliver a message to an account, or to an offline resource (RFC 6121 sections 8.5.2.1.1, 8.5.3.2.1)."""

@@ -20,7 +20,7 @@ from gateway.embedded.core import Router
 from gateway.embedded.delegation import Forwarder
 from gateway.embedded.ports import Peer
 from gateway.embedded.sessions import Account
-from gateway.errors import BadRequest, Forbidden, NoHandler, NoSuchNode
+from gateway.errors import BadRequest, Forbidden, NoHandler, NoSuchNode, RecipientUnavailable
 from gateway.stream.stanzas import Stanza
 
 _HOST_FEATURES = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.VERSION, ns.COMMANDS, ns.DELEGATION_2)
@@ -69,6 +69,9 @@ class Services:
         if len(payloads) != 1:
             raise BadRequest
         namespace = payloads[0].uri
+        if account is None and recipient != self.router.domain:
+            peer.answer(stanza, sender, recipient, _unseen(stanza.type, payloads[0]))
+            return
         service = self._services.get((stanza.type, namespace))
         if service is None or (account is not None and namespace in _OF_HOST):
             raise NoHandler
@@ -127,6 +130,20 @@ class Services:
         else:
             self.router.setContact(account, wanted)
         return ""
+
+
+def _unseen(kind: str | None, payload: domish.Element) -> str:
+    """
+    Return the answer for an account that the requester may not see, or that does not exist: the same for both.
+
+    @raise Forbidden: for a roster set (RFC 6121 section 2.1.5).
+    @raise RecipientUnavailable: for other requests, except disco#items (XEP-0030 section 8).
+    """
+    if (kind, payload.uri) == ("get", ns.DISCO_ITEMS):
+        return stanzas.discoItems((), payload.getAttribute("node", ""))
+    if (kind, payload.uri) == ("set", ns.ROSTER):
+        raise Forbidden
+    raise RecipientUnavailable
 
 
 def _checkNode(request: Request) -> None:

@@ -1,9 +1,10 @@
 """
-Authentication of clients (RFC 6120 section 6): SASL PLAIN and SCRAM-SHA-256, as credentials for twisted.cred.
+Authentication of clients (RFC 6120 section 6): SASL PLAIN and SCRAM, as credentials for twisted.cred.
 """
 
 from __future__ import annotations
 
+import functools
 import typing
 from collections.abc import Callable
 
@@ -11,10 +12,11 @@ from scramp import ScramException, ScramMechanism
 from twisted.cred.credentials import ICredentials, UsernamePassword
 from zope.interface import Attribute, implementer
 
-MECHANISM = ScramMechanism("SCRAM-SHA-256")
-# RFC 7677 section 4.
+# The hash functions of SCRAM by mechanism, the stronger first; some clients do not have it.
+SCRAM = {"SCRAM-SHA-256": "sha256", "SCRAM-SHA-1": "sha1"}
+# RFC 7677 section 4, RFC 5802 section 5.1.
 ITERATIONS = 4096
-MECHANISMS = (MECHANISM.name, "PLAIN")
+MECHANISMS = (*SCRAM, "PLAIN")
 
 # Salt, stored key, server key and iteration count (RFC 5802 section 3).
 Keys = tuple[bytes, bytes, bytes, int]
@@ -57,16 +59,17 @@ class Exchange(typing.Protocol):
         """Additional data with success."""
 
 
-def begin(mechanism: str, domain: str, keys: Callable[[str], Keys]) -> Exchange:
+def begin(mechanism: str, domain: str, keys: Callable[[str, str], Keys]) -> Exchange:
     """
     Start an exchange.
 
+    @param keys: returns the keys for a mechanism and a user.
     @raise SaslFailed: if there is no such mechanism.
     """
     if mechanism == "PLAIN":
         return Plain(domain)
-    if mechanism == MECHANISM.name:
-        return Scram(keys)
+    if mechanism in SCRAM:
+        return Scram(mechanism, functools.partial(keys, mechanism))
     raise SaslFailed("invalid-mechanism")
 
 
@@ -91,11 +94,11 @@ class Plain:
 
 @implementer(IProof)
 class Scram:
-    """SCRAM-SHA-256 (RFC 5802 and RFC 7677): the exchange, which is also the credentials at its end."""
+    """SCRAM (RFC 5802 and RFC 7677): the exchange, which is also the credentials at its end."""
 
-    def __init__(self, keys: Callable[[str], Keys]) -> None:
+    def __init__(self, mechanism: str, keys: Callable[[str], Keys]) -> None:
         self.username = b""
-        self._server = MECHANISM.make_server(lambda username: self._keysOf(username, keys))
+        self._server = ScramMechanism(mechanism).make_server(lambda username: self._keysOf(username, keys))
         self._final: str | None = None
 
     def step(self, message: bytes) -> bytes | ICredentials:

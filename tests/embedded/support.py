@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import hmac
 import re
 from functools import lru_cache
-from hashlib import pbkdf2_hmac, sha1, sha256
+from hashlib import pbkdf2_hmac, sha1
 from typing import Any
 from xml.etree import ElementTree
 
@@ -25,7 +26,7 @@ from gateway.embedded.peer import PeerConnection
 from gateway.embedded.roster import Item
 from gateway.embedded.sessions import Account, Session
 from gateway.embedded.stanzas import readdressed, rosterQuery
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, RecipientUnavailable
 from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza
 from gateway.testing import MemoryTransport
@@ -166,6 +167,8 @@ class Rules:
         self.router.components = {"c.h": self.component, "off.h": None}
 
     def _serve(self, peer: Any, stanza: Stanza, sender: str, recipient: str, account: Account | None) -> None:
+        if account is None and recipient != self.router.domain:
+            raise RecipientUnavailable
         self.served.append(f"{sender} > {recipient}")
 
     def bind(self, jid: str, interested: bool = True) -> tuple[Session, Recorder]:
@@ -389,12 +392,18 @@ class ScramClient:
     """
     The client's side of RFC 5802, written without the library that the host uses.
 
-    @ivar rightly: true if the server has proved that it knows the keys.
+    @param digest: the hash function.
     """
 
     def __init__(
-        self, user: str, password: str, header: str = "n,,", nonce: str = "fyko+d2lbbFgONRv9qkxdawL"
+        self,
+        user: str,
+        password: str,
+        header: str = "n,,",
+        nonce: str = "fyko+d2lbbFgONRv9qkxdawL",
+        digest: str = "sha256",
     ) -> None:
+        self._digest = digest
         self._password = password
         self._header = header
         self._bare = f"n={user.replace('=', '=3D').replace(',', '=2C')},r={nonce}"
@@ -405,13 +414,14 @@ class ScramClient:
 
     def final(self, challenge: bytes) -> bytes:
         fields = dict(part.split("=", 1) for part in challenge.decode().split(","))
-        salted = pbkdf2_hmac("sha256", self._password.encode(), base64.b64decode(fields["s"]), int(fields["i"]))
+        salted = pbkdf2_hmac(self._digest, self._password.encode(), base64.b64decode(fields["s"]), int(fields["i"]))
         binding = base64.b64encode(self._header.encode()).decode()
         without = f"c={binding},r={fields['r']}"
         message = f"{self._bare},{challenge.decode()},{without}".encode()
-        key = hmac.digest(salted, b"Client Key", "sha256")
-        signature = hmac.digest(sha256(key).digest(), message, "sha256")
-        self._expected = hmac.digest(hmac.digest(salted, b"Server Key", "sha256"), message, "sha256")
+        key = hmac.digest(salted, b"Client Key", self._digest)
+        signature = hmac.digest(hashlib.new(self._digest, key).digest(), message, self._digest)
+        serverKey = hmac.digest(salted, b"Server Key", self._digest)
+        self._expected = hmac.digest(serverKey, message, self._digest)
         proof = bytes(one ^ other for one, other in zip(key, signature, strict=True))
         return f"{without},p={base64.b64encode(proof).decode()}".encode()
 

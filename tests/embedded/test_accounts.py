@@ -13,7 +13,7 @@ from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from gateway.embedded.accounts import Accounts, IAccount, Passwords, prepared
-from gateway.embedded.sasl import IProof
+from gateway.embedded.sasl import SCRAM, IProof
 from tests.embedded.support import Rules
 
 
@@ -70,18 +70,21 @@ class PasswordsTests(SynchronousTestCase):
         self.assertRaises(UnauthorizedLogin, self.check, Proof(b"nobody", True))
 
     def test_keys(self) -> None:
-        """A user has the same keys each time; each user has another salt."""
-        self.assertEqual(self.passwords.keys("alice"), self.passwords.keys("Alice"))
-        self.assertNotEqual(self.passwords.keys("alice")[0], self.passwords.keys("bob")[0])
+        """A user has the same keys each time; each user, and each mechanism, has another salt."""
+        keys = self.passwords.keys
+        for mechanism in SCRAM:
+            self.assertEqual(keys(mechanism, "alice"), keys(mechanism, "Alice"))
+        pairs = [(mechanism, user) for mechanism in SCRAM for user in ("alice", "bob", "nobody", "nobody2")]
+        self.assertEqual(len({keys(*pair)[0] for pair in pairs}), len(pairs))
 
     def test_disguise(self) -> None:
         """The keys of an unknown user have the form of real ones, and are the same each time."""
-        real, false, other = (self.passwords.keys(name) for name in ("alice", "nobody", "nobody2"))
-        self.assertEqual([len(part) for part in false[:3]], [len(part) for part in real[:3]])
-        self.assertEqual(false[3], real[3])
-        self.assertEqual(self.passwords.keys("Nobody"), false)
-        self.assertEqual(len({real[0], false[0], other[0]}), 3)
-        self.assertNotEqual(Passwords({}).keys("nobody")[0], false[0])
+        for mechanism in SCRAM:
+            real, false = (self.passwords.keys(mechanism, name) for name in ("alice", "nobody"))
+            self.assertEqual([len(part) for part in false[:3]], [len(part) for part in real[:3]])
+            self.assertEqual(false[3], real[3])
+            self.assertEqual(self.passwords.keys(mechanism, "Nobody"), false)
+            self.assertNotEqual(Passwords({}).keys(mechanism, "nobody")[0], false[0])
 
 
 class RealmTests(SynchronousTestCase):

@@ -102,7 +102,7 @@ class TlsTests(ClientCase):
         data = self.client.raw()
         self.assertEqual(offered(data), ["mechanisms"])
         [[mechanisms]] = elements(data)
-        self.assertEqual([each.text for each in mechanisms], [SCRAM, "PLAIN"])
+        self.assertEqual([each.text for each in mechanisms], [SCRAM, "SCRAM-SHA-1", "PLAIN"])
 
     def test_sameSegment(self) -> None:
         """A header and STARTTLS may arrive in one segment."""

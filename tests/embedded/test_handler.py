@@ -90,7 +90,7 @@ class HostTests(HandlerCase):
         )
         self.assertEqual(
             component.send(f"<iq from='{COMPONENT}' to='{ALICE}' id='2' type='set'>{anItem}</iq>"),
-            [f"iq error 2 {ALICE} > {COMPONENT} service-unavailable"],
+            [f"iq error 2 {ALICE} > {COMPONENT} forbidden"],
         )
 
     def test_refused(self) -> None:
@@ -125,12 +125,27 @@ class AccountTests(HandlerCase):
 
     def test_thirdParties(self) -> None:
         """Only subscribers of an account learn that it exists."""
-        for payload in (INFO, ITEMS, PING, VERSION, "<x xmlns='urn:x'/>"):
+        unavailable = "<service-unavailable"
+        node = "node='n&amp;&gt;'"
+        asked = (INFO, PING, VERSION, ROSTER, "<x xmlns='urn:x'/>")
+        expected = [("get", payload, unavailable) for payload in asked]
+        expected += [("set", payload, unavailable) for payload in (ITEMS, VERSION)]
+        # XEP-0030 section 8.
+        empty = f"<query xmlns='{ns.DISCO_ITEMS}'"
+        expected += [("get", ITEMS, f"{empty}></query>"), ("get", f"{empty} {node}/>", f"{empty} {node}></query>")]
+        expected += [("get", INFO.replace("/>", f" {node}/>"), unavailable)]
+        # RFC 6121 section 2.1.5.
+        expected += [("set", item(f"jid='{contact}'"), "<forbidden") for contact in ("x@y", ALICE, BOB)]
+        expected += [("set", ROSTER, "<forbidden")]
+        for kind, payload, answer in expected:
             answers = []
             for name in ("bob", "nobody"):
-                error = ElementTree.tostring(self.ask(payload, f"{name}@{DOMAIN}")).decode()
-                answers.append(error.replace(name, "who"))
-            self.assertIn("service-unavailable", answers[0])
+                self.alice.taken()
+                self.alice.protocol.dataReceived(
+                    f"<iq type='{kind}' id='q' to='{name}@{DOMAIN}'>{payload}</iq>".encode()
+                )
+                answers.append(self.alice.raw().decode().replace(name, "who"))
+            self.assertIn(answer.replace("'", '"'), answers[0].replace("'", '"'))
             self.assertEqual(answers[0], answers[1], payload)
         self.host.router.accounts[BOB].roster.set(ALICE, "", ()).from_ = True
         for payload in (INFO, ITEMS, PING):

@@ -1,4 +1,4 @@
-"""SASL: PLAIN, and SCRAM-SHA-256 with independent clients; errors always raise a failure."""
+"""SASL: PLAIN, and SCRAM with independent clients; errors always raise a failure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from tests.embedded.support import DOMAIN, PASSWORDS, ScramClient, keys
 from tests.profiles import steady
 
 PLAIN, SCRAM = "PLAIN", "SCRAM-SHA-256"
+DIGESTS = {SCRAM: "sha256", "SCRAM-SHA-1": "sha1"}
 
 
 def start(mechanism: str) -> Exchange:
@@ -45,9 +46,9 @@ class BeginTests(SaslCase):
     """The mechanisms."""
 
     def test_mechanisms(self) -> None:
-        """The stronger mechanism comes first; others are refused."""
-        self.assertEqual(MECHANISMS, (SCRAM, PLAIN))
-        for mechanism in ("", "plain", "SCRAM-SHA-1", "SCRAM-SHA-256-PLUS", "ANONYMOUS", "EXTERNAL"):
+        """The stronger mechanisms come first; others are refused."""
+        self.assertEqual(MECHANISMS, (SCRAM, "SCRAM-SHA-1", PLAIN))
+        for mechanism in ("", "plain", "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS", "ANONYMOUS", "EXTERNAL"):
             failure = self.assertRaises(SaslFailed, begin, mechanism, DOMAIN, keys().keys)
             self.assertEqual(failure.condition, "invalid-mechanism")  # type: ignore[attr-defined]  # trial does not say what it caught
 
@@ -79,28 +80,32 @@ class ScramTests(SaslCase):
 
     def test_independent(self) -> None:
         """A client written from the RFC alone is accepted, and verifies the server's proof."""
-        for user in ("alice", "bob", "Alice"):
-            exchange, client = start(SCRAM), ScramClient(user, PASSWORDS[user.lower()])
-            proof = proofOf(exchange, client.first(), client=client)
-            self.assertTrue(proof.verified(), user)
-            self.assertEqual(proof.username, user.encode())
-            self.assertTrue(client.trusts(exchange.last))
+        for mechanism, digest in DIGESTS.items():
+            for user in ("alice", "bob", "Alice"):
+                exchange = start(mechanism)
+                client = ScramClient(user, PASSWORDS[user.lower()], digest=digest)
+                proof = proofOf(exchange, client.first(), client=client)
+                self.assertTrue(proof.verified(), (mechanism, user))
+                self.assertEqual(proof.username, user.encode())
+                self.assertTrue(client.trusts(exchange.last))
 
     def test_library(self) -> None:
         """So is the client of the library."""
-        exchange, client = start(SCRAM), ScrampClient([SCRAM], "alice", PASSWORDS["alice"])
-        challenge = exchange.step(client.get_client_first().encode())
-        assert isinstance(challenge, bytes)
-        client.set_server_first(challenge.decode())
-        outcome = exchange.step(client.get_client_final().encode())
-        self.assertTrue(cast(IProof, outcome).verified())
-        client.set_server_final(exchange.last.decode())
+        for mechanism in DIGESTS:
+            exchange, client = start(mechanism), ScrampClient([mechanism], "alice", PASSWORDS["alice"])
+            challenge = exchange.step(client.get_client_first().encode())
+            assert isinstance(challenge, bytes)
+            client.set_server_first(challenge.decode())
+            outcome = exchange.step(client.get_client_final().encode())
+            self.assertTrue(cast(IProof, outcome).verified(), mechanism)
+            client.set_server_final(exchange.last.decode())
 
     def test_wrong(self) -> None:
         """A wrong password, an unknown user: the same exchange, with the same result."""
-        for user, password in (("alice", "wrong"), ("nobody", "wrong"), ("nobody", "")):
-            client = ScramClient(user, password)
-            self.assertFalse(proofOf(start(SCRAM), client.first(), client=client).verified())
+        for mechanism, digest in DIGESTS.items():
+            for user, password in (("alice", "wrong"), ("nobody", "wrong"), ("nobody", "")):
+                client = ScramClient(user, password, digest=digest)
+                self.assertFalse(proofOf(start(mechanism), client.first(), client=client).verified())
 
     def test_replayed(self) -> None:
         """A proof is valid for one exchange only."""

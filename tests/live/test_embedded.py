@@ -82,7 +82,7 @@ class EmbeddedTests(LiveTests, SynchronousTestCase):
         are answered by the built-in client behind the proxy.
         """
         alice = await self.user("alice", mechanism="SCRAM-SHA-256")
-        bob = await self.user("bob", mechanism="PLAIN")
+        bob = await self.user("bob", mechanism="SCRAM-SHA-1")
         for asking, asked in ((alice, bob), (bob, alice)):
             asking.send(stanza("presence", to=asked.bare, type="subscribe"))
             await self.accept(asked, asking.bare)
