@@ -83,6 +83,7 @@ class ToNode(Action):
     @ivar room: bare JID of the room here.
     @ivar peer: bare JID of the room there.
     @ivar toJoined: True if the other node is the joined node.
+    @ivar id: C{id} of a presence of an occupant.
     """
 
     room: str
@@ -90,3 +91,4 @@ class ToNode(Action):
     dialect: Dialect
     toJoined: bool
     stanza: Content
+    id: str | None = None

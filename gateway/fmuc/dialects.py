@@ -24,9 +24,7 @@ class Codec(Protocol):
     def join(self, room: str, peer: str, stanza: Join) -> bytes:
         """To the joined node."""
 
-    def presence(
-        self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY
-    ) -> bytes:
+    def presence(self, to: ToNode, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY) -> bytes:
         """In both directions."""
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
@@ -56,8 +54,10 @@ def _mode(mode: Mode) -> str:
     return tag("replica") if mode is Mode.REPLICA else ""
 
 
-def _presence(addresses: bytes, kind: str | None, language: str, *inside: bytes) -> bytes:
-    return presence(addresses, kind, b"".join(inside) or None, language or None)
+def _presence(
+    addresses: bytes, kind: str | None, language: str, *inside: bytes, identifier: str | None = None
+) -> bytes:
+    return presence(addresses, kind, b"".join(inside) or None, language or None, identifier)
 
 
 class Protoxep:
@@ -74,16 +74,16 @@ class Protoxep:
         addresses = route(room, f"{peer}/{request.nick}")
         return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 
-    def presence(
-        self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY
-    ) -> bytes:
+    def presence(self, to: ToNode, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY) -> bytes:
         kind = "unavailable" if stanza.change.unavailable else None
         payload = stanza.payload
-        if toJoined:
+        if to.toJoined:
             who = b"" if stanza.change.unavailable else _fmuc(stanza.realJid).encode()
-            return _presence(route(room, f"{peer}/{stanza.nick}"), kind, payload.language, who, payload.raw)
+            addresses = route(to.room, f"{to.peer}/{stanza.nick}")
+            return _presence(addresses, kind, payload.language, who, payload.raw, identifier=to.id)
         user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous else "")
-        return _presence(route(f"{room}/{stanza.nick}", peer), kind, payload.language, user, payload.raw)
+        addresses = route(f"{to.room}/{stanza.nick}", to.peer)
+        return _presence(addresses, kind, payload.language, user, payload.raw, identifier=to.id)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         # "the proxy MAY include the <nomirror> element".
@@ -117,15 +117,14 @@ class Xep0289:
         addresses = route(f"{room}/{request.nick}", f"{peer}/{request.nick}")
         return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 
-    def presence(
-        self, room: str, peer: str, toJoined: bool, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY
-    ) -> bytes:
-        kind = "unavailable" if stanza.change.unavailable else None
-        addresses = route(f"{room}/{stanza.nick}", f"{peer}/{stanza.nick}" if toJoined else peer)
+    def presence(self, to: ToNode, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY) -> bytes:
+        kind, payload = "unavailable" if stanza.change.unavailable else None, stanza.payload
+        recipient = f"{to.peer}/{stanza.nick}" if to.toJoined else to.peer
         # "the XEP-0045 rules apply for whether to include the jid in the muc#user element".
-        user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous or toJoined else "")
+        user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous or to.toJoined else "")
         who = _fmuc(stanza.realJid, _mode(mode)).encode()
-        return _presence(addresses, kind, stanza.payload.language, who, user, stanza.payload.raw)
+        addresses = route(f"{to.room}/{stanza.nick}", recipient)
+        return _presence(addresses, kind, payload.language, who, user, payload.raw, identifier=to.id)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         return _message(room, stanza.nick, peer, stanza, _fmuc(stanza.realJid))
@@ -164,8 +163,8 @@ _CODECS: dict[Dialect, Codec] = {Dialect.PROTOXEP: Protoxep(), Dialect.XEP_0289:
 
 _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     Join: lambda codec, to, stanza: codec.join(to.room, to.peer, stanza),
-    Admission: lambda codec, to, stanza: codec.presence(to.room, to.peer, False, stanza.presence, stanza.mode),
-    OccupantPresence: lambda codec, to, stanza: codec.presence(to.room, to.peer, to.toJoined, stanza),
+    Admission: lambda codec, to, stanza: codec.presence(to, stanza.presence, stanza.mode),
+    OccupantPresence: lambda codec, to, stanza: codec.presence(to, stanza),
     Submission: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza.message, stanza.nomirror),
     RoomMessage: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza),
     PrivateMessage: lambda codec, to, stanza: codec.privateMessage(to.room, to.peer, stanza),

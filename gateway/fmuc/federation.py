@@ -75,9 +75,10 @@ class Federation:
         """Number of downstream occupants: local users and occupants of joining nodes."""
         return len(self.room.occupants) - (0 if self.uplink is None else len(self.uplink.node.occupants))
 
-    def toNode(self, node: Node, stanza: Content) -> None:
+    def toNode(self, node: Node, stanza: Content, identifier: str | None = None) -> None:
         """Send a stanza to a node."""
-        self.room.emit(ToNode(self.room.jid, node.jid, node.dialect, node is self.joinedNode, stanza))
+        isJoined = node is self.joinedNode
+        self.room.emit(ToNode(self.room.jid, node.jid, node.dialect, isJoined, stanza, identifier))
 
     # Joins.
 
@@ -153,7 +154,7 @@ class Federation:
         elif stanza.joins:
             return pending.request.nick == nick
         elif pending.isSent:
-            pending.newPayload = stanza.payload
+            pending.newPresence = stanza
         else:
             pending.request = evolve(pending.request, payload=stanza.payload)
         return True
@@ -192,11 +193,11 @@ class Federation:
 
     # Presence and messages.
 
-    def submitPresence(self, occupant: Occupant, payload: Payload, now: float) -> bool:
+    def submitPresence(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
         if self.uplink is None:
             return False
         joined = self.uplink.node
-        self.toNode(joined, evolve(occupant.presence(AVAILABLE), payload=payload))
+        self.toNode(joined, evolve(occupant.presence(AVAILABLE), payload=payload), identifier)
         if joined.returnsPresence:
             self.uplink.changes[occupant.nick] += 1
         return joined.returnsPresence
@@ -209,10 +210,13 @@ class Federation:
         # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
         return joined.returnsMessages
 
-    def sendPresence(self, occupant: Occupant, presence: OccupantPresence, own: bool) -> None:
+    def sendPresence(
+        self, occupant: Occupant, presence: OccupantPresence, own: bool, identifier: str | None
+    ) -> None:
         for node in self.joiningNodes.values():
-            if node.hasJoined and (not own or node is not occupant.node or node.returnsPresence):
-                self.toNode(node, presence)
+            isOwn = node is occupant.node
+            if node.hasJoined and (not own or not isOwn or node.returnsPresence):
+                self.toNode(node, presence, identifier if isOwn else None)
 
     def sendMessage(self, message: RoomMessage, origin: AnyNode | None) -> None:
         for node in self.joiningNodes.values():

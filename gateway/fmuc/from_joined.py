@@ -171,7 +171,7 @@ def _update(
         # In primary mode the presence of a downstream occupant was sent before.
         return
     occupant.standing = standing
-    federation.room.broadcastPresence(occupant, _reason(stanza), own=not isNew)
+    federation.room.broadcastPresence(occupant, _reason(stanza), own=not isNew, identifier=stanza.id)
 
 
 def _reason(stanza: NodePresence) -> PresenceChange:

@@ -113,7 +113,7 @@ def _leaves(federation: Federation, node: JoiningNode, incoming: _Incoming) -> N
     if occupant is not None:
         # Keep the reason, but no status codes: the joining node may not set them.
         change = PresenceChange(unavailable=True, reason=stanza.change.reason)
-        leave(federation.room, occupant, stanza.payload, incoming.now, change)
+        leave(federation.room, occupant, stanza, incoming.now, change)
         return
     pending = federation.pending.get(incoming.nick)
     if federation.uplink is not None and pending is not None and pending.isOf(node):
@@ -128,7 +128,7 @@ def _fromOccupant(federation: Federation, node: JoiningNode, incoming: _Incoming
     elif realJid and incoming.stanza.joins:
         _enterAnew(federation, node, incoming)
     else:
-        changePresence(federation.room, occupant, incoming.stanza.payload, incoming.now)
+        changePresence(federation.room, occupant, incoming.stanza.payload, incoming.stanza.id)
 
 
 def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
@@ -137,7 +137,7 @@ def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) ->
     pending = federation.pending.get(nick)
     isWaiting = pending is not None and pending.isOf(node) and pending.request.realJid == realJid
     if pending is not None and isWaiting and not incoming.stanza.joins:
-        pending.newPayload = incoming.stanza.payload
+        pending.newPresence = incoming.stanza
     elif nick not in federation.room.occupants and _isOccupant(node, realJid):
         # Nicks cannot change in a mirror.
         _enterAnew(federation, node, incoming)

@@ -204,12 +204,13 @@ class Uplink:
             remove(room, other, UNAVAILABLE)
         if join.isWithdrawn:
             return
-        if join.newPayload is None:
+        new = join.newPresence
+        if new is None:
             self._mirror.admit(request, join.origin, join.standing, now)
             return
         # A joining node in primary mode has shown the new presence already.
-        occupant = self._mirror.admit(evolve(request, payload=join.newPayload), join.origin, join.standing, now)
-        changePresence(room, occupant, join.newPayload, now)
+        occupant = self._mirror.admit(evolve(request, payload=new.payload), join.origin, join.standing, now)
+        changePresence(room, occupant, new.payload, new.id)
 
     def reject(self, join: PendingJoin, error: StanzaError) -> None:
         """Reject a pending join."""

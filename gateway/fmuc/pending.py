@@ -8,7 +8,7 @@ from attrs import define
 
 from gateway.fmuc.nodes import JoiningNode
 from gateway.muc.occupant import Occupant
-from gateway.muc.values import UNAVAILABLE, JoinRequest, OccupantPresence, Payload, Standing
+from gateway.muc.values import UNAVAILABLE, JoinRequest, OccupantPresence, Presence, Standing
 
 
 class JoinState(Enum):
@@ -55,7 +55,7 @@ class PendingJoin:
     @ivar deadline: end of the wait, in seconds of the link's clock.
     @ivar standing: the standing that the joined node has given, once it is confirmed.
     @ivar owedAnswers: number of earlier, withdrawn joins by this nick whose answers come first.
-    @ivar newPayload: presence that the user has sent since the join was sent.
+    @ivar newPresence: presence that the user has sent since the join was sent.
     """
 
     request: JoinRequest
@@ -64,7 +64,7 @@ class PendingJoin:
     state: JoinState = JoinState.QUEUED
     standing: Standing = _NO_STANDING
     owedAnswers: int = 0
-    newPayload: Payload | None = None
+    newPresence: Presence | None = None
 
     @property
     def isSent(self) -> bool:

@@ -27,7 +27,7 @@ class Mirror(Protocol):
     def isDownstream(self, occupant: Occupant) -> bool:
         """True if the occupant is connected through this node: a local user, or an occupant of a joining node."""
 
-    def toNode(self, node: Node, stanza: Content) -> None:
+    def toNode(self, node: Node, stanza: Content, identifier: str | None = None) -> None:
         """Send a stanza to a node."""
 
     def admit(self, request: JoinRequest, node: JoiningNode | None, standing: Standing, now: float) -> Occupant:

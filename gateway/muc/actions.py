@@ -22,6 +22,7 @@ class ToUsers(Action):
     @ivar recipients: full JIDs, escaped for an XML attribute.
     @ivar showRealJid: True if the recipients see the occupant's real JID.
     @ivar codes: status codes for these recipients alone.
+    @ivar id: C{id} of a presence; a message has its own.
     """
 
     room: str
@@ -29,6 +30,7 @@ class ToUsers(Action):
     recipients: tuple[bytes, ...]
     showRealJid: bool = False
     codes: tuple[int, ...] = ()
+    id: str | None = None
 
 
 @frozen

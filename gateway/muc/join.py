@@ -91,17 +91,20 @@ def admit(room: Room, request: JoinRequest, standing: Standing, now: float, crea
         room.sendPresence(other, occupant)
     room.broadcastPresence(occupant, AVAILABLE, tellSelf=False)
     codes = (*((NON_ANONYMOUS,) if occupant.nonAnonymous else ()), *((CREATED,) if created else ()))
-    room.sendSelfPresence(occupant, AVAILABLE, *codes)
+    room.sendSelfPresence(occupant, AVAILABLE, *codes, identifier=request.id)
     _sendHistory(room, request.limits, occupant, now)
     return occupant
 
 
-def rejoin(room: Room, occupant: Occupant, limits: HistoryLimits, now: float) -> None:
+def rejoin(
+    room: Room, occupant: Occupant, limits: HistoryLimits, now: float, identifier: str | None = None
+) -> None:
     """Send everything to a local user who joins again: the client has lost its state."""
     for other in room.occupants.values():
         if other is not occupant:
             room.sendPresence(other, occupant)
-    room.sendSelfPresence(occupant, AVAILABLE, *((NON_ANONYMOUS,) if occupant.nonAnonymous else ()))
+    codes = (NON_ANONYMOUS,) if occupant.nonAnonymous else ()
+    room.sendSelfPresence(occupant, AVAILABLE, *codes, identifier=identifier)
     _sendHistory(room, limits, occupant, now)
 
 

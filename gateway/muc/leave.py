@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
-from gateway.muc.values import TECHNICAL_PROBLEM, UNAVAILABLE, Payload, PresenceChange
+from gateway.muc.values import TECHNICAL_PROBLEM, UNAVAILABLE, Presence, PresenceChange
 
 
 def leave(
-    room: Room, occupant: Occupant, payload: Payload, now: float, change: PresenceChange = UNAVAILABLE
+    room: Room, occupant: Occupant, stanza: Presence, now: float, change: PresenceChange = UNAVAILABLE
 ) -> None:
     """Handle an occupant's leave."""
-    occupant.payload = payload
-    remove(room, occupant, change, own=True)
+    occupant.payload = stanza.payload
+    remove(room, occupant, change, own=True, identifier=stanza.id)
     room.nodes.left(occupant, now)
 
 
@@ -24,16 +24,25 @@ def drop(room: Room, occupant: Occupant, now: float) -> None:
     room.nodes.left(occupant, now)
 
 
-def remove(room: Room, occupant: Occupant, change: PresenceChange, own: bool = False) -> None:
+def remove(
+    room: Room, occupant: Occupant, change: PresenceChange, own: bool = False, identifier: str | None = None
+) -> None:
     """
     Remove an occupant and tell all.
 
     @param own: True if the occupant has left by sending unavailable presence.
+    @param identifier: C{id} of that presence.
     """
-    removeAll(room, [occupant], change, own)
+    removeAll(room, [occupant], change, own, identifier)
 
 
-def removeAll(room: Room, occupants: Sequence[Occupant], change: PresenceChange, own: bool = False) -> None:
+def removeAll(
+    room: Room,
+    occupants: Sequence[Occupant],
+    change: PresenceChange,
+    own: bool = False,
+    identifier: str | None = None,
+) -> None:
     """
     Remove several occupants. Each of them is told only of its own removal: otherwise thousands of presences to
     thousands of occupants would block the reactor for seconds.
@@ -43,7 +52,7 @@ def removeAll(room: Room, occupants: Sequence[Occupant], change: PresenceChange,
     audience = room.audience()
     for occupant in occupants:
         # The occupant is no longer among the users, but is told.
-        room.broadcastPresence(occupant, change, own, audience)
+        room.broadcastPresence(occupant, change, own, audience, identifier=identifier)
     for occupant in occupants:
         room.nodes.removed(occupant, own)
 

@@ -42,4 +42,4 @@ def changeNick(room: Room, occupant: Occupant, nick: str, stanza: Presence) -> N
     room.remove(occupant)
     occupant.nick, occupant.payload = nick, stanza.payload
     room.add(occupant)
-    room.broadcastPresence(occupant, AVAILABLE)
+    room.broadcastPresence(occupant, AVAILABLE, identifier=stanza.id)

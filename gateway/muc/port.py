@@ -43,19 +43,22 @@ class OtherNodes(Protocol):
     def whileJoining(self, user: str, nick: str, stanza: Presence, now: float) -> bool:
         """A local user whose join waits sends another presence; False if no join of that user waits."""
 
-    def submitPresence(self, occupant: Occupant, payload: Payload, now: float) -> bool:
-        """An occupant sends a new presence."""
+    def submitPresence(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
+        """An occupant sends a new presence, with this C{id}."""
 
     def submitMessage(self, message: RoomMessage) -> bool:
         """An occupant sends a message to all."""
 
     # Reports to all other nodes.
 
-    def sendPresence(self, occupant: Occupant, presence: OccupantPresence, own: bool) -> None:
+    def sendPresence(
+        self, occupant: Occupant, presence: OccupantPresence, own: bool, identifier: str | None
+    ) -> None:
         """
         The presence of an occupant has changed.
 
         @param own: True if the occupant has sent it; the occupant's own node then knows it.
+        @param identifier: C{id} for the occupant's own node.
         """
 
     def sendMessage(self, message: RoomMessage, origin: Node | None) -> None:
@@ -94,13 +97,15 @@ class NoOtherNodes:
     def whileJoining(self, user: str, nick: str, stanza: Presence, now: float) -> bool:
         return False
 
-    def submitPresence(self, occupant: Occupant, payload: Payload, now: float) -> bool:
+    def submitPresence(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
         return False
 
     def submitMessage(self, message: RoomMessage) -> bool:
         return False
 
-    def sendPresence(self, occupant: Occupant, presence: OccupantPresence, own: bool) -> None:
+    def sendPresence(
+        self, occupant: Occupant, presence: OccupantPresence, own: bool, identifier: str | None
+    ) -> None:
         pass
 
     def sendMessage(self, message: RoomMessage, origin: Node | None) -> None:

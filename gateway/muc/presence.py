@@ -36,7 +36,7 @@ def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> 
     if stanza.unavailable:
         if occupant is not None:
             # The nick does not matter: a user is one occupant here (section 7.14).
-            leave(room, occupant, stanza.payload, now)
+            leave(room, occupant, stanza, now)
         else:
             room.nodes.whileJoining(user, nick, stanza, now)
     elif not nick:
@@ -57,16 +57,16 @@ def _fromOccupant(room: Room, occupant: Occupant, nick: str, stanza: Presence, n
         changeNick(room, occupant, nick, stanza)
         return
     if not stanza.joins or stanza.payload != occupant.payload:
-        changePresence(room, occupant, stanza.payload, now)
+        changePresence(room, occupant, stanza.payload, stanza.id)
     if stanza.joins:
-        rejoin(room, occupant, stanza.limits, now)
+        rejoin(room, occupant, stanza.limits, now, stanza.id)
 
 
-def changePresence(room: Room, occupant: Occupant, payload: Payload, now: float) -> None:
-    """Handle an occupant's new presence."""
-    if not room.nodes.submitPresence(occupant, payload, now):
+def changePresence(room: Room, occupant: Occupant, payload: Payload, identifier: str | None) -> None:
+    """Handle an occupant's new presence, a stanza with this C{id}."""
+    if not room.nodes.submitPresence(occupant, payload, identifier):
         occupant.payload = payload
-        room.broadcastPresence(occupant, AVAILABLE, own=True)
+        room.broadcastPresence(occupant, AVAILABLE, own=True, identifier=identifier)
 
 
 def _request(nick: str, user: str, stanza: Presence) -> JoinRequest:

@@ -181,10 +181,11 @@ class Room:
         recipients: Sequence[bytes],
         showRealJid: bool = False,
         codes: tuple[int, ...] = (),
+        identifier: str | None = None,
     ) -> None:
         """Send a stanza to some local users."""
         if recipients:
-            self.emit(ToUsers(self.jid, stanza, tuple(recipients), showRealJid, codes))
+            self.emit(ToUsers(self.jid, stanza, tuple(recipients), showRealJid, codes, identifier))
 
     def log(self, text: str, warn: bool = False) -> None:
         """Log a line about this room."""
@@ -211,6 +212,7 @@ class Room:
         own: bool = False,
         known: Audience | None = None,
         tellSelf: bool = True,
+        identifier: str | None = None,
     ) -> None:
         """
         Send an occupant's presence to all local users, including the occupant, and to the other nodes.
@@ -218,6 +220,7 @@ class Room:
         @param own: True if the occupant has sent it; the occupant's own node then knows it.
         @param known: the other local users, if they are known already.
         @param tellSelf: False to leave the occupant out.
+        @param identifier: C{id} of the stanza that the occupant has sent.
         """
         presence = occupant.presence(change)
         plain, privileged = known or self.audience(occupant)
@@ -227,12 +230,19 @@ class Room:
             self.toUsers(presence, plain)
             self.toUsers(presence, privileged, True)
         if occupant.node is None and tellSelf:
-            self.sendSelfPresence(occupant, change)
-        self.nodes.sendPresence(occupant, presence, own)
+            self.sendSelfPresence(occupant, change, identifier=identifier)
+        self.nodes.sendPresence(occupant, presence, own, identifier)
 
-    def sendSelfPresence(self, occupant: Occupant, change: PresenceChange, *codes: int) -> None:
-        """Send a local user's own presence, with code 110 (XEP-0045 section 7.2.2)."""
-        self.toUsers(occupant.presence(change), (occupant.address,), occupant.nonAnonymous, (*codes, SELF))
+    def sendSelfPresence(
+        self, occupant: Occupant, change: PresenceChange, *codes: int, identifier: str | None = None
+    ) -> None:
+        """
+        Send a local user's own presence, with code 110 (XEP-0045 section 7.2.2).
+
+        @param identifier: C{id} of the stanza that the user has sent: "the room might also reflect" it.
+        """
+        presence = occupant.presence(change)
+        self.toUsers(presence, (occupant.address,), occupant.nonAnonymous, (*codes, SELF), identifier)
 
     def broadcastMessage(self, message: RoomMessage, origin: Node | None) -> None:
         """

@@ -91,11 +91,15 @@ def readPresence(
             values.update(joins=True, password=_text(element, "password"), limits=_limits(element))
         elif part.namespace == ns.MUC_USER:
             values.update(_userValues(part.element))
-    if values.get("joins") and max(len(stanza.id or ""), len(values["password"])) > _MAX_WORD:
+    identifier = stanza.id
+    if values.get("joins") and max(len(identifier or ""), len(values["password"])) > _MAX_WORD:
         raise BadRequest
+    if len(identifier or "") > _MAX_WORD:
+        # A leave cannot be refused. Its id is not reflected.
+        identifier = None
     if stanza.type == "error":
         values["stanzaError"] = readError(found) or StanzaError("cancel", "undefined-condition")
-    return make(unavailable=stanza.type == "unavailable", payload=payload, id=stanza.id, **values)
+    return make(unavailable=stanza.type == "unavailable", payload=payload, id=identifier, **values)
 
 
 def readMessage(
@@ -279,7 +283,7 @@ def _around(action: ToUsers) -> tuple[bytes, bytes]:
     kind = "unavailable" if stanza.change.unavailable else None
     # Some clients read the first element C{x}, and the payload may have one of another namespace.
     content = mucUser(stanza, stanza.realJid if action.showRealJid else "", action.codes) + stanza.payload.raw
-    around = _split(presence(_addresses(action), kind, content, stanza.payload.language or None))
+    around = _split(presence(_addresses(action), kind, content, stanza.payload.language or None, action.id))
     if not action.codes:
         stanza.serialised[key] = around
     return around

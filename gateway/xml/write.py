@@ -94,14 +94,18 @@ def writeStanza(
 
 
 def presence(
-    addresses: bytes, kind: str | None = None, content: bytes | None = None, language: str | None = None
+    addresses: bytes,
+    kind: str | None = None,
+    content: bytes | None = None,
+    language: str | None = None,
+    identifier: str | None = None,
 ) -> bytes:
     """
     Return a presence; the parameters are those of L{writeStanza}.
 
     @param kind: its type; C{None} for available.
     """
-    given = _attributes(None, kind, language)
+    given = _attributes(identifier, kind, language)
     end = b"/>" if content is None else b">%b</presence>" % content
     return b"<presence%b%b%b" % (addresses, given, end)
 

@@ -111,7 +111,7 @@ class PeerTests(WireCase):
         for node, problem in ((FARTHER, True), (FAR, False)):
             sent = wire.take(f"<presence from='{node}/kev' to='{M}/kev'>{fmuc(KEV)}<status>new</status></presence>")
             self.assertEqual([each for each in sent if "reject" in each] != [], problem, sent)
-            self.assertEqual(wire.room(M).nodes.pending["kev"].newPayload is None, problem)
+            self.assertEqual(wire.room(M).nodes.pending["kev"].newPresence is None, problem)
 
     def test_joinWithoutItem(self) -> None:
         """A peer's join is a node's, even if it comes from an occupant's address and names no standing."""

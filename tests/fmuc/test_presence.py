@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.fmuc.support import RoomCase
+from xml.etree.ElementTree import tostring
+
+from gateway.fmuc.values import Dialect
+from tests.fmuc.support import MUC, RoomCase, mirror, rooms
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS, Site
 from tests.fmuc.wire import read
 from tests.muc.test_local import status, user
@@ -43,3 +46,41 @@ class ContentTests(RoomCase):
                 f"<presence from='{HERE}/own' to='{ANN}' type='unavailable'>{old}</presence>",
                 f"<presence from='{HERE}/new' to='{ANN}'>{user('owner', 'moderator')}</presence>",
             )
+
+
+class IdTests(RoomCase):
+    """The id of a presence is that of the own presence which answers it (XEP-0045 section 7.2.2)."""
+
+    def test_each(self) -> None:
+        """Join, change and leave, in both protocols and modes."""
+        for way in WAYS:
+            site = Site(*way)
+            site.join(OWN, "own")
+            site.join(BEN, "ben")
+            for number, (inside, kind) in enumerate(((MUC, ""), ("<show>dnd</show>", ""), ("", "unavailable"))):
+                for each in (OWN, ANN, BEN):
+                    site.seen(each)
+                given = f" type='{kind}'" if kind else ""
+                site.take(
+                    site.mirror,
+                    f"<presence from='{ANN}' to='{HERE}/ann' id='i{number}'{given}>{inside}</presence>",
+                )
+                [own] = [each for each in read(site.seen(ANN).encode()) if each.get("from") == f"{HERE}/ann"]
+                self.assertEqual((own.get("id"), own.get("type", "")), (f"i{number}", kind), way)
+                for other in (OWN, BEN):
+                    [told] = read(site.seen(other).encode())
+                    self.assertEqual((told.get("id"), told.get("type", "")), (None, kind), way)
+
+    def test_whileJoining(self) -> None:
+        """A presence that is sent before the join is answered, too."""
+        for dialect in Dialect:
+            service = mirror("mirror.example", dialect)
+            sent = service.take(f"<presence from='{ANN}' to='{HERE}/ann' id='1'>{MUC}</presence>")
+            sent += service.take(f"<presence from='{ANN}' to='{HERE}/ann' id='2'><show>dnd</show></presence>")
+            above = rooms("chat.example", "mirror.example")
+            answered = service.take(above.take(sent))
+            crossed = [each for each in read(answered) if each.get("to", "").startswith(ABOVE)]
+            self.assertEqual([each.get("id") for each in crossed], ["2"])
+            back = service.take(above.take(b"".join(map(tostring, crossed))))
+            own = [each for each in read(answered + back) if each.get("from") == f"{HERE}/ann"]
+            self.assertEqual([each.get("id") for each in own if each.get("to") == ANN], ["1", "2"])

@@ -45,3 +45,43 @@ class ContentTests(LocalCase):
             presence("hag", CRONE, user("none", "participant", status(303), HAG, new), "unavailable"),
             presence("oldhag", CRONE, "<status>x</status>" + user("none", "participant", jid=HAG)),
         )
+
+
+class IdTests(LocalCase):
+    """
+    The id of a presence is that of the own presence which answers it, and of no other.
+
+    Section 7.2.2: "For tracking purposes, the room might also reflect the original 'id' value". Clients wait for
+    it.
+    """
+
+    def sent(self, nick: str, inside: str = "", kind: str = "", identifier: str = "i1") -> list[tuple[str, ...]]:
+        """Return the sender's nick, the recipient, the type and the id of each presence that a presence causes."""
+        given = f" type='{kind}'" if kind else ""
+        xml = f"<presence from='{HAG}' to='{ROOM}/{nick}' id='{identifier}'{given}>{inside}</presence>"
+        found = [stanza for stanza in read(self.service.take(xml)) if stanza.tag.endswith("presence")]
+        values = [[stanza.get(name, "") for name in ("from", "to", "type", "id")] for stanza in found]
+        return [(sender.partition("/")[2], *rest) for sender, *rest in values]
+
+    def test_each(self) -> None:
+        """Join, change, another join, a new nick, and leave."""
+        muc = "<x xmlns='http://jabber.org/protocol/muc'/>"
+        join = [("crone", HAG, "", ""), ("hag", CRONE, "", ""), ("hag", HAG, "", "i1")]
+        self.assertEqual(self.sent("hag", muc), join)
+        change = [("hag", CRONE, "", ""), ("hag", HAG, "", "i1")]
+        self.assertEqual(self.sent("hag", "<show>dnd</show>"), change)
+        self.assertEqual(self.sent("hag", "<show>dnd</show>" + muc), [join[0], join[2]])
+        old, new = ("unavailable", ""), ("", "i1")
+        self.assertEqual(
+            self.sent("new"),
+            [("hag", CRONE, *old), ("hag", HAG, *old), ("new", CRONE, "", ""), ("new", HAG, *new)],
+        )
+        left = sorted(self.sent("new", kind="unavailable"))
+        self.assertEqual(left, [("new", CRONE, *old), ("new", HAG, "unavailable", "i1")])
+
+    def test_long(self) -> None:
+        """A leave with an id that is too long is a leave."""
+        self.join(HAG, "hag")
+        gone = self.sent("hag", kind="unavailable", identifier="i" * 1001)
+        self.assertEqual({each[2:] for each in gone}, {("unavailable", "")})
+        self.assertNotIn("hag", self.room.occupants)
