@@ -26,6 +26,10 @@ DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
 # XEP-0092 1.1: Software Version.
 VERSION = "jabber:iq:version"
 
+# XEP-0054 1.2: vcard-temp, and XEP-0292 0.12: vCard4 Over XMPP.
+VCARD = "vcard-temp"
+VCARD_4 = "urn:ietf:params:xml:ns:vcard-4.0"
+
 # XEP-0114 1.6: Jabber Component Protocol.
 COMPONENT_ACCEPT = "jabber:component:accept"
 

@@ -218,8 +218,7 @@ class Rooms(RoomService):
     # Time.
 
     def tick(self, now: float) -> list[Action]:
-        """Handle deadlines that have passed."""
-        actions: list[Action] = []
+        actions = super().tick(now)
         for room in list(self.rooms.values()):
             federation = room.nodes
             assert isinstance(federation, Federation)

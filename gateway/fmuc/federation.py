@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import define, evolve, field
 
+from gateway.addresses import jids
 from gateway.errors import Loop, NickChangeForbidden, NickInUse, ResourceLimit, RoomFull
 from gateway.fmuc.actions import Admission, ConfirmLeft, Content, PrivateMessage, Submission, ToNode
 from gateway.fmuc.joining import Uplink
@@ -65,6 +66,10 @@ class Federation:
         """Return the joined node or the joining node with this bare JID."""
         joined = self.joinedNode
         return joined if joined is not None and joined.jid == jid else self.joiningNodes.get(jid)
+
+    def occupantAt(self, address: str) -> Occupant | None:
+        node = self.node(jids.bare(address))
+        return None if node is None else node.occupants.get(address.partition("/")[2])
 
     def isDownstream(self, occupant: Occupant) -> bool:
         """True if the occupant is connected through this node: a local user, or an occupant of a joining node."""

@@ -143,8 +143,7 @@ class RoomsHandler(RawHandler):
     def stanzaReceived(self, stanza: Stanza) -> bool:
         sender, recipient, kind = stanza.sender, stanza.recipient, stanza.type
         if stanza.name == "iq" and kind not in ("get", "set"):
-            # An iq answer; the rooms send no requests.
-            return False
+            return self._iqAnswered(stanza)
         if not sender or not recipient:
             if sender and stanza.name == "iq":
                 # The link answers it.
@@ -215,16 +214,29 @@ class RoomsHandler(RawHandler):
             self._refuse(stanza, Stopping if stanza.id else BadRequest)
             return
         try:
-            payload, actions = answer(self._rooms, stanza)
+            payload, actions = answer(self._rooms, stanza, self._link.now)
         except GatewayError as error:
             self._refuse(stanza, type(error))
         else:
+            if payload is None:
+                # The request was forwarded to an occupant.
+                self._perform(actions)
+                return
             # XEP-0045 section 8.2, and the same for all requests: "After informing the moderator, the service MUST
             # then inform all of the remaining occupants".
             written = result(stanza, payload)
             self._link.budget.charge(stanza.sender or "", len(written), self._link.now)
             speaker = self._rooms.speaker(stanza.sender or "", stanza.recipient or "")
             self._perform(actions, written, speaker)
+
+    def _iqAnswered(self, stanza: Stanza) -> bool:
+        """Forward an occupant's answer to the occupant that has asked."""
+        exchange = self._rooms.iqs.close(stanza)
+        if exchange is None:
+            return False
+        isAllowed = self._link.budget.allows(exchange.requester, len(stanza.raw), self._link.now)
+        self._perform([exchange.answer(stanza) if isAllowed else exchange.refuse(OverBudget)])
+        return True
 
     def _refuse(self, stanza: Stanza, why: type[GatewayError]) -> None:
         """Answer with an error, unless the stanza is of a type that has no answer."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from gateway.muc.values import Invitation, OccupantPresence, RoomMessage, StanzaError
+from gateway.stream.stanzas import Stanza
 
 
 class Action:
@@ -38,7 +39,7 @@ class SendError(Action):
     """
     Answer a stanza with an error.
 
-    @ivar name: C{presence} or C{message}.
+    @ivar name: C{presence}, C{message} or C{iq}.
     @ivar sender: the address that the stanza was sent to.
     @ivar isJoin: True if the stanza was a join.
     """
@@ -49,6 +50,15 @@ class SendError(Action):
     id: str | None
     stanzaError: StanzaError
     isJoin: bool = False
+
+
+@frozen
+class ForwardIq(Action):
+    """Send an iq on, with other addresses."""
+
+    stanza: Stanza
+    sender: str
+    recipient: str
 
 
 @frozen

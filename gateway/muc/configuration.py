@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.errors import NotEntitled, OnlyInTheRoom
-from gateway.muc import members_only, moderated, name, password, persistent, public, subject, whois
+from gateway.muc import members_only, moderated, name, occupant_iq, password, persistent, public, subject, whois
 from gateway.muc.elements import statusXml
 from gateway.muc.forms import Form, FormField
 from gateway.muc.leave import close
@@ -20,6 +20,7 @@ OPTIONS: tuple[Option, ...] = (
     moderated.OPTION,
     subject.OPTION,
     whois.OPTION,
+    occupant_iq.OPTION,
     password.OPTION,
 )
 # Further effects of a change of the settings.

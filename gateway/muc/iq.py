@@ -26,10 +26,11 @@ from gateway.xml.write import iq, route, tag
 _MAX_CHANGES = 100
 
 
-def answer(rooms: RoomService, stanza: Stanza) -> tuple[str, list[Action]]:
+def answer(rooms: RoomService, stanza: Stanza, now: float) -> tuple[str | None, list[Action]]:
     """
     Return the payload of the answer to an iq request, and actions.
 
+    @return: C{None} as the payload if the request is forwarded to an occupant; then the answer comes later.
     @raise GatewayError: the answer is this error.
     """
     user, address = stanza.sender or "", stanza.recipient or ""
@@ -38,12 +39,10 @@ def answer(rooms: RoomService, stanza: Stanza) -> tuple[str, list[Action]]:
         raise BadRequest
     request = (payload.uri, payload.name, stanza.type)
     jid, _, nick = address.partition("/")
-    if request == (ns.PING, "ping", "get"):
-        if not disco.ping(rooms, user, address):
-            raise NoHandler
+    if request == (ns.PING, "ping", "get") and disco.ping(rooms, user, address):
         return "", []
     if nick:
-        _refuseForOccupant(rooms, user, address, payload)
+        return None, _toOccupant(rooms, stanza, payload, now)
     if request in _OF_SERVICE:
         return _OF_SERVICE[request](rooms, user, jid, payload), []
     if request not in _OF_ROOM:
@@ -54,16 +53,15 @@ def answer(rooms: RoomService, stanza: Stanza) -> tuple[str, list[Action]]:
     return _OF_ROOM[request](room, user, payload), rooms.settled(room)
 
 
-def _refuseForOccupant(rooms: RoomService, user: str, address: str, payload: domish.Element) -> None:
-    """Requests are not forwarded to occupants. Senders who are not occupants are told so."""
-    try:
-        disco.ping(rooms, user, address)
-    except NotInTheRoom:
-        if payload.uri not in (ns.DISCO_INFO, ns.DISCO_ITEMS):
-            raise
+def _toOccupant(rooms: RoomService, stanza: Stanza, payload: domish.Element, now: float) -> list[Action]:
+    user, address = stanza.sender or "", stanza.recipient or ""
+    room = rooms.rooms.get(jids.bare(address))
+    sender = None if room is None else room.users.get(user) or room.nodes.occupantAt(user)
+    if room is None or sender is None:
         # Section 6.6: for disco from a non-occupant "a MUC service MUST return a <bad-request/> error".
-        raise BadRequest from None
-    raise NoHandler
+        raise BadRequest if payload.uri in (ns.DISCO_INFO, ns.DISCO_ITEMS) else NotInTheRoom
+    rooms.iqs.forward(room, sender, stanza, (payload.uri or "", payload.name), now)
+    return rooms.settled(room)
 
 
 def result(stanza: Stanza, payload: str) -> bytes:

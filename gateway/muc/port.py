@@ -35,6 +35,9 @@ class OtherNodes(Protocol):
     @property
     def isIdle(self) -> bool: ...
 
+    def occupantAt(self, address: str) -> Occupant | None:
+        """Return the occupant of another node whose stanzas come from this address."""
+
     # Questions to the node that decides. Each returns True if this room has to wait for the answer.
 
     def requestJoin(self, request: JoinRequest, now: float) -> bool:
@@ -90,6 +93,9 @@ class NoOtherNodes:
 
     isMirror = False
     isIdle = True
+
+    def occupantAt(self, address: str) -> Occupant | None:
+        return None
 
     def requestJoin(self, request: JoinRequest, now: float) -> bool:
         return False

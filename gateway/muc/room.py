@@ -67,6 +67,7 @@ class Settings:
     @ivar public: True if the service lists the room.
     @ivar nonAnonymous: True if all occupants see real JIDs; otherwise only moderators do (semi-anonymous).
     @ivar changeSubject: True if every occupant with voice may set the subject.
+    @ivar queries: True if occupants may send iq requests to each other.
     """
 
     name: str = ""
@@ -77,6 +78,7 @@ class Settings:
     public: bool = True
     nonAnonymous: bool = False
     changeSubject: bool = True
+    queries: bool = True
 
 
 @define(eq=False)

@@ -9,6 +9,7 @@ from gateway.errors import Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
 from gateway.muc.actions import Action, LogLine
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.leave import close
+from gateway.muc.occupant_iq import OccupantIqs
 from gateway.muc.presence import notInRoom
 from gateway.muc.room import Bounds, Room, Settings
 from gateway.muc.values import SERVICE_SHUTDOWN, Presence, PresenceChange
@@ -22,6 +23,7 @@ class RoomService:
     @ivar rooms: by bare JID.
     @ivar utcClock: the time of day; each C{now} is on the link's clock.
     @ivar home: the server's own domain; empty if it is unknown.
+    @ivar iqs: open requests between occupants.
     @ivar areMirrors: True if the rooms are mirrors of rooms elsewhere.
     """
 
@@ -33,6 +35,7 @@ class RoomService:
         self.rooms: dict[str, Room] = {}
         self.utcClock = UtcClock()
         self.home = ""
+        self.iqs = OccupantIqs()
         self._bounds = bounds or Bounds()
         self._made: Counter[str] = Counter()
         self._lines: list[Action] = []
@@ -117,9 +120,13 @@ class RoomService:
         """Log a warning, with the next actions."""
         self._lines.append(LogLine(f"{self.jid}: {text}", warn=True))
 
+    def tick(self, now: float) -> list[Action]:
+        """Handle deadlines that have passed."""
+        return self.iqs.expire(now)
+
     def shutDown(self) -> list[Action]:
         """End the service and tell everybody (XEP-0045 section 11.2)."""
-        actions: list[Action] = []
+        actions = self.iqs.stop()
         for room in list(self.rooms.values()):
             close(room, PresenceChange(unavailable=True, codes=(SERVICE_SHUTDOWN,)))
             actions += room.takeActions()

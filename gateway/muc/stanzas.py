@@ -11,7 +11,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.errors import BadRequest
 from gateway.muc import datetimes
-from gateway.muc.actions import Action, LogLine, SendError, SendInvitation, ToUsers
+from gateway.muc.actions import Action, ForwardIq, LogLine, SendError, SendInvitation, ToUsers
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, messageXml, mucUser
 from gateway.muc.forms import readForm
 from gateway.muc.values import (
@@ -307,6 +307,10 @@ def _refuse(action: SendError) -> bytes:
     return writeStanza(action.name, addresses, content, id=action.id or None, type="error")
 
 
+def _forwardIq(action: ForwardIq) -> bytes:
+    return action.stanza.readdressed(route(action.sender, action.recipient))
+
+
 def _logLine(action: LogLine) -> bytes:
     return b""
 
@@ -315,5 +319,6 @@ WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {
     ToUsers: _toUsers,
     SendError: _refuse,
     SendInvitation: _invite,
+    ForwardIq: _forwardIq,
     LogLine: _logLine,
 }

@@ -70,6 +70,10 @@ class Service:
         sent = []
         for stanza in stanzas(xml):
             assert stanza.sender and stanza.recipient, stanza
+            if stanza.name == "iq" and stanza.type in ("result", "error"):
+                exchange = self.rooms.iqs.close(stanza)
+                sent += [] if exchange is None else [written(exchange.answer(stanza))]
+                continue
             if stanza.name == "iq":
                 sent += self._asked(stanza)
                 continue
@@ -82,10 +86,11 @@ class Service:
 
     def _asked(self, stanza: Stanza) -> list[bytes]:
         try:
-            payload, actions = answer(self.rooms, stanza)
+            payload, actions = answer(self.rooms, stanza, self.now)
         except GatewayError as error:
             return [errorReply(stanza, type(error))]
-        return [result(stanza, payload), *(written(action) for action in actions)]
+        own = [] if payload is None else [result(stanza, payload)]
+        return [*own, *(written(action) for action in actions)]
 
     def shutDown(self) -> bytes:
         """End the service."""

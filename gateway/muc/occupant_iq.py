@@ -1,0 +1,149 @@
+"""
+Iq requests of occupants to other occupants (XEP-0045 section 16.4): "the service SHOULD forward the stanza to the
+recipient's real JID".
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from gateway import ns
+from gateway.addresses import jids
+from gateway.errors import (
+    BadRequest,
+    GatewayError,
+    NoAnswer,
+    NoSuchAddress,
+    NotAllowed,
+    Stopping,
+    TooManyPending,
+)
+from gateway.muc.actions import Action, ForwardIq, SendError
+from gateway.muc.occupant import Occupant
+from gateway.muc.option import boolean
+from gateway.muc.room import Room
+from gateway.muc.values import StanzaError, stanzaError
+from gateway.stream.pending import PendingTable
+from gateway.stream.shares import Share, Shares
+from gateway.stream.stanzas import Stanza
+from gateway.xml.errors import errorParts
+
+# ejabberd's name; XEP-0045 defines none.
+OPTION = boolean("muc#roomconfig_allow_query_users", "queries", "Occupants may send requests to each other")
+
+# Open requests of one service, and seconds until an answer must come.
+_BOUND = 10_000
+_TIMEOUT = 30.0
+# Requests that a user's server answers, not the client: the client need not be able to.
+_OF_ACCOUNT = frozenset(((ns.VCARD, "vCard"), (ns.VCARD_4, "vcard")))
+
+
+@frozen
+class Exchange:
+    """
+    A request that was forwarded.
+
+    @ivar requester: the address that gets the answer.
+    @ivar asked: the address that the request was sent to: an occupant's.
+    @ivar deadline: seconds of the link's clock.
+    """
+
+    requester: str
+    asked: str
+    id: str
+    deadline: float
+    share: Share
+
+    def answer(self, stanza: Stanza) -> Action:
+        """
+        Return the answer for the requester.
+
+        A result is forwarded as it is. An error is written anew: its attribute C{by} may be the real JID.
+        """
+        if stanza.type == "result":
+            return ForwardIq(stanza, self.asked, self.requester)
+        return self._error(_readError(stanza))
+
+    def refuse(self, why: type[GatewayError]) -> Action:
+        """Return an error for the requester."""
+        return self._error(stanzaError(why))
+
+    def _error(self, error: StanzaError) -> Action:
+        return SendError("iq", self.asked, self.requester, self.id, error)
+
+
+def _readError(stanza: Stanza) -> StanzaError:
+    try:
+        found = next((each for each in stanza.element.elements() if each.name == "error"), None)
+        return StanzaError("cancel", "undefined-condition") if found is None else StanzaError(*errorParts(found))
+    except BadRequest:
+        return StanzaError("cancel", "undefined-condition")
+
+
+# The address that must answer, the address that it answers to, and the id.
+_Key = tuple[str, str, str]
+
+
+class OccupantIqs:
+    """The open requests between occupants, in all rooms of a service. Each gets exactly one answer."""
+
+    def __init__(self, bound: int = _BOUND) -> None:
+        self._open: PendingTable[_Key, Exchange] = PendingTable(bound)
+        self._shares = Shares(bound)
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def forward(self, room: Room, occupant: Occupant, stanza: Stanza, payload: tuple[str, str], now: float) -> None:
+        """
+        Forward a request to the occupant that it is addressed to. The id stays the same.
+
+        @param occupant: the sender.
+        @param payload: namespace and name of the payload.
+        @raise GatewayError: if it is refused.
+        """
+        asked, requester, identifier = stanza.recipient or "", stanza.sender or "", stanza.id or ""
+        there = room.occupants.get(asked.partition("/")[2])
+        # A request of another node's occupant to an occupant of the same node does not come here.
+        if there is None or (there.node is not None and there.node is occupant.node):
+            raise NoSuchAddress
+        if not room.settings.queries:
+            raise NotAllowed
+        share = self._shares.of(requester)
+        if not share.take():
+            raise TooManyPending
+        if there.node is not None:
+            recipient = f"{there.node.jid}/{there.nick}"
+        else:
+            recipient = jids.bare(there.realJid) if payload in _OF_ACCOUNT else there.realJid
+        sender = room.address(occupant.nick)
+        try:
+            self._open.add(
+                (recipient, sender, identifier), Exchange(requester, asked, identifier, now + _TIMEOUT, share)
+            )
+        except GatewayError:
+            share.giveBack()
+            raise
+        room.emit(ForwardIq(stanza, sender, recipient))
+
+    def close(self, stanza: Stanza) -> Exchange | None:
+        """Return the exchange that an iq of type result or error ends; C{None} if it answers no open request."""
+        if not self._open:
+            return None
+        exchange = self._open.pop((stanza.sender or "", stanza.recipient or "", stanza.id or ""), None)
+        if exchange is not None:
+            exchange.share.giveBack()
+        return exchange
+
+    def expire(self, now: float) -> list[Action]:
+        """Return the errors of requests without an answer in time."""
+        return self._end([exchange for _, exchange in self._open.expire(now)], NoAnswer)
+
+    def stop(self) -> list[Action]:
+        """End all requests: the service stops."""
+        return self._end([exchange for _, exchange in self._open.popAll()], Stopping)
+
+    def _end(self, ended: list[Exchange], why: type[GatewayError]) -> list[Action]:
+        for exchange in ended:
+            exchange.share.giveBack()
+        return [exchange.refuse(why) for exchange in ended]
