@@ -243,11 +243,13 @@ def _mayList(room: Room, user: str, wanted: Change) -> bool:
         # Section 8.5: moderators manage voice. Section 9.8: admins manage moderators.
         isModerator = actor is not None and actor.standing.role == MODERATOR
         return own >= _LEVELS[ADMIN] or (isModerator and wanted.role != MODERATOR)
+    isGroup = room.settings.membersOnly and room.settings.nonAnonymous
     if wanted.affiliation in (OWNER, ADMIN):
-        # Sections 10.5 and 10.8.
-        return own == _LEVELS[OWNER]
+        # Sections 10.5 and 10.8. In a group whose members know each other, clients need all lists of users: they
+        # encrypt for those (OMEMO, XEP-0384).
+        return own == _LEVELS[OWNER] or (isGroup and own >= _LEVELS[MEMBER])
     if wanted.affiliation == MEMBER and room.settings.nonAnonymous:
         # Section 9.5: members may see the member list of a non-anonymous room, and so may occupants of a
         # members-only one.
-        return own >= _LEVELS[MEMBER] or (room.settings.membersOnly and actor is not None)
+        return own >= _LEVELS[MEMBER] or (isGroup and actor is not None)
     return own >= _LEVELS[ADMIN]

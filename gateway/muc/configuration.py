@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
-from gateway.errors import NotEntitled, OnlyInTheRoom
-from gateway.muc import members_only, moderated, name, occupant_iq, password, persistent, public, subject, whois
+from gateway.errors import NotAcceptable, NotEntitled, OnlyInTheRoom
+from gateway.muc import (
+    max_users,
+    members_only,
+    moderated,
+    name,
+    occupant_iq,
+    owners,
+    password,
+    persistent,
+    public,
+    subject,
+    whois,
+)
+from gateway.muc.administration import applyChanges
 from gateway.muc.elements import statusXml
 from gateway.muc.forms import Form, FormField
 from gateway.muc.leave import close
-from gateway.muc.option import MAX_TEXT, Option
+from gateway.muc.option import BOOLEANS, MAX_TEXT, Option
 from gateway.muc.room import Room
 from gateway.muc.values import OWNER, Payload, PresenceChange, RoomMessage
 
@@ -20,9 +33,12 @@ OPTIONS: tuple[Option, ...] = (
     moderated.OPTION,
     subject.OPTION,
     whois.OPTION,
+    max_users.OPTION,
     occupant_iq.OPTION,
     password.OPTION,
 )
+# The form does not offer this field, because nothing is logged; a request for it must not seem to be done.
+_LOGGING = "muc#roomconfig_enablelogging"
 # Further effects of a change of the settings.
 _CHANGED = (whois.changed, members_only.changed)
 # Status code of any change (section 10.2.1).
@@ -43,8 +59,11 @@ def form(room: Room, user: str) -> list[FormField]:
             required = (str(int(bool(room.settings.password))),)
             fields.append(FormField(password.REQUIRED_VAR, "boolean", password.REQUIRED_LABEL, required))
         choices = tuple(option.values) if option.values and option.kind == "list-single" else ()
-        fields.append(FormField(option.var, option.kind, option.label, (option.value(room.settings),), choices))
-    return fields
+        value = option.value(room.settings)
+        # The maximum number of occupants may be another number than those that are offered.
+        choices = (value, *choices) if choices and value not in choices else choices
+        fields.append(FormField(option.var, option.kind, option.label, (value,), choices))
+    return [*fields, *owners.fields(room)]
 
 
 def configure(room: Room, user: str, given: Form) -> None:
@@ -57,9 +76,12 @@ def configure(room: Room, user: str, given: Form) -> None:
     _checkOwner(room, user)
     settings = room.settings
     for option in OPTIONS:
-        if option.var in given.values:
+        if given.values.get(option.var):
             settings = option.read(settings, given.value(option.var))
     settings = password.readRequired(settings, given)
+    if BOOLEANS.get(given.value(_LOGGING)):
+        raise NotAcceptable
+    applyChanges(room, user, owners.changes(room, given))
     before, room.settings = room.settings, settings
     codes = [_CONFIGURATION_CHANGED]
     for changed in _CHANGED:

@@ -6,7 +6,7 @@ from attrs import frozen
 
 from gateway import ns
 from gateway.errors import NoHandler, NoSuchAddress, NoSuchNode
-from gateway.muc import members_only, moderated, password, persistent, public, whois
+from gateway.muc import max_users, members_only, moderated, password, persistent, public, whois
 from gateway.muc.forms import FormField
 from gateway.muc.name import nameOf
 from gateway.muc.room import Settings
@@ -77,7 +77,7 @@ def info(rooms: RoomService, address: str, node: str) -> Info | None:
     settings = Settings() if room is None else room.settings
     name = settings.name or rooms.defaultName(address)
     occupants = str(0 if room is None else len(room.occupants))
-    fields = (FormField("muc#roominfo_occupants", "", "", (occupants,)),)
+    fields = (FormField("muc#roominfo_occupants", "", "", (occupants,)), *max_users.infoFields(settings))
     return Info(name, (*_SERVED, ns.SELF_PING, *(option.feature(settings) for option in _OPTIONS)), fields)
 
 

@@ -38,7 +38,7 @@ class Form:
     A received form.
 
     @ivar kind: its type, such as C{submit} or C{cancel}.
-    @ivar values: by C{var}; fields without a value are absent.
+    @ivar values: by C{var}. A field without a value has an empty tuple.
     """
 
     kind: str = ""
@@ -46,7 +46,7 @@ class Form:
 
     def value(self, var: str) -> str:
         """Return the first value of a field; empty for none."""
-        return self.values.get(var, ("",))[0]
+        return next(iter(self.values.get(var, ())), "")
 
     def isSubmitted(self, namespace: str) -> bool:
         """True if this is a submitted form of a C{FORM_TYPE} (XEP-0068)."""
@@ -63,7 +63,7 @@ def readForm(element: domish.Element) -> Form:
     found: dict[str, tuple[str, ...]] = {}
     for field in element.elements():
         values = tuple(str(each) for each in field.elements() if each.name == "value")
-        if field.name == "field" and values:
+        if field.name == "field":
             found[field.getAttribute("var", "")] = values
     return Form(element.getAttribute("type", ""), found)
 

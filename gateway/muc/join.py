@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from gateway.addresses import jids
-from gateway.errors import Banned, RoomFull
-from gateway.muc import members_only, password
+from gateway.errors import Banned
+from gateway.muc import max_users, members_only, password
 from gateway.muc.moderated import defaultRole
 from gateway.muc.nick import checkFree, checkNick
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
 from gateway.muc.subject import subjectOf
 from gateway.muc.values import (
-    ADMIN,
     AVAILABLE,
     CREATED,
     NON_ANONYMOUS,
@@ -70,15 +69,8 @@ def _checkBan(room: Room, request: JoinRequest, affiliation: str) -> None:
         raise Banned
 
 
-def _checkOccupants(room: Room, request: JoinRequest, affiliation: str) -> None:
-    """Section 7.2.9: "the room MUST allow the admin or owner to join, up to some reasonable number"."""
-    most = room.bounds.occupants + (100 if affiliation in (OWNER, ADMIN) else 0)
-    if len(room.occupants) >= most:
-        raise RoomFull
-
-
 # In the order of their errors.
-_CHECKS = (_checkBan, members_only.checkJoin, password.checkJoin, _checkOccupants)
+_CHECKS = (_checkBan, members_only.checkJoin, password.checkJoin, max_users.checkJoin)
 
 
 def admit(room: Room, request: JoinRequest, standing: Standing, now: float, created: bool = False) -> Occupant:

@@ -32,7 +32,7 @@ class Option:
     kind: str
     label: str
     features: tuple[str, str] = ("", "")
-    values: Mapping[str, bool] | None = None
+    values: Mapping[str, Any] | None = None
 
     def value(self, settings: Settings) -> str:
         """Return the current value of the field."""

@@ -33,7 +33,7 @@ def readRequired(settings: Settings, given: Form) -> Settings:
 
     @raise NotAcceptable: if a password is required and none is set (section 10.1.3), or the value is not allowed.
     """
-    if REQUIRED_VAR not in given.values:
+    if not given.values.get(REQUIRED_VAR):
         return settings
     required = given.value(REQUIRED_VAR)
     if required not in BOOLEANS:

@@ -68,6 +68,7 @@ class Settings:
     @ivar nonAnonymous: True if all occupants see real JIDs; otherwise only moderators do (semi-anonymous).
     @ivar changeSubject: True if every occupant with voice may set the subject.
     @ivar queries: True if occupants may send iq requests to each other.
+    @ivar maxUsers: number of occupants, without some more owners and admins; 0 for the service's limit.
     """
 
     name: str = ""
@@ -79,6 +80,7 @@ class Settings:
     nonAnonymous: bool = False
     changeSubject: bool = True
     queries: bool = True
+    maxUsers: int = 0
 
 
 @define(eq=False)
