@@ -22,6 +22,19 @@ class Join:
 
 
 @frozen
+class Fence:
+    """
+    Ask the joined node for a sign of life after a join: stanzas keep their order, so if it answers and has not
+    rejected the join before, it has admitted the user.
+
+    @ivar id: id of the request.
+    """
+
+    nick: str
+    id: str
+
+
+@frozen
 class Admission:
     """
     Tell a joining node that its first user is admitted.
@@ -72,7 +85,9 @@ class PrivateMessage:
     stanzaError: StanzaError | None = None
 
 
-Content = Join | Admission | Submission | OccupantPresence | RoomMessage | Reject | ConfirmLeft | PrivateMessage
+Content = (
+    Join | Fence | Admission | Submission | OccupantPresence | RoomMessage | Reject | ConfirmLeft | PrivateMessage
+)
 
 
 @frozen

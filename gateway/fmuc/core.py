@@ -7,11 +7,13 @@ the stanza does.
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from enum import Enum
 
 from attrs import frozen
 
+from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import GatewayError, Loop, NoSuchAddress, NotAMirror, NotAPeer, NotMirrored, Stopping
 from gateway.fmuc import from_joined, from_joining
@@ -21,10 +23,12 @@ from gateway.fmuc.nodes import JoinedNode, Node
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode, NodeMessage, NodePresence
 from gateway.muc import from_user
-from gateway.muc.actions import Action, SendError
+from gateway.muc.actions import Action, SendError, SendResult
+from gateway.muc.occupant_iq import errorOf
 from gateway.muc.room import Bounds, Room
 from gateway.muc.service import RoomService
 from gateway.muc.values import Presence, stanzaError
+from gateway.stream.stanzas import Stanza
 
 # States of the uplink that have a deadline.
 _WAITING = frozenset((UplinkState.JOINING, UplinkState.LEAVING, UplinkState.WITHDRAWING))
@@ -66,6 +70,7 @@ class Rooms(RoomService):
 
     @ivar observeJoin: is called with the seconds that a mirror's first join took; C{None} if nobody needs them.
     @param mirroring: C{None} if the rooms are the component's own.
+    @ivar token: distinguishes ids of this process from those of an earlier one.
     @param peers: domains whose nodes may join.
     """
 
@@ -73,6 +78,7 @@ class Rooms(RoomService):
         self, jid: str, mirroring: Mirroring | None, peers: frozenset[str], bounds: Bounds | None = None
     ) -> None:
         super().__init__(jid, bounds)
+        self.token = secrets.token_hex(4)
         self._mirroring = mirroring
         self._peers = peers
         self.observeJoin: Callable[[float], object] | None = None
@@ -103,6 +109,30 @@ class Rooms(RoomService):
             return from_user.message(self, sender, recipient, stanza, now)
         handle(federation, sender, recipient, stanza, now)
         return self.settled(federation.room)
+
+    def request(self, stanza: Stanza) -> bool:
+        """Return True if an iq request is a joining node's fence that waits for the answer to the join."""
+        sender, recipient = stanza.sender or "", stanza.recipient or ""
+        federation = self.federation(recipient)
+        join = None if federation is None else federation.pending.get(sender.partition("/")[2])
+        if join is None or join.origin is None or join.origin.jid != jids.bare(sender) or join.held is not None:
+            return False
+        payload = next(stanza.element.elements(), None)
+        if payload is None or payload.uri != ns.PING:
+            return False
+        join.held = SendResult(recipient, sender, stanza.id or "")
+        return True
+
+    def answered(self, stanza: Stanza, now: float) -> list[Action] | None:
+        """Handle an iq of type result or error; C{None} if it answers no request of the rooms."""
+        sender, (here, _, nick) = stanza.sender or "", (stanza.recipient or "").partition("/")
+        federation = self.federation(here)
+        uplink = None if federation is None else federation.uplink
+        if federation is None or uplink is None or uplink.node.jid != sender or not uplink.pending:
+            return None
+        error = errorOf(stanza) if stanza.type == "error" else None
+        isKnown = uplink.answered(nick, stanza.id or "", error, now)
+        return self.settled(federation.room) if isKnown else None
 
     def federation(self, room: str) -> Federation | None:
         """
@@ -243,7 +273,7 @@ class Rooms(RoomService):
         if self._mirroring is not None:
             mode = FederationMode(self._mirroring.mode)
             joined = JoinedNode(self.mirrored(jid) or "", self._mirroring.dialect, mode)
-            federation.uplink = Uplink(federation, joined, self.observeJoin)
+            federation.uplink = Uplink(federation, joined, self.token, self.observeJoin)
         return room
 
     def checkAddress(self, jid: str) -> None:

@@ -10,12 +10,22 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from gateway import ns
-from gateway.fmuc.actions import Admission, ConfirmLeft, Content, Join, PrivateMessage, Reject, Submission, ToNode
+from gateway.fmuc.actions import (
+    Admission,
+    ConfirmLeft,
+    Content,
+    Fence,
+    Join,
+    PrivateMessage,
+    Reject,
+    Submission,
+    ToNode,
+)
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.elements import itemXml, messageXml, mucUser, mucXml
 from gateway.muc.values import HistoryLimits, OccupantPresence, RoomMessage, StanzaError
 from gateway.xml.errors import errorXml
-from gateway.xml.write import escape, presence, route, tag
+from gateway.xml.write import escape, iq, presence, route, tag
 
 
 class Codec(Protocol):
@@ -155,6 +165,11 @@ def _private(room: str, peer: str, stanza: PrivateMessage, extra: str) -> bytes:
     return _message(room, stanza.message.nick, f"{peer}/{stanza.recipient}", stanza.message, extra)
 
 
+def _fence(room: str, peer: str, stanza: Fence) -> bytes:
+    ping = tag("ping", xmlns=ns.PING).encode()
+    return iq(route(f"{room}/{stanza.nick}", peer), stanza.id, "get", ping)
+
+
 def _error(error: StanzaError) -> str:
     return errorXml(error.kind, error.condition, error.text)
 
@@ -163,6 +178,7 @@ _CODECS: dict[Dialect, Codec] = {Dialect.PROTOXEP: Protoxep(), Dialect.XEP_0289:
 
 _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     Join: lambda codec, to, stanza: codec.join(to.room, to.peer, stanza),
+    Fence: lambda codec, to, stanza: _fence(to.room, to.peer, stanza),
     Admission: lambda codec, to, stanza: codec.presence(to, stanza.presence, stanza.mode),
     OccupantPresence: lambda codec, to, stanza: codec.presence(to, stanza),
     Submission: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza.message, stanza.nomirror),

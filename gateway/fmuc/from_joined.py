@@ -204,11 +204,6 @@ def _unavailable(federation: Federation, uplink: Uplink, nick: str, stanza: Node
         # presence of another occupant who had the nick that a downstream user is joining with.
         change = PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))
     remove(federation.room, occupant, change)
-    pending = uplink.pending.get(nick)
-    isFree = not uplink.node.returnsPresence and uplink.state is UplinkState.JOINED
-    if pending is not None and pending.isSent and isFree:
-        # The nick is free now: admit the downstream user who has asked for it.
-        uplink.admit(pending, now)
     if isDownstream:
         isUncertain = isChanging or TECHNICAL_PROBLEM in change.codes
         _removedByJoined(federation, uplink, occupant, isUncertain, now)
@@ -261,8 +256,8 @@ def _rejected(federation: Federation, uplink: Uplink, nick: str, error: StanzaEr
         nick = next((each for each, pending in uplink.pending.items() if pending.isSent), "")
     pending = uplink.pending.get(nick)
     if pending is not None and pending.isSent:
-        if pending.owedAnswers:
-            pending.owedAnswers -= 1
+        if pending.isOwed:
+            pending.owedAnswers = max(0, pending.owedAnswers - 1)
             return
         reason = error.text or error.condition + _REMEDIES.get(error.condition, "")
         federation.room.log(f"{uplink.node.jid} rejects {pending.request.realJid}: {reason}", warn=True)

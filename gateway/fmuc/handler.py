@@ -213,6 +213,8 @@ class RoomsHandler(RawHandler):
             # RFC 6120 section 8.2.3: an iq must have an id.
             self._refuse(stanza, Stopping if stanza.id else BadRequest)
             return
+        if self._rooms.request(stanza):
+            return
         try:
             payload, actions = answer(self._rooms, stanza, self._link.now)
         except GatewayError as error:
@@ -230,12 +232,17 @@ class RoomsHandler(RawHandler):
             self._perform(actions, written, speaker)
 
     def _iqAnswered(self, stanza: Stanza) -> bool:
-        """Forward an occupant's answer to the occupant that has asked."""
-        exchange = self._rooms.iqs.close(stanza)
-        if exchange is None:
-            return False
-        isAllowed = self._link.budget.allows(exchange.requester, len(stanza.raw), self._link.now)
-        self._perform([exchange.answer(stanza) if isAllowed else exchange.refuse(OverBudget)])
+        """Pass an answer on to the rooms: to a mirror that has asked its joined node, or to an occupant."""
+        now = self._link.now
+        actions = self._rooms.answered(stanza, now)
+        if actions is None:
+            exchange = self._rooms.iqs.close(stanza)
+            if exchange is None:
+                return False
+            isAllowed = self._link.budget.allows(exchange.requester, len(stanza.raw), now)
+            actions = [exchange.answer(stanza) if isAllowed else exchange.refuse(OverBudget)]
+        self._perform(actions)
+        self._count(stanza, stanza.sender or "", stanza.recipient or "")
         return True
 
     def _refuse(self, stanza: Stanza, why: type[GatewayError]) -> None:

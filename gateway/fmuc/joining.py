@@ -8,7 +8,7 @@ from collections.abc import Callable
 from attrs import evolve
 
 from gateway.errors import NoAnswer, RecipientUnavailable
-from gateway.fmuc.actions import Join, Reject
+from gateway.fmuc.actions import Fence, Join, Reject
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.pending import JoinState, PendingJoin
 from gateway.fmuc.port import Mirror
@@ -35,6 +35,8 @@ from gateway.muc.whois import show
 # Seconds: for the answer to a join, and between two parts of it until the joiner's own presence; between two parts
 # after that presence; for the whole answer; for the confirmation of a leave.
 ANSWER, REST, WHOLE, FAREWELL = 30.0, 5.0, 300.0, 10.0
+# Errors of a server that could not send a fence to the joined node; so the join before it may be lost, too.
+_NOT_SENT = frozenset(("remote-server-not-found", "remote-server-timeout"))
 
 
 class Uplink:
@@ -48,11 +50,15 @@ class Uplink:
     @ivar leaves: nicks of leaves that have not come back, with the joining node of each. A message that was sent
         before a leave comes back before that leave.
     @ivar changes: number of presence changes that have not come back, by nick.
+    @param token: part of the ids of fences, by which answers to an earlier process are recognised.
     @param observe: is called with the seconds that a first join took; C{None} if nobody needs them.
     """
 
-    def __init__(self, mirror: Mirror, node: JoinedNode, observe: Callable[[float], object] | None = None) -> None:
+    def __init__(
+        self, mirror: Mirror, node: JoinedNode, token: str, observe: Callable[[float], object] | None = None
+    ) -> None:
         self._mirror = mirror
+        self._token, self._fences = token, 0
         self.node = node
         self._observe = observe
         self.state = UplinkState.IDLE
@@ -89,20 +95,22 @@ class Uplink:
         join = PendingJoin(request, origin, now + 2 * ANSWER)
         earlier = self.pending.pop(request.nick, None)
         if earlier is not None:
-            join.owedAnswers = earlier.owedAnswers + 1
+            join.fences = earlier.fences
+            join.owedAnswers = earlier.owedAnswers + (not earlier.fence)
         self.pending[request.nick] = join
         self.feed(Event.JOIN, now, join)
 
     def withdraw(self, join: PendingJoin, now: float) -> None:
         """Withdraw a pending join, because the user has left."""
         nick, node, wasSent = join.request.nick, join.origin, join.isSent
-        if wasSent or join.owedAnswers:
+        if wasSent or join.isOwed:
             join.withdraw()
         else:
             del self.pending[nick]
         if wasSent:
             self._sendUnavailable(join.unavailable())
         self.leaveIfEmpty(now)
+        self._answerFence(join)
         if node is not None:
             # The joining node may wait for two answers: that to the join, and its own unavailable presence.
             if node.returnsPresence or not node.hasJoined:
@@ -181,8 +189,8 @@ class Uplink:
         mode = self.node.mode
         if answered is Mode.REPLICA and mode == FederationMode(Mode.REPLICA):
             self.node.mode = evolve(mode, agreed=Mode.REPLICA)
-        if join.owedAnswers:
-            join.owedAnswers -= 1
+        if join.isOwed:
+            join.owedAnswers = max(0, join.owedAnswers - 1)
             return
         isWithdrawn = join.isWithdrawn
         join.confirm(standing)
@@ -193,6 +201,27 @@ class Uplink:
             self.leaveIfEmpty(now)
         else:
             self.admit(join, now)
+
+    def answered(self, nick: str, identifier: str, error: StanzaError | None, now: float) -> bool:
+        """
+        Handle the answer to a request; return False if that was not the fence of a pending join.
+
+        A result and an error mean the same: the joined node has received the join before, and has not rejected it.
+        """
+        join = self.pending.get(nick)
+        if join is None or identifier not in join.fences:
+            return False
+        if join.fenceAnswered(identifier):
+            join.standing = join.request.claimedStanding
+            if error is not None and error.condition in _NOT_SENT:
+                self._joinLate(join, error)
+                self.leaveIfEmpty(now)
+            elif self.state is UplinkState.JOINED:
+                self.confirm(join, join.standing, Mode.PRIMARY, now)
+        elif not join.isSent and join.isWithdrawn and not join.isOwed:
+            del self.pending[nick]
+            self.leaveIfEmpty(now)
+        return True
 
     def admit(self, join: PendingJoin, now: float) -> None:
         """Admit a user whom the joined node has admitted."""
@@ -207,10 +236,17 @@ class Uplink:
         new = join.newPresence
         if new is None:
             self._mirror.admit(request, join.origin, join.standing, now)
-            return
-        # A joining node in primary mode has shown the new presence already.
-        occupant = self._mirror.admit(evolve(request, payload=new.payload), join.origin, join.standing, now)
-        changePresence(room, occupant, new.payload, new.id)
+        else:
+            # The joining node may have shown the new presence already.
+            occupant = self._mirror.admit(evolve(request, payload=new.payload), join.origin, join.standing, now)
+            changePresence(room, occupant, new.payload, new.id)
+        self._answerFence(join)
+
+    def _answerFence(self, join: PendingJoin) -> None:
+        """Answer the fence of the joining node that a join comes from, now that the join is answered."""
+        if join.held is not None:
+            self._mirror.room.emit(join.held)
+            join.held = None
 
     def reject(self, join: PendingJoin, error: StanzaError) -> None:
         """Reject a pending join."""
@@ -223,6 +259,7 @@ class Uplink:
             room.emit(SendError("presence", address, request.realJid, request.id, error, isJoin=True))
         else:
             self._mirror.toNode(join.origin, Reject(request.nick, request.realJid, error))
+            self._answerFence(join)
             self._mirror.release(join.origin)
 
     def confirmedLeft(self, now: float) -> None:
@@ -263,13 +300,13 @@ class Uplink:
         else:
             self.leaveIfEmpty(now)
 
-    def _joinLate(self, join: PendingJoin) -> None:
+    def _joinLate(self, join: PendingJoin, error: StanzaError | None = None) -> None:
         if join.isSent and not join.isWithdrawn:
             advice = "check that its server is reachable, and that it supports federation (XEP-0289)"
             self._mirror.room.log(f"{self.node.jid} has not answered; {advice}", warn=True)
             # The join may still be admitted.
             self._sendUnavailable(join.unavailable())
-        self.reject(join, stanzaError(NoAnswer))
+        self.reject(join, error or stanzaError(NoAnswer))
 
     def _sendUnavailable(self, presence: OccupantPresence) -> None:
         self.lastLeave = presence.nick
@@ -286,16 +323,18 @@ class Uplink:
         self._mirror.toNode(self.node, Join(join.request, self.node.mode.current))
 
     def _sendJoin(self, now: float, join: PendingJoin | None) -> None:
-        """Send the join without history; in primary mode, admit the user at once."""
+        """Send the join without history; in primary mode, a fence follows it."""
         assert join is not None
         join.state, join.deadline = JoinState.SENT, now + ANSWER
         request = evolve(join.request, limits=HistoryLimits())
         self._mirror.toNode(self.node, Join(request, self.node.mode.current))
         if not self.node.returnsPresence:
-            # The joined node may reject the join, but does not confirm it. XEP-0289 section 9: "Node with local
-            # user can then send an error message about the collision and kick them".
-            del self.pending[join.request.nick]
-            self._mirror.admit(join.request, join.origin, join.request.claimedStanding, now)
+            # The joined node may reject the join, but does not confirm it. The user is shown nothing before: the
+            # room may have banned the user, or be open to members only.
+            self._fences += 1
+            join.fence = f"join-{self._token}-{self._fences}"
+            join.fences.append(join.fence)
+            self._mirror.toNode(self.node, Fence(join.request.nick, join.fence))
 
     def _awaitAnswer(self, now: float, join: PendingJoin | None) -> None:
         """Start the wait for the answer."""
@@ -324,7 +363,8 @@ class Uplink:
         for each in list(self.pending.values()):
             # The joined node's occupant keeps the nick until it leaves or our join is rejected.
             isHeld = each.request.nick in self._mirror.room.occupants
-            if each.isSent and (each.isConfirmed or not (self.node.returnsPresence or isHeld)):
+            isDue = not (self.node.returnsPresence or isHeld or each.fences)
+            if each.isSent and (each.isConfirmed or isDue):
                 self.admit(each, now)
 
     def _sendQueued(self, now: float, join: PendingJoin | None) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from enum import Enum
 
-from attrs import define
+from attrs import define, field
 
 from gateway.fmuc.nodes import JoiningNode
+from gateway.muc.actions import SendResult
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import UNAVAILABLE, JoinRequest, OccupantPresence, Presence, Standing
 
@@ -56,6 +57,10 @@ class PendingJoin:
     @ivar standing: the standing that the joined node has given, once it is confirmed.
     @ivar owedAnswers: number of earlier, withdrawn joins by this nick whose answers come first.
     @ivar newPresence: presence that the user has sent since the join was sent.
+    @ivar fence: id of the join's own fence; empty if it needs none.
+    @ivar fences: ids of the fences that the joined node has not answered, in their order; those of earlier,
+        withdrawn joins by this nick come first.
+    @ivar held: the answer to a joining node's own fence, until the join is answered.
     """
 
     request: JoinRequest
@@ -65,6 +70,9 @@ class PendingJoin:
     standing: Standing = _NO_STANDING
     owedAnswers: int = 0
     newPresence: Presence | None = None
+    fence: str = ""
+    fences: list[str] = field(factory=list)
+    held: SendResult | None = None
 
     @property
     def isSent(self) -> bool:
@@ -85,6 +93,17 @@ class PendingJoin:
     def isOf(self, node: JoiningNode) -> bool:
         """True if the join came from this node and was not withdrawn."""
         return self.origin is node and not self.isWithdrawn
+
+    @property
+    def isOwed(self) -> bool:
+        """True if the next answer is for an earlier join by this nick."""
+        return bool(self.owedAnswers) or any(each != self.fence for each in self.fences)
+
+    def fenceAnswered(self, identifier: str) -> bool:
+        """Return True if an id is that of the join's own fence: all earlier joins are answered by then, too."""
+        if identifier in self.fences:
+            del self.fences[: self.fences.index(identifier) + 1]
+        return identifier == self.fence
 
     def confirm(self, standing: Standing) -> None:
         """The joined node has sent the occupant's presence."""

@@ -62,6 +62,21 @@ class ForwardIq(Action):
 
 
 @frozen
+class SendResult(Action):
+    """
+    Answer an iq request that waited.
+
+    @ivar sender: the address that the request was sent to.
+    @ivar payload: XML.
+    """
+
+    sender: str
+    recipient: str
+    id: str
+    payload: bytes = b""
+
+
+@frozen
 class SendInvitation(Action):
     """
     Send a mediated invitation, or a decline.

@@ -62,7 +62,7 @@ class Exchange:
         """
         if stanza.type == "result":
             return ForwardIq(stanza, self.asked, self.requester)
-        return self._error(_readError(stanza))
+        return self._error(errorOf(stanza))
 
     def refuse(self, why: type[GatewayError]) -> Action:
         """Return an error for the requester."""
@@ -72,7 +72,8 @@ class Exchange:
         return SendError("iq", self.asked, self.requester, self.id, error)
 
 
-def _readError(stanza: Stanza) -> StanzaError:
+def errorOf(stanza: Stanza) -> StanzaError:
+    """Return the error of an iq of type error; C{undefined-condition} if it cannot be read."""
     try:
         found = next((each for each in stanza.element.elements() if each.name == "error"), None)
         return StanzaError("cancel", "undefined-condition") if found is None else StanzaError(*errorParts(found))

@@ -11,7 +11,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.errors import BadRequest
 from gateway.muc import datetimes
-from gateway.muc.actions import Action, ForwardIq, LogLine, SendError, SendInvitation, ToUsers
+from gateway.muc.actions import Action, ForwardIq, LogLine, SendError, SendInvitation, SendResult, ToUsers
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, messageXml, mucUser
 from gateway.muc.forms import readForm
 from gateway.muc.values import (
@@ -36,7 +36,7 @@ from gateway.xml.context import COMPONENT
 from gateway.xml.cut import Part, children, cut, cutTree
 from gateway.xml.errors import errorParts, errorXml
 from gateway.xml.read import checkCost
-from gateway.xml.write import message, presence, route, tag, textTag, writeStanza
+from gateway.xml.write import iq, message, presence, route, tag, textTag, writeStanza
 
 # Namespaces that only the room itself may use in stanzas to occupants.
 RESERVED = frozenset((ns.MUC, ns.MUC_USER, ns.DELAY, ns.DELAY_1))
@@ -311,6 +311,10 @@ def _forwardIq(action: ForwardIq) -> bytes:
     return action.stanza.readdressed(route(action.sender, action.recipient))
 
 
+def _result(action: SendResult) -> bytes:
+    return iq(route(action.sender, action.recipient), action.id, "result", action.payload or None)
+
+
 def _logLine(action: LogLine) -> bytes:
     return b""
 
@@ -320,5 +324,6 @@ WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {
     SendError: _refuse,
     SendInvitation: _invite,
     ForwardIq: _forwardIq,
+    SendResult: _result,
     LogLine: _logLine,
 }

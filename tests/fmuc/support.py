@@ -63,6 +63,7 @@ class Service:
 
     def __init__(self, rooms: Rooms) -> None:
         self.rooms = rooms
+        self.rooms.token = "t"
         self.now = 1_000_000.0
 
     def take(self, xml: str | bytes) -> bytes:
@@ -70,12 +71,8 @@ class Service:
         sent = []
         for stanza in stanzas(xml):
             assert stanza.sender and stanza.recipient, stanza
-            if stanza.name == "iq" and stanza.type in ("result", "error"):
-                exchange = self.rooms.iqs.close(stanza)
-                sent += [] if exchange is None else [written(exchange.answer(stanza))]
-                continue
             if stanza.name == "iq":
-                sent += self._asked(stanza)
+                sent += self._asked(stanza) if stanza.type in ("get", "set") else self._answered(stanza)
                 continue
             if stanza.name == "presence":
                 actions = self.rooms.presence(stanza.sender, stanza.recipient, readPresence(stanza), self.now)
@@ -84,7 +81,14 @@ class Service:
             sent += [written(action) for action in actions]
         return b"".join(sent)
 
+    def _answered(self, stanza: Stanza) -> list[bytes]:
+        actions = self.rooms.answered(stanza, self.now)
+        exchange = self.rooms.iqs.close(stanza) if actions is None else None
+        return [written(action) for action in actions or ([] if exchange is None else [exchange.answer(stanza)])]
+
     def _asked(self, stanza: Stanza) -> list[bytes]:
+        if self.rooms.request(stanza):
+            return []
         try:
             payload, actions = answer(self.rooms, stanza, self.now)
         except GatewayError as error:

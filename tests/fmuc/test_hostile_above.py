@@ -78,11 +78,13 @@ class NameTests(WireCase):
         room = r"r\40talk.example@mirror.example"
         above = "r@talk.example"
         wire = mirror("mirror.example", replica=False, peers=("node.example",))
+        wire.rooms.token = "t"
         wire.join(room, "alice", ALICE)
         wire.take(f"<presence from='{above}/alice' to='{room}'>{fmuc(ALICE)}</presence>")
         wire.take(f"<message from='{above}' to='{room}' type='groupchat'><subject/></message>")
         wire.take(f"<presence from='{above}/bob' to='{room}'>{fmuc('bob@talk.example/1')}</presence>")
         wire.nodeJoins(room, "ned", "m@node.example", "ned@x.example/1")
+        wire.take(f"<iq from='{above}' to='{room}/ned' id='join-t-1' type='result'/>")
         self.assertEqual(set(wire.room(room).occupants), {"alice", "bob", "ned"})
         for sender, right in (
             (ALICE, ALICE.partition("/")[0]),

@@ -56,6 +56,8 @@ class OpenfireTests(RoomCase):
         back = f"<message from='{ABOVE}/ann' to='{HERE}' type='groupchat' id='1'>{fmuc(ANN)}{body}</message>"
         self.assertSent(self.mirror.take(back))
         sent = self.mirror.take(f"<presence from='{BEN}' to='{HERE}/ben'>{MUC}</presence>")
+        self.assertNotIn(f"to='{BEN}'".encode(), sent)
+        sent = self.mirror.take(f"<iq from='{ABOVE}' to='{HERE}/ben' id='join-t-1' type='result'/>")
         self.assertIn(b"code='110'", sent)
         shown = "".join(sentences(RoomsHandler(self.mirror.rooms).report()))
         self.assertIn("joined (primary: it sends nothing back)", shown)

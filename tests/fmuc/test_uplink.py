@@ -72,7 +72,7 @@ class MachineTests(SynchronousTestCase):
     def make(self, dialect: Dialect = Dialect.XEP_0289, mode: Mode = Mode.REPLICA) -> Uplink:
         room = Room("room@mirror.example", Bounds(), UtcClock())
         room.nodes = federation = Federation(room)
-        federation.uplink = Uplink(federation, JoinedNode("room@talk.example", dialect, FederationMode(mode)))
+        federation.uplink = Uplink(federation, JoinedNode("room@talk.example", dialect, FederationMode(mode)), "t")
         return federation.uplink
 
     @steady
