@@ -245,7 +245,7 @@ def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:
     room = federation.room
     room.log(f"{node.jid} cannot be reached or was restarted: its occupants are removed", warn=True)
     occupants = list(node.occupants.values())
-    removeAll(room, occupants, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)))
+    removeAll(room, dict.fromkeys(occupants, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))))
     for occupant in occupants:
         federation.left(occupant, now)
     for pending in list(federation.pending.values()):

@@ -23,7 +23,7 @@ from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Mode
 from gateway.interfaces import IRefusalHandler, IStatusProvider
 from gateway.metrics import IMetrics, IMetricsProvider, bounded, label, names
-from gateway.muc.actions import Action, LogLine, SendError, ToUsers
+from gateway.muc.actions import ANSWER_IQ, Action, LogLine, SendError, ToUsers
 from gateway.muc.iq import answer, result
 from gateway.reports import StatusItem
 from gateway.stream.budget import COPY, FREE
@@ -224,8 +224,6 @@ class RoomsHandler(RawHandler):
                 # The request was forwarded to an occupant.
                 self._perform(actions)
                 return
-            # XEP-0045 section 8.2, and the same for all requests: "After informing the moderator, the service MUST
-            # then inform all of the remaining occupants".
             written = result(stanza, payload)
             self._link.budget.charge(stanza.sender or "", len(written), self._link.now)
             speaker = self._rooms.speaker(stanza.sender or "", stanza.recipient or "")
@@ -292,7 +290,7 @@ class RoomsHandler(RawHandler):
         """
         Carry out actions.
 
-        @param answer: answer to an iq; it is sent first.
+        @param answer: answer to an iq; it is sent first, or in the place of L{ANSWER_IQ}.
         @param speaker: user whom copies to many recipients are charged to; empty for nobody.
         @return: bytes of stanzas to a single user or node, by address. The first stanza to each address is not
             counted: in a room of two occupants, every stanza goes to a single user.
@@ -300,8 +298,10 @@ class RoomsHandler(RawHandler):
         alone: Counter[bytes] = Counter()
         spread = 0
         # Serialise every action before sending the first, so that a serialisation error leaves nothing half sent.
-        ready = [(action, b"" if isinstance(action, LogLine) else write(action)) for action in actions]
-        if answer:
+        ready = [(action, answer if action is ANSWER_IQ else write(action)) for action in actions]
+        if answer and all(action is not ANSWER_IQ for action, _ in ready):
+            # XEP-0045 section 8.2, and the same for other requests: "After informing the moderator, the service
+            # MUST then inform all of the remaining occupants".
             self._send(answer)
         send = self._send
         for action, data in ready:

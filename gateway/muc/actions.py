@@ -35,6 +35,16 @@ class ToUsers(Action):
 
 
 @frozen
+class AnswerIq(Action):
+    """
+    The answer to the iq request that is being handled is sent at this point. Without this action it is sent first.
+    """
+
+
+ANSWER_IQ = AnswerIq()
+
+
+@frozen
 class SendError(Action):
     """
     Answer a stanza with an error.

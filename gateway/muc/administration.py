@@ -15,7 +15,7 @@ from gateway.errors import (
     ResourceLimit,
 )
 from gateway.muc.actions import SendInvitation
-from gateway.muc.leave import remove, removeAll
+from gateway.muc.leave import removeAll
 from gateway.muc.moderated import defaultRole
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
@@ -105,6 +105,9 @@ def applyChanges(room: Room, user: str, changes: list[Change]) -> None:
     changes = [each if each.role else evolve(each, jid=_jidOf(room, each)) for each in changes]
     _checkResult(room, changes)
     nick = "" if actor is None else actor.nick
+    kicked = {room.occupants[each.nick]: _removal(each, KICKED, nick) for each in changes if each.role == NO_ROLE}
+    if kicked:
+        removeAll(room, kicked, answer=True)
     people = _people(room) if any(each.affiliation for each in changes) else {}
     for each in changes:
         if each.role:
@@ -166,9 +169,6 @@ def _checkAffiliation(room: Room, user: str, own: int, each: Change) -> None:
 
 
 def _giveRole(room: Room, occupant: Occupant, each: Change, actor: str) -> None:
-    if each.role == NO_ROLE:
-        remove(room, occupant, PresenceChange(unavailable=True, codes=(KICKED,), reason=each.reason, actor=actor))
-        return
     occupant.standing = evolve(occupant.standing, role=each.role)
     room.broadcastPresence(occupant, evolve(AVAILABLE, reason=each.reason, actor=actor))
 
@@ -207,8 +207,12 @@ def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change
             removed.append(occupant)
         else:
             room.broadcastPresence(occupant, evolve(AVAILABLE, reason=each.reason, actor=actor))
-    change = PresenceChange(unavailable=True, codes=(code,), reason=each.reason, actor=actor)
-    removeAll(room, removed, change)
+    if removed:
+        removeAll(room, dict.fromkeys(removed, _removal(each, code, actor)))
+
+
+def _removal(each: Change, code: int, actor: str) -> PresenceChange:
+    return PresenceChange(unavailable=True, codes=(code,), reason=each.reason, actor=actor)
 
 
 def adminList(room: Room, user: str, wanted: Change) -> list[ListedUser]:

@@ -16,6 +16,7 @@ from gateway.muc import (
     subject,
     whois,
 )
+from gateway.muc.actions import ANSWER_IQ
 from gateway.muc.administration import applyChanges
 from gateway.muc.elements import statusXml
 from gateway.muc.forms import Form, FormField
@@ -92,15 +93,22 @@ def configure(room: Room, user: str, given: Form) -> None:
         room.broadcastMessage(message, None)
 
 
-def destroy(room: Room, user: str, reason: str, jid: str) -> None:
+def destroy(room: Room, user: str, reason: str = "", jid: str = "", password: str = "") -> None:
     """
-    Destroy a room.
+    Destroy a room. All occupants are told before the owner's request is answered (section 10.9).
 
-    @param jid: JID of an alternate room; or empty.
-    @raise GatewayError: if the user is not an owner.
+    @param jid: JID of an alternate room, or empty.
+    @param password: its password.
+    @raise GatewayError: if the user is not an owner, or the password is too long.
     """
     _checkOwner(room, user)
-    close(room, PresenceChange(unavailable=True, destroyed=True, reason=reason[:MAX_TEXT], jid=jid))
+    if len(password) > MAX_TEXT:
+        raise NotAcceptable
+    change = PresenceChange(
+        unavailable=True, destroyed=True, reason=reason[:MAX_TEXT], jid=jid, password=password
+    )
+    close(room, change)
+    room.emit(ANSWER_IQ)
     room.affiliations.clear()
     room.settings.persistent = False
 

@@ -31,7 +31,7 @@ def mucUser(presence: OccupantPresence, realJid: str, codes: tuple[int, ...] = (
     reason = textTag("reason", change.reason)
     destroy = ""
     if change.destroyed:
-        destroy = tag("destroy", reason, jid=change.jid or None)
+        destroy = tag("destroy", textTag("password", change.password) + reason, jid=change.jid or None)
     else:
         inside += reason
     item = itemXml(standing.affiliation, standing.role, realJid, change.nick, inside)

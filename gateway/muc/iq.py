@@ -136,13 +136,14 @@ def _change(item: domish.Element) -> Change:
     return Change(
         nick=item.getAttribute("nick", ""),
         jid=_bare(item.getAttribute("jid", "")),
-        reason=_reason(item)[:MAX_REASON],
+        reason=_child(item, "reason")[:MAX_REASON],
         **_standing(item),
     )
 
 
-def _reason(element: domish.Element) -> str:
-    return next((str(each) for each in element.elements() if each.name == "reason"), "")
+def _child(element: domish.Element, name: str) -> str:
+    """Return the text of a child element; empty if there is none."""
+    return next((str(each) for each in element.elements() if each.name == name), "")
 
 
 def _bare(jid: str) -> str:
@@ -167,7 +168,8 @@ def _form(room: Room, user: str, payload: domish.Element) -> str:
 def _configure(room: Room, user: str, payload: domish.Element) -> str:
     for child in payload.elements():
         if child.name == "destroy":
-            configuration.destroy(room, user, _reason(child), _bare(child.getAttribute("jid", "")))
+            jid = _bare(child.getAttribute("jid", ""))
+            configuration.destroy(room, user, _child(child, "reason"), jid, _child(child, "password"))
             return ""
         if isForm(child):
             # Section 10.1.2: an empty form changes nothing; nor does a cancelled one.

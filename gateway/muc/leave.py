@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
+from gateway.muc.actions import ANSWER_IQ
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
 from gateway.muc.values import TECHNICAL_PROBLEM, UNAVAILABLE, Presence, PresenceChange
@@ -33,27 +34,34 @@ def remove(
     @param own: True if the occupant has left by sending unavailable presence.
     @param identifier: C{id} of that presence.
     """
-    removeAll(room, [occupant], change, own, identifier)
+    removeAll(room, {occupant: change}, own, identifier)
 
 
 def removeAll(
     room: Room,
-    occupants: Sequence[Occupant],
-    change: PresenceChange,
+    changes: Mapping[Occupant, PresenceChange],
     own: bool = False,
     identifier: str | None = None,
+    answer: bool = False,
 ) -> None:
     """
     Remove several occupants. Each of them is told only of its own removal: otherwise thousands of presences to
     thousands of occupants would block the reactor for seconds.
+
+    The removed users are told first, and then the remaining occupants (sections 7.14 and 8.2).
+
+    @param answer: True if the answer to the iq request that is being handled is sent in between.
     """
-    for occupant in occupants:
+    for occupant, change in changes.items():
         room.remove(occupant)
+        if occupant.node is None:
+            room.sendSelfPresence(occupant, change, identifier=identifier)
+    if answer:
+        room.emit(ANSWER_IQ)
     audience = room.audience()
-    for occupant in occupants:
-        # The occupant is no longer among the users, but is told.
-        room.broadcastPresence(occupant, change, own, audience, identifier=identifier)
-    for occupant in occupants:
+    for occupant, change in changes.items():
+        room.broadcastPresence(occupant, change, own, audience, tellSelf=False, identifier=identifier)
+    for occupant in changes:
         room.nodes.removed(occupant, own)
 
 

@@ -21,5 +21,5 @@ def changed(room: Room, before: Settings) -> tuple[int, ...]:
     """Section 9.5: if a room becomes members-only, other users than members "MUST" be removed."""
     if room.settings.membersOnly and not before.membersOnly:
         others = [occupant for occupant in room.occupants.values() if occupant.standing.affiliation == NONE]
-        removeAll(room, others, PresenceChange(unavailable=True, codes=(MEMBERS_ONLY_NOW,)))
+        removeAll(room, dict.fromkeys(others, PresenceChange(unavailable=True, codes=(MEMBERS_ONLY_NOW,))))
     return ()

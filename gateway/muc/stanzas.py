@@ -11,7 +11,16 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.errors import BadRequest
 from gateway.muc import datetimes
-from gateway.muc.actions import Action, ForwardIq, LogLine, SendError, SendInvitation, SendResult, ToUsers
+from gateway.muc.actions import (
+    Action,
+    AnswerIq,
+    ForwardIq,
+    LogLine,
+    SendError,
+    SendInvitation,
+    SendResult,
+    ToUsers,
+)
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, messageXml, mucUser
 from gateway.muc.forms import readForm
 from gateway.muc.values import (
@@ -212,6 +221,7 @@ def _userValues(element: domish.Element) -> dict[str, Any]:
                 change,
                 destroyed=True,
                 jid=readAddress(child, "jid"),
+                password=_text(child, "password")[:_MAX_WORD],
                 reason=_text(child, "reason")[:MAX_REASON],
             )
     values["change"] = evolve(change, codes=readCodes(element, _FORWARDED_CODES))
@@ -247,7 +257,7 @@ def readError(found: list[Part]) -> StanzaError | None:
 
 def write(action: Action) -> bytes | Copies:
     """
-    Serialise the stanza of an action; return no bytes for a L{LogLine}.
+    Serialise the stanza of an action; return no bytes if it has none.
 
     @raise BadRequest: if a character is not allowed in XML.
     """
@@ -315,7 +325,7 @@ def _result(action: SendResult) -> bytes:
     return iq(route(action.sender, action.recipient), action.id, "result", action.payload or None)
 
 
-def _logLine(action: LogLine) -> bytes:
+def _nothing(action: LogLine | AnswerIq) -> bytes:
     return b""
 
 
@@ -325,5 +335,6 @@ WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {
     SendInvitation: _invite,
     ForwardIq: _forwardIq,
     SendResult: _result,
-    LogLine: _logLine,
+    LogLine: _nothing,
+    AnswerIq: _nothing,
 }

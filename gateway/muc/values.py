@@ -116,7 +116,8 @@ class PresenceChange:
     @ivar codes: status codes, without those that are for the occupant alone.
     @ivar actor: nick of the occupant who caused the change.
     @ivar nick: the new nick, with code 303.
-    @ivar destroyed: True if the room is destroyed; C{jid} may name an alternate room.
+    @ivar destroyed: True if the room is destroyed; C{jid} may name an alternate room, and C{password} is its
+        password.
     """
 
     unavailable: bool = False
@@ -126,6 +127,7 @@ class PresenceChange:
     nick: str = ""
     destroyed: bool = False
     jid: str = ""
+    password: str = ""
 
 
 AVAILABLE, UNAVAILABLE = PresenceChange(), PresenceChange(unavailable=True)

@@ -12,7 +12,7 @@ from gateway.errors import ERRORS, BadRequest, GatewayError
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.values import Dialect, Mode
-from gateway.muc.actions import Action
+from gateway.muc.actions import ANSWER_IQ, Action
 from gateway.muc.iq import answer, result
 from gateway.muc.room import Bounds
 from gateway.stream.outflow import Copies
@@ -94,7 +94,9 @@ class Service:
         except GatewayError as error:
             return [errorReply(stanza, type(error))]
         own = [] if payload is None else [result(stanza, payload)]
-        return [*own, *(written(action) for action in actions)]
+        if ANSWER_IQ not in actions:
+            return [*own, *(written(action) for action in actions)]
+        return [b"".join(own) if action is ANSWER_IQ else written(action) for action in actions]
 
     def shutDown(self) -> bytes:
         """End the service."""

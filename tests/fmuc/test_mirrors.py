@@ -237,11 +237,12 @@ class FromAboveTests(RoomCase):
     def test_destroyed(self) -> None:
         """The mirror is destroyed, too; each occupant is told of the own removal."""
         for site in self.sites:
-            self.administer(site, ns.MUC_OWNER, "<destroy jid='heath@chat.example'/>")
+            destroy = "<destroy jid='heath@chat.example'><password>fair</password><reason>x</reason></destroy>"
+            self.administer(site, ns.MUC_OWNER, destroy)
             for who in (ANN, BEN):
                 seen = site.seen(who)
                 self.assertEqual(seen.count("<presence"), 1)
-                self.assertIn("<destroy jid='heath@chat.example'></destroy>", seen)
+                self.assertIn(destroy, seen)
             self.assertEqual((site.mirror.rooms.rooms, site.above.rooms.rooms), ({}, {}))
 
     def test_shutDown(self) -> None:

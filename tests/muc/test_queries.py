@@ -328,20 +328,27 @@ class ConfigurationTests(QueryCase):
         self.assertEqual(self.room.settings, Settings())
 
     def test_destroy(self) -> None:
-        """Section 10.9: each occupant is told of the own removal only, and the room is destroyed."""
+        """
+        Section 10.9: each occupant is told of the own removal only, with all that the owner has given; the room is
+        destroyed, and then the owner's request is answered.
+        """
         self.join(HAG, "hag")
         self.room.settings.persistent = True
-        sent = self.own(CRONE, f"<destroy jid='heath@{SERVICE}'><reason>Macbeth comes</reason></destroy>")
-        destroyed = f"<destroy jid='heath@{SERVICE}'><reason>Macbeth comes</reason></destroy>"
-        self.assertAnswered(
-            sent,
-            CRONE,
-            ROOM,
-            "",
+        given = "<password>fair</password><reason>Macbeth comes</reason>"
+        destroyed = f"<destroy jid='heath@{SERVICE}'>{given}</destroy>"
+        self.assertSent(
+            self.own(CRONE, destroyed),
             presence("hag", HAG, user("none", "none", status(110) + destroyed), "unavailable"),
             presence("crone", CRONE, user("owner", "none", status(110) + destroyed), "unavailable"),
+            f"<iq from='{ROOM}' to='{CRONE}' id='1' type='result'/>",
         )
         self.assertEqual(self.service.rooms.rooms, {})
+
+    def test_destroyRefused(self) -> None:
+        """A password that is too long is refused, and the room stays."""
+        sent = self.own(CRONE, f"<destroy><password>{'x' * 1001}</password></destroy>")
+        self.assertRefusedBy(sent, CRONE, ROOM, NotAcceptable)
+        self.assertIn("crone", self.room.occupants)
 
     def test_opened(self) -> None:
         """A room that exists from the start has no owner, and the first occupant does not become one."""
