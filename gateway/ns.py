@@ -76,6 +76,12 @@ SELF_PING = "http://jabber.org/protocol/muc#self-ping-optimization"
 DELAY = "urn:xmpp:delay"
 DELAY_1 = "jabber:x:delay"
 
+# XEP-0421 1.0.1: Occupant identifiers.
+OCCUPANT_ID = "urn:xmpp:occupant-id:0"
+
+# XEP-0359 0.7.0: Unique and Stable Stanza IDs.
+SID = "urn:xmpp:sid:0"
+
 # XEP-0334 1.0: Message Processing Hints.
 HINTS = "urn:xmpp:hints"
 

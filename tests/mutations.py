@@ -57,7 +57,7 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("(table.url, client, reactor, table.timeout, tags)", "(table.url, client, reactor, 10.0, tags)"),
     ),
     "gateway/fmuc/plugin.py": (
-        ("Rooms(jid, mirroring, _prepared(table.peers), bounds)", "Rooms(jid, mirroring, frozenset(), bounds)"),
+        ("Rooms(jid, mirroring, _prepared(table.peers), ", "Rooms(jid, mirroring, frozenset(), "),
         ("Rooms(jid, None, _prepared(table.peers), ", "Rooms(jid, None, frozenset(), "),
         ("allow=_prepared(table.allow)", 'allow=frozenset(("*",))'),
         ("users=_prepared(table.users)", 'users=frozenset(("*",))'),

@@ -24,6 +24,7 @@ from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode, NodeMessage, NodePresence
 from gateway.muc import from_user
 from gateway.muc.actions import Action, SendError, SendResult
+from gateway.muc.ids import Ids
 from gateway.muc.occupant_iq import errorOf
 from gateway.muc.room import Bounds, Room
 from gateway.muc.service import RoomService
@@ -75,9 +76,14 @@ class Rooms(RoomService):
     """
 
     def __init__(
-        self, jid: str, mirroring: Mirroring | None, peers: frozenset[str], bounds: Bounds | None = None
+        self,
+        jid: str,
+        mirroring: Mirroring | None,
+        peers: frozenset[str],
+        bounds: Bounds | None = None,
+        ids: Ids | None = None,
     ) -> None:
-        super().__init__(jid, bounds)
+        super().__init__(jid, bounds, ids)
         self.token = secrets.token_hex(4)
         self._mirroring = mirroring
         self._peers = peers

@@ -22,7 +22,7 @@ from gateway.fmuc.actions import (
     ToNode,
 )
 from gateway.fmuc.values import Dialect, Mode
-from gateway.muc.elements import itemXml, messageXml, mucUser, mucXml
+from gateway.muc.elements import itemXml, messageXml, mucUser, mucXml, occupantIdXml, stanzaIdXml
 from gateway.muc.values import HistoryLimits, OccupantPresence, RoomMessage, StanzaError
 from gateway.xml.errors import errorXml
 from gateway.xml.write import escape, iq, presence, route, tag
@@ -93,7 +93,8 @@ class Protoxep:
             return _presence(addresses, kind, payload.language, who, payload.raw, identifier=to.id)
         user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous else "")
         addresses = route(f"{to.room}/{stanza.nick}", to.peer)
-        return _presence(addresses, kind, payload.language, user, payload.raw, identifier=to.id)
+        inside = (user, payload.raw, occupantIdXml(stanza.occupantId))
+        return _presence(addresses, kind, payload.language, *inside, identifier=to.id)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         # "the proxy MAY include the <nomirror> element".
@@ -134,7 +135,9 @@ class Xep0289:
         user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous or to.toJoined else "")
         who = _fmuc(stanza.realJid, _mode(mode)).encode()
         addresses = route(f"{to.room}/{stanza.nick}", recipient)
-        return _presence(addresses, kind, payload.language, who, user, payload.raw, identifier=to.id)
+        # The joined node replaces the ids that others bring.
+        given = b"" if to.toJoined else occupantIdXml(stanza.occupantId)
+        return _presence(addresses, kind, payload.language, who, user, payload.raw, given, identifier=to.id)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         return _message(room, stanza.nick, peer, stanza, _fmuc(stanza.realJid))
@@ -157,7 +160,9 @@ class Xep0289:
 
 def _message(room: str, nick: str, recipient: str, message: RoomMessage, extra: str) -> bytes:
     sender = f"{room}/{nick}" if nick else room
-    return messageXml(message, route(sender, recipient), extra)
+    # The other node knows the ids of present occupants by their presence; the senders of history may have left.
+    ids = b"" if message.delay is None else occupantIdXml(message.occupantId)
+    return messageXml(message, route(sender, recipient), extra, ids + stanzaIdXml(message.stanzaId, room))
 
 
 def _private(room: str, peer: str, stanza: PrivateMessage, extra: str) -> bytes:

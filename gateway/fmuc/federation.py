@@ -53,6 +53,10 @@ class Federation:
         return not self.pending and not self.joiningNodes and not isLeaving
 
     @property
+    def returnsMessages(self) -> bool:
+        return self.uplink is not None and self.uplink.node.returnsMessages
+
+    @property
     def joinedNode(self) -> JoinedNode | None:
         """The joined node."""
         return None if self.uplink is None else self.uplink.node
@@ -174,7 +178,13 @@ class Federation:
             return join.admit(self.room, request, standing, now)
         room = self.room
         occupant = Occupant(
-            request.nick, request.realJid, standing, request.payload, room.settings.nonAnonymous, node
+            request.nick,
+            request.realJid,
+            standing,
+            request.payload,
+            room.settings.nonAnonymous,
+            node,
+            id=request.occupantId,
         )
         occupants = list(room.occupants.values())
         room.add(occupant)

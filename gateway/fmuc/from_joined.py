@@ -36,6 +36,7 @@ from gateway.muc.values import (
     RoomMessage,
     Standing,
     StanzaError,
+    person,
     stanzaError,
 )
 from gateway.muc.whois import changedAbove
@@ -113,6 +114,7 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
     if pending is not None:
         if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
             mode = Mode.PRIMARY if stanza.fmuc is None else stanza.fmuc.mode
+            pending.request = evolve(pending.request, occupantId=stanza.occupantId)
             uplink.confirm(pending, standing, mode, now)
             return
         # An occupant of the joined node has the nick already. A join that was sent stays pending, because the
@@ -132,9 +134,12 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
             return
     if occupant is not None:
         occupant.realJid, occupant.nonAnonymous = realJid or occupant.realJid, nonAnonymous
+        occupant.id = stanza.occupantId or occupant.id
         _update(federation, uplink, occupant, standing, stanza)
     elif len(room.occupants) < room.bounds.occupants:
-        occupant = Occupant(nick, realJid, standing, stanza.payload, nonAnonymous, uplink.node)
+        occupant = Occupant(
+            nick, realJid, standing, stanza.payload, nonAnonymous, uplink.node, id=stanza.occupantId
+        )
         room.add(occupant)
         room.broadcastPresence(occupant, _reason(stanza))
 
@@ -341,6 +346,8 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
     message = RoomMessage(
         nick=sender,
         realJid=realJid,
+        occupantId=_occupantId(room, occupant, stanza),
+        stanzaId=stanza.stanzaId or (room.ids.stanzaId() if stanza.lasts and sender else ""),
         payload=stanza.payload,
         id=stanza.id,
         subject=stanza.subject,
@@ -367,6 +374,19 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
         # occupant had the nick.
         origin = None
     broadcast(room, evolve(message, delay=None), origin, now)
+
+
+def _occupantId(room: Room, occupant: Occupant | None, stanza: NodeMessage) -> str:
+    """
+    Return the sender's occupant id: the joined node gives it in the presence of occupants, and in history, whose
+    senders may have left. Otherwise this node makes one, if the real JID is known.
+    """
+    if stanza.occupantId:
+        return stanza.occupantId
+    if occupant is not None and stanza.delay is None:
+        return occupant.id
+    realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
+    return room.occupantId(person(realJid)) if realJid else ""
 
 
 def _joinContext(room: Room, uplink: Uplink, message: RoomMessage, origin: AnyNode | None, now: float) -> None:

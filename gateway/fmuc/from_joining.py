@@ -212,7 +212,11 @@ def _toAll(federation: Federation, node: JoiningNode, sender: str, stanza: NodeM
     occupant = federation.room.occupants.get(sender)
     # The node does not speak for other nodes' occupants.
     isIn = occupant is not None and occupant.node is node
-    groupchat.submit(federation.room, occupant if isIn else None, stanza, now)
+    # A node that has shown the message has given it an id, by which others may refer to it. If the id is in use,
+    # the message gets another one here.
+    isUsed = bool(stanza.stanzaId) and federation.room.hasStanzaId(stanza.stanzaId)
+    stanzaId = "" if isUsed else stanza.stanzaId
+    groupchat.submit(federation.room, occupant if isIn else None, stanza, now, stanzaId)
 
 
 def privateMessage(federation: Federation, node: Node, sender: str, recipient: str, stanza: NodeMessage) -> None:

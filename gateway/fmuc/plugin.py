@@ -10,8 +10,9 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from gateway.config.repairs import repaired
-from gateway.config.tables import AnyDomain, ComponentTable, Count, Domain
+from gateway.config.tables import AnyDomain, ComponentTable, ConfigError, Count, Domain
 from gateway.config.values import checkDomain
+from gateway.errors import GatewayError
 from gateway.fmuc import tour
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
@@ -26,7 +27,9 @@ from gateway.interfaces import (
     ITourStop,
 )
 from gateway.muc.elements import MAX_STANZA
+from gateway.muc.ids import Ids
 from gateway.muc.room import Bounds, Settings
+from gateway.muc.store import MIGRATIONS, loadSecret
 from gateway.requirements import Remark
 
 _LOBBY = "lobby"
@@ -62,7 +65,8 @@ class MirrorPlugin:
     table = MirrorTable
 
     def check(self, jid: str, table: MirrorTable, environment: IServiceEnvironment) -> list[str]:
-        problems = [
+        problems = _storeProblems(jid, environment)
+        problems += [
             f'{key}: found nothing; allowed: at least one domain, or "*"'
             for key, domains in (("allow", table.allow), ("users", table.users))
             if not domains
@@ -94,7 +98,8 @@ class MirrorPlugin:
             users=_prepared(table.users),
         )
         bounds = Bounds(made=table.max_rooms_per_user)
-        return _served(jid, table, composition, Rooms(jid, mirroring, _prepared(table.peers), bounds))
+        rooms = Rooms(jid, mirroring, _prepared(table.peers), bounds, _ids(jid, composition))
+        return _served(jid, table, composition, rooms)
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
         return {f"mirror.{domain}": {"allow": [f"rooms.{domain}"], "users": [domain]}}
@@ -111,7 +116,7 @@ class RoomsPlugin:
     table = RoomsTable
 
     def check(self, jid: str, table: RoomsTable, environment: IServiceEnvironment) -> list[str]:
-        problems = _domainProblems("peers", table.peers)
+        problems = _storeProblems(jid, environment) + _domainProblems("peers", table.peers)
         if jid in table.peers:
             allowed = "other domains, those of the mirrors of these rooms"
             problems.append(f'peers: found "{jid}", which is this service; allowed: {allowed}')
@@ -123,7 +128,8 @@ class RoomsPlugin:
         return _federation(table.peers, environment)
 
     def makeService(self, jid: str, table: RoomsTable, composition: IServiceBuilder) -> IService:
-        rooms = Rooms(jid, None, _prepared(table.peers), Bounds(made=table.max_rooms_per_user))
+        ids, most = _ids(jid, composition), Bounds(made=table.max_rooms_per_user)
+        rooms = Rooms(jid, None, _prepared(table.peers), most, ids)
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
         return _served(jid, table, composition, rooms)
@@ -151,6 +157,24 @@ def _served(jid: str, table: ComponentTable, composition: IServiceBuilder, rooms
     rooms.home = link.domain or ""
     RoomsHandler(rooms, composition.wallClock).setHandlerParent(link)
     return link
+
+
+def _ids(jid: str, composition: IServiceBuilder) -> Ids:
+    """Return the ids of a component; they are the same after a restart."""
+    try:
+        return Ids(loadSecret(composition.store(_storeName(jid), MIGRATIONS)))
+    except GatewayError as error:
+        raise ConfigError([f"state_dir: {error}"]) from error
+
+
+def _storeProblems(jid: str, environment: IServiceEnvironment) -> list[str]:
+    problem = environment.storeProblem(_storeName(jid), MIGRATIONS)
+    return [f"state_dir: {problem}"] if problem else []
+
+
+def _storeName(jid: str) -> str:
+    """Return the name of a component's store."""
+    return f"{jid}.rooms"
 
 
 def _domainProblems(key: str, domains: frozenset[str]) -> list[str]:

@@ -14,8 +14,9 @@ from gateway.muc.service import RoomService
 
 # Sections 6.7 and 7.12: nodes by which clients ask about a room.
 _TRAFFIC, _OWN_NICK = ns.MUC_TRAFFIC, "x-roomuser-item"
-# Section 7.4: C{MUC_STABLE_ID} is announced "on both the service domain and on individual MUCs".
-_SERVED = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.MUC, ns.MUC_STABLE_ID)
+# Section 7.4: C{MUC_STABLE_ID} is announced "on both the service domain and on individual MUCs". XEP-0421 section
+# 4: "If occupant identifiers are force enabled for all rooms", the service SHOULD announce them, too.
+_SERVED = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.MUC, ns.MUC_STABLE_ID, ns.OCCUPANT_ID)
 
 
 # Of each pair of features, one is announced (section 15.3).
@@ -78,7 +79,8 @@ def info(rooms: RoomService, address: str, node: str) -> Info | None:
     name = settings.name or rooms.defaultName(address)
     occupants = str(0 if room is None else len(room.occupants))
     fields = (FormField("muc#roominfo_occupants", "", "", (occupants,)), *max_users.infoFields(settings))
-    return Info(name, (*_SERVED, ns.SELF_PING, *(option.feature(settings) for option in _OPTIONS)), fields)
+    options = (option.feature(settings) for option in _OPTIONS)
+    return Info(name, (*_SERVED, ns.SELF_PING, ns.SID, *options), fields)
 
 
 def items(rooms: RoomService, user: str, address: str, node: str) -> list[Item]:

@@ -57,15 +57,16 @@ def _status(codes: Sequence[int]) -> str:
     return "".join(tag("status", code=str(code)) for code in codes)
 
 
-def messageXml(message: RoomMessage, addresses: bytes, extra: str = "") -> bytes:
+def messageXml(message: RoomMessage, addresses: bytes, extra: str = "", ids: bytes = b"") -> bytes:
     """
     Return a message.
 
     @param addresses: as L{gateway.xml.write.route} returns them.
     @param extra: elements before the payload.
+    @param ids: elements after the payload.
     """
     delay = b"" if message.delay is None else _delayXml(message.delay)
-    content = b"".join((extra.encode(), message.payload.raw, delay))
+    content = b"".join((extra.encode(), message.payload.raw, ids, delay))
     language = message.payload.language or None
     return write.message(addresses, content, message.id or None, message.kind or None, language)
 
@@ -74,6 +75,22 @@ def messageXml(message: RoomMessage, addresses: bytes, extra: str = "") -> bytes
 @lru_cache(1024)
 def _delayXml(delay: Delay) -> bytes:
     return tag("delay", xmlns=ns.DELAY, from_=delay.by, stamp=datetimes.formatDateTime(delay.stamp)).encode()
+
+
+# An occupant writes many messages.
+@lru_cache(4096)
+def occupantIdXml(identifier: str) -> bytes:
+    """Return the element C{occupant-id} (XEP-0421); nothing if the id is empty."""
+    return tag("occupant-id", xmlns=ns.OCCUPANT_ID, id=identifier).encode() if identifier else b""
+
+
+def stanzaIdXml(identifier: str, room: str) -> bytes:
+    """
+    Return the element C{stanza-id} (XEP-0359); nothing if the id is empty.
+
+    @param room: bare JID of the room that sends the message.
+    """
+    return tag("stanza-id", xmlns=ns.SID, by=room, id=identifier).encode() if identifier else b""
 
 
 def mucXml(password: str, limits: HistoryLimits) -> str:

@@ -19,11 +19,12 @@ def fromUser(room: Room, user: str, stanza: Message, now: float) -> None:
     submit(room, room.users.get(user), stanza, now)
 
 
-def submit(room: Room, occupant: Occupant | None, stanza: Message, now: float) -> None:
+def submit(room: Room, occupant: Occupant | None, stanza: Message, now: float, stanzaId: str = "") -> None:
     """
     Handle an occupant's message.
 
     @param occupant: C{None} if the sender is not an occupant.
+    @param stanzaId: the stanza id with which another node has shown the message already; empty for none.
     @raise GatewayError: if it is refused.
     """
     if occupant is None:
@@ -35,9 +36,13 @@ def submit(room: Room, occupant: Occupant | None, stanza: Message, now: float) -
         checkVoice(occupant)
         if stanza.subject:
             checkChange(room)
+    if not stanzaId and stanza.lasts and not room.nodes.returnsMessages:
+        stanzaId = room.ids.stanzaId()
     message = RoomMessage(
         nick=occupant.nick,
         realJid=occupant.realJid,
+        occupantId=occupant.id,
+        stanzaId=stanzaId,
         payload=stanza.payload,
         id=stanza.id,
         subject=stanza.subject,

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from gateway.muc.values import HistoryLimits, RoomMessage
 
-# Upper estimate of the characters of a stanza beside its payload and addresses: tags, type, id and delay.
-_AROUND = 200
+# Upper estimate of the characters of a stanza beside its payload, addresses and ids: tags, type and delay.
+_AROUND = 250
 
 
 class History:
@@ -59,7 +59,8 @@ class History:
             utc - limits.seconds if limits.seconds is not None else float("-inf"),
         )
         found: list[RoomMessage] = []
-        room_ = 2 * len(room) + len(recipient) + _AROUND
+        # The room's JID is in the sender's address, the stanza id and the delay.
+        around = 3 * len(room) + len(recipient) + _AROUND
         left = limits.maxchars
         for message in reversed(self._kept):
             assert message.delay is not None
@@ -69,7 +70,7 @@ class History:
                 # The joined node stamps by its own clock, so a newer stamp may come before an older one.
                 continue
             if left is not None:
-                left -= len(message.payload.raw) + len(message.nick) + len(message.id or "") + room_
+                left -= len(message.payload.raw) + len(message.nick) + _idsOf(message) + around
                 if left < 0:
                     break
             found.append(message)
@@ -81,7 +82,12 @@ def _sizeOf(message: RoomMessage) -> int:
     return (
         len(message.payload.raw)
         + len(message.payload.language)
-        + len(message.id or "")
         + len(message.nick)
         + len(message.realJid)
+        + _idsOf(message)
     )
+
+
+def _idsOf(message: RoomMessage) -> int:
+    """Return the number of characters of the ids."""
+    return len(message.id or "") + len(message.occupantId) + len(message.stanzaId)

@@ -75,7 +75,14 @@ _CHECKS = (_checkBan, members_only.checkJoin, password.checkJoin, max_users.chec
 
 def admit(room: Room, request: JoinRequest, standing: Standing, now: float, created: bool = False) -> Occupant:
     """Add a local user as an occupant and tell all."""
-    occupant = Occupant(request.nick, request.realJid, standing, request.payload, room.settings.nonAnonymous)
+    occupant = Occupant(
+        request.nick,
+        request.realJid,
+        standing,
+        request.payload,
+        room.settings.nonAnonymous,
+        id=request.occupantId,
+    )
     occupants = list(room.occupants.values())
     room.add(occupant)
     # Section 7.2.2: first "the complete list of existing occupants", then "the new occupant's own presence".

@@ -32,6 +32,7 @@ class Occupant:
     @ivar nonAnonymous: True if every occupant may see the real JID.
     @ivar node: the node through which the occupant is connected; C{None} for a local user.
     @ivar address: of a local user: the JID, escaped for an XML attribute.
+    @ivar id: occupant id (XEP-0421); empty if another node tells neither the id nor the JID.
     """
 
     nick: str
@@ -41,6 +42,7 @@ class Occupant:
     nonAnonymous: bool
     node: Node | None = None
     address: bytes = b""
+    id: str = ""
     _last: OccupantPresence | None = None
     _person: tuple[str, str] = ("", "")
 
@@ -71,6 +73,7 @@ class Occupant:
             standing=standing,
             payload=payload,
             change=change,
+            occupantId=self.id,
         )
         if change is AVAILABLE:
             # Every new occupant is sent this presence; it need not be serialised again for each.
@@ -84,4 +87,5 @@ class Occupant:
             and presence.nick is self.nick
             and presence.realJid is self.realJid
             and presence.nonAnonymous is self.nonAnonymous
+            and presence.occupantId is self.id
         )

@@ -27,6 +27,7 @@ class OtherNodes(Protocol):
 
     @ivar isMirror: True if another node decides: about joins, messages, affiliations and the configuration.
     @ivar isIdle: True if no other node needs the room.
+    @ivar returnsMessages: True if the node that decides returns messages: they are not shown before.
     """
 
     @property
@@ -34,6 +35,9 @@ class OtherNodes(Protocol):
 
     @property
     def isIdle(self) -> bool: ...
+
+    @property
+    def returnsMessages(self) -> bool: ...
 
     def occupantAt(self, address: str) -> Occupant | None:
         """Return the occupant of another node whose stanzas come from this address."""
@@ -93,6 +97,7 @@ class NoOtherNodes:
 
     isMirror = False
     isIdle = True
+    returnsMessages = False
 
     def occupantAt(self, address: str) -> Occupant | None:
         return None

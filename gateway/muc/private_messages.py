@@ -34,8 +34,14 @@ def send(room: Room, occupant: Occupant, recipient: Occupant, stanza: Message) -
     XEP-0289 section 6.6: "each node that receives it is responsible for routing it to the appropriate node (or the
     occupant, if local)".
     """
+    # XEP-0359 section 3: "For one-on-one messages the assigning entity is the account", not the room.
     message = RoomMessage(
-        nick=occupant.nick, realJid=occupant.realJid, kind=stanza.kind, id=stanza.id, payload=stanza.payload
+        nick=occupant.nick,
+        realJid=occupant.realJid,
+        occupantId=occupant.id,
+        kind=stanza.kind,
+        id=stanza.id,
+        payload=stanza.payload,
     )
     if recipient.node is not None:
         room.nodes.sendPrivate(recipient, message, stanza.stanzaError)

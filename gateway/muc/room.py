@@ -10,6 +10,7 @@ from gateway.addresses import jids
 from gateway.muc.actions import Action, LogLine, ToUsers
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.history import History
+from gateway.muc.ids import Ids, occupantId
 from gateway.muc.occupant import Node, Occupant
 from gateway.muc.port import NoOtherNodes, OtherNodes
 from gateway.muc.values import (
@@ -96,12 +97,16 @@ class Room:
     @ivar subject: the message that set the subject.
     @ivar affiliations: by bare JID; users with affiliation none are absent.
     @ivar utcClock: the time of day.
+    @ivar ids: makes the ids of the service.
+    @ivar salt: key of the occupant ids.
     @ivar stamped: stamp of the last message that was stamped here.
     """
 
     jid: str
     bounds: Bounds
     utcClock: UtcClock
+    ids: Ids
+    salt: bytes
     creators: tuple[str, ...] = ()
     nodes: OtherNodes = field(factory=NoOtherNodes)
     settings: Settings = field(factory=Settings)
@@ -127,10 +132,17 @@ class Room:
         """Return messages of the history, as L{History.recent}; C{now} is the link's clock."""
         return self.history.recent(limits, self.jid, recipient, self.utcClock.utc(now))
 
+    def hasStanzaId(self, identifier: str) -> bool:
+        """True if the subject or a message of the history has this stanza id."""
+        isSubject = self.subject is not None and self.subject.stanzaId == identifier
+        return isSubject or any(message.stanzaId == identifier for message in self.history)
+
     # Occupants.
 
     def add(self, occupant: Occupant) -> None:
-        """Add an occupant."""
+        """Add an occupant, with an occupant id if another node has given none."""
+        if not occupant.id and occupant.realJid:
+            occupant.id = self.occupantId(occupant.person)
         self.occupants[occupant.nick] = occupant
         if occupant.node is None:
             occupant.address = escape(occupant.realJid).encode()
@@ -145,6 +157,14 @@ class Room:
             del self.users[occupant.realJid]
         else:
             del occupant.node.occupants[occupant.nick]
+
+    def occupantId(self, user: str) -> str:
+        """
+        Return the occupant id that this room gives a user.
+
+        @param user: prepared bare JID.
+        """
+        return occupantId(self.salt, user)
 
     @property
     def isEmpty(self) -> bool:

@@ -8,6 +8,7 @@ from gateway.addresses import jids
 from gateway.errors import Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
 from gateway.muc.actions import Action, LogLine
 from gateway.muc.datetimes import UtcClock
+from gateway.muc.ids import Ids
 from gateway.muc.leave import close
 from gateway.muc.occupant_iq import OccupantIqs
 from gateway.muc.presence import notInRoom
@@ -25,13 +26,15 @@ class RoomService:
     @ivar home: the server's own domain; empty if it is unknown.
     @ivar iqs: open requests between occupants.
     @ivar areMirrors: True if the rooms are mirrors of rooms elsewhere.
+    @param ids: makes the ids; by default, they end with the process.
     """
 
     name = "Rooms"
     areMirrors = False
 
-    def __init__(self, jid: str, bounds: Bounds | None = None) -> None:
+    def __init__(self, jid: str, bounds: Bounds | None = None, ids: Ids | None = None) -> None:
         self.jid = jid
+        self._ids = ids or Ids()
         self.rooms: dict[str, Room] = {}
         self.utcClock = UtcClock()
         self.home = ""
@@ -57,7 +60,7 @@ class RoomService:
 
     def newRoom(self, jid: str, creators: tuple[str, ...] = ()) -> Room:
         """Return a new room; it is not in the table yet."""
-        return Room(jid, self._bounds, self.utcClock, creators)
+        return Room(jid, self._bounds, self.utcClock, self._ids, self._ids.salt(jid), creators)
 
     def outsider(self, jid: str, nick: str, user: str, stanza: Presence) -> Action:
         """

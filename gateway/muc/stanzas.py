@@ -9,6 +9,7 @@ from attrs import evolve
 from twisted.words.xish import domish
 
 from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import BadRequest
 from gateway.muc import datetimes
 from gateway.muc.actions import (
@@ -21,7 +22,7 @@ from gateway.muc.actions import (
     SendResult,
     ToUsers,
 )
-from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, messageXml, mucUser
+from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, messageXml, mucUser, occupantIdXml, stanzaIdXml
 from gateway.muc.forms import readForm
 from gateway.muc.values import (
     AFFILIATIONS,
@@ -38,17 +39,21 @@ from gateway.muc.values import (
     Presence,
     Standing,
     StanzaError,
+    person,
 )
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza
 from gateway.xml.context import COMPONENT
-from gateway.xml.cut import Part, children, cut, cutTree
+from gateway.xml.cut import Part, children, cut, cutTree, only
 from gateway.xml.errors import errorParts, errorXml
 from gateway.xml.read import checkCost
 from gateway.xml.write import iq, message, presence, route, tag, textTag, writeStanza
 
 # Namespaces that only the room itself may use in stanzas to occupants.
-RESERVED = frozenset((ns.MUC, ns.MUC_USER, ns.DELAY, ns.DELAY_1))
+RESERVED = frozenset((ns.MUC, ns.MUC_USER, ns.DELAY, ns.DELAY_1, ns.OCCUPANT_ID))
+
+# Hints of messages that are not stored (XEP-0334 sections 3.1 and 3.2).
+_NOT_STORED = frozenset(("no-store", "no-permanent-store"))
 
 # Characters of a password, or of an id that is stored.
 _MAX_WORD = 1_000
@@ -122,10 +127,13 @@ def readMessage(
     @param reserved: namespaces of elements that are not forwarded.
     @raise BadRequest: if it cannot be read.
     """
+    if b"stanza-id" in stanza.raw:
+        found = _withoutStanzaIds(stanza, found)
     payload = _payload(stanza, found, reserved)
     if len(payload.raw) + len(payload.language) + len(stanza.id or "") > MAX_PAYLOAD:
         raise BadRequest
     names = {part.name for part in found if part.namespace == ns.COMPONENT_ACCEPT}
+    hints = {part.name for part in found if part.namespace == ns.HINTS}
     values: dict[str, Any] = {}
     for part in found:
         if part.namespace == ns.MUC_USER:
@@ -144,9 +152,43 @@ def readMessage(
         id=stanza.id,
         # "only a message that contains a <subject/> but no <body/> element shall be considered a subject change".
         subject="subject" in names and "body" not in names,
-        store="body" in names or any((part.namespace, part.name) == (ns.HINTS, "store") for part in found),
+        store=("body" in names or "store" in hints) and hints.isdisjoint(_NOT_STORED),
+        lasts="body" in names or "subject" in names or "store" in hints,
         **values,
     )
+
+
+def _withoutStanzaIds(stanza: Stanza, found: list[Part]) -> list[Part]:
+    """
+    Return the elements without stanza ids in the name of the room or of the sender.
+
+    XEP-0359 section 3: entities that "encounter a <stanza-id/> element where the 'by' attribute matches the 'by'
+    attribute they would otherwise set, MUST delete that element". One by the sender would show a user's real JID;
+    that of another node is replaced.
+    """
+    assigners = {jids.bare(stanza.recipient or ""), person(stanza.sender or "")}
+    return [part for part in found if not isStanzaId(part) or stanzaIdBy(part) not in assigners]
+
+
+def isStanzaId(part: Part) -> bool:
+    """True if an element is a stanza id."""
+    return part.namespace == ns.SID and part.name == "stanza-id"
+
+
+def stanzaIdBy(part: Part) -> str:
+    """
+    Return the bare JID of the entity that has assigned a stanza id. Section 3: "XMPP addresses are normalized".
+    """
+    return person(attributeOf(part, "by"))
+
+
+def attributeOf(part: Part, name: str) -> str:
+    """Return an attribute of an element; empty if it has none."""
+    attributes = only(part.raw)
+    if attributes is not None:
+        return attributes.get(name, "")
+    text: str = part.element.getAttribute(name, "")
+    return text
 
 
 def _payload(stanza: Stanza, found: list[Part], reserved: frozenset[str]) -> Payload:
@@ -286,13 +328,15 @@ def _around(action: ToUsers) -> tuple[bytes, bytes]:
     if not isinstance(stanza, OccupantPresence):
         # XEP-0045 section 7.5: to a private message "The service SHOULD add the <x/> element".
         mark = "" if stanza.kind == "groupchat" else tag("x", xmlns=ns.MUC_USER)
-        return _split(messageXml(stanza, _addresses(action), mark))
+        ids = occupantIdXml(stanza.occupantId) + stanzaIdXml(stanza.stanzaId, action.room)
+        return _split(messageXml(stanza, _addresses(action), mark, ids))
     found = None if action.codes else stanza.serialised.get(key)
     if found is not None:
         return found
     kind = "unavailable" if stanza.change.unavailable else None
     # Some clients read the first element C{x}, and the payload may have one of another namespace.
-    content = mucUser(stanza, stanza.realJid if action.showRealJid else "", action.codes) + stanza.payload.raw
+    user = mucUser(stanza, stanza.realJid if action.showRealJid else "", action.codes)
+    content = b"".join((user, stanza.payload.raw, occupantIdXml(stanza.occupantId)))
     around = _split(presence(_addresses(action), kind, content, stanza.payload.language or None, action.id))
     if not action.codes:
         stanza.serialised[key] = around

@@ -81,6 +81,7 @@ class JoinRequest:
     @ivar realJid: full JID of the user.
     @ivar claimedStanding: standing that another node expects for its user.
     @ivar id: C{id} of the stanza.
+    @ivar occupantId: occupant id that the joined node has given the user; empty if this room gives it.
     """
 
     nick: str
@@ -90,6 +91,7 @@ class JoinRequest:
     limits: HistoryLimits = HistoryLimits()
     claimedStanding: Standing = Standing()
     id: str | None = None
+    occupantId: str = ""
 
 
 @frozen
@@ -140,6 +142,7 @@ class OccupantPresence:
 
     @ivar realJid: full JID, if it is known.
     @ivar nonAnonymous: True if every occupant may see the real JID.
+    @ivar occupantId: occupant id (XEP-0421); empty if it is unknown.
     @ivar serialised: cache of C{stanzas.py}, by room and by whether the real JID is shown; no part of the value.
     """
 
@@ -149,6 +152,7 @@ class OccupantPresence:
     standing: Standing
     payload: Payload
     change: PresenceChange = AVAILABLE
+    occupantId: str = ""
     serialised: dict[tuple[str, bool], tuple[bytes, bytes]] = field(init=False, factory=dict, eq=False, repr=False)
 
 
@@ -175,11 +179,15 @@ class RoomMessage:
     @ivar kind: type of the stanza; C{groupchat} for messages to all occupants.
     @ivar subject: True if the message sets the subject: a subject and no body (XEP-0045 section 7.2.15).
     @ivar store: True if the message is added to the history; chat states, for example, are not.
+    @ivar occupantId: occupant id of the sender (XEP-0421); empty if it is unknown.
+    @ivar stanzaId: stanza id that the room has given the message (XEP-0359); empty for none.
     """
 
     nick: str
     payload: Payload
     realJid: str = ""
+    occupantId: str = ""
+    stanzaId: str = ""
     kind: str | None = "groupchat"
     id: str | None = None
     subject: bool = False
@@ -192,6 +200,8 @@ class RoomMessage:
             nick=self.nick,
             payload=self.payload,
             realJid=self.realJid,
+            occupantId=self.occupantId,
+            stanzaId=self.stanzaId,
             kind=self.kind,
             id=self.id,
             subject=self.subject,
@@ -240,6 +250,7 @@ class Message:
     """
     A received message; a message of type error has C{stanzaError}.
 
+    @ivar lasts: True if others may refer to the message, so that it gets a stanza id; chat states do not.
     @ivar form: its data form, as in a voice request; C{None} if it has none.
     """
 
@@ -249,6 +260,7 @@ class Message:
     subject: bool = False
     delay: Delay | None = None
     store: bool = True
+    lasts: bool = True
     invitations: tuple[Invitation, ...] = ()
     form: Form | None = None
     stanzaError: StanzaError | None = None

@@ -29,14 +29,31 @@ def written(action: Action) -> bytes:
     return data.written() if isinstance(data, Copies) else data
 
 
-def canonical(xml: str | bytes) -> list[str]:
-    """Return each stanza in canonical form; indentation and the order of elements are ignored."""
+# Ids that a room adds to nearly all stanzas; they have tests of their own (C{test_ids.py}).
+_IDS = (f"{{{ns.OCCUPANT_ID}}}occupant-id", f"{{{ns.SID}}}stanza-id")
+
+
+_WRITTEN_ID = re.compile(rb"<(?:occupant|stanza)-id [^>]*/>")
+
+
+def withoutIds(sent: bytes) -> bytes:
+    """Return what a room has sent without occupant ids and stanza ids."""
+    return _WRITTEN_ID.sub(b"", sent)
+
+
+def canonical(xml: str | bytes, ids: bool = False) -> list[str]:
+    """
+    Return each stanza in canonical form; indentation and the order of elements are ignored.
+
+    @param ids: False to leave out occupant ids and stanza ids.
+    """
     content = xml.decode() if isinstance(xml, bytes) else xml
     content = re.sub(r">\s+<", "><", content.strip())
     found = []
     for child in ElementTree.fromstring(HEADER + content + END):
         child.tail = None
-        child[:] = sorted(child, key=lambda each: ElementTree.canonicalize(ElementTree.tostring(each)))
+        kept = (each for each in child if ids or each.tag not in _IDS)
+        child[:] = sorted(kept, key=lambda each: ElementTree.canonicalize(ElementTree.tostring(each)))
         text = ElementTree.tostring(child, encoding="unicode")
         found.append(ElementTree.canonicalize(text, rewrite_prefixes=True))
     return found

@@ -52,7 +52,7 @@ class ChangedTests(RoomCase):
             self.assertSent(site.seen(ANN).encode(), message(HERE, ANN, 104, 172))
             site.join(BEN, "ben")
             own = user("none", "participant", status(100, 110), BEN)
-            self.assertIn(f"to='{BEN}'>{own}</presence>", site.seen(BEN))
+            self.assertIn(f"to='{BEN}'>{own}<occupant-id", site.seen(BEN))
             self.assertIn(f"jid='{BEN}'", site.seen(ANN))
             self.configure(site, whois="moderators")
             self.assertSent(site.seen(ANN).encode(), message(HERE, ANN, 104, 173))

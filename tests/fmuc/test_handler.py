@@ -23,6 +23,7 @@ from gateway.fmuc import handler
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.interfaces import IRawHandler, IRefusalHandler, IStatusProvider
+from gateway.muc.ids import Ids, occupantId
 from gateway.testing import MemoryServer, canonical
 from gateway.xml.errors import errorStanza
 from gateway.xml.write import route
@@ -33,13 +34,17 @@ C = "chat.example"
 ROOM = f"coven@{C}"
 ANN = "ann@a.example/1"
 PING = f"<ping xmlns='{ns.PING}'/>"
+# Stanza ids that can be predicted.
+IDS = Ids(b"secret", bytes)
+STANZA_ID = f"<stanza-id xmlns='{ns.SID}' by='{ROOM}' id='{'A' * 16}'/>"
+OCCUPANT_ID = f"<occupant-id xmlns='{ns.OCCUPANT_ID}' id='{occupantId(IDS.salt(ROOM), ANN.partition('/')[0])}'/>"
 
 
 class HandlerCase(TestCase):
     """A link with rooms."""
 
     def setUp(self) -> None:
-        self.make(Rooms(C, None, frozenset(("node.example",))))
+        self.make(Rooms(C, None, frozenset(("node.example",)), ids=IDS))
 
     def make(self, rooms: Rooms) -> None:
         self.rooms = rooms
@@ -83,7 +88,8 @@ class HandlerTests(HandlerCase):
         self.assertIn('code="201"', own)
         self.assertIn("subject", subject)
         self.server.send(f"<message from='{ANN}' to='{ROOM}' type='groupchat'><body>x</body></message>")
-        self.assertSent(f"<message from='{ROOM}/ann' to='{ANN}' type='groupchat'><body>x</body></message>")
+        inside = f"<body>x</body>{OCCUPANT_ID}{STANZA_ID}"
+        self.assertSent(f"<message from='{ROOM}/ann' to='{ANN}' type='groupchat'>{inside}</message>")
         self.server.send(f"<iq from='{ANN}' to='{ROOM}/ann' id='&lt;' type='get'>{PING}</iq>")
         self.assertSent(f"<iq from='{ROOM}/ann' to='{ANN}' id='&lt;' type='result'/>")
 
@@ -390,7 +396,7 @@ class HandlerTests(HandlerCase):
         self.server.taken()
         self.server.send(f"<message from='{ANN}' to='{ROOM}' type='groupchat'>{body}</message>")
         [_, line] = sentences(self.handler.report())
-        copy = f"<message from='{ROOM}/ann' to='x@node.example' type='groupchat'>{body}</message>"
+        copy = f"<message from='{ROOM}/ann' to='x@node.example' type='groupchat'>{body}{STANZA_ID}</message>"
         self.assertIn(f"1 there, {int(found[1]) + len(copy)} bytes to it, {found[2]} from it", line)
         message = f"<message from='x@node.example/ben' to='{ROOM}' type='groupchat'>{body}"
         self.server.send(f"{message}</message>")

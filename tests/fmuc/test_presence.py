@@ -29,7 +29,8 @@ class ContentTests(RoomCase):
                     [stanza] = read(site.seen(each).encode())
                     first, *rest = names(stanza)
                     self.assertEqual(first, "{http://jabber.org/protocol/muc#user}x", way)
-                    self.assertEqual(rest, ["{jabber:component:accept}show", "{vcard-temp:x:update}x"])
+                    self.assertEqual(rest[:2], ["{jabber:component:accept}show", "{vcard-temp:x:update}x"])
+                    self.assertEqual(rest[2:], ["{urn:xmpp:occupant-id:0}occupant-id"])
 
     def test_oldNick(self) -> None:
         """Section 7.6: a new nick in the joined node: 303, the role as before, and nothing of the old presence."""

@@ -17,6 +17,7 @@ from gateway.fmuc.pending import JoinState, PendingJoin
 from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState, describe
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.muc.datetimes import UtcClock
+from gateway.muc.ids import Ids
 from gateway.muc.room import Bounds, Room
 from gateway.muc.values import JoinRequest, Standing
 from tests.profiles import steady
@@ -70,7 +71,7 @@ class MachineTests(SynchronousTestCase):
     """The machine follows the table."""
 
     def make(self, dialect: Dialect = Dialect.XEP_0289, mode: Mode = Mode.REPLICA) -> Uplink:
-        room = Room("room@mirror.example", Bounds(), UtcClock())
+        room = Room("room@mirror.example", Bounds(), UtcClock(), Ids(), b"salt")
         room.nodes = federation = Federation(room)
         federation.uplink = Uplink(federation, JoinedNode("room@talk.example", dialect, FederationMode(mode)), "t")
         return federation.uplink

@@ -221,7 +221,7 @@ class HistoryTests(LocalCase):
         self.assertEqual(self.heard("maxstanzas='2'"), ["m2", "m3"])
         self.assertEqual(self.heard("maxstanzas='0'"), [])
         self.assertEqual(self.heard("maxchars='0'"), [])
-        self.assertEqual(self.heard("maxchars='400'"), ["m3"])
+        self.assertEqual(self.heard("maxchars='500'"), ["m3"])
         self.assertEqual(self.heard("seconds='250'"), ["m2", "m3"])
         self.assertEqual(self.heard("since='1970-01-12T13:49:00Z'"), ["m2", "m3"])
         self.assertEqual(self.heard("seconds='350' maxstanzas='1'"), ["m3"])

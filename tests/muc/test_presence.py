@@ -30,6 +30,7 @@ class ContentTests(LocalCase):
                     "{http://jabber.org/protocol/muc#user}x",
                     "{jabber:component:accept}show",
                     "{vcard-temp:x:update}x",
+                    "{urn:xmpp:occupant-id:0}occupant-id",
                 ],
             )
 

@@ -25,7 +25,7 @@ from gateway.fmuc.core import Mirroring
 from gateway.muc.configuration import OPTIONS
 from gateway.muc.room import Settings
 from gateway.testing import stanzas
-from tests.fmuc.support import MUC, Service, mirror, refused, rooms
+from tests.fmuc.support import MUC, Service, mirror, refused, rooms, withoutIds
 from tests.muc.test_local import CRONE, HAG, ROOM, WISE, LocalCase, presence, said, status, user
 
 SERVICE = "chat.shakespeare.lit"
@@ -311,7 +311,7 @@ class ConfigurationTests(QueryCase):
     def test_membersOnly(self) -> None:
         """Users who are not members are removed, with 322."""
         self.join(HAG, "hag")
-        sent = self.submit(membersonly="1")
+        sent = withoutIds(self.submit(membersonly="1"))
         self.assertIn(presence("hag", HAG, user("none", "none", status(322, 110)), "unavailable").encode(), sent)
         self.assertEqual(set(self.room.occupants), {"crone"})
 

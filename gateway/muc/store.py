@@ -1,0 +1,39 @@
+"""Durable state of a service: the secret of its ids."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from gateway.errors import StoreBroken
+from gateway.muc.ids import SECRET
+from gateway.state.interfaces import IStore
+
+MIGRATIONS = (
+    # Version 1.
+    ("CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL)",),
+)
+
+
+def loadSecret(store: IStore) -> bytes:
+    """
+    Return the secret of L{gateway.muc.ids.Ids}; make it at the first start. With it, ids are the same after a
+    restart, and at each gateway that shares the store.
+
+    @raise StoreBroken: if somebody has changed it, or another error of L{IStore}.
+    """
+    text = store.atStart(_keep, "ids", secrets.token_bytes(SECRET).hex())
+    try:
+        secret = bytes.fromhex(text)
+    except ValueError:
+        secret = b""
+    if len(secret) != SECRET:
+        raise StoreBroken(f"{store.name}: the secret of the ids is not one of {SECRET} bytes; restore a backup")
+    return secret
+
+
+def _keep(cursor: Any, name: str, new: str) -> str:
+    """Return a secret; the new one if there is none yet."""
+    cursor.execute("INSERT INTO secrets VALUES (?, ?) ON CONFLICT DO NOTHING", (name, new))
+    cursor.execute("SELECT value FROM secrets WHERE name = ?", (name,))
+    return str(cursor.fetchone()[0])
