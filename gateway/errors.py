@@ -172,6 +172,10 @@ class NotEntitled(GatewayError):
     """The request needs a moderator, an admin or an owner."""
 
 
+class OwnersOnly(GatewayError):
+    """The request needs an owner of the room."""
+
+
 class NotInTheRoom(GatewayError):
     """The sender is not an occupant of the room."""
 
@@ -273,6 +277,7 @@ ERRORS: dict[type[GatewayError], Error] = {
     ),
     OnlyInTheRoom: Error("not-allowed", "cancel", "This is done in the room itself, not in a mirror of it."),
     NotEntitled: Error("forbidden", "auth", "Only a moderator, an admin or an owner of the room may do this."),
+    OwnersOnly: Error("forbidden", "auth", "Only an owner of the room may do this."),
     NoVoice: Error("forbidden", "auth", "You may not send this here: you do not have voice."),
     NoVoiceRequests: Error(
         "feature-not-implemented", "cancel", "Voice requests are not supported; ask a moderator."

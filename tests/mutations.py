@@ -179,7 +179,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/muc/administration.py": (
         ("if theirs > own:", "if False:"),
         ("if own < _LEVELS[ADMIN]:\n        raise NotEntitled", "if False:\n        raise NotEntitled"),
-        ("if own < _LEVELS[OWNER] and (", "if False and ("),
+        ("if own == _LEVELS[OWNER]:", "if True:"),
+        ("if isAdmin and each.affiliation == OUTCAST:", "if False:"),
+        ("if isAdmin or _LEVELS[each.affiliation] >= _LEVELS[ADMIN]:", "if isAdmin:"),
         ("if OWNER in room.affiliations.values() and OWNER not in wanted.values():", "if False:"),
     ),
     "gateway/muc/password.py": (("request.password != room.settings.password", "not request.password"),),

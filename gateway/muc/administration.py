@@ -12,6 +12,7 @@ from gateway.errors import (
     NotAllowed,
     NotEntitled,
     OnlyInTheRoom,
+    OwnersOnly,
     ResourceLimit,
 )
 from gateway.muc.actions import SendInvitation
@@ -137,6 +138,9 @@ def _checkRole(room: Room, own: int, each: Change) -> None:
     occupant = room.occupants.get(each.nick)
     if occupant is None:
         raise NoSuchAddress
+    if each.role == occupant.standing.role:
+        # Section 9.8: a list may have entries that change nothing.
+        return
     theirs = _LEVELS[occupant.standing.affiliation]
     # Section 8.2: "A user cannot be kicked by a moderator with a lower affiliation."
     if theirs > own:
@@ -159,16 +163,23 @@ def _checkAffiliation(room: Room, user: str, own: int, each: Change) -> None:
         raise NotAcceptable
     if own < _LEVELS[ADMIN]:
         raise NotEntitled
-    now, wanted = room.affiliations.get(jid, NONE), _LEVELS[each.affiliation]
-    # Sections 9 and 10: admins ban users and grant membership; owners may change every affiliation.
-    if own < _LEVELS[OWNER] and (_LEVELS[now] >= _LEVELS[ADMIN] or wanted >= _LEVELS[ADMIN]):
-        raise NotAllowed
     # Section 9.1: users cannot ban themselves.
     if each.affiliation == OUTCAST and jid == person(user):
         raise LastOwner
+    if own == _LEVELS[OWNER]:
+        return
+    isAdmin = _LEVELS[room.affiliations.get(jid, NONE)] >= _LEVELS[ADMIN]
+    # Section 9.1: "a user cannot be banned by an admin with a lower affiliation".
+    if isAdmin and each.affiliation == OUTCAST:
+        raise NotAllowed
+    # Sections 10.3 to 10.8: only owners edit the lists of owners and admins.
+    if isAdmin or _LEVELS[each.affiliation] >= _LEVELS[ADMIN]:
+        raise OwnersOnly
 
 
 def _giveRole(room: Room, occupant: Occupant, each: Change, actor: str) -> None:
+    if each.role == occupant.standing.role:
+        return
     occupant.standing = evolve(occupant.standing, role=each.role)
     room.broadcastPresence(occupant, evolve(AVAILABLE, reason=each.reason, actor=actor))
 

@@ -135,7 +135,10 @@ class AffiliationTests(RoomCase):
     def test_ban(self) -> None:
         """Section 9.1: "a user cannot be banned by an admin with a lower affiliation", nor by themselves."""
         self.assertRefused("not-allowed", WISE, f"jid='{bare(CRONE)}' affiliation='outcast'")
-        self.assertRefused("conflict", CRONE, f"jid='{bare(CRONE)}' affiliation='outcast'")
+        for who in (CRONE, WISE):
+            self.assertRefused("conflict", who, f"jid='{bare(who)}' affiliation='outcast'")
+        self.wire.room(R).affiliations["another@shakespeare.lit"] = "admin"
+        self.assertRefused("not-allowed", WISE, "jid='another@shakespeare.lit' affiliation='outcast'")
         self.assertRefused("forbidden", HAG, f"jid='{bare(HECATE)}' affiliation='outcast'")
         # Section 9.2: if one change is not allowed, none is done.
         self.assertRefused(
@@ -177,12 +180,28 @@ class AffiliationTests(RoomCase):
     def test_adminsAndOwners(self) -> None:
         """Sections 10.3 to 10.8: only owners change admins and owners."""
         for affiliation in ("admin", "owner"):
-            self.assertRefused("not-allowed", WISE, f"jid='{bare(HAG)}' affiliation='{affiliation}'")
-        self.assertRefused("not-allowed", WISE, f"jid='{bare(WISE)}' affiliation='owner'")
+            self.assertRefused("forbidden", WISE, f"jid='{bare(HAG)}' affiliation='{affiliation}'")
+        self.assertRefused("forbidden", WISE, f"jid='{bare(WISE)}' affiliation='owner'")
+        for jid in (bare(CRONE), bare(WISE)):
+            for affiliation in ("member", "none"):
+                self.assertRefused("forbidden", WISE, f"jid='{jid}' affiliation='{affiliation}'")
+        # Section 10.5: an unchanged entry of the list is none of theirs, either.
+        self.assertRefused("forbidden", WISE, f"jid='{bare(CRONE)}' affiliation='owner'")
         sent = self.assertDone(CRONE, f"jid='{bare(HAG)}' affiliation='admin'")
         self.assertEqual(to(HAG, sent), [f"presence {R}/member admin/moderator actor=owner 110"])
         sent = self.assertDone(CRONE, f"jid='{bare(HAG)}' affiliation='none'")
         self.assertEqual(to(ELDER, sent), [f"presence {R}/member none/participant actor=owner"])
+
+    def test_unchanged(self) -> None:
+        """Section 9.8: a list of moderators with entries that change nothing is done, and only the rest is told."""
+        for who in (WISE, CRONE):
+            unchanged = ("nick='owner' role='moderator'", "nick='admin' role='moderator'")
+            sent = self.assertDone(who, *unchanged, "nick='elder' role='moderator'")
+            self.assertEqual(len(sent), 1 + len(PEOPLE))
+            self.assertEqual(len(self.assertDone(who, *unchanged)), 1)
+            self.assertDone(who, "nick='elder' role='participant'")
+        # But status is not revoked.
+        self.assertRefused("not-allowed", WISE, "nick='owner' role='moderator'", "nick='owner' role='participant'")
 
     def test_lists(self) -> None:
         """Table 5.2.1, sections 8.5, 9.2, 9.5, 9.8, 10.5 and 10.8: rights to see lists."""

@@ -19,6 +19,7 @@ from gateway.errors import (
     NotInTheRoom,
     NotMirrored,
     OnlyInTheRoom,
+    OwnersOnly,
     ResourceLimit,
 )
 from gateway.fmuc.core import Mirroring
@@ -213,7 +214,7 @@ class AdministrationTests(QueryCase):
         cases = (
             (WISE, "<item nick='hag' role='none'/>", NotEntitled),
             (HAG, "<item nick='crone' role='none'/>", NotAllowed),
-            (HAG, "<item jid='wise@shakespeare.lit' affiliation='owner'/>", NotAllowed),
+            (HAG, "<item jid='wise@shakespeare.lit' affiliation='owner'/>", OwnersOnly),
             (HAG, "<item nick='wise' role='none'/><item nick='crone' role='none'/>", NotAllowed),
             (HAG, "<item nick='nobody' role='none'/>", NoSuchAddress),
             (HAG, "<item nick='nobody' affiliation='member'/>", NotAcceptable),
