@@ -195,7 +195,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if self._mirroring is not None and not within(domain, self._mirroring.users):", "if False:"),
     ),
     "gateway/fmuc/from_joining.py": (
-        ("if occupant is None or occupant.node is not node:", "if occupant is None:"),
+        ("if occupant is None or node not in occupant.nodes:", "if occupant is None:"),
         ("if len(federation.joiningNodes) >= federation.room.bounds.nodes:", "if False:"),
     ),
     "gateway/embedded/consent.py": (

@@ -228,7 +228,7 @@ class Rooms(RoomService):
                 return []
             occupant = federation.room.occupants.get(nick)
             isIn = occupant is not None and (
-                occupant.realJid == sender if occupant.node is None else occupant.node.jid == peer
+                sender in occupant.localJids or any(node.jid == peer for node in occupant.nodes)
             )
         if not local or not (joins or (nick and not isIn)):
             return []

@@ -5,7 +5,7 @@ from __future__ import annotations
 from attrs import define, evolve, field
 
 from gateway.addresses import jids
-from gateway.errors import Loop, NickChangeForbidden, NickInUse, ResourceLimit, RoomFull
+from gateway.errors import GatewayError, Loop, NickChangeForbidden, NickInUse, ResourceLimit, RoomFull
 from gateway.fmuc.actions import Admission, ConfirmLeft, Content, PrivateMessage, Submission, ToNode
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
@@ -25,6 +25,8 @@ from gateway.muc.values import (
     RoomMessage,
     Standing,
     StanzaError,
+    person,
+    stanzaError,
 )
 
 
@@ -98,6 +100,8 @@ class Federation:
         @param node: the joining node that the request comes from; C{None} for a local user.
         @raise GatewayError: if the user may not enter.
         """
+        if self.uplink is not None and node is None and self._joinsOwn(request, now):
+            return True
         self._checkConflict(request, node)
         if self.uplink is None:
             return False
@@ -111,6 +115,26 @@ class Federation:
             # To the joined node, both joins come from this node: it would assume a restart of this node.
             raise NickChangeForbidden
         self.uplink.join(request, node, now)
+        return True
+
+    def _joinsOwn(self, request: JoinRequest, now: float) -> bool:
+        """
+        Handle the join of a further session of a local user (XEP-0045 section 7.2.8); False if it is none.
+
+        The joined node sees one occupant, whom it has admitted already.
+        """
+        occupant, pending = self.room.occupants.get(request.nick), self.pending.get(request.nick)
+        who = person(request.realJid)
+        if occupant is not None and not occupant.nodes and occupant.person == who:
+            join.addSession(self.room, occupant, request, now)
+            return True
+        if pending is None or not pending.isOf(None) or person(pending.request.realJid) != who:
+            return False
+        if self._pendingOf(request.realJid) is not None:
+            raise NickChangeForbidden
+        if len(pending.further) + 1 >= self.room.bounds.sessions:
+            raise ResourceLimit
+        pending.further[request.realJid] = request
         return True
 
     def _checkConflict(self, request: JoinRequest, node: JoiningNode | None) -> None:
@@ -127,9 +151,23 @@ class Federation:
         if there is None and pending is None:
             return
         real = request.realJid
-        isOccupant = there is not None and there.realJid == real and there.node is not node
+        isOccupant = there is not None and _hasElsewhere(there, real, node)
         hasAsked = pending is not None and pending.request.realJid == real and pending.origin is not node
-        raise Loop if node is not None and (isOccupant or hasAsked) else NickInUse
+        if isOccupant or hasAsked:
+            # One client cannot be two sessions.
+            raise NickInUse if node is None else Loop
+        if pending is not None or there is None or not self._mayShare(there, request):
+            raise NickInUse
+
+    def _mayShare(self, occupant: Occupant, request: JoinRequest) -> bool:
+        """
+        True if a user may have a further session as this occupant (XEP-0045 section 7.2.8).
+
+        A mirror asks the joined node, if the occupant is connected there. Its own occupants are connected in one
+        way each: the joined node does not tell which session of an occupant has sent a message that comes back.
+        """
+        isMirrored = self.uplink is not None and self.isDownstream(occupant)
+        return not isMirrored and occupant.person == person(request.realJid)
 
     def _isKnownElsewhere(self, request: JoinRequest, node: JoiningNode | None) -> bool:
         """
@@ -150,7 +188,7 @@ class Federation:
         each = (
             one
             for one in self.pending.values()
-            if one.request.realJid == user and one.origin is None and not one.isWithdrawn
+            if one.isOf(None) and (one.request.realJid == user or user in one.further)
         )
         return next(each, None)
 
@@ -158,15 +196,31 @@ class Federation:
         pending = self._pendingOf(user)
         if pending is None or self.uplink is None:
             return False
-        if stanza.unavailable:
-            self.uplink.withdraw(pending, now)
-        elif stanza.joins:
+        further = pending.further.get(user)
+        if stanza.joins and not stanza.unavailable:
             return pending.request.nick == nick
+        if further is not None:
+            del pending.further[user]
+            if not stanza.unavailable:
+                pending.further[user] = evolve(further, payload=stanza.payload)
+        elif stanza.unavailable:
+            self._withdraw(pending, now)
         elif pending.isSent:
             pending.newPresence = stanza
         else:
             pending.request = evolve(pending.request, payload=stanza.payload)
         return True
+
+    def _withdraw(self, pending: PendingJoin, now: float) -> None:
+        """Withdraw a local user's join; another session of the user that waits joins anew."""
+        assert self.uplink is not None
+        further, pending.further = pending.further, {}
+        self.uplink.withdraw(pending, now)
+        for request in further.values():
+            try:
+                self.requestJoin(request, now)
+            except GatewayError as error:
+                self.uplink.refuse(request, stanzaError(type(error)))
 
     def admit(self, request: JoinRequest, node: JoiningNode | None, standing: Standing, now: float) -> Occupant:
         """
@@ -193,18 +247,41 @@ class Federation:
             # no copy of this presence.
             room.broadcastPresence(occupant, AVAILABLE, own=standing == request.claimedStanding)
             return occupant
+        room.broadcastPresence(occupant, AVAILABLE)
+        self._welcome(node, occupant, occupants, request, now)
+        return occupant
+
+    def addSession(self, occupant: Occupant, request: JoinRequest, node: JoiningNode, now: float) -> None:
+        """
+        Add a further session of an occupant (XEP-0045 section 7.2.8), through a joining node.
+
+        @raise GatewayError: if there are too many.
+        """
+        isAnswered = node.hasJoined and node.returnsPresence and request.payload != occupant.payload
+        join.addSession(self.room, occupant, request, now, node)
+        presence = occupant.presence(AVAILABLE)
+        if not node.hasJoined:
+            others = [other for other in self.room.occupants.values() if other is not occupant]
+            self._welcome(node, occupant, others, request, now)
+        elif not isAnswered and (node.returnsPresence or occupant.standing != request.claimedStanding):
+            self.toNode(node, _presenceAt(node, occupant, presence))
+
+    def _welcome(
+        self, node: JoiningNode, occupant: Occupant, others: list[Occupant], request: JoinRequest, now: float
+    ) -> None:
+        """Send everything to a node whose first user is admitted."""
+        room = self.room
         # XEP-0289 section 6.1: "the list of current occupants and message context in the same order as specified in
         # XEP-0045", and the new occupant's own presence.
-        for other in occupants:
+        for other in others:
             self.toNode(node, other.presence(AVAILABLE))
-        room.broadcastPresence(occupant, AVAILABLE)
         node.hasJoined = True
         room.log(f"mirrored by {node.jid}")
-        self.toNode(node, Admission(occupant.presence(AVAILABLE), node.mode.current))
+        own = _presenceAt(node, occupant, occupant.presence(AVAILABLE))
+        self.toNode(node, Admission(own, node.mode.current))
         for message in room.recent(request.limits, node.jid, now):
             self.toNode(node, message)
         self.toNode(node, subjectOf(room))
-        return occupant
 
     # Presence and messages.
 
@@ -229,46 +306,59 @@ class Federation:
         self, occupant: Occupant, presence: OccupantPresence, own: bool, identifier: str | None
     ) -> None:
         for node in self.joiningNodes.values():
-            isOwn = node is occupant.node
+            isOwn = node in occupant.nodes
             if node.hasJoined and (not own or not isOwn or node.returnsPresence):
-                self.toNode(node, presence, identifier if isOwn else None)
+                isSender = isOwn and occupant.allSessions()[-1].node is node
+                self.toNode(node, _presenceAt(node, occupant, presence), identifier if isSender else None)
 
     def sendMessage(self, message: RoomMessage, origin: AnyNode | None) -> None:
         for node in self.joiningNodes.values():
             # ProtoXEP, "Fire and Forget": the MUC "MUST NOT resend this message to the proxy".
             if node.hasJoined and (node.returnsMessages or node is not origin):
-                self.toNode(node, message)
+                self.toNode(node, message if node is origin else _messageAt(node, message))
 
-    def sendPrivate(self, recipient: Occupant, message: RoomMessage, error: StanzaError | None) -> None:
-        node = recipient.node
-        assert isinstance(node, Node)
-        self.toNode(node, PrivateMessage(message, recipient.nick, error))
+    def sendPrivate(
+        self, recipient: Occupant, message: RoomMessage, error: StanzaError | None, origin: AnyNode | None
+    ) -> None:
+        for node in recipient.nodes:
+            if node is not origin:
+                assert isinstance(node, Node)
+                self.toNode(node, PrivateMessage(message, recipient.nick, error))
 
     # Leaving.
 
     def removed(self, occupant: Occupant, own: bool) -> None:
         if self.uplink is not None:
             self.uplink.changes.pop(occupant.nick, None)
-        node = occupant.node
-        if not isinstance(node, JoiningNode) or node.occupants:
-            return
-        if own:
-            self.release(node)
-        elif node.hasJoined:
-            # The node's joins that are in flight count as a first join.
-            self._confirmLeft(node)
-            self.release(node)
+        for node in occupant.nodes:
+            if not isinstance(node, JoiningNode) or node.occupants:
+                continue
+            if own:
+                self.release(node)
+            elif node.hasJoined:
+                # The node's joins that are in flight count as a first join.
+                self._confirmLeft(node)
+                self.release(node)
+
+    def sessionLeft(self, node: AnyNode, presence: OccupantPresence, identifier: str | None) -> None:
+        assert isinstance(node, JoiningNode)
+        if node.returnsPresence:
+            self.toNode(node, presence, identifier)
+        self.release(node)
 
     def left(self, occupant: Occupant, now: float) -> None:
         if self.uplink is not None:
             self.uplink.occupantLeft(occupant, now)
 
     def closed(self, change: PresenceChange) -> None:
-        for node in list(self.joiningNodes.values()):
+        nodes = list(self.joiningNodes.values())
+        for node in nodes:
+            for occupant in node.occupants.values():
+                if node.hasJoined:
+                    self.toNode(node, _presenceAt(node, occupant, occupant.presence(change)))
+        for node in nodes:
             for occupant in list(node.occupants.values()):
                 self.room.remove(occupant)
-                if node.hasJoined:
-                    self.toNode(node, occupant.presence(change))
             self.release(node)
         if self.uplink is not None:
             self.uplink.changes.clear()
@@ -290,3 +380,27 @@ class Federation:
         node.hasJoined = False
         self.toNode(node, ConfirmLeft())
         self.room.log(f"no longer mirrored by {node.jid}")
+
+
+def _hasElsewhere(occupant: Occupant, user: str, node: JoiningNode | None) -> bool:
+    """True if an occupant has a session with this full JID, through another node than C{node}."""
+    return any(each.jid == user and each.node is not node for each in occupant.allSessions())
+
+
+def _presenceAt(node: Node, occupant: Occupant, presence: OccupantPresence) -> OccupantPresence:
+    """Return an occupant's presence for a node: with the JID of the session there, by which the node knows it."""
+    session = occupant.sessionAt(node) if occupant.sessions else None
+    return presence if session is None else evolve(presence, realJid=session.jid)
+
+
+def _messageAt(node: Node, message: RoomMessage) -> RoomMessage:
+    """
+    Return a message for a node that it does not come from. If the sender has another session there, it is not this
+    session's: in primary mode the node shows its own messages at once, and no copy of them.
+    """
+    occupant = node.occupants.get(message.nick)
+    session = occupant.sessionAt(node) if occupant is not None and occupant.sessions else None
+    if occupant is None or session is None:
+        return message
+    other = next((each.jid for each in occupant.sessions if each is not session), "")
+    return evolve(message, realJid=other)

@@ -119,13 +119,16 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
             return
         # An occupant of the joined node has the nick already. A join that was sent stays pending, because the
         # occupant may leave before the join arrives.
-        if pending.isQueued:
+        if pending.isQueued and not _isOfPerson(pending.request.realJid, realJid):
             uplink.reject(pending, stanzaError(NickInUse))
     occupant = room.occupants.get(nick)
     if occupant is not None and federation.isDownstream(occupant):
         if _isOf(occupant.realJid, realJid, stanza):
             uplink.changes[nick] = max(0, uplink.changes[nick] - 1)
             _update(federation, uplink, occupant, standing, stanza)
+            return
+        if _isOfPerson(occupant.realJid, realJid):
+            # Another session of the user, at the joined node. The occupant is one of this node, too.
             return
         # Section 9: "Node with local user can then send an error message about the collision and kick them".
         _expel(federation, uplink, occupant, stanzaError(NickInUse), now)
@@ -164,6 +167,11 @@ def _isOf(own: str, realJid: str, stanza: NodePresence) -> bool:
     return realJid == own or (not realJid and stanza.fmuc is None)
 
 
+def _isOfPerson(own: str, realJid: str) -> bool:
+    """True if two full JIDs are those of one user; the second one may be unknown."""
+    return bool(realJid) and person(own) == person(realJid)
+
+
 def _update(
     federation: Federation, uplink: Uplink, occupant: Occupant, standing: Standing, stanza: NodePresence
 ) -> None:
@@ -198,6 +206,10 @@ def _unavailable(federation: Federation, uplink: Uplink, nick: str, stanza: Node
         return
     occupant = federation.room.occupants.get(nick)
     if occupant is None:
+        return
+    realJid, _ = _realJid(uplink.node, stanza)
+    if federation.isDownstream(occupant) and realJid != occupant.realJid and _isOfPerson(occupant.realJid, realJid):
+        # Another session of the user has left the joined node.
         return
     occupant.payload = stanza.payload
     if stanza.item is not None:
@@ -282,9 +294,8 @@ def _expel(federation: Federation, uplink: Uplink, occupant: Occupant, error: St
     room = federation.room
     reason = error.text or error.condition
     remove(room, occupant, PresenceChange(unavailable=True, codes=(KICKED,), reason=reason))
-    if occupant.node is None:
-        address = room.address(occupant.nick)
-        room.emit(SendError("presence", address, occupant.realJid, None, error, isJoin=True))
+    for jid in occupant.localJids:
+        room.emit(SendError("presence", room.address(occupant.nick), jid, None, error, isJoin=True))
     uplink.occupantLeft(occupant, now)
 
 
@@ -431,8 +442,8 @@ def _returned(
     occupant = room.occupants.get(nick)
     if occupant is None or not federation.isDownstream(occupant) or stanza.stanzaError is None:
         return
-    to = occupant.realJid if occupant.node is None else f"{occupant.node.jid}/{nick}"
-    room.emit(SendError("message", room.address(sender), to, stanza.id, stanza.stanzaError))
+    for to in (*occupant.localJids, *(f"{node.jid}/{nick}" for node in occupant.nodes)):
+        room.emit(SendError("message", room.address(sender), to, stanza.id, stanza.stanzaError))
     if sender:
         # The message was private.
         return

@@ -15,7 +15,8 @@ from gateway.muc.actions import SendError
 from gateway.muc.join import checkUser, grant
 from gateway.muc.leave import leave, removeAll
 from gateway.muc.nick import checkNick
-from gateway.muc.presence import changePresence
+from gateway.muc.occupant import Occupant
+from gateway.muc.sessions import changePresence, dropSession
 from gateway.muc.values import (
     DELIVERY_ERRORS,
     TECHNICAL_PROBLEM,
@@ -113,7 +114,7 @@ def _leaves(federation: Federation, node: JoiningNode, incoming: _Incoming) -> N
     if occupant is not None:
         # Keep the reason, but no status codes: the joining node may not set them.
         change = PresenceChange(unavailable=True, reason=stanza.change.reason)
-        leave(federation.room, occupant, stanza, incoming.now, change)
+        leave(federation.room, occupant, stanza, incoming.now, change, _jidAt(node, occupant))
         return
     pending = federation.pending.get(incoming.nick)
     if federation.uplink is not None and pending is not None and pending.isOf(node):
@@ -123,12 +124,13 @@ def _leaves(federation: Federation, node: JoiningNode, incoming: _Incoming) -> N
 def _fromOccupant(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
     """Handle the presence of an occupant."""
     occupant, realJid = node.occupants[incoming.nick], incoming.fmuc.realJid
-    if realJid not in ("", occupant.realJid):
+    own = _jidAt(node, occupant)
+    if realJid not in ("", own):
         federation.toNode(node, Reject(occupant.nick, realJid, stanzaError(Forbidden)))
     elif realJid and incoming.stanza.joins:
         _enterAnew(federation, node, incoming)
     else:
-        changePresence(federation.room, occupant, incoming.stanza.payload, incoming.stanza.id)
+        changePresence(federation.room, occupant, incoming.stanza.payload, incoming.stanza.id, own)
 
 
 def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
@@ -146,7 +148,13 @@ def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) ->
 
 
 def _isOccupant(node: JoiningNode, realJid: str) -> bool:
-    return any(occupant.realJid == realJid for occupant in node.occupants.values())
+    return any(_jidAt(node, occupant) == realJid for occupant in node.occupants.values())
+
+
+def _jidAt(node: JoiningNode, occupant: Occupant) -> str:
+    """Return the full JID of an occupant's session at a node."""
+    session = occupant.sessionAt(node) if occupant.sessions else None
+    return occupant.realJid if session is None else session.jid
 
 
 def _enterAnew(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
@@ -166,8 +174,12 @@ def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incomin
         checkUser(request.realJid)
         checkNick(federation.room, request.nick)
         if not federation.requestJoin(request, incoming.now, node):
-            standing, _ = grant(federation.room, request)
-            federation.admit(request, node, standing, incoming.now)
+            occupant = federation.room.occupants.get(request.nick)
+            standing, _ = grant(federation.room, request, occupant)
+            if occupant is None:
+                federation.admit(request, node, standing, incoming.now)
+            else:
+                federation.addSession(occupant, request, node, incoming.now)
     except GatewayError as error:
         if known is None:
             federation.joiningNodes.pop(incoming.peer, None)
@@ -211,12 +223,12 @@ def _toAll(federation: Federation, node: JoiningNode, sender: str, stanza: NodeM
     node.nomirror = stanza.nomirror
     occupant = federation.room.occupants.get(sender)
     # The node does not speak for other nodes' occupants.
-    isIn = occupant is not None and occupant.node is node
+    isIn = occupant is not None and node in occupant.nodes
     # A node that has shown the message has given it an id, by which others may refer to it. If the id is in use,
     # the message gets another one here.
     isUsed = bool(stanza.stanzaId) and federation.room.hasStanzaId(stanza.stanzaId)
     stanzaId = "" if isUsed else stanza.stanzaId
-    groupchat.submit(federation.room, occupant if isIn else None, stanza, now, stanzaId)
+    groupchat.submit(federation.room, occupant if isIn else None, stanza, now, stanzaId, node)
 
 
 def privateMessage(federation: Federation, node: Node, sender: str, recipient: str, stanza: NodeMessage) -> None:
@@ -227,11 +239,11 @@ def privateMessage(federation: Federation, node: Node, sender: str, recipient: s
     """
     occupants = federation.room.occupants
     occupant, there = occupants.get(sender), occupants.get(recipient)
-    if occupant is None or occupant.node is not node:
+    if occupant is None or node not in occupant.nodes:
         raise NotInTheRoom
     if there is None or there.node is node:
         raise NoSuchAddress
-    private_messages.send(federation.room, occupant, there, stanza)
+    private_messages.send(federation.room, occupant, there, stanza, node)
 
 
 def returnError(
@@ -248,6 +260,10 @@ def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:
     """Remove a joining node and its occupants, because stanzas to it are returned or it was restarted."""
     room = federation.room
     room.log(f"{node.jid} cannot be reached or was restarted: its occupants are removed", warn=True)
+    for occupant in list(node.occupants.values()):
+        session = occupant.sessionAt(node)
+        if session is not None and len(occupant.sessions) > 1:
+            dropSession(room, occupant, session)
     occupants = list(node.occupants.values())
     removeAll(room, dict.fromkeys(occupants, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))))
     for occupant in occupants:
@@ -255,4 +271,5 @@ def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:
     for pending in list(federation.pending.values()):
         if federation.uplink is not None and pending.isOf(node):
             federation.uplink.withdraw(pending, now)
+    federation.release(node)
     federation.joiningNodes.pop(node.jid, None)

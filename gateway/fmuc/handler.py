@@ -78,8 +78,8 @@ class RoomsHandler(RawHandler):
         metrics.gauge(*names.ROOMS).setFunction(lambda: len(rooms))
         metrics.gauge(*names.OCCUPANTS).setFunction(
             lambda: {
-                "here": sum(len(room.users) for room in rooms.values()),
-                "elsewhere": sum(len(room.occupants) - len(room.users) for room in rooms.values()),
+                "here": sum(room.localCount for room in rooms.values()),
+                "elsewhere": sum(len(room.occupants) - room.localCount for room in rooms.values()),
             }
         )
         metrics.gauge(*names.MIRRORS).setFunction(self._mirrors)
@@ -364,7 +364,7 @@ def _described(federation: Federation) -> StatusItem:
     return StatusItem(
         "rooms.federated",
         "{room}: {here} here, {all} in all; {nodes}",
-        {"room": room.jid, "here": len(room.users), "all": len(room.occupants), "nodes": tuple(nodes)},
+        {"room": room.jid, "here": room.localCount, "all": len(room.occupants), "nodes": tuple(nodes)},
     )
 
 

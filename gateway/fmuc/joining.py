@@ -15,10 +15,11 @@ from gateway.fmuc.port import Mirror
 from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.muc.actions import SendError
+from gateway.muc.join import addSession
 from gateway.muc.leave import close, remove
 from gateway.muc.occupant import Node as AnyNode
 from gateway.muc.occupant import Occupant
-from gateway.muc.presence import changePresence
+from gateway.muc.sessions import changePresence
 from gateway.muc.values import (
     TECHNICAL_PROBLEM,
     UNAVAILABLE,
@@ -28,6 +29,7 @@ from gateway.muc.values import (
     PresenceChange,
     Standing,
     StanzaError,
+    person,
     stanzaError,
 )
 from gateway.muc.whois import show
@@ -227,19 +229,16 @@ class Uplink:
         """Admit a user whom the joined node has admitted."""
         request, room = join.request, self._mirror.room
         del self.pending[request.nick]
-        other = room.occupants.get(request.nick)
-        if other is not None:
-            # The joined node has one occupant with this nick, so its presence removes the other one here.
-            remove(room, other, UNAVAILABLE)
         if join.isWithdrawn:
+            self._removeHolder(request.nick)
             return
         new = join.newPresence
         if new is None:
-            self._mirror.admit(request, join.origin, join.standing, now)
+            self._enter(join, request, join.standing, now)
         else:
             # The joining node may have shown the new presence already.
-            occupant = self._mirror.admit(evolve(request, payload=new.payload), join.origin, join.standing, now)
-            changePresence(room, occupant, new.payload, new.id)
+            occupant = self._enter(join, evolve(request, payload=new.payload), join.standing, now)
+            changePresence(room, occupant, new.payload, new.id, request.realJid)
         self._answerFence(join)
 
     def _answerFence(self, join: PendingJoin) -> None:
@@ -248,19 +247,45 @@ class Uplink:
             self._mirror.room.emit(join.held)
             join.held = None
 
+    def _enter(self, join: PendingJoin, request: JoinRequest, standing: Standing, now: float) -> Occupant:
+        """Add the occupant of a join, and further sessions of the user."""
+        room = self._mirror.room
+        other = room.occupants.get(request.nick)
+        if other is not None and other.person == person(request.realJid):
+            # Another session of the user, at the joined node: the occupant stays, and is one of this node now.
+            room.remove(other)
+        else:
+            self._removeHolder(request.nick)
+        occupant = self._mirror.admit(request, join.origin, standing, now)
+        for further in join.further.values():
+            addSession(room, occupant, further, now)
+        return occupant
+
+    def _removeHolder(self, nick: str) -> None:
+        """The joined node has one occupant with this nick, so its presence removes the other one here."""
+        other = self._mirror.room.occupants.get(nick)
+        if other is not None:
+            remove(self._mirror.room, other, UNAVAILABLE)
+
     def reject(self, join: PendingJoin, error: StanzaError) -> None:
         """Reject a pending join."""
-        request, room = join.request, self._mirror.room
+        request = join.request
         del self.pending[request.nick]
         if join.isWithdrawn:
             return
         if join.origin is None:
-            address = room.address(request.nick)
-            room.emit(SendError("presence", address, request.realJid, request.id, error, isJoin=True))
+            for each in (request, *join.further.values()):
+                self.refuse(each, error)
         else:
             self._mirror.toNode(join.origin, Reject(request.nick, request.realJid, error))
             self._answerFence(join)
             self._mirror.release(join.origin)
+
+    def refuse(self, request: JoinRequest, error: StanzaError) -> None:
+        """Answer a local user's join with an error."""
+        room = self._mirror.room
+        address = room.address(request.nick)
+        room.emit(SendError("presence", address, request.realJid, request.id, error, isJoin=True))
 
     def confirmedLeft(self, now: float) -> None:
         """

@@ -61,6 +61,7 @@ class PendingJoin:
     @ivar fences: ids of the fences that the joined node has not answered, in their order; those of earlier,
         withdrawn joins by this nick come first.
     @ivar held: the answer to a joining node's own fence, until the join is answered.
+    @ivar further: joins of further sessions of a local user, by full JID; they wait for the same answer.
     """
 
     request: JoinRequest
@@ -73,6 +74,7 @@ class PendingJoin:
     fence: str = ""
     fences: list[str] = field(factory=list)
     held: SendResult | None = None
+    further: dict[str, JoinRequest] = field(factory=dict)
 
     @property
     def isSent(self) -> bool:
@@ -90,7 +92,7 @@ class PendingJoin:
     def isQueued(self) -> bool:
         return self.state is JoinState.QUEUED
 
-    def isOf(self, node: JoiningNode) -> bool:
+    def isOf(self, node: JoiningNode | None) -> bool:
         """True if the join came from this node and was not withdrawn."""
         return self.origin is node and not self.isWithdrawn
 

@@ -19,12 +19,20 @@ def fromUser(room: Room, user: str, stanza: Message, now: float) -> None:
     submit(room, room.users.get(user), stanza, now)
 
 
-def submit(room: Room, occupant: Occupant | None, stanza: Message, now: float, stanzaId: str = "") -> None:
+def submit(
+    room: Room,
+    occupant: Occupant | None,
+    stanza: Message,
+    now: float,
+    stanzaId: str = "",
+    origin: Node | None = None,
+) -> None:
     """
     Handle an occupant's message.
 
     @param occupant: C{None} if the sender is not an occupant.
     @param stanzaId: the stanza id with which another node has shown the message already; empty for none.
+    @param origin: the node that the message comes from; C{None} for a local user.
     @raise GatewayError: if it is refused.
     """
     if occupant is None:
@@ -49,7 +57,7 @@ def submit(room: Room, occupant: Occupant | None, stanza: Message, now: float, s
         store=stanza.store,
     )
     if not room.nodes.submitMessage(message):
-        broadcast(room, message, occupant.node, now)
+        broadcast(room, message, origin, now)
 
 
 def broadcast(room: Room, message: RoomMessage, origin: Node | None, now: float) -> None:

@@ -59,6 +59,5 @@ def _decline(room: Room, user: str, invitation: Invitation) -> None:
     """
     there, _, nick = invitation.jid.partition("/")
     occupant = room.occupants.get(nick) if there == room.jid else None
-    if occupant is not None and occupant.node is None:
-        decline = Invitation(occupant.realJid, invitation.reason, declines=True)
-        room.emit(SendInvitation(room.jid, jids.bare(user), decline))
+    for jid in () if occupant is None else occupant.localJids:
+        room.emit(SendInvitation(room.jid, jids.bare(user), Invitation(jid, invitation.reason, declines=True)))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from gateway.addresses import jids
-from gateway.errors import Banned
+from gateway.errors import Banned, ResourceLimit
 from gateway.muc import max_users, members_only, password
 from gateway.muc.moderated import defaultRole
 from gateway.muc.nick import checkFree, checkNick
-from gateway.muc.occupant import Occupant
+from gateway.muc.occupant import Node, Occupant, Session
 from gateway.muc.room import Room
+from gateway.muc.sessions import changePresence
 from gateway.muc.subject import subjectOf
 from gateway.muc.values import (
     AVAILABLE,
@@ -31,10 +32,14 @@ def enter(room: Room, request: JoinRequest, now: float) -> None:
     """
     checkUser(request.realJid)
     checkNick(room, request.nick)
-    checkFree(room, request.nick)
-    if not room.nodes.requestJoin(request, now):
-        standing, created = grant(room, request)
+    occupant = checkFree(room, request.nick, request.realJid)
+    if room.nodes.requestJoin(request, now):
+        return
+    standing, created = grant(room, request, occupant)
+    if occupant is None:
         admit(room, request, standing, now, created)
+    else:
+        addSession(room, occupant, request, now)
 
 
 def checkUser(realJid: str) -> None:
@@ -47,10 +52,11 @@ def checkUser(realJid: str) -> None:
     jids.prepared(realJid)
 
 
-def grant(room: Room, request: JoinRequest) -> tuple[Standing, bool]:
+def grant(room: Room, request: JoinRequest, occupant: Occupant | None = None) -> tuple[Standing, bool]:
     """
     Return a new occupant's standing, and True if the join has created the room.
 
+    @param occupant: the user's occupant, if the join is that of a further session.
     @raise GatewayError: if the user may not enter.
     """
     created = not (room.occupants or room.affiliations or room.settings.persistent)
@@ -60,6 +66,8 @@ def grant(room: Room, request: JoinRequest) -> tuple[Standing, bool]:
     affiliation = room.affiliation(request.realJid)
     for check in _CHECKS:
         check(room, request, affiliation)
+    if occupant is None:
+        max_users.checkJoin(room, request, affiliation)
     return Standing(affiliation, defaultRole(room, affiliation)), created
 
 
@@ -70,7 +78,7 @@ def _checkBan(room: Room, request: JoinRequest, affiliation: str) -> None:
 
 
 # In the order of their errors.
-_CHECKS = (_checkBan, members_only.checkJoin, password.checkJoin, max_users.checkJoin)
+_CHECKS = (_checkBan, members_only.checkJoin, password.checkJoin)
 
 
 def admit(room: Room, request: JoinRequest, standing: Standing, now: float, created: bool = False) -> Occupant:
@@ -87,29 +95,52 @@ def admit(room: Room, request: JoinRequest, standing: Standing, now: float, crea
     room.add(occupant)
     # Section 7.2.2: first "the complete list of existing occupants", then "the new occupant's own presence".
     for other in occupants:
-        room.sendPresence(other, occupant)
-    room.broadcastPresence(occupant, AVAILABLE, tellSelf=False)
+        room.sendPresence(other, occupant, occupant.address)
+    room.broadcastPresence(occupant, AVAILABLE, to=())
     codes = (*((NON_ANONYMOUS,) if occupant.nonAnonymous else ()), *((CREATED,) if created else ()))
     room.sendSelfPresence(occupant, AVAILABLE, *codes, identifier=request.id)
-    _sendHistory(room, request.limits, occupant, now)
+    _sendHistory(room, request.limits, request.realJid, occupant.address, now)
     return occupant
 
 
+def addSession(room: Room, occupant: Occupant, request: JoinRequest, now: float, node: Node | None = None) -> None:
+    """
+    Add a further session of an occupant (section 7.2.8). It gets what a new occupant gets; the others are told only
+    if the presence is new.
+
+    @param node: the joining node that it comes from; C{None} for a local user.
+    @raise ResourceLimit: if the occupant has too many sessions.
+    """
+    if len(occupant.allSessions()) >= room.bounds.sessions:
+        raise ResourceLimit
+    room.addSession(occupant, Session(request.realJid, request.payload, node))
+    if request.payload != occupant.payload:
+        changePresence(room, occupant, request.payload, None, request.realJid, isNew=True)
+    if node is None:
+        rejoin(room, occupant, request.realJid, request.limits, now, request.id)
+
+
 def rejoin(
-    room: Room, occupant: Occupant, limits: HistoryLimits, now: float, identifier: str | None = None
+    room: Room, occupant: Occupant, user: str, limits: HistoryLimits, now: float, identifier: str | None = None
 ) -> None:
-    """Send everything to a local user who joins again: the client has lost its state."""
+    """
+    Send everything to a local user who joins again, because the client has lost its state, or to a new session.
+
+    @param user: full JID of the session.
+    """
+    session = occupant.session(user)
+    address = occupant.address if session is None else session.address
     for other in room.occupants.values():
         if other is not occupant:
-            room.sendPresence(other, occupant)
+            room.sendPresence(other, occupant, address)
     codes = (NON_ANONYMOUS,) if occupant.nonAnonymous else ()
-    room.sendSelfPresence(occupant, AVAILABLE, *codes, identifier=identifier)
-    _sendHistory(room, limits, occupant, now)
+    room.sendSelfPresence(occupant, AVAILABLE, *codes, identifier=identifier, to=(address,))
+    _sendHistory(room, limits, user, address, now)
 
 
-def _sendHistory(room: Room, limits: HistoryLimits, occupant: Occupant, now: float) -> None:
+def _sendHistory(room: Room, limits: HistoryLimits, user: str, address: bytes, now: float) -> None:
     """Section 7.2.13: history after presence. Section 7.2.15: the subject after history, even an empty one."""
-    to = (occupant.address,)
-    for message in room.recent(limits, occupant.realJid, now):
+    to = (address,)
+    for message in room.recent(limits, user, now):
         room.toUsers(message, to)
     room.toUsers(subjectOf(room), to)

@@ -7,21 +7,44 @@ from collections.abc import Mapping
 from gateway.muc.actions import ANSWER_IQ
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
+from gateway.muc.sessions import leaveSession
 from gateway.muc.values import TECHNICAL_PROBLEM, UNAVAILABLE, Presence, PresenceChange
 
 
 def leave(
-    room: Room, occupant: Occupant, stanza: Presence, now: float, change: PresenceChange = UNAVAILABLE
+    room: Room,
+    occupant: Occupant,
+    stanza: Presence,
+    now: float,
+    change: PresenceChange = UNAVAILABLE,
+    user: str = "",
 ) -> None:
-    """Handle an occupant's leave."""
+    """
+    Handle an occupant's leave. If other sessions stay, so does the occupant.
+
+    @param user: full JID of the session that leaves.
+    """
+    session = occupant.session(user)
+    if session is not None and len(occupant.sessions) > 1:
+        leaveSession(room, occupant, session, stanza.payload, change, stanza.id)
+        return
     occupant.payload = stanza.payload
     remove(room, occupant, change, own=True, identifier=stanza.id)
     room.nodes.left(occupant, now)
 
 
-def drop(room: Room, occupant: Occupant, now: float) -> None:
-    """Remove an occupant who cannot be reached, or who is not an occupant any longer at another node."""
-    remove(room, occupant, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)))
+def drop(room: Room, occupant: Occupant, now: float, user: str = "") -> None:
+    """
+    Remove an occupant who cannot be reached, or who is not an occupant any longer at another node.
+
+    @param user: full JID of the session that cannot be reached; other sessions stay.
+    """
+    change = PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))
+    session = occupant.session(user)
+    if session is not None and len(occupant.sessions) > 1:
+        leaveSession(room, occupant, session, session.payload, change)
+        return
+    remove(room, occupant, change)
     room.nodes.left(occupant, now)
 
 
@@ -60,14 +83,17 @@ def removeAll(
         room.emit(ANSWER_IQ)
     audience = room.audience()
     for occupant, change in changes.items():
-        room.broadcastPresence(occupant, change, own, audience, tellSelf=False, identifier=identifier)
+        room.broadcastPresence(occupant, change, own, audience, to=(), identifier=identifier)
     for occupant in changes:
         room.nodes.removed(occupant, own)
 
 
 def close(room: Room, change: PresenceChange) -> None:
     """Remove all occupants; each is told only of its own removal (section 10.9)."""
-    for occupant in list(room.users.values()):
-        room.remove(occupant)
+    local = list(dict.fromkeys(room.users.values()))
+    for occupant in local:
         room.sendSelfPresence(occupant, change)
     room.nodes.closed(change)
+    for occupant in local:
+        if occupant.nick in room.occupants:
+            room.remove(occupant)

@@ -6,7 +6,7 @@ from gateway.addresses import jids
 from gateway.errors import BadNick, NickChangeForbidden, NickInUse
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
-from gateway.muc.values import AVAILABLE, NICK_CHANGED, Presence, PresenceChange
+from gateway.muc.values import AVAILABLE, NICK_CHANGED, Presence, PresenceChange, person
 
 
 def checkNick(room: Room, nick: str) -> None:
@@ -25,21 +25,35 @@ def checkNick(room: Room, nick: str) -> None:
         raise BadNick
 
 
-def checkFree(room: Room, nick: str) -> None:
-    """Raise the error of a nick that an occupant has (section 7.2.8)."""
-    if nick in room.occupants:
+def checkFree(room: Room, nick: str, user: str = "") -> Occupant | None:
+    """
+    Raise the error of a nick that another user has (section 7.2.8).
+
+    @param user: full JID of the user who wants the nick.
+    @return: the user's own occupant, if the user has the nick already.
+    """
+    occupant = room.occupants.get(nick)
+    if occupant is not None and (not user or occupant.person != person(user)):
         raise NickInUse
+    return occupant
 
 
-def changeNick(room: Room, occupant: Occupant, nick: str, stanza: Presence) -> None:
-    """Change a nick (section 7.6). ProtoXEP: "nick-changing is not allowed for users connected through a proxy"."""
-    if room.nodes.isMirror:
+def changeNick(room: Room, occupant: Occupant, user: str, nick: str, stanza: Presence) -> None:
+    """
+    Change a nick (section 7.6); all sessions have the new one.
+
+    ProtoXEP: "nick-changing is not allowed for users connected through a proxy".
+
+    @param user: full JID of the session that asks for it.
+    """
+    if room.nodes.isMirror or occupant.nodes:
         raise NickChangeForbidden
     checkNick(room, nick)
     checkFree(room, nick)
     # The occupant stays, so the presence says nothing about the standing.
     room.broadcastPresence(occupant, PresenceChange(unavailable=True, codes=(NICK_CHANGED,), nick=nick))
     room.remove(occupant)
+    occupant.showSession(user, stanza.payload)
     occupant.nick, occupant.payload = nick, stanza.payload
     room.add(occupant)
     room.broadcastPresence(occupant, AVAILABLE, identifier=stanza.id)

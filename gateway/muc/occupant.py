@@ -24,14 +24,35 @@ _NO_PAYLOAD = Payload()
 
 
 @define(eq=False)
+class Session:
+    """
+    One of several sessions of an occupant (XEP-0045 section 7.2.8): a client of a local user, or all clients of the
+    user at another node.
+
+    @ivar jid: full JID.
+    @ivar payload: of its last presence.
+    @ivar node: as in L{Occupant}.
+    @ivar address: as in L{Occupant}.
+    """
+
+    jid: str
+    payload: Payload
+    node: Node | None = None
+    address: bytes = b""
+
+
+@define(eq=False)
 class Occupant:
     """
-    An occupant.
+    An occupant: a nick, and the sessions of one user (a bare JID) who has it.
 
-    @ivar realJid: full JID; empty if another node does not tell it.
+    @ivar realJid: full JID; empty if another node does not tell it. Of several sessions, that of the first one.
     @ivar nonAnonymous: True if every occupant may see the real JID.
-    @ivar node: the node through which the occupant is connected; C{None} for a local user.
+    @ivar node: the node through which the occupant is connected; C{None} for a local user, and if one of several
+        sessions is local.
     @ivar address: of a local user: the JID, escaped for an XML attribute.
+    @ivar sessions: all sessions; the last one has sent the presence that is shown. Empty if there is one session,
+        with the values of the occupant.
     @ivar id: occupant id (XEP-0421); empty if another node tells neither the id nor the JID.
     """
 
@@ -42,6 +63,7 @@ class Occupant:
     nonAnonymous: bool
     node: Node | None = None
     address: bytes = b""
+    sessions: tuple[Session, ...] = ()
     id: str = ""
     _last: OccupantPresence | None = None
     _person: tuple[str, str] = ("", "")
@@ -53,6 +75,46 @@ class Occupant:
         if self._person[0] != self.realJid:
             self._person = self.realJid, person(self.realJid)
         return self._person[1]
+
+    def allSessions(self) -> tuple[Session, ...]:
+        """Return all sessions, also a single one."""
+        return self.sessions or (Session(self.realJid, self.payload, self.node, self.address),)
+
+    def session(self, jid: str) -> Session | None:
+        """Return the session with this full JID; C{None} if the occupant has no more than one session."""
+        return next((each for each in self.sessions if each.jid == jid), None)
+
+    def sessionAt(self, node: Node) -> Session | None:
+        """Return the session through another node."""
+        return next((each for each in self.allSessions() if each.node is node), None)
+
+    def showSession(self, jid: str, payload: Payload) -> None:
+        """Record the presence of a session: the latest one is shown."""
+        session = self.session(jid)
+        if session is not None:
+            session.payload = payload
+            self.sessions = (*(each for each in self.sessions if each is not session), session)
+
+    @property
+    def addresses(self) -> tuple[bytes, ...]:
+        """Addresses of the local sessions."""
+        if self.sessions:
+            return tuple(each.address for each in self.sessions if each.node is None)
+        return (self.address,) if self.node is None else ()
+
+    @property
+    def localJids(self) -> tuple[str, ...]:
+        """Full JIDs of the local sessions; the last one has sent the latest presence."""
+        if self.sessions:
+            return tuple(each.jid for each in self.sessions if each.node is None)
+        return (self.realJid,) if self.node is None else ()
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """The nodes through which the occupant is connected."""
+        if self.sessions:
+            return tuple(each.node for each in self.sessions if each.node is not None)
+        return () if self.node is None else (self.node,)
 
     def presence(self, change: PresenceChange) -> OccupantPresence:
         """Return the occupant's current presence."""

@@ -116,7 +116,9 @@ class OccupantIqs:
         if there.node is not None:
             recipient = f"{there.node.jid}/{there.nick}"
         else:
-            recipient = jids.bare(there.realJid) if payload in _OF_ACCOUNT else there.realJid
+            # The presence of this session is shown, with its capabilities.
+            session = there.localJids[-1]
+            recipient = jids.bare(session) if payload in _OF_ACCOUNT else session
         sender = room.address(occupant.nick)
         try:
             self._open.add(

@@ -75,14 +75,28 @@ class OtherNodes(Protocol):
         @param origin: the node that it comes from.
         """
 
-    def sendPrivate(self, recipient: Occupant, message: RoomMessage, error: StanzaError | None) -> None:
-        """An occupant of another node is sent a private message, or the error of one."""
+    def sendPrivate(
+        self, recipient: Occupant, message: RoomMessage, error: StanzaError | None, origin: Node | None
+    ) -> None:
+        """
+        An occupant of other nodes is sent a private message, or the error of one.
+
+        @param origin: the node that it comes from.
+        """
 
     def removed(self, occupant: Occupant, own: bool) -> None:
         """
         An occupant was removed, and the presence was sent.
 
         @param own: True if the occupant has left by own presence.
+        """
+
+    def sessionLeft(self, node: Node, presence: OccupantPresence, identifier: str | None) -> None:
+        """
+        The session of an occupant through another node has left; other sessions stay.
+
+        @param presence: of the session, unavailable.
+        @param identifier: C{id} of the stanza that the session has sent.
         """
 
     def left(self, occupant: Occupant, now: float) -> None:
@@ -122,10 +136,15 @@ class NoOtherNodes:
     def sendMessage(self, message: RoomMessage, origin: Node | None) -> None:
         pass
 
-    def sendPrivate(self, recipient: Occupant, message: RoomMessage, error: StanzaError | None) -> None:
+    def sendPrivate(
+        self, recipient: Occupant, message: RoomMessage, error: StanzaError | None, origin: Node | None
+    ) -> None:
         pass
 
     def removed(self, occupant: Occupant, own: bool) -> None:
+        pass
+
+    def sessionLeft(self, node: Node, presence: OccupantPresence, identifier: str | None) -> None:
         pass
 
     def left(self, occupant: Occupant, now: float) -> None:

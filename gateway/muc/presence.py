@@ -9,8 +9,8 @@ from gateway.muc.leave import leave
 from gateway.muc.nick import changeNick
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
+from gateway.muc.sessions import changePresence
 from gateway.muc.values import (
-    AVAILABLE,
     KICKED,
     NO_ROLE,
     NONE,
@@ -36,14 +36,14 @@ def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> 
     if stanza.unavailable:
         if occupant is not None:
             # The nick does not matter: a user is one occupant here (section 7.14).
-            leave(room, occupant, stanza, now)
+            leave(room, occupant, stanza, now, user=user)
         else:
             room.nodes.whileJoining(user, nick, stanza, now)
     elif not nick:
         # Section 7.2.1: a join without a nick is "jid-malformed".
         raise NoNick
     elif occupant is not None:
-        _fromOccupant(room, occupant, nick, stanza, now)
+        _fromOccupant(room, occupant, user, nick, stanza, now)
     elif room.nodes.whileJoining(user, nick, stanza, now):
         return
     elif not stanza.joins:
@@ -52,21 +52,14 @@ def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> 
         enter(room, _request(nick, user, stanza), now)
 
 
-def _fromOccupant(room: Room, occupant: Occupant, nick: str, stanza: Presence, now: float) -> None:
+def _fromOccupant(room: Room, occupant: Occupant, user: str, nick: str, stanza: Presence, now: float) -> None:
     if occupant.nick != nick:
-        changeNick(room, occupant, nick, stanza)
+        changeNick(room, occupant, user, nick, stanza)
         return
     if not stanza.joins or stanza.payload != occupant.payload:
-        changePresence(room, occupant, stanza.payload, stanza.id)
+        changePresence(room, occupant, stanza.payload, stanza.id, user)
     if stanza.joins:
-        rejoin(room, occupant, stanza.limits, now, stanza.id)
-
-
-def changePresence(room: Room, occupant: Occupant, payload: Payload, identifier: str | None) -> None:
-    """Handle an occupant's new presence, a stanza with this C{id}."""
-    if not room.nodes.submitPresence(occupant, payload, identifier):
-        occupant.payload = payload
-        room.broadcastPresence(occupant, AVAILABLE, own=True, identifier=identifier)
+        rejoin(room, occupant, user, stanza.limits, now, stanza.id)
 
 
 def _request(nick: str, user: str, stanza: Presence) -> JoinRequest:

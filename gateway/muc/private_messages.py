@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.errors import BadRequest, NoSuchAddress, NotInTheRoom
 from gateway.muc.actions import SendError
-from gateway.muc.occupant import Occupant
+from gateway.muc.occupant import Node, Occupant
 from gateway.muc.room import Room
 from gateway.muc.values import Message, RoomMessage
 
@@ -27,12 +27,16 @@ def fromUser(room: Room, user: str, nick: str, stanza: Message) -> None:
     send(room, occupant, recipient, stanza)
 
 
-def send(room: Room, occupant: Occupant, recipient: Occupant, stanza: Message) -> None:
+def send(
+    room: Room, occupant: Occupant, recipient: Occupant, stanza: Message, origin: Node | None = None
+) -> None:
     """
     Send a private message, or the error of one.
 
     XEP-0289 section 6.6: "each node that receives it is responsible for routing it to the appropriate node (or the
     occupant, if local)".
+
+    @param origin: the node that the message comes from.
     """
     # XEP-0359 section 3: "For one-on-one messages the assigning entity is the account", not the room.
     message = RoomMessage(
@@ -43,10 +47,11 @@ def send(room: Room, occupant: Occupant, recipient: Occupant, stanza: Message) -
         id=stanza.id,
         payload=stanza.payload,
     )
-    if recipient.node is not None:
-        room.nodes.sendPrivate(recipient, message, stanza.stanzaError)
-    elif stanza.stanzaError is not None:
-        address = room.address(occupant.nick)
-        room.emit(SendError("message", address, recipient.realJid, stanza.id, stanza.stanzaError))
-    else:
-        room.toUsers(message, (recipient.address,))
+    if recipient.nodes:
+        room.nodes.sendPrivate(recipient, message, stanza.stanzaError, origin)
+    # Section 7.2.8: "it is RECOMMENDED to route to all resources".
+    if stanza.stanzaError is None:
+        room.toUsers(message, recipient.addresses)
+        return
+    for jid in recipient.localJids:
+        room.emit(SendError("message", room.address(occupant.nick), jid, stanza.id, stanza.stanzaError))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from attrs import define, field, frozen
 
@@ -11,7 +11,7 @@ from gateway.muc.actions import Action, LogLine, ToUsers
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.history import History
 from gateway.muc.ids import Ids, occupantId
-from gateway.muc.occupant import Node, Occupant
+from gateway.muc.occupant import Node, Occupant, Session
 from gateway.muc.port import NoOtherNodes, OtherNodes
 from gateway.muc.values import (
     AVAILABLE,
@@ -38,6 +38,7 @@ class Bounds:
     @ivar rooms: number of rooms.
     @ivar made: rooms created by one user (a bare JID).
     @ivar occupants: occupants of a room.
+    @ivar sessions: sessions of an occupant.
     @ivar nodes: nodes that have joined a room.
     @ivar pending: joins of a room that another node has not answered.
     @ivar nick: bytes of a nick.
@@ -50,6 +51,7 @@ class Bounds:
     rooms: int = 1_000
     made: int = 100
     occupants: int = 5_000
+    sessions: int = 10
     nodes: int = 100
     pending: int = 1_000
     nick: int = 256
@@ -93,7 +95,7 @@ class Room:
     @ivar nodes: the other nodes that form one room with this one.
     @ivar creators: names that the room is counted by: the bare JID of the user whose join created it, and the
         domain that the join came from.
-    @ivar users: local users by full JID.
+    @ivar users: occupants by the full JIDs of their local sessions.
     @ivar subject: the message that set the subject.
     @ivar affiliations: by bare JID; users with affiliation none are absent.
     @ivar utcClock: the time of day.
@@ -117,6 +119,8 @@ class Room:
     stamped: float = 0.0
     history: History = field(init=False)
     _actions: list[Action] = field(init=False, factory=list)
+    # Occupants with several sessions: a dict, for its order.
+    _shared: dict[Occupant, None] = field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.history = History(self.bounds.messages, self.bounds.bytes)
@@ -144,19 +148,57 @@ class Room:
         if not occupant.id and occupant.realJid:
             occupant.id = self.occupantId(occupant.person)
         self.occupants[occupant.nick] = occupant
-        if occupant.node is None:
+        if occupant.sessions:
+            self._shared[occupant] = None
+            self.users.update(dict.fromkeys(occupant.localJids, occupant))
+            for node in occupant.nodes:
+                node.occupants[occupant.nick] = occupant
+        elif occupant.node is None:
             occupant.address = escape(occupant.realJid).encode()
             self.users[occupant.realJid] = occupant
         else:
             occupant.node.occupants[occupant.nick] = occupant
 
     def remove(self, occupant: Occupant) -> None:
-        """Remove an occupant; nobody is told."""
+        """Remove an occupant with all sessions; nobody is told."""
         del self.occupants[occupant.nick]
-        if occupant.node is None:
-            del self.users[occupant.realJid]
+        self._shared.pop(occupant, None)
+        for jid in occupant.localJids:
+            del self.users[jid]
+        for node in occupant.nodes:
+            del node.occupants[occupant.nick]
+
+    def addSession(self, occupant: Occupant, session: Session) -> None:
+        """Add a further session of an occupant."""
+        occupant.sessions = (*occupant.allSessions(), session)
+        self._shared[occupant] = None
+        if session.node is None:
+            session.address = escape(session.jid).encode()
+            self.users[session.jid] = occupant
+            occupant.node = None
         else:
-            del occupant.node.occupants[occupant.nick]
+            session.node.occupants[occupant.nick] = occupant
+
+    def removeSession(self, occupant: Occupant, session: Session) -> None:
+        """Remove one of several sessions of an occupant; nobody is told."""
+        if session.node is None:
+            del self.users[session.jid]
+        else:
+            del session.node.occupants[occupant.nick]
+        occupant.sessions = rest = tuple(each for each in occupant.sessions if each is not session)
+        last = rest[-1]
+        occupant.node = None if occupant.addresses else last.node
+        # Other nodes know the occupant by the JID of the first session: Openfire finds the occupant by it.
+        isKnown = self.nodes.isMirror or not self.nodes.isIdle
+        if len(rest) == 1 and (last.jid == occupant.realJid or not isKnown):
+            occupant.realJid, occupant.address = last.jid, last.address
+            occupant.sessions = ()
+            del self._shared[occupant]
+
+    @property
+    def localCount(self) -> int:
+        """Number of occupants with a local session."""
+        return len(self.users) - sum(max(0, len(each.addresses) - 1) for each in self._shared)
 
     def occupantId(self, user: str) -> str:
         """
@@ -215,18 +257,30 @@ class Room:
         """Log a line about this room."""
         self.emit(LogLine(f"{self.jid}: {text}", warn))
 
-    def sendPresence(self, occupant: Occupant, to: Occupant) -> None:
-        """Send one occupant's presence to one local user."""
+    def sendPresence(self, occupant: Occupant, to: Occupant, address: bytes) -> None:
+        """
+        Send one occupant's presence to one local user.
+
+        @param address: of one of the user's sessions.
+        """
         showRealJid = occupant.nonAnonymous or to.standing.role == MODERATOR
-        self.toUsers(occupant.presence(AVAILABLE), (to.address,), showRealJid)
+        self.toUsers(occupant.presence(AVAILABLE), (address,), showRealJid)
+
+    def _lone(self) -> Iterable[Occupant]:
+        """Return the local users who have one session."""
+        users = self.users.values()
+        return [user for user in users if not user.sessions] if self._shared else users
 
     def audience(self, but: Occupant | None = None) -> Audience:
         """Return the addresses of local users, without one of them."""
         plain: list[bytes] = []
         privileged: list[bytes] = []
-        for user in self.users.values():
+        for user in self._lone():
             if user is not but:
                 (privileged if user.standing.role == MODERATOR else plain).append(user.address)
+        for user in self._shared:
+            if user is not but:
+                (privileged if user.standing.role == MODERATOR else plain).extend(user.addresses)
         return tuple(plain), tuple(privileged)
 
     def broadcastPresence(
@@ -235,7 +289,7 @@ class Room:
         change: PresenceChange,
         own: bool = False,
         known: Audience | None = None,
-        tellSelf: bool = True,
+        to: tuple[bytes, ...] | None = None,
         identifier: str | None = None,
     ) -> None:
         """
@@ -243,7 +297,7 @@ class Room:
 
         @param own: True if the occupant has sent it; the occupant's own node then knows it.
         @param known: the other local users, if they are known already.
-        @param tellSelf: False to leave the occupant out.
+        @param to: addresses of the occupant's own sessions that are told; C{None} for all.
         @param identifier: C{id} of the stanza that the occupant has sent.
         """
         presence = occupant.presence(change)
@@ -253,20 +307,40 @@ class Room:
         else:
             self.toUsers(presence, plain)
             self.toUsers(presence, privileged, True)
-        if occupant.node is None and tellSelf:
-            self.sendSelfPresence(occupant, change, identifier=identifier)
+        self.sendSelfPresence(occupant, change, identifier=identifier, to=to)
         self.nodes.sendPresence(occupant, presence, own, identifier)
 
     def sendSelfPresence(
-        self, occupant: Occupant, change: PresenceChange, *codes: int, identifier: str | None = None
+        self,
+        occupant: Occupant,
+        change: PresenceChange,
+        *codes: int,
+        identifier: str | None = None,
+        to: tuple[bytes, ...] | None = None,
     ) -> None:
         """
         Send a local user's own presence, with code 110 (XEP-0045 section 7.2.2).
 
-        @param identifier: C{id} of the stanza that the user has sent: "the room might also reflect" it.
+        @param identifier: C{id} of the stanza that the user has sent: "the room might also reflect" it. Of several
+            sessions, the one whose presence came last gets it.
+        @param to: addresses of some sessions; C{None} for all.
         """
-        presence = occupant.presence(change)
-        self.toUsers(presence, (occupant.address,), occupant.nonAnonymous, (*codes, SELF), identifier)
+        presence, recipients = occupant.presence(change), occupant.addresses if to is None else to
+        if identifier is not None and len(recipients) > 1:
+            sender = occupant.sessions[-1].address
+            self._toSelf(occupant, presence, tuple(each for each in recipients if each != sender), codes)
+            recipients = (sender,) if sender in recipients else ()
+        self._toSelf(occupant, presence, recipients, codes, identifier)
+
+    def _toSelf(
+        self,
+        occupant: Occupant,
+        presence: OccupantPresence,
+        recipients: tuple[bytes, ...],
+        codes: tuple[int, ...],
+        identifier: str | None = None,
+    ) -> None:
+        self.toUsers(presence, recipients, occupant.nonAnonymous, (*codes, SELF), identifier)
 
     def broadcastMessage(self, message: RoomMessage, origin: Node | None) -> None:
         """
@@ -274,5 +348,8 @@ class Room:
 
         @param origin: the node that the message comes from.
         """
-        self.toUsers(message, [user.address for user in self.users.values()])
+        recipients = [user.address for user in self._lone()]
+        for user in self._shared:
+            recipients += user.addresses
+        self.toUsers(message, recipients)
         self.nodes.sendMessage(message, origin)

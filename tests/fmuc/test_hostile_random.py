@@ -12,6 +12,7 @@ from gateway import ns
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds, Room
+from gateway.muc.values import person
 from gateway.testing import stanzas
 from tests.fmuc.wire import Wire, WireCase, fmuc, mirror, read, rooms
 from tests.profiles import steady
@@ -280,7 +281,13 @@ class RandomTests(WireCase):
         behind = [occupant for table in tables for node in table for occupant in node.occupants.values()]
         local = list(room.users.values())
         self.assertEqual({id(each) for each in behind + local}, {id(each) for each in room.occupants.values()})
-        self.assertEqual(len(behind) + len(local), len(room.occupants))
+        sessions = [each for occupant in room.occupants.values() for each in occupant.allSessions()]
+        self.assertEqual(len(behind) + len(local), len(sessions))
+        self.assertEqual({each.jid for each in sessions if each.node is None}, set(room.users))
+        self.assertEqual(room.localCount, len({id(each) for each in local}))
+        for occupant in room.occupants.values():
+            self.assertLessEqual(len(occupant.sessions), BOUNDS.sessions)
+            self.assertEqual(len({person(each.jid) for each in occupant.sessions}), bool(occupant.sessions))
         for nick, occupant in room.occupants.items():
             self.assertEqual(nick, occupant.nick)
             self.assertLessEqual(len(nick), 1_023)

@@ -1,0 +1,77 @@
+"""
+Several sessions of one occupant (XEP-0045 section 7.2.8): "the user has two (or more) in-room "sessions" with the
+same roomnick, one for each resource".
+
+All sessions get all messages. The presence that came last is that of the occupant, and the others see a leave only
+when the last session leaves.
+"""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from gateway.muc.occupant import Occupant, Session
+from gateway.muc.room import Room
+from gateway.muc.values import AVAILABLE, SELF, Payload, PresenceChange
+
+
+def changePresence(
+    room: Room,
+    occupant: Occupant,
+    payload: Payload,
+    identifier: str | None,
+    user: str = "",
+    isNew: bool = False,
+) -> None:
+    """
+    Handle an occupant's new presence, a stanza with this C{id}.
+
+    @param user: full JID of the session that has sent it.
+    @param isNew: True if the session is new, and gets its own presence with the rest.
+    """
+    occupant.showSession(user, payload)
+    if room.nodes.submitPresence(occupant, payload, identifier):
+        return
+    occupant.payload = payload
+    to = tuple(each for each in occupant.addresses if each != occupant.sessions[-1].address) if isNew else None
+    room.broadcastPresence(occupant, AVAILABLE, own=True, to=to, identifier=identifier)
+
+
+def leaveSession(
+    room: Room,
+    occupant: Occupant,
+    session: Session,
+    payload: Payload,
+    change: PresenceChange,
+    identifier: str | None = None,
+) -> None:
+    """Handle the leave of one of several sessions: it is told, and the others see the presence of the rest."""
+    presence = evolve(occupant.presence(change), realJid=session.jid, payload=payload)
+    known = occupant.realJid
+    room.removeSession(occupant, session)
+    if session.node is None:
+        room.toUsers(presence, (session.address,), occupant.nonAnonymous, (SELF,), identifier)
+    else:
+        room.nodes.sessionLeft(session.node, presence, identifier)
+    _showRest(room, occupant, known, session)
+
+
+def dropSession(room: Room, occupant: Occupant, session: Session) -> None:
+    """Remove one of several sessions, without telling it."""
+    known = occupant.realJid
+    room.removeSession(occupant, session)
+    _showRest(room, occupant, known, session)
+
+
+def _showRest(room: Room, occupant: Occupant, known: str, left: Session) -> None:
+    """
+    Send the presence of the sessions that stay.
+
+    @param known: full JID of the occupant before.
+    """
+    shown = occupant.allSessions()[-1].payload
+    if shown != occupant.payload:
+        changePresence(room, occupant, shown, None)
+    elif occupant.realJid != known or left.node is not None:
+        # The node of the session has removed the occupant, who is one of this node for it now.
+        room.broadcastPresence(occupant, AVAILABLE)
