@@ -184,8 +184,16 @@ class NoVoice(GatewayError):
     """A visitor sent a message to a moderated room, or a subject that the occupant may not set."""
 
 
-class NoVoiceRequests(GatewayError):
-    """These rooms do not support voice requests."""
+class HasVoice(GatewayError):
+    """The occupant who requests voice has it."""
+
+
+class NoModerator(GatewayError):
+    """No moderator is in the room who could be asked."""
+
+
+class NotRegistered(GatewayError):
+    """The user who removes a registration has none."""
 
 
 class Banned(GatewayError):
@@ -279,9 +287,9 @@ ERRORS: dict[type[GatewayError], Error] = {
     NotEntitled: Error("forbidden", "auth", "Only a moderator, an admin or an owner of the room may do this."),
     OwnersOnly: Error("forbidden", "auth", "Only an owner of the room may do this."),
     NoVoice: Error("forbidden", "auth", "You may not send this here: you do not have voice."),
-    NoVoiceRequests: Error(
-        "feature-not-implemented", "cancel", "Voice requests are not supported; ask a moderator."
-    ),
+    HasVoice: Error("conflict", "cancel", "You have voice already."),
+    NoModerator: Error("unexpected-request", "wait", "No moderator is in the room; try again later."),
+    NotRegistered: Error("registration-required", "auth", "You are not registered with this room."),
     Banned: Error("forbidden", "auth", "You are banned from this room."),
     MembersOnly: Error("registration-required", "auth"),
     WrongPassword: Error("not-authorized", "auth", "This room needs its password to join."),

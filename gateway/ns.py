@@ -23,6 +23,9 @@ ROSTER = "jabber:iq:roster"
 DISCO_INFO = "http://jabber.org/protocol/disco#info"
 DISCO_ITEMS = "http://jabber.org/protocol/disco#items"
 
+# XEP-0077 2.4: In-Band Registration.
+REGISTER = "jabber:iq:register"
+
 # XEP-0092 1.1: Software Version.
 VERSION = "jabber:iq:version"
 
@@ -67,6 +70,8 @@ MUC_OWNER = "http://jabber.org/protocol/muc#owner"
 MUC_ROOM_INFO = "http://jabber.org/protocol/muc#roominfo"
 MUC_STABLE_ID = "http://jabber.org/protocol/muc#stable_id"
 MUC_TRAFFIC = "http://jabber.org/protocol/muc#traffic"
+MUC_REGISTER = "http://jabber.org/protocol/muc#register"
+MUC_REQUEST = "http://jabber.org/protocol/muc#request"
 MUC_ROOM_CONFIG = "http://jabber.org/protocol/muc#roomconfig"
 
 # XEP-0410 1.1: MUC Self-Ping.

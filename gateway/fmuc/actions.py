@@ -78,7 +78,11 @@ class ConfirmLeft:
 
 @frozen
 class PrivateMessage:
-    """Send a private message, or its error, to an occupant of another node."""
+    """
+    Send a private message, or its error, to an occupant of another node.
+
+    @ivar recipient: nick; empty for the room there.
+    """
 
     message: RoomMessage
     recipient: str

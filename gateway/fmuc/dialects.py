@@ -167,7 +167,8 @@ def _message(room: str, nick: str, recipient: str, message: RoomMessage, extra: 
 
 def _private(room: str, peer: str, stanza: PrivateMessage, extra: str) -> bytes:
     extra += "" if stanza.stanzaError is None else _error(stanza.stanzaError)
-    return _message(room, stanza.message.nick, f"{peer}/{stanza.recipient}", stanza.message, extra)
+    to = f"{peer}/{stanza.recipient}" if stanza.recipient else peer
+    return _message(room, stanza.message.nick, to, stanza.message, extra)
 
 
 def _fence(room: str, peer: str, stanza: Fence) -> bytes:

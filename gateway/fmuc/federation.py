@@ -29,6 +29,10 @@ from gateway.muc.values import (
     stanzaError,
 )
 
+# Beginning of the id of a form that was sent to the joined node. Neither protocol has such messages: an error for
+# one does not say that the link is lost.
+FORM_ID = "form:"
+
 
 @define(eq=False)
 class Federation:
@@ -301,6 +305,12 @@ class Federation:
         self.toNode(joined, Submission(message, nomirror=not joined.returnsMessages))
         # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
         return joined.returnsMessages
+
+    def submitForm(self, message: RoomMessage) -> bool:
+        joined = self.joinedNode
+        if joined is not None:
+            self.toNode(joined, PrivateMessage(evolve(message, id=FORM_ID + (message.id or "")), ""))
+        return joined is not None
 
     def sendPresence(
         self, occupant: Occupant, presence: OccupantPresence, own: bool, identifier: str | None

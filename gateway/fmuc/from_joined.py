@@ -6,7 +6,7 @@ from attrs import evolve
 
 from gateway.addresses import jids
 from gateway.errors import GatewayError, NickInUse, NotInTheRoom, RecipientUnavailable
-from gateway.fmuc.federation import Federation
+from gateway.fmuc.federation import FORM_ID, Federation
 from gateway.fmuc.from_joining import privateMessage, returnError
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode
@@ -442,10 +442,11 @@ def _returned(
     occupant = room.occupants.get(nick)
     if occupant is None or not federation.isDownstream(occupant) or stanza.stanzaError is None:
         return
+    isForm, identifier = (stanza.id or "").startswith(FORM_ID), (stanza.id or "").removeprefix(FORM_ID)
     for to in (*occupant.localJids, *(f"{node.jid}/{nick}" for node in occupant.nodes)):
-        room.emit(SendError("message", room.address(sender), to, stanza.id, stanza.stanzaError))
-    if sender:
-        # The message was private.
+        room.emit(SendError("message", room.address(sender), to, identifier or None, stanza.stanzaError))
+    if sender or isForm:
+        # The message was private, or a form.
         return
     if stanza.stanzaError.condition in DELIVERY_ERRORS:
         uplink.leaveNow(stanzaError(RecipientUnavailable))

@@ -68,9 +68,7 @@ def readMessage(stanza: Stanza) -> NodeMessage:
     make: Callable[..., NodeMessage] = NodeMessage
     for part in found:
         if part.namespace == ns.FMUC:
-            value: dict[str, Any] = (
-                {"nomirror": True} if part.name == "nomirror" else {"fmuc": _fmuc(part.element)}
-            )
+            value: dict[str, Any] = {"nomirror": True} if part.name == "nomirror" else {"fmuc": _fmuc(part.element)}
             make = partial(make, **value)
         elif part.namespace == ns.MUC_USER:
             make = partial(make, codes=readCodes(part.element, CONFIGURATION_CODES))

@@ -18,6 +18,7 @@ from gateway.errors import (
 from gateway.muc.actions import SendInvitation
 from gateway.muc.leave import removeAll
 from gateway.muc.moderated import defaultRole
+from gateway.muc.nick import checkReservable
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
 from gateway.muc.values import (
@@ -49,10 +50,12 @@ class Change:
     A requested change: a role by nick, or an affiliation by JID or by the nick of an occupant.
 
     @ivar jid: bare JID.
+    @ivar reserved: the nick to reserve for the user of an affiliation; empty to free it; C{None} for no change.
     """
 
     nick: str = ""
     jid: str = ""
+    reserved: str | None = None
     role: str = ""
     affiliation: str = ""
     reason: str = ""
@@ -102,6 +105,8 @@ def applyChanges(room: Room, user: str, changes: list[Change]) -> None:
             _checkRole(room, own, each)
         else:
             _checkAffiliation(room, user, own, each)
+            if each.reserved:
+                checkReservable(room, each.reserved, each.jid)
     # The nick of an occupant who is removed by one change is unknown to the following ones.
     changes = [each if each.role else evolve(each, jid=_jidOf(room, each)) for each in changes]
     _checkResult(room, changes)
@@ -200,6 +205,7 @@ def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change
         room.affiliations.pop(each.jid, None)
     else:
         room.affiliations[each.jid] = each.affiliation
+    _reserve(room, each)
     if isNew and each.affiliation == MEMBER and room.settings.membersOnly:
         # Section 9.5: "the service SHOULD send an invitation to any user who has been added to the member list of a
         # members-only room".
@@ -226,6 +232,33 @@ def _removal(each: Change, code: int, actor: str) -> PresenceChange:
     return PresenceChange(unavailable=True, codes=(code,), reason=each.reason, actor=actor)
 
 
+def _reserve(room: Room, each: Change) -> None:
+    """Section 9.5: a list of members may change reserved nicks. Only users with an affiliation have one."""
+    if each.affiliation in (NONE, OUTCAST) or each.reserved == "":
+        room.registrations.release(each.jid)
+    elif each.reserved:
+        room.registrations.reserve(each.jid, each.reserved)
+
+
+def makeMember(room: Room, jid: str) -> None:
+    """
+    Make a user a member, who has asked for it.
+
+    @raise ResourceLimit: if there are too many affiliations.
+    """
+    _giveAsked(room, Change(jid=jid, affiliation=MEMBER))
+
+
+def removeMember(room: Room, jid: str) -> None:
+    """Make a member a user without affiliation, who has asked for it."""
+    _giveAsked(room, Change(jid=jid, affiliation=NONE))
+
+
+def _giveAsked(room: Room, change: Change) -> None:
+    _checkResult(room, [change])
+    _giveAffiliation(room, _people(room), change, "")
+
+
 def adminList(room: Room, user: str, wanted: Change) -> list[ListedUser]:
     """
     Return the occupants with a role, or the users with an affiliation.
@@ -246,7 +279,7 @@ def adminList(room: Room, user: str, wanted: Change) -> list[ListedUser]:
             if one.standing.role == wanted.role
         ]
     return [
-        ListedUser(wanted.affiliation, jid=jid)
+        ListedUser(wanted.affiliation, jid=jid, nick=room.registrations.nicks.get(jid, ""))
         for jid, each in room.affiliations.items()
         if each == wanted.affiliation
     ]

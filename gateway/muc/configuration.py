@@ -13,6 +13,7 @@ from gateway.muc import (
     password,
     persistent,
     public,
+    register,
     subject,
     whois,
 )
@@ -35,6 +36,7 @@ OPTIONS: tuple[Option, ...] = (
     subject.OPTION,
     whois.OPTION,
     max_users.OPTION,
+    register.OPTION,
     occupant_iq.OPTION,
     password.OPTION,
 )
@@ -110,6 +112,7 @@ def destroy(room: Room, user: str, reason: str = "", jid: str = "", password: st
     close(room, change)
     room.emit(ANSWER_IQ)
     room.affiliations.clear()
+    room.registrations.clear()
     room.settings.persistent = False
 
 

@@ -11,6 +11,7 @@ from gateway.muc.forms import FormField
 from gateway.muc.name import nameOf
 from gateway.muc.room import Settings
 from gateway.muc.service import RoomService
+from gateway.muc.values import person
 
 # Sections 6.7 and 7.12: nodes by which clients ask about a room.
 _TRAFFIC, _OWN_NICK = ns.MUC_TRAFFIC, "x-roomuser-item"
@@ -18,6 +19,7 @@ _TRAFFIC, _OWN_NICK = ns.MUC_TRAFFIC, "x-roomuser-item"
 # 4: "If occupant identifiers are force enabled for all rooms", the service SHOULD announce them, too.
 _SERVED = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.MUC, ns.MUC_STABLE_ID, ns.OCCUPANT_ID)
 
+_OF_ROOMS = (ns.SELF_PING, ns.SID, ns.REGISTER, ns.MUC_REQUEST)
 
 # Of each pair of features, one is announced (section 15.3).
 _OPTIONS = (
@@ -51,11 +53,12 @@ class Item:
     name: str = ""
 
 
-def info(rooms: RoomService, address: str, node: str) -> Info | None:
+def info(rooms: RoomService, address: str, node: str, user: str = "") -> Info | None:
     """
     Return the information about the service or a room.
 
     @param address: bare JID.
+    @param user: full JID of the user who asks.
     @return: C{None} for an empty answer.
     @raise GatewayError: if there is no such room or node.
     """
@@ -71,8 +74,9 @@ def info(rooms: RoomService, address: str, node: str) -> Info | None:
         # Section 17.1.1: "If a service does not discard any namespaces, it MUST return a <service-unavailable/>".
         raise NoHandler
     if node == _OWN_NICK:
-        # No nick is reserved.
-        return None
+        # Section 7.12: the reserved nick, or an empty answer.
+        nick = "" if room is None else room.registrations.nicks.get(person(user), "")
+        return Info(nick, ()) if nick else None
     if node:
         raise NoSuchNode
     settings = Settings() if room is None else room.settings
@@ -80,7 +84,7 @@ def info(rooms: RoomService, address: str, node: str) -> Info | None:
     occupants = str(0 if room is None else len(room.occupants))
     fields = (FormField("muc#roominfo_occupants", "", "", (occupants,)), *max_users.infoFields(settings))
     options = (option.feature(settings) for option in _OPTIONS)
-    return Info(name, (*_SERVED, ns.SELF_PING, ns.SID, *options), fields)
+    return Info(name, (*_SERVED, *_OF_ROOMS, *options), fields)
 
 
 def items(rooms: RoomService, user: str, address: str, node: str) -> list[Item]:

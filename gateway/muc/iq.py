@@ -1,4 +1,4 @@
-"""Iq requests to rooms: disco, pings, administration and configuration (XEP-0045 sections 6 and 8 to 10)."""
+"""Iq requests to rooms: disco, pings, registration, administration, configuration (XEP-0045 sections 6 to 10)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.addresses.stringprep import MAX_PART
 from gateway.errors import BadRequest, Malformed, NoHandler, NoSuchAddress, NotInTheRoom, ResourceLimit
-from gateway.muc import configuration, disco
+from gateway.muc import configuration, disco, register
 from gateway.muc.actions import Action
 from gateway.muc.administration import Change, ListedUser, adminList, applyChanges, checkEntitled
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, itemXml
@@ -20,7 +20,7 @@ from gateway.muc.rsm import pageXml
 from gateway.muc.service import RoomService
 from gateway.muc.values import AFFILIATIONS, ROLES
 from gateway.stream.stanzas import Stanza
-from gateway.xml.write import iq, route, tag
+from gateway.xml.write import iq, route, tag, textTag
 
 # Of one request.
 _MAX_CHANGES = 100
@@ -79,7 +79,7 @@ def _query(namespace: str, node: str, inside: str) -> str:
 
 def _discoInfo(rooms: RoomService, user: str, jid: str, payload: domish.Element) -> str:
     node = payload.getAttribute("node", "")
-    return _query(ns.DISCO_INFO, node, _info(disco.info(rooms, jid, node)))
+    return _query(ns.DISCO_INFO, node, _info(disco.info(rooms, jid, node, user)))
 
 
 def _discoItems(rooms: RoomService, user: str, jid: str, payload: domish.Element) -> str:
@@ -133,9 +133,11 @@ def _standing(item: domish.Element) -> dict[str, str]:
 
 
 def _change(item: domish.Element) -> Change:
+    jid, nick = _bare(item.getAttribute("jid", "")), item.getAttribute("nick")
     return Change(
-        nick=item.getAttribute("nick", ""),
-        jid=_bare(item.getAttribute("jid", "")),
+        nick=nick or "",
+        jid=jid,
+        reserved=nick if jid else None,
         reason=_child(item, "reason")[:MAX_REASON],
         **_standing(item),
     )
@@ -179,6 +181,28 @@ def _configure(room: Room, user: str, payload: domish.Element) -> str:
     raise BadRequest
 
 
+# Registration (section 7.10).
+
+
+def _requirements(room: Room, user: str, payload: domish.Element) -> str:
+    found = register.requirements(room, user)
+    if found.nick:
+        return _query(ns.REGISTER, "", tag("registered") + textTag("username", found.nick))
+    words = textTag("instructions", "Fill in the form to register with this room.")
+    return _query(ns.REGISTER, "", words + found.form)
+
+
+def _register(room: Room, user: str, payload: domish.Element) -> str:
+    for child in payload.elements():
+        if (child.uri, child.name) == (ns.REGISTER, "remove"):
+            register.unregister(room, user)
+            return ""
+        if isForm(child):
+            register.register(room, user, readForm(child))
+            return ""
+    raise BadRequest
+
+
 _Request = tuple[str | None, str, str | None]
 _OF_SERVICE: dict[_Request, Callable[[RoomService, str, str, domish.Element], str]] = {
     (ns.DISCO_INFO, "query", "get"): _discoInfo,
@@ -189,4 +213,6 @@ _OF_ROOM: dict[_Request, Callable[[Room, str, domish.Element], str]] = {
     (ns.MUC_ADMIN, "query", "set"): _administer,
     (ns.MUC_OWNER, "query", "get"): _form,
     (ns.MUC_OWNER, "query", "set"): _configure,
+    (ns.REGISTER, "query", "get"): _requirements,
+    (ns.REGISTER, "query", "set"): _register,
 }

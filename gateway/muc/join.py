@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.addresses import jids
 from gateway.errors import Banned, ResourceLimit
-from gateway.muc import max_users, members_only, password
+from gateway.muc import max_users, members_only, password, register
 from gateway.muc.moderated import defaultRole
 from gateway.muc.nick import checkFree, checkNick
 from gateway.muc.occupant import Node, Occupant, Session
@@ -78,7 +78,7 @@ def _checkBan(room: Room, request: JoinRequest, affiliation: str) -> None:
 
 
 # In the order of their errors.
-_CHECKS = (_checkBan, members_only.checkJoin, password.checkJoin)
+_CHECKS = (_checkBan, members_only.checkJoin, password.checkJoin, register.checkJoin)
 
 
 def admit(room: Room, request: JoinRequest, standing: Standing, now: float, created: bool = False) -> Occupant:

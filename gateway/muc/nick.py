@@ -29,13 +29,35 @@ def checkFree(room: Room, nick: str, user: str = "") -> Occupant | None:
     """
     Raise the error of a nick that another user has (section 7.2.8).
 
-    @param user: full JID of the user who wants the nick.
+    @param user: full or bare JID of the user who wants the nick.
     @return: the user's own occupant, if the user has the nick already.
     """
     occupant = room.occupants.get(nick)
     if occupant is not None and (not user or occupant.person != person(user)):
         raise NickInUse
     return occupant
+
+
+def checkReserved(room: Room, nick: str, user: str) -> None:
+    """
+    Raise the error of a nick that is reserved for another user (section 7.12).
+
+    @param user: full or bare JID.
+    """
+    owner = room.registrations.users.get(nick)
+    if owner is not None and owner != person(user):
+        raise NickInUse
+
+
+def checkReservable(room: Room, nick: str, who: str) -> None:
+    """
+    Raise the error of a nick that cannot be reserved: it is invalid, or another user has it.
+
+    @param who: bare JID.
+    """
+    checkNick(room, nick)
+    checkReserved(room, nick, who)
+    checkFree(room, nick, who)
 
 
 def changeNick(room: Room, occupant: Occupant, user: str, nick: str, stanza: Presence) -> None:
@@ -50,6 +72,7 @@ def changeNick(room: Room, occupant: Occupant, user: str, nick: str, stanza: Pre
         raise NickChangeForbidden
     checkNick(room, nick)
     checkFree(room, nick)
+    checkReserved(room, nick, occupant.realJid)
     # The occupant stays, so the presence says nothing about the standing.
     room.broadcastPresence(occupant, PresenceChange(unavailable=True, codes=(NICK_CHANGED,), nick=nick))
     room.remove(occupant)

@@ -56,6 +56,9 @@ class OtherNodes(Protocol):
     def submitMessage(self, message: RoomMessage) -> bool:
         """An occupant sends a message to all."""
 
+    def submitForm(self, message: RoomMessage) -> bool:
+        """An occupant sends a data form to the room itself; False if this room handles it."""
+
     # Reports to all other nodes.
 
     def sendPresence(
@@ -126,6 +129,9 @@ class NoOtherNodes:
         return False
 
     def submitMessage(self, message: RoomMessage) -> bool:
+        return False
+
+    def submitForm(self, message: RoomMessage) -> bool:
         return False
 
     def sendPresence(

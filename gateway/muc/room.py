@@ -13,6 +13,7 @@ from gateway.muc.history import History
 from gateway.muc.ids import Ids, occupantId
 from gateway.muc.occupant import Node, Occupant, Session
 from gateway.muc.port import NoOtherNodes, OtherNodes
+from gateway.muc.registrations import Registrations
 from gateway.muc.values import (
     AVAILABLE,
     MODERATOR,
@@ -71,6 +72,7 @@ class Settings:
     @ivar nonAnonymous: True if all occupants see real JIDs; otherwise only moderators do (semi-anonymous).
     @ivar changeSubject: True if every occupant with voice may set the subject.
     @ivar queries: True if occupants may send iq requests to each other.
+    @ivar registration: users who may become members by registration; L{gateway.muc.register} has the values.
     @ivar maxUsers: number of occupants, without some more owners and admins; 0 for the service's limit.
     """
 
@@ -84,6 +86,7 @@ class Settings:
     changeSubject: bool = True
     queries: bool = True
     maxUsers: int = 0
+    registration: str = "approval"
 
 
 @define(eq=False)
@@ -98,6 +101,7 @@ class Room:
     @ivar users: occupants by the full JIDs of their local sessions.
     @ivar subject: the message that set the subject.
     @ivar affiliations: by bare JID; users with affiliation none are absent.
+    @ivar registrations: reserved nicks of users with an affiliation.
     @ivar utcClock: the time of day.
     @ivar ids: makes the ids of the service.
     @ivar salt: key of the occupant ids.
@@ -116,6 +120,7 @@ class Room:
     users: dict[str, Occupant] = field(factory=dict)
     subject: RoomMessage | None = None
     affiliations: dict[str, str] = field(factory=dict)
+    registrations: Registrations = field(factory=Registrations)
     stamped: float = 0.0
     history: History = field(init=False)
     _actions: list[Action] = field(init=False, factory=list)

@@ -327,7 +327,7 @@ def _around(action: ToUsers) -> tuple[bytes, bytes]:
     stanza, key = action.stanza, (action.room, action.showRealJid)
     if not isinstance(stanza, OccupantPresence):
         # XEP-0045 section 7.5: to a private message "The service SHOULD add the <x/> element".
-        mark = "" if stanza.kind == "groupchat" else tag("x", xmlns=ns.MUC_USER)
+        mark = "" if stanza.kind == "groupchat" or not stanza.nick else tag("x", xmlns=ns.MUC_USER)
         ids = occupantIdXml(stanza.occupantId) + stanzaIdXml(stanza.stanzaId, action.room)
         return _split(messageXml(stanza, _addresses(action), mark, ids))
     found = None if action.codes else stanza.serialised.get(key)

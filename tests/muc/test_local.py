@@ -15,7 +15,6 @@ from gateway.errors import (
     NotEntitled,
     NotInTheRoom,
     NoVoice,
-    NoVoiceRequests,
     ResourceLimit,
     RoomFull,
     WrongPassword,
@@ -346,12 +345,6 @@ class SpeakingTests(LocalCase):
         for nick, kind, why in (("nobody", "chat", NoSuchAddress), ("crone", "groupchat", BadRequest)):
             sent = self.service.take(f"<message from='{HAG}' to='{ROOM}/{nick}' type='{kind}'>{body}</message>")
             self.assertSent(sent, refused("message", f"{ROOM}/{nick}", HAG, why))
-
-    def test_voice(self) -> None:
-        """Voice requests (section 7.13) are not supported; the error says so."""
-        form = f"<x xmlns='{ns.DATA}' type='submit'><field var='muc#role'><value>participant</value></field></x>"
-        sent = self.service.take(f"<message from='{HAG}' to='{ROOM}'>{form}</message>")
-        self.assertSent(sent, refused("message", ROOM, HAG, NoVoiceRequests))
 
     def test_notGroupchat(self) -> None:
         """Other messages to the room are refused (section 17.2)."""

@@ -464,11 +464,6 @@ class QueryTests(RoomCase):
                 self.assertIn(ns.MUC, features)
                 self.assertEqual(len(features), len(set(features)))
 
-    def test_registration(self) -> None:
-        """Section 7.10: a room without it "MUST return a <service-unavailable/> error"."""
-        query = "<query xmlns='jabber:iq:register'/>"
-        self.assertTold(self.wire.ask(R, HECATE, query), f"iq {R} > {HECATE} error service-unavailable")
-
     def test_selfPing(self) -> None:
         """
         XEP-0410: a result while the user is an occupant, "not-acceptable" afterwards, whether the room exists or
