@@ -15,10 +15,12 @@ class Join:
     Ask the joined node to admit a user.
 
     @ivar mode: the mode to ask for.
+    @ivar asksId: True to ask for the occupant id, because the joined node sends no presence back.
     """
 
     request: JoinRequest
     mode: Mode
+    asksId: bool = False
 
 
 @frozen

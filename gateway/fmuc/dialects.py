@@ -121,8 +121,9 @@ class Xep0289:
     def join(self, room: str, peer: str, stanza: Join) -> bytes:
         request = stanza.request
         standing = request.claimedStanding
-        # The joined node must know whether to send this node's stanzas back.
-        who = _fmuc(request.realJid, _mode(stanza.mode))
+        # The joined node must know whether to send this node's stanzas back; if not, this one may be needed.
+        asked = _mode(stanza.mode) + (tag("occupant-id") if stanza.asksId else "")
+        who = _fmuc(request.realJid, asked)
         user = tag("x", itemXml(standing.affiliation, standing.role, request.realJid), xmlns=ns.MUC_USER)
         inside = who + mucXml(request.password, request.limits) + user
         addresses = route(f"{room}/{request.nick}", f"{peer}/{request.nick}")

@@ -249,7 +249,8 @@ class Federation:
         if node.hasJoined:
             # This node decides role and affiliation. If the join has claimed the right ones, the joining node needs
             # no copy of this presence.
-            room.broadcastPresence(occupant, AVAILABLE, own=standing == request.claimedStanding)
+            isKnown = standing == request.claimedStanding and not request.asksId
+            room.broadcastPresence(occupant, AVAILABLE, own=isKnown)
             return occupant
         room.broadcastPresence(occupant, AVAILABLE)
         self._welcome(node, occupant, occupants, request, now)

@@ -73,6 +73,7 @@ class _Incoming:
             password=stanza.password,
             limits=stanza.limits,
             claimedStanding=stanza.item or Standing(),
+            asksId=self.fmuc.asksId,
             id=stanza.id,
         )
 

@@ -352,7 +352,7 @@ class Uplink:
         assert join is not None
         join.state, join.deadline = JoinState.SENT, now + ANSWER
         request = evolve(join.request, limits=HistoryLimits())
-        self._mirror.toNode(self.node, Join(request, self.node.mode.current))
+        self._mirror.toNode(self.node, Join(request, self.node.mode.current, asksId=not self.node.returnsPresence))
         if not self.node.returnsPresence:
             # The joined node may reject the join, but does not confirm it. The user is shown nothing before: the
             # room may have banned the user, or be open to members only.

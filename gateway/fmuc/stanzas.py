@@ -91,6 +91,7 @@ def _fmuc(element: domish.Element) -> Fmuc:
     return Fmuc(
         realJid=readAddress(element, "from"),
         mode=Mode.REPLICA if "replica" in words else Mode.PRIMARY,
+        asksId="occupant-id" in words,
         left="left" in words,
         reject=None if reject is None else str(reject)[:MAX_REASON],
     )

@@ -53,12 +53,15 @@ class Fmuc:
     @ivar realJid: full JID of the user whose stanza it is.
     @ivar mode: the mode that the joining node asks for, or that the joined node agrees to. C{REPLICA} is written as
         an element that is our extension of XEP-0289.
+    @ivar asksId: True if the joining node asks for the occupant id of the user who joins: the joined node sends the
+        user's presence back, which it would not do in primary mode. It is written as an element, our extension.
     @ivar left: True if the joining node has left.
     @ivar reject: reason for which a node or one of its users is rejected; C{None} if the element rejects nobody.
     """
 
     realJid: str = ""
     mode: Mode = Mode.PRIMARY
+    asksId: bool = False
     left: bool = False
     reject: str | None = None
 

@@ -82,6 +82,7 @@ class JoinRequest:
     @ivar claimedStanding: standing that another node expects for its user.
     @ivar id: C{id} of the stanza.
     @ivar occupantId: occupant id that the joined node has given the user; empty if this room gives it.
+    @ivar asksId: True if another node asks for the occupant id.
     """
 
     nick: str
@@ -92,6 +93,7 @@ class JoinRequest:
     claimedStanding: Standing = Standing()
     id: str | None = None
     occupantId: str = ""
+    asksId: bool = False
 
 
 @frozen

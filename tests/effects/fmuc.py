@@ -159,7 +159,7 @@ EFFECTS = (
         "server.answer_budget",
         f'{SERVER}{HERE}\n[rooms."{COMPONENT}"]\n',
         rejoined,
-        {"": 20, "answer_budget = 100_000": 4, "answer_budget = 300_000": 10},
+        {"": 20, "answer_budget = 100_000": 3, "answer_budget = 300_000": 9},
     ),
     Effect(
         "rooms.backing",

@@ -77,8 +77,9 @@ class FenceTests(RoomCase):
     def sent(self, number: int) -> tuple[str, str]:
         """Return a join and its fence."""
         item = user("none", "participant", jid=BEN)
+        asked = f"<fmuc xmlns='{ns.FMUC}' from='{BEN}'><occupant-id/></fmuc>"
         return (
-            f"<presence from='{HERE}/ben' to='{ABOVE}/ben'>{fmuc(BEN)}{MUC}{item}</presence>",
+            f"<presence from='{HERE}/ben' to='{ABOVE}/ben'>{asked}{MUC}{item}</presence>",
             f"<iq from='{HERE}/ben' to='{ABOVE}' id='join-t-{number}' type='get'><ping xmlns='{ns.PING}'/></iq>",
         )
 
