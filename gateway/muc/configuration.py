@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway.errors import NotAcceptable, NotEntitled, OnlyInTheRoom
 from gateway.muc import (
+    description,
     max_users,
     members_only,
     moderated,
@@ -29,6 +30,7 @@ from gateway.muc.values import OWNER, Payload, PresenceChange, RoomMessage
 # In the order of the form.
 OPTIONS: tuple[Option, ...] = (
     name.OPTION,
+    description.OPTION,
     public.OPTION,
     persistent.OPTION,
     members_only.OPTION,
@@ -61,10 +63,11 @@ def form(room: Room, user: str) -> list[FormField]:
         if option is password.OPTION:
             required = (str(int(bool(room.settings.password))),)
             fields.append(FormField(password.REQUIRED_VAR, "boolean", password.REQUIRED_LABEL, required))
-        choices = tuple(option.values) if option.values and option.kind == "list-single" else ()
+        values = tuple(option.values) if option.values and option.kind == "list-single" else ()
         value = option.value(room.settings)
         # The maximum number of occupants may be another number than those that are offered.
-        choices = (value, *choices) if choices and value not in choices else choices
+        values = (value, *values) if values and value not in values else values
+        choices = tuple((each, option.labels.get(each, each)) for each in values)
         fields.append(FormField(option.var, option.kind, option.label, (value,), choices))
     return [*fields, *owners.fields(room)]
 

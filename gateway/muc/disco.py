@@ -6,7 +6,7 @@ from attrs import frozen
 
 from gateway import ns
 from gateway.errors import NoHandler, NoSuchAddress, NoSuchNode
-from gateway.muc import max_users, members_only, moderated, password, persistent, public, whois
+from gateway.muc import description, max_users, members_only, moderated, password, persistent, public, whois
 from gateway.muc.forms import FormField
 from gateway.muc.name import nameOf
 from gateway.muc.room import Settings
@@ -82,7 +82,8 @@ def info(rooms: RoomService, address: str, node: str, user: str = "") -> Info | 
     settings = Settings() if room is None else room.settings
     name = settings.name or rooms.defaultName(address)
     occupants = str(0 if room is None else len(room.occupants))
-    fields = (FormField("muc#roominfo_occupants", "", "", (occupants,)), *max_users.infoFields(settings))
+    count = FormField("muc#roominfo_occupants", "text-single", "Current Number of Occupants in Room", (occupants,))
+    fields = (*description.infoFields(settings), count, *max_users.infoFields(settings))
     options = (option.feature(settings) for option in _OPTIONS)
     return Info(name, (*_SERVED, *_OF_ROOMS, *options), fields)
 

@@ -20,7 +20,7 @@ class FormField:
 
     @ivar kind: its type; empty for none.
     @ivar values: the current values.
-    @ivar choices: allowed values of a C{list-single}.
+    @ivar choices: allowed values of a C{list-single}, each with its label.
     @ivar isRequired: True if a submitted form must have the field.
     """
 
@@ -28,7 +28,7 @@ class FormField:
     kind: str
     label: str
     values: tuple[str, ...] = ()
-    choices: tuple[str, ...] = ()
+    choices: tuple[tuple[str, str], ...] = ()
     isRequired: bool = False
 
 
@@ -81,6 +81,6 @@ def formXml(kind: str, namespace: str, fields: Sequence[FormField], title: str =
 
 def _fieldXml(field: FormField) -> str:
     inside = "".join(tag("value", escape(each)) for each in field.values)
-    inside += "".join(tag("option", tag("value", each)) for each in field.choices)
+    inside += "".join(tag("option", tag("value", each), label=label) for each, label in field.choices)
     inside += tag("required") if field.isRequired else ""
     return tag("field", inside or None, var=field.var, type=field.kind or None, label=field.label or None)

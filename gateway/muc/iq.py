@@ -164,7 +164,9 @@ def _listed(found: Iterable[ListedUser]) -> str:
 
 
 def _form(room: Room, user: str, payload: domish.Element) -> str:
-    return _query(ns.MUC_OWNER, "", formXml("form", ns.MUC_ROOM_CONFIG, configuration.form(room, user)))
+    fields = configuration.form(room, user)
+    title, text = f"Configuration of {room.jid}", "Complete this form to configure the room."
+    return _query(ns.MUC_OWNER, "", formXml("form", ns.MUC_ROOM_CONFIG, fields, title, text))
 
 
 def _configure(room: Room, user: str, payload: domish.Element) -> str:

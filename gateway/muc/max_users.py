@@ -33,7 +33,9 @@ class _MaxUsers(Option):
         return str(settings.maxUsers) if settings.maxUsers else _UNLIMITED
 
 
-OPTION = _MaxUsers(_VAR, "maxUsers", "list-single", "Maximum number of occupants", values=_OFFERED)
+OPTION = _MaxUsers(
+    _VAR, "maxUsers", "list-single", "Maximum Number of Occupants", values=_OFFERED, labels={_UNLIMITED: "None"}
+)
 
 
 def checkJoin(room: Room, request: JoinRequest, affiliation: str) -> None:
@@ -45,4 +47,4 @@ def checkJoin(room: Room, request: JoinRequest, affiliation: str) -> None:
 
 def infoFields(settings: Settings) -> tuple[FormField, ...]:
     """Return the field of disco#info; none without a limit of the room's own."""
-    return (FormField(_VAR, "", "", (str(settings.maxUsers),)),) if settings.maxUsers else ()
+    return (FormField(_VAR, "text-single", OPTION.label, (str(settings.maxUsers),)),) if settings.maxUsers else ()

@@ -8,7 +8,9 @@ from gateway.muc.option import boolean
 from gateway.muc.room import Room, Settings
 from gateway.muc.values import MEMBERS_ONLY_NOW, NONE, JoinRequest, PresenceChange
 
-OPTION = boolean("muc#roomconfig_membersonly", "membersOnly", "For members only", ("muc_membersonly", "muc_open"))
+OPTION = boolean(
+    "muc#roomconfig_membersonly", "membersOnly", "Make Room Members-Only?", ("muc_membersonly", "muc_open")
+)
 
 
 def checkJoin(room: Room, request: JoinRequest, affiliation: str) -> None:

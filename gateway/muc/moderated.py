@@ -9,7 +9,7 @@ from gateway.muc.room import Room
 from gateway.muc.values import ADMIN, MEMBER, MODERATOR, OWNER, PARTICIPANT, VISITOR
 
 OPTION = boolean(
-    "muc#roomconfig_moderatedroom", "moderated", "Newcomers have no voice", ("muc_moderated", "muc_unmoderated")
+    "muc#roomconfig_moderatedroom", "moderated", "Make Room Moderated?", ("muc_moderated", "muc_unmoderated")
 )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway.muc.option import Option
 from gateway.muc.room import Room
 
-OPTION = Option("muc#roomconfig_roomname", "name", "text-single", "The room's name")
+OPTION = Option("muc#roomconfig_roomname", "name", "text-single", "Natural-Language Room Name")
 
 
 def nameOf(room: Room) -> str:

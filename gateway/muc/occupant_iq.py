@@ -29,7 +29,7 @@ from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import errorParts
 
 # ejabberd's name; XEP-0045 defines none.
-OPTION = boolean("muc#roomconfig_allow_query_users", "queries", "Occupants may send requests to each other")
+OPTION = boolean("muc#roomconfig_allow_query_users", "queries", "Allow Occupants to Query Each Other?")
 
 # Open requests of one service, and seconds until an answer must come.
 _BOUND = 10_000

@@ -15,6 +15,9 @@ BOOLEANS: Mapping[str, bool] = {"1": True, "true": True, "0": False, "false": Fa
 MAX_TEXT = 1_000
 
 
+_NO_LABELS: Mapping[str, str] = {}
+
+
 @frozen
 class Option:
     """
@@ -24,7 +27,9 @@ class Option:
     @ivar setting: attribute of L{Settings}.
     @ivar kind: type of the field.
     @ivar features: feature of disco#info if the setting is true, and if it is false (section 15.3); empty for none.
+    @ivar label: as section 10.1.3 has it, if the field is the specification's.
     @ivar values: the allowed values of the field, each with the value of the attribute; C{None} for any text.
+    @ivar labels: labels of these values; a value without one is its own label.
     """
 
     var: str
@@ -33,6 +38,7 @@ class Option:
     label: str
     features: tuple[str, str] = ("", "")
     values: Mapping[str, Any] | None = None
+    labels: Mapping[str, str] = _NO_LABELS
 
     def value(self, settings: Settings) -> str:
         """Return the current value of the field."""

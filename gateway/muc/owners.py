@@ -10,7 +10,7 @@ from gateway.muc.room import Room
 from gateway.muc.values import ADMIN, MEMBER, OWNER
 
 _VARS = {ADMIN: "muc#roomconfig_roomadmins", OWNER: "muc#roomconfig_roomowners"}
-_LABELS = {ADMIN: "Admins", OWNER: "Owners"}
+_LABELS = {ADMIN: "Room Admins", OWNER: "Room Owners"}
 # Bytes of both lists. If they are longer, the form leaves them out, so that it stays below the limit of a stanza.
 _MAX_LISTS = 64 * 1024
 

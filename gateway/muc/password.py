@@ -14,11 +14,11 @@ OPTION = Option(
     "muc#roomconfig_roomsecret",
     "password",
     "text-private",
-    "The password",
+    "The Room Password",
     ("muc_passwordprotected", "muc_unsecured"),
 )
 # The form has a second field for it, which is not a separate setting.
-REQUIRED_VAR, REQUIRED_LABEL = "muc#roomconfig_passwordprotectedroom", "A password is needed"
+REQUIRED_VAR, REQUIRED_LABEL = "muc#roomconfig_passwordprotectedroom", "Password Required to Enter?"
 
 
 def checkJoin(room: Room, request: JoinRequest, affiliation: str) -> None:

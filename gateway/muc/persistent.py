@@ -7,6 +7,6 @@ from gateway.muc.option import boolean
 OPTION = boolean(
     "muc#roomconfig_persistentroom",
     "persistent",
-    "Stays when everybody is gone",
+    "Make Room Persistent?",
     ("muc_persistent", "muc_temporary"),
 )

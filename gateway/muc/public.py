@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from gateway.muc.option import boolean
 
-OPTION = boolean("muc#roomconfig_publicroom", "public", "Can be found by everybody", ("muc_public", "muc_hidden"))
+OPTION = boolean(
+    "muc#roomconfig_publicroom", "public", "Make Room Publicly Searchable?", ("muc_public", "muc_hidden")
+)

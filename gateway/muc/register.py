@@ -29,8 +29,9 @@ OPTION = Option(
     "x-muc#roomconfig_registration",
     "registration",
     "list-single",
-    "Users who may become members by registration",
+    "Who May Register with the Room?",
     values={each: each for each in (NOBODY, APPROVAL, EVERYBODY)},
+    labels={NOBODY: "Nobody", APPROVAL: "Anyone, with Approval by an Admin", EVERYBODY: "Anyone"},
 )
 
 _NICK, _ALLOW = "muc#register_roomnick", "muc#register_allow"

@@ -67,6 +67,7 @@ class Settings:
     """
     Configuration of a room by its owners (XEP-0045 section 10).
 
+    @ivar description: a text for people; empty for none.
     @ivar persistent: True if the room stays when it is empty, until the process ends.
     @ivar public: True if the service lists the room.
     @ivar nonAnonymous: True if all occupants see real JIDs; otherwise only moderators do (semi-anonymous).
@@ -77,6 +78,7 @@ class Settings:
     """
 
     name: str = ""
+    description: str = ""
     password: str = ""
     membersOnly: bool = False
     moderated: bool = False

@@ -8,7 +8,7 @@ from gateway.muc.room import Room
 from gateway.muc.values import Payload, RoomMessage
 from gateway.xml.write import tag
 
-OPTION = boolean("muc#roomconfig_changesubject", "changeSubject", "Everybody with a voice may set the subject")
+OPTION = boolean("muc#roomconfig_changesubject", "changeSubject", "Allow Occupants to Change Subject?")
 _NO_SUBJECT = Payload(tag("subject").encode())
 
 

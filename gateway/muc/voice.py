@@ -58,7 +58,7 @@ def _request(room: Room, occupant: Occupant | None, stanza: Message, form: Form)
     if not moderators:
         raise NoModerator
     fields = (
-        FormField(_ROLE, "list-single", "Requested role", (PARTICIPANT,), (PARTICIPANT,)),
+        FormField(_ROLE, "list-single", "Requested role", (PARTICIPANT,), ((PARTICIPANT, "Participant"),)),
         FormField(_JID, "jid-single", "User ID", (occupant.realJid,)),
         FormField(_NICK, "text-single", "Room Nickname", (occupant.nick,)),
         FormField(_ALLOW, "boolean", "Grant voice to this person?", ("false",)),

@@ -11,9 +11,10 @@ OPTION = Option(
     "muc#roomconfig_whois",
     "nonAnonymous",
     "list-single",
-    "Who sees real addresses",
+    "Who May Discover Real JIDs?",
     ("muc_nonanonymous", "muc_semianonymous"),
     {"moderators": False, "anyone": True},
+    {"moderators": "Moderators Only", "anyone": "Anyone"},
 )
 # Status codes (section 10.2.1).
 _NOW_NON_ANONYMOUS, _NOW_SEMI_ANONYMOUS = 172, 173

@@ -65,7 +65,7 @@ class MaxUsersTests(FormCase):
         _, values, options = self.fields()["maxusers"]
         self.assertEqual(values, ["7"])
         self.assertIn("7", options)
-        self.assertIn(b"<field var='muc#roomconfig_maxusers'><value>7</value></field>", self.ask(HAG, ROOM, info))
+        self.assertIn(b"label='Maximum Number of Occupants'><value>7</value></field>", self.ask(HAG, ROOM, info))
 
     def test_refused(self) -> None:
         """Other values are not accepted; nobody is removed by a lower number."""

@@ -76,7 +76,9 @@ class DiscoTests(QueryCase):
         self.join(HAG, "hag")
         sent = self.ask(WISE, ROOM, f"<query xmlns='{ns.DISCO_INFO}'/>")
         self.assertLessEqual({ns.MUC, ns.SELF_PING, "muc_open", "muc_semianonymous"}, self.features(sent))
-        self.assertIn(b"var='muc#roominfo_occupants'><value>2<", sent)
+        label = "Current Number of Occupants in Room"
+        count = f"<field var='muc#roominfo_occupants' type='text-single' label='{label}'><value>2</value></field>"
+        self.assertIn(count.encode(), sent)
         self.room.settings.membersOnly = self.room.settings.nonAnonymous = self.room.settings.moderated = True
         self.room.settings.password = "x"
         sent = self.ask(WISE, ROOM, f"<query xmlns='{ns.DISCO_INFO}'/>")
@@ -281,7 +283,7 @@ class ConfigurationTests(QueryCase):
         for field in OPTIONS:
             self.assertIn(f"var='{field.var}' type='{field.kind}'", sent)
         self.assertIn("<value>A &lt;dark&gt; cave</value>", sent)
-        self.assertIn("<value>moderators</value><option>", sent)
+        self.assertIn("<value>moderators</value><option label='Moderators Only'>", sent)
 
     def test_changes(self) -> None:
         """Changes are applied, and the occupants are told of the change."""

@@ -48,7 +48,7 @@ def answer(nick: str, jid: str, allow: str = "true", role: str = "participant") 
 
 def question(moderator: str, nick: str, jid: str, room: str = ROOM) -> str:
     """Return the message to a moderator (example "Voice Request Approval Form")."""
-    role = "<value>participant</value><option><value>participant</value></option>"
+    role = "<value>participant</value><option label='Participant'><value>participant</value></option>"
     fields = (
         f"<field var='muc#role' type='list-single' label='Requested role'>{role}</field>"
         f"<field var='muc#jid' type='jid-single' label='User ID'><value>{jid}</value></field>"
