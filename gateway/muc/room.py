@@ -24,6 +24,7 @@ from gateway.muc.values import (
     Delay,
     HistoryLimits,
     OccupantPresence,
+    Payload,
     PresenceChange,
     RoomMessage,
     person,
@@ -186,8 +187,12 @@ class Room:
         else:
             session.node.occupants[occupant.nick] = occupant
 
-    def removeSession(self, occupant: Occupant, session: Session) -> None:
-        """Remove one of several sessions of an occupant; nobody is told."""
+    def removeSession(self, occupant: Occupant, session: Session) -> Payload:
+        """
+        Remove one of several sessions of an occupant; nobody is told.
+
+        @return: the latest presence of the sessions that stay.
+        """
         if session.node is None:
             del self.users[session.jid]
         else:
@@ -201,6 +206,7 @@ class Room:
             occupant.realJid, occupant.address = last.jid, last.address
             occupant.sessions = ()
             del self._shared[occupant]
+        return last.payload
 
     @property
     def localCount(self) -> int:

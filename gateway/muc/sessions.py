@@ -47,31 +47,28 @@ def leaveSession(
 ) -> None:
     """Handle the leave of one of several sessions: it is told, and the others see the presence of the rest."""
     presence = evolve(occupant.presence(change), realJid=session.jid, payload=payload)
-    known = occupant.realJid
-    room.removeSession(occupant, session)
+    known, shown = occupant.realJid, room.removeSession(occupant, session)
     if session.node is None:
         room.toUsers(presence, (session.address,), occupant.nonAnonymous, (SELF,), identifier)
     else:
         room.nodes.sessionLeft(session.node, presence, identifier)
-    _showRest(room, occupant, known, session)
+    # The node of the session has removed the occupant, who is one of this node for it now.
+    _show(room, occupant, shown, occupant.realJid != known or session.node is not None)
 
 
 def dropSession(room: Room, occupant: Occupant, session: Session) -> None:
     """Remove one of several sessions, without telling it."""
-    known = occupant.realJid
-    room.removeSession(occupant, session)
-    _showRest(room, occupant, known, session)
+    known, shown = occupant.realJid, room.removeSession(occupant, session)
+    _show(room, occupant, shown, occupant.realJid != known)
 
 
-def _showRest(room: Room, occupant: Occupant, known: str, left: Session) -> None:
+def _show(room: Room, occupant: Occupant, payload: Payload, isNew: bool) -> None:
     """
     Send the presence of the sessions that stay.
 
-    @param known: full JID of the occupant before.
+    @param isNew: True if more than the payload is new.
     """
-    shown = occupant.allSessions()[-1].payload
-    if shown != occupant.payload:
-        changePresence(room, occupant, shown, None)
-    elif occupant.realJid != known or left.node is not None:
-        # The node of the session has removed the occupant, who is one of this node for it now.
+    if payload != occupant.payload:
+        changePresence(room, occupant, payload, None)
+    elif isNew:
         room.broadcastPresence(occupant, AVAILABLE)
