@@ -73,6 +73,7 @@ class Rooms(RoomService):
     @param mirroring: C{None} if the rooms are the component's own.
     @ivar token: distinguishes ids of this process from those of an earlier one.
     @param peers: domains whose nodes may join.
+    @param administrators: domains among them whose nodes may pass on the administration of their users.
     """
 
     def __init__(
@@ -82,12 +83,14 @@ class Rooms(RoomService):
         peers: frozenset[str],
         bounds: Bounds | None = None,
         ids: Ids | None = None,
+        administrators: frozenset[str] = frozenset(),
     ) -> None:
         super().__init__(jid, bounds, ids)
         self.token = secrets.token_hex(4)
         self._mirroring = mirroring
         self._peers = peers
         self.observeJoin: Callable[[float], object] | None = None
+        self._administrators = administrators
         if mirroring is not None:
             self.name = "Mirrored rooms"
             self.areMirrors = True
@@ -275,7 +278,7 @@ class Rooms(RoomService):
 
     def newRoom(self, jid: str, creators: tuple[str, ...] = ()) -> Room:
         room = super().newRoom(jid, creators)
-        room.nodes = federation = Federation(room)
+        room.nodes = federation = Federation(room, administrators=self._administrators)
         if self._mirroring is not None:
             mode = FederationMode(self._mirroring.mode)
             joined = JoinedNode(self.mirrored(jid) or "", self._mirroring.dialect, mode)

@@ -5,7 +5,15 @@ from __future__ import annotations
 from attrs import define, evolve, field
 
 from gateway.addresses import jids
-from gateway.errors import GatewayError, Loop, NickChangeForbidden, NickInUse, ResourceLimit, RoomFull
+from gateway.errors import (
+    GatewayError,
+    Loop,
+    NickChangeForbidden,
+    NickInUse,
+    OnlyInTheRoom,
+    ResourceLimit,
+    RoomFull,
+)
 from gateway.fmuc.actions import Admission, ConfirmLeft, Content, PrivateMessage, Submission, ToNode
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
@@ -43,11 +51,13 @@ class Federation:
 
     @ivar uplink: relation with the joined node; C{None} if the room is this node's own.
     @ivar joiningNodes: by bare JID.
+    @ivar administrators: domains of nodes that may pass on the administration of their users.
     """
 
     room: Room
     uplink: Uplink | None = None
     joiningNodes: dict[str, JoiningNode] = field(factory=dict)
+    administrators: frozenset[str] = frozenset()
 
     @property
     def isMirror(self) -> bool:
@@ -80,6 +90,20 @@ class Federation:
     def occupantAt(self, address: str) -> Occupant | None:
         node = self.node(jids.bare(address))
         return None if node is None else node.occupants.get(address.partition("/")[2])
+
+    @property
+    def joinedRoom(self) -> str:
+        return "" if self.uplink is None else self.uplink.node.jid
+
+    def downstreamAt(self, address: str) -> Occupant | None:
+        node = self.joiningNodes.get(jids.bare(address))
+        return None if node is None else node.occupants.get(address.partition("/")[2])
+
+    def checkAuthority(self, address: str) -> None:
+        # XEP-0289: "an owner on another node cannot effect changes to the affiliation lists on this node", unless
+        # this node's operator trusts the other one with that.
+        if jids.split(address)[1] not in self.administrators:
+            raise OnlyInTheRoom
 
     def isDownstream(self, occupant: Occupant) -> bool:
         """True if the occupant is connected through this node: a local user, or an occupant of a joining node."""

@@ -45,6 +45,7 @@ class MirrorTable(ComponentTable):
     allow: frozenset[AnyDomain]
     users: frozenset[AnyDomain]
     peers: frozenset[AnyDomain] = frozenset()
+    administering_peers: frozenset[AnyDomain] = frozenset()
     max_rooms_per_user: Count = _ROOMS_PER_USER
 
 
@@ -53,6 +54,7 @@ class RoomsTable(ComponentTable):
     """Keys of C{[rooms."component JID"]}; see docs/fmuc.md."""
 
     peers: frozenset[AnyDomain] = frozenset()
+    administering_peers: frozenset[AnyDomain] = frozenset()
     max_rooms_per_user: Count = _ROOMS_PER_USER
     backing: Domain | None = None
 
@@ -78,6 +80,7 @@ class MirrorPlugin:
         ]
         for key, domains in (("allow", table.allow), ("users", table.users), ("peers", table.peers)):
             problems += _domainProblems(key, domains)
+        problems += _administeringProblems(table)
         # A user could send stanzas as a node, in the name of others, or be taken for a room.
         users = _valid(table.users)
         problems += [
@@ -98,7 +101,8 @@ class MirrorPlugin:
             users=_prepared(table.users),
         )
         bounds = Bounds(made=table.max_rooms_per_user)
-        rooms = Rooms(jid, mirroring, _prepared(table.peers), bounds, _ids(jid, composition))
+        ids, administrators = _ids(jid, composition), _prepared(table.administering_peers)
+        rooms = Rooms(jid, mirroring, _prepared(table.peers), bounds, ids, administrators)
         return _served(jid, table, composition, rooms)
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
@@ -117,6 +121,7 @@ class RoomsPlugin:
 
     def check(self, jid: str, table: RoomsTable, environment: IServiceEnvironment) -> list[str]:
         problems = _storeProblems(jid, environment) + _domainProblems("peers", table.peers)
+        problems += _administeringProblems(table)
         if jid in table.peers:
             allowed = "other domains, those of the mirrors of these rooms"
             problems.append(f'peers: found "{jid}", which is this service; allowed: {allowed}')
@@ -129,7 +134,8 @@ class RoomsPlugin:
 
     def makeService(self, jid: str, table: RoomsTable, composition: IServiceBuilder) -> IService:
         ids, most = _ids(jid, composition), Bounds(made=table.max_rooms_per_user)
-        rooms = Rooms(jid, None, _prepared(table.peers), most, ids)
+        administrators = _prepared(table.administering_peers)
+        rooms = Rooms(jid, None, _prepared(table.peers), most, ids, administrators)
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
         return _served(jid, table, composition, rooms)
@@ -182,6 +188,15 @@ def _domainProblems(key: str, domains: frozenset[str]) -> list[str]:
         f'{key}: found "{domain}"; allowed: domains, or "*" for all{_advice(domain)}'
         for domain in sorted(domains)
         if domain != "*" and not _isDomain(domain)
+    ]
+
+
+def _administeringProblems(table: MirrorTable | RoomsTable) -> list[str]:
+    """A node that may act for every owner is named by itself: C{"*"} is not allowed."""
+    return [
+        f'administering_peers: found "{domain}"; allowed: domains that are in peers{_advice(domain)}'
+        for domain in sorted(table.administering_peers)
+        if not _isDomain(domain) or not ("*" in table.peers or checkDomain(domain) in _valid(table.peers))
     ]
 
 

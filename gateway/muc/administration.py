@@ -85,7 +85,7 @@ def checkEntitled(room: Room, user: str) -> None:
     if room.nodes.isMirror:
         # ProtoXEP, "Administration": "connect directly to the MUC and follow the standard process".
         raise OnlyInTheRoom
-    actor = room.users.get(user)
+    actor = room.occupantOf(user)
     isModerator = actor is not None and actor.standing.role == MODERATOR
     if not isModerator and level(room, user) < _LEVELS[ADMIN]:
         raise NotEntitled
@@ -98,7 +98,7 @@ def applyChanges(room: Room, user: str, changes: list[Change]) -> None:
     @param user: full JID of a user for whom L{checkEntitled} raises nothing.
     @raise GatewayError: if a change is not allowed.
     """
-    actor = room.users.get(user)
+    actor = room.occupantOf(user)
     own = level(room, user)
     for each in changes:
         if each.role:
@@ -286,7 +286,7 @@ def adminList(room: Room, user: str, wanted: Change) -> list[ListedUser]:
 
 
 def _mayList(room: Room, user: str, wanted: Change) -> bool:
-    own, actor = level(room, user), room.users.get(user)
+    own, actor = level(room, user), room.occupantOf(user)
     if wanted.role:
         # Section 8.5: moderators manage voice. Section 9.8: admins manage moderators.
         isModerator = actor is not None and actor.standing.role == MODERATOR

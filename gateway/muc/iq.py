@@ -30,7 +30,8 @@ def answer(rooms: RoomService, stanza: Stanza, now: float) -> tuple[str | None, 
     """
     Return the payload of the answer to an iq request, and actions.
 
-    @return: C{None} as the payload if the request is forwarded to an occupant; then the answer comes later.
+    @return: C{None} as the payload if the request is forwarded to an occupant, or by a mirror to its joined node;
+        then the answer comes later.
     @raise GatewayError: the answer is this error.
     """
     user, address = stanza.sender or "", stanza.recipient or ""
@@ -50,7 +51,22 @@ def answer(rooms: RoomService, stanza: Stanza, now: float) -> tuple[str | None, 
     room = rooms.rooms.get(jid)
     if room is None:
         raise NoSuchAddress
-    return _OF_ROOM[request](room, user, payload), rooms.settled(room)
+    return _toRoom(rooms, room, stanza, payload, now)
+
+
+def _toRoom(
+    rooms: RoomService, room: Room, stanza: Stanza, payload: domish.Element, now: float
+) -> tuple[str | None, list[Action]]:
+    user = stanza.sender or ""
+    elsewhere = room.nodes.downstreamAt(user)
+    request = (payload.uri, payload.name, stanza.type)
+    if elsewhere is not None and request in _OF_AUTHORITY:
+        room.nodes.checkAuthority(user)
+    occupant = elsewhere or room.users.get(user)
+    if room.nodes.isMirror and occupant is not None:
+        rooms.iqs.relay(room, occupant, stanza, room.nodes.joinedRoom, now)
+        return None, rooms.settled(room)
+    return _OF_ROOM[request](room, user if elsewhere is None else elsewhere.realJid, payload), rooms.settled(room)
 
 
 def _toOccupant(rooms: RoomService, stanza: Stanza, payload: domish.Element, now: float) -> list[Action]:
@@ -210,6 +226,15 @@ _OF_SERVICE: dict[_Request, Callable[[RoomService, str, str, domish.Element], st
     (ns.DISCO_INFO, "query", "get"): _discoInfo,
     (ns.DISCO_ITEMS, "query", "get"): _discoItems,
 }
+# Requests that change the room, or show what only owners may see.
+_OF_AUTHORITY: frozenset[_Request] = frozenset(
+    (
+        (ns.MUC_ADMIN, "query", "set"),
+        (ns.MUC_OWNER, "query", "get"),
+        (ns.MUC_OWNER, "query", "set"),
+        (ns.REGISTER, "query", "set"),
+    )
+)
 _OF_ROOM: dict[_Request, Callable[[Room, str, domish.Element], str]] = {
     (ns.MUC_ADMIN, "query", "get"): _list,
     (ns.MUC_ADMIN, "query", "set"): _administer,

@@ -97,28 +97,37 @@ class OccupantIqs:
 
     def forward(self, room: Room, occupant: Occupant, stanza: Stanza, payload: tuple[str, str], now: float) -> None:
         """
-        Forward a request to the occupant that it is addressed to. The id stays the same.
+        Forward a request to the occupant that it is addressed to.
 
         @param occupant: the sender.
         @param payload: namespace and name of the payload.
         @raise GatewayError: if it is refused.
         """
-        asked, requester, identifier = stanza.recipient or "", stanza.sender or "", stanza.id or ""
-        there = room.occupants.get(asked.partition("/")[2])
+        there = room.occupants.get((stanza.recipient or "").partition("/")[2])
         # A request of another node's occupant to an occupant of the same node does not come here.
         if there is None or (there.node is not None and there.node is occupant.node):
             raise NoSuchAddress
         if not room.settings.queries:
             raise NotAllowed
-        share = self._shares.of(requester)
-        if not share.take():
-            raise TooManyPending
         if there.node is not None:
             recipient = f"{there.node.jid}/{there.nick}"
         else:
             # The presence of this session is shown, with its capabilities.
             session = there.localJids[-1]
             recipient = jids.bare(session) if payload in _OF_ACCOUNT else session
+        self.relay(room, occupant, stanza, recipient, now)
+
+    def relay(self, room: Room, occupant: Occupant, stanza: Stanza, recipient: str, now: float) -> None:
+        """
+        Forward a request to an address, from the sender's address in the room. The id stays the same.
+
+        @param occupant: the sender.
+        @raise GatewayError: if it is refused.
+        """
+        asked, requester, identifier = stanza.recipient or "", stanza.sender or "", stanza.id or ""
+        share = self._shares.of(requester)
+        if not share.take():
+            raise TooManyPending
         sender = room.address(occupant.nick)
         try:
             self._open.add(

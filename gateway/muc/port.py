@@ -42,6 +42,20 @@ class OtherNodes(Protocol):
     def occupantAt(self, address: str) -> Occupant | None:
         """Return the occupant of another node whose stanzas come from this address."""
 
+    @property
+    def joinedRoom(self) -> str:
+        """Bare JID of the room that this one is a mirror of; empty if it is none."""
+
+    def downstreamAt(self, address: str) -> Occupant | None:
+        """Return the occupant of a joining node whose stanzas come from this address."""
+
+    def checkAuthority(self, address: str) -> None:
+        """
+        Check that the node of the occupant with this address may pass on what its occupants want to change.
+
+        @raise OnlyInTheRoom: if it may not.
+        """
+
     # Questions to the node that decides. Each returns True if this room has to wait for the answer.
 
     def requestJoin(self, request: JoinRequest, now: float) -> bool:
@@ -115,9 +129,16 @@ class NoOtherNodes:
     isMirror = False
     isIdle = True
     returnsMessages = False
+    joinedRoom = ""
 
     def occupantAt(self, address: str) -> Occupant | None:
         return None
+
+    def downstreamAt(self, address: str) -> Occupant | None:
+        return None
+
+    def checkAuthority(self, address: str) -> None:
+        pass
 
     def requestJoin(self, request: JoinRequest, now: float) -> bool:
         return False

@@ -221,6 +221,11 @@ class Room:
         """
         return occupantId(self.salt, user)
 
+    def occupantOf(self, user: str) -> Occupant | None:
+        """Return the occupant with a full JID, local or of another node."""
+        others = (each for each in self.occupants.values() if each.realJid == user)
+        return self.users.get(user) or next(others, None)
+
     @property
     def isEmpty(self) -> bool:
         """True if the room can be removed."""

@@ -80,6 +80,33 @@ def joining(gateway: Gateway, above: str = "") -> list[str]:
     return found
 
 
+def administered(gateway: Gateway, above: str = "") -> list[str]:
+    """
+    Return the domains whose nodes may pass on a request for the form of the room's configuration.
+
+    @param above: as in L{joining}.
+    """
+    server = gateway.server(COMPONENT)
+    joined = joining(gateway, above)
+    if above:
+        for domain in joined:
+            peer, nick = f"{domain}@rooms.example", f"{domain}{above}@{COMPONENT}/nick"
+            real = f"user@elsewhere.example/{domain}"
+            item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='moderator'/></x>"
+            server.ask(
+                f"<presence from='{peer}/nick' to='{nick}'><fmuc xmlns='{ns.FMUC}' from='{real}'/>{item}</presence>"
+                f"<message from='{peer}' to='{nick.partition('/')[0]}' type='groupchat'><subject/></message>"
+            )
+    asked = {
+        domain: server.ask(
+            f"<iq from='mirror@{domain}/nick' to='{domain}{above}@{COMPONENT}' type='get' id='q'>"
+            f"<query xmlns='{ns.MUC_OWNER}'/></iq>"
+        )
+        for domain in joined
+    }
+    return [domain for domain, [heard] in asked.items() if heard.get("type") != "error"]
+
+
 def made(gateway: Gateway, above: str = "") -> int:
     """Return the number of rooms that one user can create, of 110."""
     server = gateway.server(COMPONENT)
@@ -100,6 +127,12 @@ def rejoined(gateway: Gateway) -> int:
 
 
 _NODES = ["", 'peers = ["one.example"]', 'peers = ["two.example"]', 'peers = ["*"]']
+_ADMINISTERING = [
+    "",
+    'administering_peers = ["one.example"]',
+    'administering_peers = ["two.example"]',
+    'administering_peers = ["one.example", "two.example"]',
+]
 _JOIN = [[], ["one.example"], ["two.example"], ["one.example", "two.example"]]
 _XEP = [f"{MIRRORED}/nick", ns.FMUC, ns.MUC, ns.MUC_USER]
 
@@ -143,6 +176,18 @@ EFFECTS = (
         dict(zip(_NODES, _JOIN, strict=True)),
     ),
     Effect("rooms.peers", ROOMS, joining, dict(zip(_NODES, _JOIN, strict=True))),
+    Effect(
+        "mirror.administering_peers",
+        f'{MIRROR}peers = ["*"]\n',
+        lambda gateway: administered(gateway, "\\40rooms.example"),
+        dict(zip(_ADMINISTERING, _JOIN, strict=True)),
+    ),
+    Effect(
+        "rooms.administering_peers",
+        f'{ROOMS}peers = ["*"]\n',
+        administered,
+        dict(zip(_ADMINISTERING, _JOIN, strict=True)),
+    ),
     Effect(
         "mirror.max_rooms_per_user",
         MIRROR,

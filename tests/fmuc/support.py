@@ -133,9 +133,9 @@ def mirror(jid: str, dialect: Dialect = Dialect.XEP_0289, replica: bool = True, 
     return Service(Rooms(jid, mirroring, frozenset(peers.split())))
 
 
-def rooms(jid: str, *peers: str, bounds: Bounds | None = None) -> Service:
+def rooms(jid: str, *peers: str, bounds: Bounds | None = None, administrators: str = "") -> Service:
     """Return a service with rooms of its own."""
-    return Service(Rooms(jid, None, frozenset(peers), bounds))
+    return Service(Rooms(jid, None, frozenset(peers), bounds, administrators=frozenset(administrators.split())))
 
 
 class RoomCase(SynchronousTestCase):

@@ -100,11 +100,11 @@ class NodeTests(RoomCase):
             self.assertNotIn("tom", self.room.occupants)
 
     def test_administration(self) -> None:
-        """Nodes have no rights of administration."""
+        """Nodes have no rights of administration, neither their own nor their users'."""
         item = f"<query xmlns='{ns.MUC_ADMIN}'><item nick='ben' role='none'/></query>"
-        for sender in (NODE, f"{NODE}/ann"):
+        for sender, condition in ((NODE, b"<forbidden"), (f"{NODE}/ann", b"<not-allowed")):
             sent = self.above.take(f"<iq from='{sender}' to='{ABOVE}' id='1' type='set'>{item}</iq>")
-            self.assertIn(b"<forbidden", sent)
+            self.assertIn(condition, sent)
 
     def test_bounded(self) -> None:
         """The number of a room's nodes is limited."""

@@ -27,9 +27,11 @@ ANN, BEN, OWN = "ann@a.example/1", "ben@a.example/2", "own@b.example/3"
 class Site:
     """A mirror, its joined node, and a link between them that counts stanzas."""
 
-    def __init__(self, dialect: Dialect = Dialect.XEP_0289, replica: bool = True) -> None:
+    def __init__(
+        self, dialect: Dialect = Dialect.XEP_0289, replica: bool = True, administrators: str = ""
+    ) -> None:
         self.mirror = mirror("mirror.example", dialect, replica)
-        self.above = rooms("chat.example", "mirror.example")
+        self.above = rooms("chat.example", "mirror.example", administrators=administrators)
         self.crossed = {"up": 0, "down": 0}
         self.shown: list[tuple[str, str]] = []
 

@@ -133,6 +133,19 @@ class PluginTests(SynchronousTestCase):
         self.assertIn("mode", found)
         self.assertIn("protocol", found)
 
+    def test_administering(self) -> None:
+        """Nodes that may administer are peers, and are named one by one."""
+        for table in (MIRROR, ROOMS):
+            given = 'peers = ["M.example.net", "n.example"]\nadministering_peers = ["m.example.NET"]\n'
+            self.assertEqual(self.rooms(SERVER + table + given)._administrators, {"m.example.net"})
+            self.assertEqual(self.rooms(SERVER + table)._administrators, frozenset())
+            given = 'peers = {}\nadministering_peers = ["*", "a b", "other.example"]\n'
+            found = self.problems(table + given.format('["*"]'))
+            for domain in ("*", "a b"):
+                self.assertIn(f'administering_peers: found "{domain}"; allowed: domains that are in peers', found)
+            self.assertNotIn("other.example", found)
+            self.assertIn('found "other.example"', self.problems(table + given.format('["m.example"]')))
+
     def test_usersAreNoRooms(self) -> None:
         """A domain is one of users or one of rooms, in any spelling; "*" names none."""
         mirror = '[mirror."m.example.com"]\nusers = ["Example.COM"]\nallow = {}\npeers = {}\n'

@@ -13,7 +13,6 @@ from gateway.errors import (
     NotAllowed,
     NotEntitled,
     NotRegistered,
-    OnlyInTheRoom,
     ResourceLimit,
 )
 from gateway.muc import register
@@ -349,9 +348,17 @@ class MirrorTests(RegisterCase):
             self.assertIn("affiliation='member'", site.seen(ANN))
 
     def test_there(self) -> None:
-        """Users register with the room itself, not with a mirror of it."""
-        site = Site()
-        site.join(ANN, "ann")
-        for kind, payload in (("get", QUERY), ("set", submitted("ann"))):
-            sent = site.mirror.take(f"<iq from='{ANN}' to='{HERE}' id='1' type='{kind}'>{payload}</iq>")
-            self.assertSent(sent, refused("iq", HERE, ANN, OnlyInTheRoom, "id='1'"))
+        """Users register with the room itself, and through mirrors that may pass on changes."""
+        for administrators, kind in (("", "error"), ("mirror.example", "result")):
+            for way in WAYS:
+                site = Site(*way, administrators)
+                site.join(OWN, "own")
+                site.above.rooms.rooms[ABOVE].settings.registration = register.EVERYBODY
+                site.join(ANN, "ann")
+                site.seen(ANN)
+                site.take(site.mirror, f"<iq from='{ANN}' to='{HERE}' id='1' type='set'>{submitted('ann')}</iq>")
+                seen = site.seen(ANN)
+                self.assertIn(f"<iq from='{HERE}' to='{ANN}' id='1' type='{kind}'", seen)
+                self.assertEqual("not-allowed" in seen, kind == "error")
+                affiliation = site.above.rooms.rooms[ABOVE].affiliation(ANN)
+                self.assertEqual(affiliation, "none" if kind == "error" else "member")
