@@ -29,8 +29,9 @@ REGISTER = "jabber:iq:register"
 # XEP-0092 1.1: Software Version.
 VERSION = "jabber:iq:version"
 
-# XEP-0054 1.2: vcard-temp, and XEP-0292 0.12: vCard4 Over XMPP.
+# XEP-0054 1.2: vcard-temp; XEP-0153 1.1.1: its avatars; XEP-0292 0.12: vCard4 Over XMPP.
 VCARD = "vcard-temp"
+VCARD_UPDATE = "vcard-temp:x:update"
 VCARD_4 = "urn:ietf:params:xml:ns:vcard-4.0"
 
 # XEP-0114 1.6: Jabber Component Protocol.

@@ -45,6 +45,20 @@ ANSWER_IQ = AnswerIq()
 
 
 @frozen
+class ToUsersAvatar(Action):
+    """
+    Send the presence of the room with the hash of its avatar to some local users.
+
+    @ivar recipients: as in L{ToUsers}.
+    @ivar hash: empty if the avatar was removed.
+    """
+
+    room: str
+    recipients: tuple[bytes, ...]
+    hash: str
+
+
+@frozen
 class SendError(Action):
     """
     Answer a stanza with an error.

@@ -57,7 +57,7 @@ def form(room: Room, user: str) -> list[FormField]:
     @param user: full JID.
     @raise GatewayError: if the user is not an owner.
     """
-    _checkOwner(room, user)
+    checkOwner(room, user)
     fields = []
     for option in OPTIONS:
         if option is password.OPTION:
@@ -79,7 +79,7 @@ def configure(room: Room, user: str, given: Form) -> None:
 
     @raise GatewayError: if the form is refused.
     """
-    _checkOwner(room, user)
+    checkOwner(room, user)
     settings = room.settings
     for option in OPTIONS:
         if given.values.get(option.var):
@@ -89,13 +89,22 @@ def configure(room: Room, user: str, given: Form) -> None:
         raise NotAcceptable
     applyChanges(room, user, owners.changes(room, given))
     before, room.settings = room.settings, settings
-    codes = [_CONFIGURATION_CHANGED]
+    codes: list[int] = []
     for changed in _CHANGED:
         codes += changed(room, before)
     if settings != before:
-        message = RoomMessage(nick="", payload=Payload(statusXml(codes)))
-        # "the service MUST send a message of type "groupchat" to all occupants", those of other nodes included.
-        room.broadcastMessage(message, None)
+        notify(room, *codes)
+
+
+def notify(room: Room, *codes: int) -> None:
+    """
+    Tell all occupants of a change: "the service MUST send a message of type "groupchat" to all occupants", those of
+    other nodes included.
+
+    @param codes: further status codes (section 10.2.1).
+    """
+    payload = Payload(statusXml((_CONFIGURATION_CHANGED, *codes)))
+    room.broadcastMessage(RoomMessage(nick="", payload=payload), None)
 
 
 def destroy(room: Room, user: str, reason: str = "", jid: str = "", password: str = "") -> None:
@@ -106,12 +115,10 @@ def destroy(room: Room, user: str, reason: str = "", jid: str = "", password: st
     @param password: its password.
     @raise GatewayError: if the user is not an owner, or the password is too long.
     """
-    _checkOwner(room, user)
+    checkOwner(room, user)
     if len(password) > MAX_TEXT:
         raise NotAcceptable
-    change = PresenceChange(
-        unavailable=True, destroyed=True, reason=reason[:MAX_TEXT], jid=jid, password=password
-    )
+    change = PresenceChange(unavailable=True, destroyed=True, reason=reason[:MAX_TEXT], jid=jid, password=password)
     close(room, change)
     room.emit(ANSWER_IQ)
     room.affiliations.clear()
@@ -119,7 +126,8 @@ def destroy(room: Room, user: str, reason: str = "", jid: str = "", password: st
     room.settings.persistent = False
 
 
-def _checkOwner(room: Room, user: str) -> None:
+def checkOwner(room: Room, user: str) -> None:
+    """Raise the error of a user who is not an owner, or is at a mirror of the room."""
     if room.nodes.isMirror:
         raise OnlyInTheRoom
     if room.affiliation(user) != OWNER:

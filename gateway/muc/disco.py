@@ -6,7 +6,7 @@ from attrs import frozen
 
 from gateway import ns
 from gateway.errors import NoHandler, NoSuchAddress, NoSuchNode
-from gateway.muc import description, max_users, members_only, moderated, password, persistent, public, whois
+from gateway.muc import avatar, description, max_users, members_only, moderated, password, persistent, public, whois
 from gateway.muc.forms import FormField
 from gateway.muc.name import nameOf
 from gateway.muc.room import Settings
@@ -17,7 +17,7 @@ from gateway.muc.values import person
 _TRAFFIC, _OWN_NICK = ns.MUC_TRAFFIC, "x-roomuser-item"
 # Section 7.4: C{MUC_STABLE_ID} is announced "on both the service domain and on individual MUCs". XEP-0421 section
 # 4: "If occupant identifiers are force enabled for all rooms", the service SHOULD announce them, too.
-_SERVED = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.MUC, ns.MUC_STABLE_ID, ns.OCCUPANT_ID)
+_SERVED = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.MUC, ns.MUC_STABLE_ID, ns.OCCUPANT_ID, ns.VCARD)
 
 _OF_ROOMS = (ns.SELF_PING, ns.SID, ns.REGISTER, ns.MUC_REQUEST)
 
@@ -83,7 +83,12 @@ def info(rooms: RoomService, address: str, node: str, user: str = "") -> Info | 
     name = settings.name or rooms.defaultName(address)
     occupants = str(0 if room is None else len(room.occupants))
     count = FormField("muc#roominfo_occupants", "text-single", "Current Number of Occupants in Room", (occupants,))
-    fields = (*description.infoFields(settings), count, *max_users.infoFields(settings))
+    fields = (
+        *description.infoFields(settings),
+        count,
+        *max_users.infoFields(settings),
+        *avatar.infoFields(room),
+    )
     options = (option.feature(settings) for option in _OPTIONS)
     return Info(name, (*_SERVED, *_OF_ROOMS, *options), fields)
 

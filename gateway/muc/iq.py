@@ -10,7 +10,7 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.addresses.stringprep import MAX_PART
 from gateway.errors import BadRequest, Malformed, NoHandler, NoSuchAddress, NotInTheRoom, ResourceLimit
-from gateway.muc import configuration, disco, register
+from gateway.muc import avatar, configuration, disco, register
 from gateway.muc.actions import Action
 from gateway.muc.administration import Change, ListedUser, adminList, applyChanges, checkEntitled
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, itemXml
@@ -199,6 +199,18 @@ def _configure(room: Room, user: str, payload: domish.Element) -> str:
     raise BadRequest
 
 
+# The vCard (XEP-0486).
+
+
+def _card(room: Room, user: str, payload: domish.Element) -> str:
+    return avatar.cardOf(room)
+
+
+def _setCard(room: Room, user: str, payload: domish.Element) -> str:
+    avatar.setCard(room, user, payload)
+    return ""
+
+
 # Registration (section 7.10).
 
 
@@ -232,6 +244,7 @@ _OF_AUTHORITY: frozenset[_Request] = frozenset(
         (ns.MUC_ADMIN, "query", "set"),
         (ns.MUC_OWNER, "query", "get"),
         (ns.MUC_OWNER, "query", "set"),
+        (ns.VCARD, "vCard", "set"),
         (ns.REGISTER, "query", "set"),
     )
 )
@@ -240,6 +253,8 @@ _OF_ROOM: dict[_Request, Callable[[Room, str, domish.Element], str]] = {
     (ns.MUC_ADMIN, "query", "set"): _administer,
     (ns.MUC_OWNER, "query", "get"): _form,
     (ns.MUC_OWNER, "query", "set"): _configure,
+    (ns.VCARD, "vCard", "get"): _card,
+    (ns.VCARD, "vCard", "set"): _setCard,
     (ns.REGISTER, "query", "get"): _requirements,
     (ns.REGISTER, "query", "set"): _register,
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.addresses import jids
 from gateway.errors import Banned, ResourceLimit
-from gateway.muc import max_users, members_only, password, register
+from gateway.muc import avatar, max_users, members_only, password, register
 from gateway.muc.moderated import defaultRole
 from gateway.muc.nick import checkFree, checkNick
 from gateway.muc.occupant import Node, Occupant, Session
@@ -144,3 +144,5 @@ def _sendHistory(room: Room, limits: HistoryLimits, user: str, address: bytes, n
     for message in room.recent(limits, user, now):
         room.toUsers(message, to)
     room.toUsers(subjectOf(room), to)
+    if room.card is not None and room.card.hashes:
+        avatar.show(room, to)

@@ -27,6 +27,7 @@ from gateway.muc.values import (
     Payload,
     PresenceChange,
     RoomMessage,
+    VCard,
     person,
 )
 from gateway.xml.write import escape
@@ -105,6 +106,7 @@ class Room:
     @ivar subject: the message that set the subject.
     @ivar affiliations: by bare JID; users with affiliation none are absent.
     @ivar registrations: reserved nicks of users with an affiliation.
+    @ivar card: the vCard, with the avatar.
     @ivar utcClock: the time of day.
     @ivar ids: makes the ids of the service.
     @ivar salt: key of the occupant ids.
@@ -124,6 +126,7 @@ class Room:
     subject: RoomMessage | None = None
     affiliations: dict[str, str] = field(factory=dict)
     registrations: Registrations = field(factory=Registrations)
+    card: VCard | None = None
     stamped: float = 0.0
     history: History = field(init=False)
     _actions: list[Action] = field(init=False, factory=list)

@@ -21,6 +21,7 @@ from gateway.muc.actions import (
     SendInvitation,
     SendResult,
     ToUsers,
+    ToUsersAvatar,
 )
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, messageXml, mucUser, occupantIdXml, stanzaIdXml
 from gateway.muc.forms import readForm
@@ -322,6 +323,13 @@ def _invite(action: SendInvitation) -> bytes:
     return message(route(action.room, invitation.jid), content.encode())
 
 
+def _avatar(action: ToUsersAvatar) -> bytes | Copies:
+    photo = tag("photo", action.hash or None)
+    content = tag("x", photo, xmlns=ns.VCARD_UPDATE).encode()
+    head, tail = _split(presence(route(action.room, _RECIPIENT), None, content))
+    return Copies(head, action.recipients, tail)
+
+
 def _around(action: ToUsers) -> tuple[bytes, bytes]:
     """Return the bytes before and after the recipient's address."""
     stanza, key = action.stanza, (action.room, action.showRealJid)
@@ -376,6 +384,7 @@ def _nothing(action: LogLine | AnswerIq) -> bytes:
 WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {
     ToUsers: _toUsers,
     SendError: _refuse,
+    ToUsersAvatar: _avatar,
     SendInvitation: _invite,
     ForwardIq: _forwardIq,
     SendResult: _result,

@@ -52,6 +52,19 @@ class Payload:
 
 
 @frozen
+class VCard:
+    """
+    The vCard of a room.
+
+    @ivar xml: the element, for a stream of a component.
+    @ivar hashes: SHA-1 hashes of its images, in hexadecimal digits.
+    """
+
+    xml: str
+    hashes: tuple[str, ...] = ()
+
+
+@frozen
 class Standing:
     """Affiliation and role of an occupant (XEP-0045 section 5)."""
 
