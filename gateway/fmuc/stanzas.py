@@ -10,27 +10,17 @@ from attrs import evolve
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.addresses import jids
 from gateway.fmuc.actions import ToNode
 from gateway.fmuc.dialects import toNode
 from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc import stanzas as muc
 from gateway.muc.actions import Action
 from gateway.muc.elements import MAX_REASON
-from gateway.muc.ids import MAX_ID
-from gateway.muc.stanzas import (
-    attributeOf,
-    isStanzaId,
-    parts,
-    readAddress,
-    readCodes,
-    readError,
-    stanzaIdBy,
-)
+from gateway.muc.stanzas import parts, readAddress, readCodes, readError, readId
 from gateway.muc.values import CONFIGURATION_CODES
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza
-from gateway.xml.cut import Part, children
+from gateway.xml.cut import children
 
 _RESERVED = muc.RESERVED | {ns.FMUC}
 _WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {**muc.WRITERS, ToNode: toNode}
@@ -49,7 +39,7 @@ def readPresence(stanza: Stanza) -> NodePresence:
             fmuc = _fmuc(part.element)
             make = partial(make, fmuc=fmuc)
         elif part.namespace == ns.OCCUPANT_ID:
-            make = partial(make, occupantId=_id(part))
+            make = partial(make, occupantId=readId(part))
     presence = muc.readPresence(stanza, found, make, _RESERVED)
     if fmuc is not None and fmuc.reject is not None and stanza.type != "error":
         # The gateway's own nodes add the error to a rejection.
@@ -73,16 +63,8 @@ def readMessage(stanza: Stanza) -> NodeMessage:
         elif part.namespace == ns.MUC_USER:
             make = partial(make, codes=readCodes(part.element, CONFIGURATION_CODES))
         elif part.namespace == ns.OCCUPANT_ID:
-            make = partial(make, occupantId=_id(part))
-        elif isStanzaId(part) and stanzaIdBy(part) == jids.bare(stanza.sender or ""):
-            make = partial(make, stanzaId=_id(part))
+            make = partial(make, occupantId=readId(part))
     return muc.readMessage(stanza, found, make, _RESERVED)
-
-
-def _id(part: Part) -> str:
-    """Return an occupant id or a stanza id; empty if it is too long (XEP-0421 section 4.1)."""
-    identifier = attributeOf(part, "id")
-    return identifier if len(identifier) <= MAX_ID else ""
 
 
 def _fmuc(element: domish.Element) -> Fmuc:

@@ -86,11 +86,9 @@ class NodeMessage(Message):
     @ivar nomirror: True if the joining node has shown the message already.
     @ivar codes: status codes of a change of the configuration (XEP-0045 section 10.2.1).
     @ivar occupantId: occupant id in it; only the joined node is believed.
-    @ivar stanzaId: stanza id by the sending room; users have none to give.
     """
 
     fmuc: Fmuc | None = None
     occupantId: str = ""
-    stanzaId: str = ""
     nomirror: bool = False
     codes: tuple[int, ...] = ()

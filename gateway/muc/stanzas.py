@@ -10,7 +10,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.errors import BadRequest
+from gateway.errors import BadRequest, Malformed
 from gateway.muc import datetimes
 from gateway.muc.actions import (
     Action,
@@ -25,6 +25,7 @@ from gateway.muc.actions import (
 )
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, messageXml, mucUser, occupantIdXml, stanzaIdXml
 from gateway.muc.forms import readForm
+from gateway.muc.ids import MAX_ID
 from gateway.muc.values import (
     AFFILIATIONS,
     AVAILABLE,
@@ -56,6 +57,8 @@ RESERVED = frozenset((ns.MUC, ns.MUC_USER, ns.DELAY, ns.DELAY_1, ns.OCCUPANT_ID)
 # Hints of messages that are not stored (XEP-0334 sections 3.1 and 3.2).
 _NOT_STORED = frozenset(("no-store", "no-permanent-store"))
 
+# Stanza ids that are read of one message.
+_MAX_STANZA_IDS = 10
 # Characters of a password, or of an id that is stored.
 _MAX_WORD = 1_000
 # Bytes of a presence that is sent to all current and future occupants. XEP-0045 section 17.1: "A MUC service MAY
@@ -128,8 +131,9 @@ def readMessage(
     @param reserved: namespaces of elements that are not forwarded.
     @raise BadRequest: if it cannot be read.
     """
+    given = ""
     if b"stanza-id" in stanza.raw:
-        found = _withoutStanzaIds(stanza, found)
+        found, given = _cutStanzaIds(found, jids.bare(stanza.recipient or ""), person(stanza.sender or ""))
     payload = _payload(stanza, found, reserved)
     if len(payload.raw) + len(payload.language) + len(stanza.id or "") > MAX_PAYLOAD:
         raise BadRequest
@@ -155,32 +159,48 @@ def readMessage(
         subject="subject" in names and "body" not in names,
         store=("body" in names or "store" in hints) and hints.isdisjoint(_NOT_STORED),
         lasts="body" in names or "subject" in names or "store" in hints,
+        stanzaId=given,
         **values,
     )
 
 
-def _withoutStanzaIds(stanza: Stanza, found: list[Part]) -> list[Part]:
+def _cutStanzaIds(found: list[Part], room: str, sender: str) -> tuple[list[Part], str]:
     """
-    Return the elements without stanza ids in the name of the room or of the sender.
+    Return the elements without stanza ids in the name of the room or of the sender, and the latter id.
 
     XEP-0359 section 3: entities that "encounter a <stanza-id/> element where the 'by' attribute matches the 'by'
     attribute they would otherwise set, MUST delete that element". One by the sender would show a user's real JID;
-    that of another node is replaced.
+    that of another node is replaced. One that names nobody is invalid.
+
+    @param room: bare JID.
+    @param sender: bare JID.
     """
-    assigners = {jids.bare(stanza.recipient or ""), person(stanza.sender or "")}
-    return [part for part in found if not isStanzaId(part) or stanzaIdBy(part) not in assigners]
+    kept, given, count = [], "", 0
+    for part in found:
+        if part.namespace == ns.SID and part.name == "stanza-id":
+            count += 1
+            by = _assigner(part) if count <= _MAX_STANZA_IDS else ""
+            if by == sender:
+                given = readId(part)
+            if by in ("", room, sender):
+                continue
+        kept.append(part)
+    return kept, given
 
 
-def isStanzaId(part: Part) -> bool:
-    """True if an element is a stanza id."""
-    return part.namespace == ns.SID and part.name == "stanza-id"
+def _assigner(part: Part) -> str:
+    """Return the bare JID of the entity that has assigned a stanza id; empty if it is none."""
+    try:
+        # "XMPP addresses are normalized".
+        return jids.bare(jids.prepared(attributeOf(part, "by")))
+    except Malformed:
+        return ""
 
 
-def stanzaIdBy(part: Part) -> str:
-    """
-    Return the bare JID of the entity that has assigned a stanza id. Section 3: "XMPP addresses are normalized".
-    """
-    return person(attributeOf(part, "by"))
+def readId(part: Part) -> str:
+    """Return an occupant id or a stanza id; empty if it is too long."""
+    identifier = attributeOf(part, "id")
+    return identifier if len(identifier) <= MAX_ID else ""
 
 
 def attributeOf(part: Part, name: str) -> str:

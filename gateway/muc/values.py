@@ -265,6 +265,7 @@ class Message:
     """
     A received message; a message of type error has C{stanzaError}.
 
+    @ivar stanzaId: stanza id in the name of the sender's bare JID. Of another node, it is the room's there.
     @ivar lasts: True if others may refer to the message, so that it gets a stanza id; chat states do not.
     @ivar form: its data form, as in a voice request; C{None} if it has none.
     """
@@ -276,6 +277,7 @@ class Message:
     delay: Delay | None = None
     store: bool = True
     lasts: bool = True
+    stanzaId: str = ""
     invitations: tuple[Invitation, ...] = ()
     form: Form | None = None
     stanzaError: StanzaError | None = None

@@ -227,6 +227,17 @@ class ElementTests(CostCase):
             self.assertNotIn(b"bad-request", self.show(MUC + inside))
         self.assertIn("eve", self.wire.room(R).occupants)
 
+    def test_ids(self) -> None:
+        """Very many ids, by JIDs that take long to prepare, and in a spelling that takes long to read."""
+        marks = "\u0301\u0316" * 25
+        ids = "".join(f"<stanza-id xmlns='{ns.SID}' by='{n}{marks}@h{n}' id='x'/>" for n in range(1_000))
+        spelled = f"<stanza-id xmlns='{ns.SID}' by='&#97;@b' id='x'/>" * 1_999
+        for inside in (ids, spelled):
+            sent = self.send(f"<message from='{OWN}' to='{R}' type='groupchat'>{inside}</message>")
+            self.assertEqual(sent.count(b"<stanza-id"), 10)
+        for given in ("id='x'", "id='&#97;'"):
+            self.assertIn(b"eve", self.show(MUC + f"<occupant-id xmlns='{ns.OCCUPANT_ID}' {given}/>" * 1_990))
+
     def test_words(self) -> None:
         """Other elements that are read."""
         many = "<a/>" * 101
