@@ -193,7 +193,7 @@ class CompositionTests(SynchronousTestCase):
         self.assertEqual(links, {(f"{kind}.example.com",): 0.0 for kind in kinds})
         tables = {key[1] for key in self.metrics.families[names.PENDING.name].read()}
         expected = {"handlers", "own", "proxy", "proxy_waiting", "delegation", "delegation_forwarded", "lent"}
-        self.assertEqual(tables, expected)
+        self.assertEqual(tables, expected | {"rooms"})
 
     def test_close(self) -> None:
         """When the metrics of a link are closed, only the values of others are left."""

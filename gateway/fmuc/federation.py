@@ -25,6 +25,7 @@ from gateway.muc.room import Room
 from gateway.muc.subject import subjectOf
 from gateway.muc.values import (
     AVAILABLE,
+    MODERATOR,
     JoinRequest,
     OccupantPresence,
     Payload,
@@ -336,6 +337,18 @@ class Federation:
         if joined is not None:
             self.toNode(joined, PrivateMessage(evolve(message, id=FORM_ID + (message.id or "")), ""))
         return joined is not None
+
+    def askModerators(self, message: RoomMessage) -> bool:
+        asked = [
+            (node, occupant.nick)
+            for node in self.joiningNodes.values()
+            if node.hasJoined and jids.split(node.jid)[1] in self.administrators
+            for occupant in node.occupants.values()
+            if occupant.standing.role == MODERATOR and not occupant.addresses
+        ]
+        for node, nick in asked:
+            self.toNode(node, PrivateMessage(message, nick))
+        return bool(asked)
 
     def sendPresence(
         self, occupant: Occupant, presence: OccupantPresence, own: bool, identifier: str | None

@@ -330,11 +330,23 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
         _configurationChanged(federation, stanza)
     elif stanza.kind == "groupchat":
         _toAll(federation, uplink, sender, stanza, now)
+    elif recipient and not sender:
+        _fromRoom(federation, recipient, stanza)
     elif recipient:
         try:
             privateMessage(federation, uplink.node, sender, recipient, stanza)
         except GatewayError as error:
             returnError(federation, uplink.node, sender, recipient, stanza, error)
+
+
+def _fromRoom(federation: Federation, nick: str, stanza: NodeMessage) -> None:
+    """Pass on a message of the joined room itself to one downstream occupant, such as a form for a moderator."""
+    room = federation.room
+    occupant = room.occupants.get(nick)
+    if occupant is not None and federation.isDownstream(occupant):
+        message = RoomMessage(nick="", kind=stanza.kind, id=stanza.id, payload=stanza.payload)
+        room.toUsers(message, occupant.addresses)
+        federation.sendPrivate(occupant, message, None, None)
 
 
 def _configurationChanged(federation: Federation, stanza: NodeMessage) -> None:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from attrs import frozen
 
-from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, ResourceLimit
 from gateway.fmuc.actions import Reject, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoiningNode, Node
 from gateway.fmuc.values import Dialect, FederationMode, Fmuc, NodeMessage, NodePresence
-from gateway.muc import groupchat, private_messages, voice
+from gateway.muc import groupchat, private_messages, room_forms
 from gateway.muc.actions import SendError
 from gateway.muc.join import checkUser, grant
 from gateway.muc.leave import leave, removeAll
@@ -216,10 +215,8 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
             privateMessage(federation, node, sender, recipient, stanza)
         elif stanza.kind == "groupchat" and not recipient:
             _toAll(federation, node, sender, stanza, now)
-        elif stanza.form is not None and stanza.form.isSubmitted(ns.MUC_REQUEST):
-            occupant = federation.room.occupants.get(sender)
-            isIn = occupant is not None and node in occupant.nodes
-            voice.submit(federation.room, occupant if isIn else None, stanza, stanza.form)
+        elif stanza.form is not None and stanza.stanzaError is None:
+            room_forms.fromNode(federation.room, node.occupants.get(sender), f"{peer}/{sender}", stanza)
     except GatewayError as error:
         returnError(federation, node, sender, recipient, stanza, error)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from gateway import ns
 from gateway.addresses import jids
-from gateway.errors import BadRequest, GatewayError, NoSuchAddress
-from gateway.muc import groupchat, invitations, private_messages, register, voice
+from gateway.errors import GatewayError, NoSuchAddress
+from gateway.muc import groupchat, invitations, private_messages, room_forms
 from gateway.muc.actions import Action, SendError
-from gateway.muc.forms import Form
 from gateway.muc.leave import drop
 from gateway.muc.presence import fromUser
 from gateway.muc.room import Room
@@ -85,18 +83,7 @@ def _message(room: Room, user: str, nick: str, stanza: Message, now: float) -> N
     elif stanza.invitations:
         invitations.fromUser(room, user, stanza)
     else:
-        _form(room, user, stanza)
-
-
-def _form(room: Room, user: str, stanza: Message) -> None:
-    form = stanza.form or Form()
-    if form.isSubmitted(ns.MUC_REQUEST):
-        voice.fromUser(room, user, stanza, form)
-    elif form.isSubmitted(ns.MUC_REGISTER):
-        register.approve(room, user, form)
-    elif form.kind != "cancel":
-        # Section 17.2: "or reject them with a <bad-request/> error".
-        raise BadRequest
+        room_forms.fromUser(room, user, stanza)
 
 
 def _error(

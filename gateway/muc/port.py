@@ -73,6 +73,9 @@ class OtherNodes(Protocol):
     def submitForm(self, message: RoomMessage) -> bool:
         """An occupant sends a data form to the room itself; False if this room handles it."""
 
+    def askModerators(self, message: RoomMessage) -> bool:
+        """Send a message of the room to moderators of other nodes who may act here; True if there are any."""
+
     # Reports to all other nodes.
 
     def sendPresence(
@@ -153,6 +156,9 @@ class NoOtherNodes:
         return False
 
     def submitForm(self, message: RoomMessage) -> bool:
+        return False
+
+    def askModerators(self, message: RoomMessage) -> bool:
         return False
 
     def sendPresence(

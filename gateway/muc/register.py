@@ -115,10 +115,9 @@ def approve(room: Room, user: str, form: Form) -> None:
     """
     Handle the answer of an owner or admin to a request.
 
+    @param user: full JID.
     @raise GatewayError: if it is refused.
     """
-    if room.nodes.isMirror:
-        raise OnlyInTheRoom
     if room.affiliation(user) not in (OWNER, ADMIN):
         raise NotEntitled
     who, nick = form.value(_JID), form.value(_NICK)

@@ -21,6 +21,7 @@ from tests.fmuc import wire
 from tests.fmuc.support import RoomCase, refused
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS, Site
 from tests.muc.test_local import CRONE, HAG, ROOM, WISE, LocalCase
+from tests.reports import sentences
 
 VERSION = f"<query xmlns='{ns.VERSION}'/>"
 NAMED = f"<query xmlns='{ns.VERSION}'><name>Cauldron</name></query>"
@@ -185,6 +186,16 @@ class BudgetTests(RoomCase):
         answers = [rooms.bytes(iq(account, f"{ROOM}/hag", card, "result", str(number))) for number in range(7)]
         self.assertSent(answers[0], iq(f"{ROOM}/wise", HAG, card, "result", "0"))
         self.assertSent(answers[6], refused("iq", f"{ROOM}/wise", HAG, OverBudget, "id='6'"))
+
+    def test_reported(self) -> None:
+        """The status shows open requests."""
+        rooms = wire.rooms("chat.shakespeare.lit")
+        for who, nick in ((HAG, "hag"), (WISE, "wise")):
+            rooms.enter(ROOM, nick, who)
+        line = "open requests between occupants: 1"
+        self.assertNotIn(line, sentences(rooms.handler.report()))
+        rooms.bytes(iq(HAG, f"{ROOM}/wise"))
+        self.assertIn(line, sentences(rooms.handler.report()))
 
     def test_notTaken(self) -> None:
         """Other answers are left to other handlers."""

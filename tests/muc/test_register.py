@@ -59,6 +59,16 @@ def question(admin: str, who: str, nick: str) -> str:
     return f"<message from='{ROOM}' to='{admin}'>{form}</message>"
 
 
+def decision(who: str, nick: str, allow: str = "1") -> str:
+    """Return an admin's answer."""
+    fields = (
+        f"<field var='x-muc#register_jid'><value>{who}</value></field>"
+        f"<field var='muc#register_roomnick'><value>{nick}</value></field>"
+        f"<field var='muc#register_allow'><value>{allow}</value></field>"
+    )
+    return f"<x xmlns='{ns.DATA}' type='submit'>{FORM_TYPE}{fields}</x>"
+
+
 class RegisterCase(QueryCase):
     """Registers users."""
 
@@ -66,12 +76,7 @@ class RegisterCase(QueryCase):
         return self.ask(who, ROOM, submitted(nick), "set")
 
     def answer(self, admin: str, who: str, nick: str, allow: str = "1") -> bytes:
-        fields = (
-            f"<field var='x-muc#register_jid'><value>{who}</value></field>"
-            f"<field var='muc#register_roomnick'><value>{nick}</value></field>"
-            f"<field var='muc#register_allow'><value>{allow}</value></field>"
-        )
-        form = f"<x xmlns='{ns.DATA}' type='submit'>{FORM_TYPE}{fields}</x>"
+        form = decision(who, nick, allow)
         return self.service.take(f"<message from='{admin}' to='{ROOM}' id='a'>{form}</message>")
 
     def assertRejected(self, sent: bytes, who: str, why: type[GatewayError]) -> None:
@@ -346,6 +351,20 @@ class MirrorTests(RegisterCase):
             self.assertIn("<conflict ", seen)
             site.join(ANN, "ann")
             self.assertIn("affiliation='member'", site.seen(ANN))
+
+    def test_approval(self) -> None:
+        """An admin who is asked by the room may answer through a mirror that may pass on changes."""
+        for administrators, affiliation in (("", "none"), ("mirror.example", "member")):
+            site = Site(*WAYS[0], administrators)
+            site.join(OWN, "own")
+            room = site.above.rooms.rooms[ABOVE]
+            room.affiliations[ANN.partition("/")[0]] = "admin"
+            site.join(ANN, "ann")
+            site.above.take(f"<iq from='{HAG}' to='{ABOVE}' id='1' type='set'>{submitted('hag')}</iq>")
+            site.seen(ANN)
+            site.take(site.mirror, f"<message from='{ANN}' to='{HERE}' id='a'>{decision(HAG_, 'hag')}</message>")
+            self.assertEqual("not-allowed" in site.seen(ANN), affiliation == "none")
+            self.assertEqual(room.affiliation(HAG), affiliation)
 
     def test_there(self) -> None:
         """Users register with the room itself, and through mirrors that may pass on changes."""

@@ -160,8 +160,8 @@ class VoiceTests(LocalCase):
 class MirrorTests(RoomCase):
     """Requests of visitors in mirrors, in both protocols and modes."""
 
-    def site(self, way: tuple[Dialect, bool]) -> Site:
-        site = Site(*way)
+    def site(self, way: tuple[Dialect, bool], administrators: str = "") -> Site:
+        site = Site(*way, administrators)
         site.join(OWN, "own")
         site.above.rooms.rooms[ABOVE].settings.moderated = True
         site.join(ANN, "ann")
@@ -197,15 +197,41 @@ class MirrorTests(RoomCase):
             self.assertEqual(set(site.mirror.rooms.rooms[HERE].occupants), {"ann", "ben"})
 
     def test_notByMirror(self) -> None:
-        """A mirror does not let its users answer, and the joined room takes no answer from a node."""
+        """The room takes no answer of a mirror's user, if its operator does not trust the mirror with that."""
         for way in WAYS:
             site = self.site(way)
+            site.above.rooms.rooms[ABOVE].affiliations[BEN.partition("/")[0]] = "owner"
             form = answer("ann", ANN)
-            sent = site.mirror.take(f"<message from='{BEN}' to='{HERE}'>{form}</message>")
-            self.assertSent(sent, refused("message", HERE, BEN, OnlyInTheRoom))
-            sent = site.above.take(f"<message from='{HERE}/ben' to='{ABOVE}' id='v'>{form}</message>")
-            self.assertSent(sent, refused("message", ABOVE, f"{HERE}/ben", OnlyInTheRoom, "id='v'"))
+            site.take(site.mirror, f"<message from='{BEN}' to='{HERE}' id='v'>{form}</message>")
+            self.assertSent(site.seen(BEN).encode(), refused("message", HERE, BEN, OnlyInTheRoom, "id='v'"))
             self.assertEqual(site.above.rooms.rooms[ABOVE].occupants["ann"].standing.role, "visitor")
+
+    def test_byMirror(self) -> None:
+        """If the operator trusts the mirror, its moderators are asked, and may answer."""
+        for way in WAYS:
+            site = self.site(way, "mirror.example")
+            site.take(
+                site.above,
+                f"<iq from='{OWN}' to='{ABOVE}' id='1' type='set'><query xmlns='{ns.MUC_ADMIN}'>"
+                "<item nick='ben' role='moderator'/></query></iq>",
+            )
+            site.leave(OWN, "own")
+            site.shown.clear()
+            site.take(site.mirror, f"<message from='{ANN}' to='{HERE}' id='v'>{REQUEST}</message>")
+            self.assertSent(site.seen(ANN).encode())
+            self.assertSent(site.seen(BEN).encode(), question(BEN, "ann", ANN, HERE))
+            site.take(site.mirror, f"<message from='{BEN}' to='{HERE}'>{answer('ann', ANN)}</message>")
+            self.assertIn("role='participant'", site.seen(ANN))
+            self.assertEqual(site.mirror.rooms.rooms[HERE].occupants["ann"].standing, Standing())
+
+    def test_outsiders(self) -> None:
+        """Only occupants of a mirror may send it forms; messages without a form are refused."""
+        site = self.site(WAYS[0])
+        outsider = "x@y.example/z"
+        sent = site.mirror.take(f"<message from='{outsider}' to='{HERE}' id='v'>{REQUEST}</message>")
+        self.assertSent(sent, refused("message", HERE, outsider, NotInTheRoom, "id='v'"))
+        sent = site.mirror.take(f"<message from='{ANN}' to='{HERE}' id='v'><body>x</body></message>")
+        self.assertSent(sent, refused("message", HERE, ANN, BadRequest, "id='v'"))
 
     def test_ofNobody(self) -> None:
         """A node sends requests for its own occupants only."""
