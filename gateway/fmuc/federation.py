@@ -289,12 +289,12 @@ class Federation:
         """
         isAnswered = node.hasJoined and node.returnsPresence and request.payload != occupant.payload
         join.addSession(self.room, occupant, request, now, node)
-        presence = occupant.presence(AVAILABLE)
+        isDue = node.returnsPresence or request.asksId or occupant.standing != request.claimedStanding
         if not node.hasJoined:
             others = [other for other in self.room.occupants.values() if other is not occupant]
             self._welcome(node, occupant, others, request, now)
-        elif not isAnswered and (node.returnsPresence or occupant.standing != request.claimedStanding):
-            self.toNode(node, _presenceAt(node, occupant, presence))
+        elif isDue and not isAnswered:
+            self.toNode(node, _presenceAt(node, occupant, occupant.presence(AVAILABLE)))
 
     def _welcome(
         self, node: JoiningNode, occupant: Occupant, others: list[Occupant], request: JoinRequest, now: float

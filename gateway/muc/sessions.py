@@ -52,23 +52,15 @@ def leaveSession(
         room.toUsers(presence, (session.address,), occupant.nonAnonymous, (SELF,), identifier)
     else:
         room.nodes.sessionLeft(session.node, presence, identifier)
-    # The node of the session has removed the occupant, who is one of this node for it now.
-    _show(room, occupant, shown, occupant.realJid != known or session.node is not None)
+    if shown != occupant.payload or occupant.realJid != known:
+        changePresence(room, occupant, shown, None)
+    elif session.node is not None:
+        # That node has removed the occupant, who is one of this node for it now.
+        room.nodes.sendPresence(occupant, occupant.presence(AVAILABLE), True, None)
 
 
 def dropSession(room: Room, occupant: Occupant, session: Session) -> None:
     """Remove one of several sessions, without telling it."""
     known, shown = occupant.realJid, room.removeSession(occupant, session)
-    _show(room, occupant, shown, occupant.realJid != known)
-
-
-def _show(room: Room, occupant: Occupant, payload: Payload, isNew: bool) -> None:
-    """
-    Send the presence of the sessions that stay.
-
-    @param isNew: True if more than the payload is new.
-    """
-    if payload != occupant.payload:
-        changePresence(room, occupant, payload, None)
-    elif isNew:
-        room.broadcastPresence(occupant, AVAILABLE)
+    if shown != occupant.payload or occupant.realJid != known:
+        changePresence(room, occupant, shown, None)
