@@ -8,9 +8,12 @@ from __future__ import annotations
 from gateway import ns
 from gateway.errors import NickInUse
 from gateway.fmuc.values import Dialect
+from tests.fmuc import wire
 from tests.fmuc.both import BODY, BUSY, NO_ONE, PERSON, PHONE, SELF, Both, gone, message, presence
+from tests.fmuc.chain import BOTTOM, MIDDLE, TOP
 from tests.fmuc.support import MUC, RoomCase, mirror, refused, rooms, withoutIds
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS
+from tests.fmuc.wire import Net, WireCase
 from tests.muc.test_local import status, user
 
 
@@ -398,3 +401,49 @@ class OtherServiceTests(RoomCase):
             leaveOf(Dialect.XEP_0289, PHONE),
             presence("ann", ANN, gone(), "unavailable"),
         )
+
+
+class ChainTests(WireCase):
+    """A chain of three nodes: at a mirror each occupant is connected in one way."""
+
+    def chain(self, dialect: Dialect, replica: bool) -> Net:
+        """Return a room, a mirror of it, and a mirror of that."""
+        return Net(
+            {
+                TOP: wire.rooms("top.example", "middle.example"),
+                MIDDLE: wire.mirror("middle.example", dialect, replica, peers=("bottom.example",)),
+                BOTTOM: wire.mirror("bottom.example", dialect, replica),
+            }
+        )
+
+    def test_ends(self) -> None:
+        """A client in the room, and one in the last mirror: messages of each come to both, and each leaves."""
+        for replica in (True, False):
+            net = self.chain(Dialect.XEP_0289, replica)
+            net.join(TOP, "ann", ANN)
+            net.join(BOTTOM, "ann", PHONE)
+            self.assertEqual([len(each.rooms.rooms[room].occupants) for room, each in net.wires.items()], [1, 1, 1])
+            for room, who in ((TOP, ANN), (BOTTOM, PHONE)):
+                found = net.say(room, who, "x")
+                told = [f"message {TOP}/ann > {ANN} body=x", f"message {BOTTOM}/ann > {PHONE} body=x"]
+                self.assertEqual(sorted(found), sorted(told), replica)
+            found = net.take(BOTTOM, f"<presence from='{PHONE}' to='{BOTTOM}/ann' type='unavailable'/>")
+            self.assertTold(found, f"presence {BOTTOM}/ann > {PHONE} unavailable owner/none 110")
+            self.assertEqual([len(each.rooms.rooms) for each in net.wires.values()], [1, 0, 0])
+
+    def test_middle(self) -> None:
+        """
+        A local user of the middle node and a user of the last one cannot share a nick: a message that comes back
+        does not tell whose it was.
+        """
+        for dialect, replica in WAYS:
+            net = self.chain(dialect, replica)
+            net.join(TOP, "own", OWN)
+            net.join(MIDDLE, "ann", ANN)
+            found = net.join(BOTTOM, "ann", PHONE)
+            self.assertIn("conflict", " ".join(found))
+            self.assertEqual([each for each in found if ANN in each or OWN in each], [])
+            net = self.chain(dialect, replica)
+            net.join(TOP, "own", OWN)
+            net.join(BOTTOM, "ann", PHONE)
+            self.assertIn("conflict", " ".join(net.join(MIDDLE, "ann", ANN)))
