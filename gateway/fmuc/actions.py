@@ -37,6 +37,17 @@ class Fence:
 
 
 @frozen
+class AskProperties:
+    """
+    Ask the joined node for its properties.
+
+    @ivar id: id of the request.
+    """
+
+    id: str
+
+
+@frozen
 class Admission:
     """
     Tell a joining node that its first user is admitted.
@@ -92,7 +103,16 @@ class PrivateMessage:
 
 
 Content = (
-    Join | Fence | Admission | Submission | OccupantPresence | RoomMessage | Reject | ConfirmLeft | PrivateMessage
+    Join
+    | Fence
+    | AskProperties
+    | Admission
+    | Submission
+    | OccupantPresence
+    | RoomMessage
+    | Reject
+    | ConfirmLeft
+    | PrivateMessage
 )
 
 

@@ -9,22 +9,36 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from enum import Enum
 
 from attrs import frozen
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.errors import GatewayError, Loop, NoSuchAddress, NotAMirror, NotAPeer, NotMirrored, Stopping
+from gateway.errors import (
+    BadRequest,
+    GatewayError,
+    Loop,
+    NoSuchAddress,
+    NotAMirror,
+    NotAPeer,
+    NotMirrored,
+    Stopping,
+)
 from gateway.fmuc import from_joined, from_joining
+from gateway.fmuc.actions import AskProperties, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode, Node
+from gateway.fmuc.properties import Asker, Properties, readInfo
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode, NodeMessage, NodePresence
-from gateway.muc import from_user
+from gateway.muc import from_user, whois
 from gateway.muc.actions import Action, SendError, SendResult
 from gateway.muc.ids import Ids
+from gateway.muc.info import Info
+from gateway.muc.iq import discoInfo
 from gateway.muc.occupant_iq import errorOf
 from gateway.muc.room import Bounds, Room
 from gateway.muc.service import RoomService
@@ -71,6 +85,7 @@ class Rooms(RoomService):
 
     @ivar observeJoin: is called with the seconds that a mirror's first join took; C{None} if nobody needs them.
     @param mirroring: C{None} if the rooms are the component's own.
+    @ivar properties: of the joined rooms of mirrors.
     @ivar token: distinguishes ids of this process from those of an earlier one.
     @param peers: domains whose nodes may join.
     @param administrators: domains among them whose nodes may pass on the administration of their users.
@@ -87,6 +102,7 @@ class Rooms(RoomService):
     ) -> None:
         super().__init__(jid, bounds, ids)
         self.token = secrets.token_hex(4)
+        self.properties = Properties(self.token)
         self._mirroring = mirroring
         self._peers = peers
         self.observeJoin: Callable[[float], object] | None = None
@@ -117,11 +133,39 @@ class Rooms(RoomService):
         if federation is None or handle is None:
             return from_user.message(self, sender, recipient, stanza, now)
         handle(federation, sender, recipient, stanza, now)
+        if stanza.codes and handle is from_joined.message:
+            # The configuration has changed.
+            self.properties.forget(federation.room.jid)
         return self.settled(federation.room)
 
-    def request(self, stanza: Stanza) -> bool:
-        """Return True if an iq request is a joining node's fence that waits for the answer to the join."""
-        sender, recipient = stanza.sender or "", stanza.recipient or ""
+    def request(self, stanza: Stanza, now: float) -> list[Action] | None:
+        """
+        Handle an iq request that waits for another node: a joining node's fence, until its join is answered, and
+        disco#info of a mirror, until the joined node has told its properties.
+
+        @return: C{None} if the request does not wait.
+        @raise GatewayError: the answer is this error.
+        """
+        sender, mirror = stanza.sender or "", stanza.recipient or ""
+        if self._isFence(stanza, sender, mirror):
+            return []
+        source = self.mirrored(mirror) if self._mirroring is not None and "/" not in mirror else None
+        if source is None or stanza.type != "get" or ns.DISCO_INFO.encode() not in stanza.raw:
+            return None
+        payload = next(stanza.element.elements(), None)
+        if payload is None or (payload.uri, payload.getAttribute("node", "")) != (ns.DISCO_INFO, ""):
+            return None
+        self.checkAddress(mirror)
+        assert self._mirroring is not None
+        domain = jids.split(sender)[1]
+        if not (within(domain, self._mirroring.users) or within(domain, self._peers)):
+            raise NotMirrored
+        if self.properties.isFresh(mirror, now):
+            return None
+        asked = self.properties.ask(mirror, sender, stanza.id or "", now)
+        return [ToNode(mirror, source, self._mirroring.dialect, True, AskProperties(asked))] if asked else []
+
+    def _isFence(self, stanza: Stanza, sender: str, recipient: str) -> bool:
         federation = self.federation(recipient)
         join = None if federation is None else federation.pending.get(sender.partition("/")[2])
         if join is None or join.origin is None or join.origin.jid != jids.bare(sender) or join.held is not None:
@@ -133,8 +177,10 @@ class Rooms(RoomService):
         return True
 
     def answered(self, stanza: Stanza, now: float) -> list[Action] | None:
-        """Handle an iq of type result or error; C{None} if it answers no request of the rooms."""
+        """Handle an iq of type result or error; C{None} if it answers no request of the rooms to another node."""
         sender, (here, _, nick) = stanza.sender or "", (stanza.recipient or "").partition("/")
+        if self._mirroring is not None and not nick and sender == self.mirrored(here):
+            return self._propertiesTold(here, stanza, now)
         federation = self.federation(here)
         uplink = None if federation is None else federation.uplink
         if federation is None or uplink is None or uplink.node.jid != sender or not uplink.pending:
@@ -142,6 +188,31 @@ class Rooms(RoomService):
         error = errorOf(stanza) if stanza.type == "error" else None
         isKnown = uplink.answered(nick, stanza.id or "", error, now)
         return self.settled(federation.room) if isKnown else None
+
+    def _propertiesTold(self, mirror: str, stanza: Stanza, now: float) -> list[Action] | None:
+        askers = self.properties.close(mirror, stanza.id or "")
+        if askers is None:
+            return None
+        federation = self.federation(mirror)
+        isMissing = False
+        if stanza.type == "error":
+            isMissing = federation is None and errorOf(stanza).condition == stanzaError(NoSuchAddress).condition
+        else:
+            with suppress(BadRequest):
+                info = readInfo(stanza)
+                self.properties.learn(mirror, info, now)
+                if federation is not None and federation.uplink is not None:
+                    federation.uplink.learn(whois.toldBy(info.features))
+        return [self._told(mirror, asker, NoSuchAddress if isMissing else None) for asker in askers]
+
+    def _told(self, mirror: str, asker: Asker, error: type[GatewayError] | None = None) -> Action:
+        """Answer a request that has waited for the properties."""
+        if error is not None:
+            return SendError("iq", mirror, asker.user, asker.id, stanzaError(error))
+        return SendResult(mirror, asker.user, asker.id, discoInfo(self, asker.user, mirror).encode())
+
+    def joinedInfo(self, jid: str) -> Info | None:
+        return self.properties.known(jid)
 
     def federation(self, room: str) -> Federation | None:
         """
@@ -265,6 +336,8 @@ class Rooms(RoomService):
             if uplink is not None and (uplink.pending or uplink.state in _WAITING):
                 uplink.expire(now)
                 actions += self.settled(room)
+        for mirror, askers in self.properties.expire(now):
+            actions += [self._told(mirror, asker) for asker in askers]
         return actions
 
     def shutDown(self) -> list[Action]:
@@ -272,7 +345,8 @@ class Rooms(RoomService):
             federation = self.federation(jid)
             if federation is not None and federation.uplink is not None:
                 federation.uplink.leaveNow(stanzaError(Stopping))
-        return super().shutDown()
+        waiting = [self._told(mirror, asker, Stopping) for mirror, asker in self.properties.stop()]
+        return [*waiting, *super().shutDown()]
 
     # Mirrors.
 

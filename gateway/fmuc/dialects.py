@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from gateway import ns
 from gateway.fmuc.actions import (
     Admission,
+    AskProperties,
     ConfirmLeft,
     Content,
     Fence,
@@ -177,6 +178,10 @@ def _fence(room: str, peer: str, stanza: Fence) -> bytes:
     return iq(route(f"{room}/{stanza.nick}", peer), stanza.id, "get", ping)
 
 
+def _askProperties(room: str, peer: str, stanza: AskProperties) -> bytes:
+    return iq(route(room, peer), stanza.id, "get", tag("query", xmlns=ns.DISCO_INFO).encode())
+
+
 def _error(error: StanzaError) -> str:
     return errorXml(error.kind, error.condition, error.text)
 
@@ -186,6 +191,7 @@ _CODECS: dict[Dialect, Codec] = {Dialect.PROTOXEP: Protoxep(), Dialect.XEP_0289:
 _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     Join: lambda codec, to, stanza: codec.join(to.room, to.peer, stanza),
     Fence: lambda codec, to, stanza: _fence(to.room, to.peer, stanza),
+    AskProperties: lambda codec, to, stanza: _askProperties(to.room, to.peer, stanza),
     Admission: lambda codec, to, stanza: codec.presence(to, stanza.presence, stanza.mode),
     OccupantPresence: lambda codec, to, stanza: codec.presence(to, stanza),
     Submission: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza.message, stanza.nomirror),

@@ -39,7 +39,7 @@ from gateway.muc.values import (
     person,
     stanzaError,
 )
-from gateway.muc.whois import changedAbove
+from gateway.muc.whois import toldBy
 
 # Codes of occupants who were removed.
 # What the operator can do about a rejection without a text, by its condition.
@@ -151,11 +151,12 @@ def _realJid(node: JoinedNode, stanza: NodePresence) -> tuple[str, bool]:
     """
     Return the occupant's real JID, and whether every occupant may see it.
 
-    Openfire writes the occupant's own address into the item, which is not a real JID.
+    Openfire writes the occupant's own address into the item, which is not a real JID. In a semi-anonymous room it
+    writes the real JID into later presences.
     """
     jid = stanza.jid if jids.bare(stanza.jid) != node.jid else ""
     realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
-    return realJid or jid, bool(jid)
+    return realJid or jid, bool(jid) and not node.semiAnonymous
 
 
 def _isOf(own: str, realJid: str, stanza: NodePresence) -> bool:
@@ -327,7 +328,7 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
     if stanza.kind == "error":
         _returned(federation, uplink, sender, recipient, stanza, now)
     elif stanza.kind == "groupchat" and stanza.codes and not sender:
-        _configurationChanged(federation, stanza)
+        _configurationChanged(federation, uplink, stanza)
     elif stanza.kind == "groupchat":
         _toAll(federation, uplink, sender, stanza, now)
     elif recipient and not sender:
@@ -349,13 +350,13 @@ def _fromRoom(federation: Federation, nick: str, stanza: NodeMessage) -> None:
         federation.sendPrivate(occupant, message, None, None)
 
 
-def _configurationChanged(federation: Federation, stanza: NodeMessage) -> None:
+def _configurationChanged(federation: Federation, uplink: Uplink, stanza: NodeMessage) -> None:
     """
     Pass on a change of the room's configuration. XEP-0045 section 10.2.1: the message is for "all occupants", and
     codes 172 and 173 tell them who sees their real JIDs.
     """
     room = federation.room
-    changedAbove(room, stanza.codes)
+    uplink.learn(toldBy(stanza.codes))
     payload = Payload(statusXml(stanza.codes) + stanza.payload.raw, stanza.payload.language)
     room.broadcastMessage(RoomMessage(nick="", payload=payload, id=stanza.id, store=False), None)
 

@@ -217,15 +217,15 @@ class RoomsHandler(RawHandler):
             # RFC 6120 section 8.2.3: an iq must have an id.
             self._refuse(stanza, Stopping if stanza.id else BadRequest)
             return
-        if self._rooms.request(stanza):
-            return
         try:
-            payload, actions = answer(self._rooms, stanza, self._link.now)
+            payload, actions = None, self._rooms.request(stanza, self._link.now)
+            if actions is None:
+                payload, actions = answer(self._rooms, stanza, self._link.now)
         except GatewayError as error:
             self._refuse(stanza, type(error))
         else:
             if payload is None:
-                # The request was forwarded to an occupant.
+                # The request was forwarded, or waits for another node.
                 self._perform(actions)
                 return
             written = result(stanza, payload)

@@ -288,6 +288,16 @@ class Uplink:
         address = room.address(request.nick)
         room.emit(SendError("presence", address, request.realJid, request.id, error, isJoin=True))
 
+    def learn(self, nonAnonymous: bool | None) -> None:
+        """
+        Handle what the joined node tells of the real JIDs.
+
+        @param nonAnonymous: true if all occupants see them; C{None} if it tells nothing.
+        """
+        if nonAnonymous is not None and self.isIn:
+            self.node.semiAnonymous = not nonAnonymous
+            show(self._mirror.room, nonAnonymous)
+
     def confirmedLeft(self, now: float) -> None:
         """
         Handle the joined node's confirmation that this node has left (XEP-0289 section 6.4).
@@ -418,6 +428,7 @@ class Uplink:
         self.leaves.clear()
         room.history.clear()
         room.subject = None
+        self.node.semiAnonymous = False
         show(room, False)
 
     def _removeTheirs(self, now: float, join: PendingJoin | None) -> None:

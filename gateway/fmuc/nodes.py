@@ -39,7 +39,13 @@ class Node:
 
 @define(eq=False)
 class JoinedNode(Node):
-    """The node that this one has joined, or may join."""
+    """
+    The node that this one has joined, or may join.
+
+    @ivar semiAnonymous: True if it has told that only moderators see real JIDs.
+    """
+
+    semiAnonymous: bool = False
 
     @property
     def returnsMessages(self) -> bool:

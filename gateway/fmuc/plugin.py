@@ -194,7 +194,7 @@ def _domainProblems(key: str, domains: frozenset[str]) -> list[str]:
 def _administeringProblems(table: MirrorTable | RoomsTable) -> list[str]:
     """A node that may act for every owner is named by itself: C{"*"} is not allowed."""
     return [
-        f'administering_peers: found "{domain}"; allowed: domains that are in peers{_advice(domain)}'
+        f'administering_peers: found "{domain}"; allowed: domains that are in peers'
         for domain in sorted(table.administering_peers)
         if not _isDomain(domain) or not ("*" in table.peers or checkDomain(domain) in _valid(table.peers))
     ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from gateway import ns
 from gateway.errors import NoHandler, NoSuchAddress, NoSuchNode
 from gateway.muc import avatar, description, max_users, members_only, moderated, password, persistent, public, whois
 from gateway.muc.forms import FormField
+from gateway.muc.info import Info
 from gateway.muc.name import nameOf
-from gateway.muc.room import Settings
+from gateway.muc.room import Room
 from gateway.muc.service import RoomService
 from gateway.muc.values import person
 
@@ -19,7 +20,8 @@ _TRAFFIC, _OWN_NICK = ns.MUC_TRAFFIC, "x-roomuser-item"
 # 4: "If occupant identifiers are force enabled for all rooms", the service SHOULD announce them, too.
 _SERVED = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.MUC, ns.MUC_STABLE_ID, ns.OCCUPANT_ID, ns.VCARD)
 
-_OF_ROOMS = (ns.SELF_PING, ns.SID, ns.REGISTER, ns.MUC_REQUEST)
+_OF_ROOMS = (ns.SELF_PING, ns.SID)
+_REQUESTS = (ns.REGISTER, ns.MUC_REQUEST)
 
 # Of each pair of features, one is announced (section 15.3).
 _OPTIONS = (
@@ -30,19 +32,10 @@ _OPTIONS = (
     persistent.OPTION,
     public.OPTION,
 )
-
-
-@frozen
-class Info:
-    """
-    Content of a disco#info answer.
-
-    @ivar fields: fields of the form C{muc#roominfo}.
-    """
-
-    name: str
-    features: tuple[str, ...]
-    fields: tuple[FormField, ...] = ()
+# Features that tell properties of a room; a mirror has those of its joined room.
+PROPERTIES = frozenset((*_REQUESTS, *(feature for option in _OPTIONS for feature in option.features if feature)))
+# A mirror's service is no service that clients make rooms at: they take one by the identity "conference/text".
+_NO_ROOMS = ("component", "generic")
 
 
 @frozen
@@ -65,7 +58,8 @@ def info(rooms: RoomService, address: str, node: str, user: str = "") -> Info | 
     if address == rooms.jid:
         if node:
             raise NoSuchNode
-        return Info(rooms.name, (*_SERVED, ns.RSM))
+        info = Info(rooms.name, (*_SERVED, ns.RSM))
+        return evolve(info, identity=_NO_ROOMS) if rooms.areMirrors else info
     rooms.checkAddress(address)
     room = rooms.rooms.get(address)
     if room is None and not rooms.areMirrors:
@@ -79,18 +73,36 @@ def info(rooms: RoomService, address: str, node: str, user: str = "") -> Info | 
         return Info(nick, ()) if nick else None
     if node:
         raise NoSuchNode
-    settings = Settings() if room is None else room.settings
+    if room is None or rooms.areMirrors:
+        return _mirrored(rooms, address, room)
+    settings = room.settings
     name = settings.name or rooms.defaultName(address)
-    occupants = str(0 if room is None else len(room.occupants))
-    count = FormField("muc#roominfo_occupants", "text-single", "Current Number of Occupants in Room", (occupants,))
     fields = (
         *description.infoFields(settings),
-        count,
+        _count(room),
         *max_users.infoFields(settings),
         *avatar.infoFields(room),
     )
     options = (option.feature(settings) for option in _OPTIONS)
-    return Info(name, (*_SERVED, *_OF_ROOMS, *options), fields)
+    return Info(name, (*_SERVED, *_OF_ROOMS, *_REQUESTS, *options), fields)
+
+
+def _mirrored(rooms: RoomService, address: str, room: Room | None) -> Info:
+    """
+    Return the information about a mirror: what the joined room has told, and that it is non-anonymous if the mirror
+    knows that. Nothing is guessed: clients do not encrypt in a room that calls itself open or semi-anonymous.
+    """
+    known = rooms.joinedInfo(address) or Info("", ())
+    features = known.features
+    if not features and room is not None and room.settings.nonAnonymous:
+        features = (whois.OPTION.features[0],)
+    fields = known.fields if room is None else (*known.fields, _count(room))
+    return Info(known.name or rooms.defaultName(address), (*_SERVED, *_OF_ROOMS, *features), fields)
+
+
+def _count(room: Room) -> FormField:
+    occupants = str(len(room.occupants))
+    return FormField("muc#roominfo_occupants", "text-single", "Current Number of Occupants in Room", (occupants,))
 
 
 def items(rooms: RoomService, user: str, address: str, node: str) -> list[Item]:

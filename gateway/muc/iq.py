@@ -15,6 +15,7 @@ from gateway.muc.actions import Action
 from gateway.muc.administration import Change, ListedUser, adminList, applyChanges, checkEntitled
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, itemXml
 from gateway.muc.forms import Form, formXml, isForm, readForm
+from gateway.muc.info import Info
 from gateway.muc.room import Room
 from gateway.muc.rsm import pageXml
 from gateway.muc.service import RoomService
@@ -94,7 +95,15 @@ def _query(namespace: str, node: str, inside: str) -> str:
 
 
 def _discoInfo(rooms: RoomService, user: str, jid: str, payload: domish.Element) -> str:
-    node = payload.getAttribute("node", "")
+    return discoInfo(rooms, user, jid, payload.getAttribute("node", ""))
+
+
+def discoInfo(rooms: RoomService, user: str, jid: str, node: str = "") -> str:
+    """
+    Return the payload of a disco#info answer.
+
+    @raise GatewayError: the answer is this error.
+    """
     return _query(ns.DISCO_INFO, node, _info(disco.info(rooms, jid, node, user)))
 
 
@@ -103,10 +112,11 @@ def _discoItems(rooms: RoomService, user: str, jid: str, payload: domish.Element
     return _query(ns.DISCO_ITEMS, node, pageXml(disco.items(rooms, user, jid, node), payload))
 
 
-def _info(info: disco.Info | None) -> str:
+def _info(info: Info | None) -> str:
     if info is None:
         return ""
-    found = tag("identity", category="conference", type="text", name=info.name)
+    category, kind = info.identity
+    found = tag("identity", category=category, type=kind, name=info.name)
     found += "".join(tag("feature", var=feature) for feature in info.features)
     if info.fields:
         found += formXml("result", ns.MUC_ROOM_INFO, info.fields)

@@ -9,6 +9,7 @@ from gateway.errors import Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
 from gateway.muc.actions import Action, LogLine
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.ids import Ids
+from gateway.muc.info import Info
 from gateway.muc.leave import close
 from gateway.muc.occupant_iq import OccupantIqs
 from gateway.muc.presence import notInRoom
@@ -57,6 +58,10 @@ class RoomService:
     def defaultName(self, jid: str) -> str:
         """Return the name of a room that has no name of its own."""
         return jid.partition("@")[0]
+
+    def joinedInfo(self, jid: str) -> Info | None:
+        """Return what the joined room of a mirror has told of itself; C{None} if that is unknown."""
+        return None
 
     def newRoom(self, jid: str, creators: tuple[str, ...] = ()) -> Room:
         """Return a new room; it is not in the table yet."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 from gateway.muc.option import Option
 from gateway.muc.room import Room, Settings
@@ -36,9 +36,18 @@ def show(room: Room, nonAnonymous: bool) -> None:
         occupant.nonAnonymous = nonAnonymous
 
 
-def changedAbove(room: Room, codes: Sequence[int]) -> None:
-    """Apply the status codes of a change that another node has made, of which this room is a mirror."""
-    if _NOW_NON_ANONYMOUS in codes:
-        show(room, True)
-    elif _NOW_SEMI_ANONYMOUS in codes:
-        show(room, False)
+def toldBy(signs: Iterable[int | str]) -> bool | None:
+    """
+    Return what status codes, or features of disco#info, say of the real JIDs: true if all occupants see them;
+    C{None} if the signs say nothing of it.
+    """
+    found = [_SIGNS[sign] for sign in signs if sign in _SIGNS]
+    return found[-1] if found else None
+
+
+_SIGNS: dict[int | str, bool] = {
+    _NOW_NON_ANONYMOUS: True,
+    _NOW_SEMI_ANONYMOUS: False,
+    OPTION.features[0]: True,
+    OPTION.features[1]: False,
+}

@@ -10,6 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.errors import ERRORS, BadRequest, GatewayError
 from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.properties import Properties
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.actions import ANSWER_IQ, Action
@@ -81,6 +82,7 @@ class Service:
     def __init__(self, rooms: Rooms) -> None:
         self.rooms = rooms
         self.rooms.token = "t"
+        self.rooms.properties = Properties("t")
         self.now = 1_000_000.0
 
     def take(self, xml: str | bytes) -> bytes:
@@ -104,10 +106,10 @@ class Service:
         return [written(action) for action in actions or ([] if exchange is None else [exchange.answer(stanza)])]
 
     def _asked(self, stanza: Stanza) -> list[bytes]:
-        if self.rooms.request(stanza):
-            return []
         try:
-            payload, actions = answer(self.rooms, stanza, self.now)
+            payload, actions = None, self.rooms.request(stanza, self.now)
+            if actions is None:
+                payload, actions = answer(self.rooms, stanza, self.now)
         except GatewayError as error:
             return [errorReply(stanza, type(error))]
         own = [] if payload is None else [result(stanza, payload)]

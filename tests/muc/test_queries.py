@@ -23,6 +23,7 @@ from gateway.errors import (
     ResourceLimit,
 )
 from gateway.fmuc.core import Mirroring
+from gateway.fmuc.properties import WAIT
 from gateway.muc.configuration import OPTIONS
 from gateway.muc.room import Settings
 from gateway.testing import stanzas
@@ -111,7 +112,9 @@ class DiscoTests(QueryCase):
         """A mirror exists for each room that may be mirrored, before a user joins; it lists none."""
         service = mirror("mirror.example")
         info, items = (f"<query xmlns='{space}'/>" for space in (ns.DISCO_INFO, ns.DISCO_ITEMS))
-        sent = self.ask(HAG, MIRROR, info, service=service)
+        asked = f"<iq from='{MIRROR}' to='{ROOM}' id='info-t-1' type='get'>{info}</iq>"
+        self.assertSent(self.ask(HAG, MIRROR, info, service=service), asked)
+        sent = service.tick(WAIT)
         self.assertIn(ns.MUC, self.features(sent))
         self.assertIn(f"name='{ROOM}'".encode(), sent)
         service.take(f"<presence from='{HAG}' to='{MIRROR}/hag'>{MUC}</presence>")
