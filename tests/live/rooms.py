@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Self
 from xml.etree.ElementTree import Element
 
@@ -102,6 +102,7 @@ class Talker:
 
     @ivar said: received messages: from and body, or subject.
     @ivar came: presence of occupants: from, type and status codes.
+    @ivar told: messages of rooms about their configuration: from, and status codes.
     @ivar declined: invitations: from, and reason.
     """
 
@@ -118,6 +119,7 @@ class Talker:
         self._port = server.clientPort
         self.said: list[tuple[str, str, str]] = []
         self.came: list[tuple[str, str | None, frozenset[str]]] = []
+        self.told: list[tuple[str, frozenset[str]]] = []
         # slixmpp does not fire its own event for this in a client.
         self.declined: list[tuple[str, str]] = []
         for event in ("message", "groupchat_subject"):
@@ -162,6 +164,10 @@ class Talker:
             f"{self.jid} sees {sender} {kind} {codes}: {self.came}",
         )
 
+    async def awaitCodes(self, room: str, *codes: str) -> None:
+        """Wait until a message of the room itself has these status codes."""
+        await _holds(lambda: (room, frozenset(codes)) in self.told, f"{room} tells {codes}: {self.told}")
+
     async def awaitDecline(self, room: str, reason: str) -> None:
         """Wait until an invitation to a room is declined."""
         await _holds(lambda: (room, reason) in self.declined, f"an invitation is declined: {reason}")
@@ -171,9 +177,11 @@ class Talker:
 
     def _arrived(self, arrived: Any) -> Any:
         element = arrived.xml
+        codes = frozenset(each.get("code") or "" for each in element.iter(f"{{{MUC_USER}}}status"))
         if local(element) == "presence":
-            codes = frozenset(each.get("code") or "" for each in element.iter(f"{{{MUC_USER}}}status"))
             self.came.append((element.get("from") or "", element.get("type"), codes))
+        elif codes:
+            self.told.append((element.get("from") or "", codes))
         for decline in element.iter(f"{{{MUC_USER}}}decline"):
             self.declined.append((element.get("from") or "", decline.findtext(f"{{{MUC_USER}}}reason") or ""))
         return arrived
@@ -192,10 +200,13 @@ class RoomsCase(LiveTests):
     """A mix-in: two gateways, one with rooms and one with mirrors of them, and the connection between them."""
 
     wire: Wire
+    # Mirrors whose users may administer rooms through them.
+    administering: Sequence[str] = ()
 
     async def startSites(self) -> tuple[Gateway, Gateway]:
         """Start the gateway with the rooms, and that with the mirrors."""
-        rooms: dict[str, dict[str, Value]] = {f'rooms."{ROOMS}"': {"peers": list(MIRRORS)}}
+        peers: dict[str, Value] = {"peers": list(MIRRORS), "administering_peers": list(self.administering)}
+        rooms: dict[str, dict[str, Value]] = {f'rooms."{ROOMS}"': peers}
         above = await self.startGateway(rooms)
         self.wire = await Wire(self.server.componentPort).open()
         self.stack.callback(self.wire.close)
