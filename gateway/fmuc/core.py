@@ -23,6 +23,7 @@ from gateway.errors import (
     NoSuchAddress,
     NotAMirror,
     NotAPeer,
+    NotInTheRoom,
     NotMirrored,
     Stopping,
 )
@@ -276,6 +277,16 @@ class Rooms(RoomService):
             return False
         isOwn = self._mirroring is not None and domain in self._mirroring.users
         return isOwn or stanza.item is None
+
+    def absent(self, jid: str) -> GatewayError:
+        if self._mirroring is None:
+            return super().absent(jid)
+        # Nobody is in this mirror. The room may exist, but the sender is not in it (XEP-0045 section 7.4).
+        try:
+            self.checkAddress(jid)
+        except GatewayError as error:
+            return error
+        return NotInTheRoom()
 
     def outsider(self, jid: str, nick: str, user: str, stanza: Presence) -> Action:
         if isinstance(stanza, NodePresence) and stanza.fmuc is not None:

@@ -49,7 +49,7 @@ def message(service: RoomService, sender: str, recipient: str, stanza: Message, 
     room = service.rooms.get(jids.bare(recipient))
     try:
         if room is None:
-            raise NoSuchAddress
+            raise service.absent(jids.bare(recipient))
         if stanza.stanzaError is not None and stanza.stanzaError.condition in DELIVERY_ERRORS:
             _bounced(room, sender, stanza.stanzaError, now)
         else:

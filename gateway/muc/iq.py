@@ -9,7 +9,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.addresses import jids
 from gateway.addresses.stringprep import MAX_PART
-from gateway.errors import BadRequest, Malformed, NoHandler, NoSuchAddress, NotInTheRoom, ResourceLimit
+from gateway.errors import BadRequest, Malformed, NoHandler, NotInTheRoom, ResourceLimit
 from gateway.muc import avatar, configuration, disco, register
 from gateway.muc.actions import Action
 from gateway.muc.administration import Change, ListedUser, adminList, applyChanges, checkEntitled
@@ -51,7 +51,7 @@ def answer(rooms: RoomService, stanza: Stanza, now: float) -> tuple[str | None, 
         raise NoHandler
     room = rooms.rooms.get(jid)
     if room is None:
-        raise NoSuchAddress
+        raise rooms.absent(jid)
     return _toRoom(rooms, room, stanza, payload, now)
 
 

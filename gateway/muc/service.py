@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 from gateway.addresses import jids
-from gateway.errors import Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
+from gateway.errors import GatewayError, Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
 from gateway.muc.actions import Action, LogLine
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.ids import Ids
@@ -66,6 +66,10 @@ class RoomService:
     def newRoom(self, jid: str, creators: tuple[str, ...] = ()) -> Room:
         """Return a new room; it is not in the table yet."""
         return Room(jid, self._bounds, self.utcClock, self._ids, self._ids.salt(jid), creators)
+
+    def absent(self, jid: str) -> GatewayError:
+        """Return the error for a message or a request to a room that does not exist."""
+        return NoSuchAddress()
 
     def outsider(self, jid: str, nick: str, user: str, stanza: Presence) -> Action:
         """

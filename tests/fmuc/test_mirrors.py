@@ -8,7 +8,6 @@ from gateway.errors import (
     NickChangeForbidden,
     NickInUse,
     NoAnswer,
-    NoSuchAddress,
     NotAMirror,
     NotInTheRoom,
     NotMirrored,
@@ -347,7 +346,7 @@ class JoiningTests(RoomCase):
     def test_spoken(self) -> None:
         """A user who sends to an empty mirror, or without being an occupant, is told so."""
         text = f"<message from='{BEN}' to='{HERE}' type='groupchat'><body>x</body></message>"
-        self.assertSent(self.site.mirror.take(text), refused("message", HERE, BEN, NoSuchAddress))
+        self.assertSent(self.site.mirror.take(text), refused("message", HERE, BEN, NotInTheRoom))
         self.site.join(ANN, "ann")
         self.assertSent(self.site.mirror.take(text), refused("message", HERE, BEN, NotInTheRoom))
 
