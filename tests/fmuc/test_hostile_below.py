@@ -222,14 +222,14 @@ class UserTests(WireCase):
         The same in a mirror, also in one that nobody is in (XEP-0045 section 7.4); the joined node is sent nothing.
         """
         wire = mirror("mirror.example")
-        for to in (M, f"{M}/alice"):
-            self.assertTold(wire.say(to, EVE, "hello"), f"message {to} > {EVE} error not-acceptable")
+        for address in (M, f"{M}/alice"):
+            self.assertTold(wire.say(address, EVE, "hello"), f"message {address} > {EVE} error not-acceptable")
         for namespace in ("jabber:iq:register", "http://jabber.org/protocol/muc#owner"):
             asked = f"<iq from='{EVE}' to='{M}' id='q' type='get'><query xmlns='{namespace}'/></iq>"
             self.assertTold(wire.take(asked), f"iq {M} > {EVE} error not-acceptable")
         # No room can have these addresses; the first one is spelled in an unusual way.
-        for to in (M.replace("\\40", "\\5c40"), "nowhere@mirror.example"):
-            self.assertTold(wire.say(to, EVE, "hello"), f"message {to} > {EVE} error item-not-found")
+        for address in (M.replace("\\40", "\\5c40"), "nowhere@mirror.example"):
+            self.assertTold(wire.say(address, EVE, "hello"), f"message {address} > {EVE} error item-not-found")
         wire.join(M, "alice", ALICE)
         self.assertTold(wire.say(M, EVE, "hello"), f"message {M} > {EVE} error not-acceptable")
         self.assertTold(
