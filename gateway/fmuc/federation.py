@@ -26,6 +26,7 @@ from gateway.muc.subject import subjectOf
 from gateway.muc.values import (
     AVAILABLE,
     MODERATOR,
+    UNAVAILABLE,
     JoinRequest,
     OccupantPresence,
     Payload,
@@ -182,9 +183,8 @@ class Federation:
         real = request.realJid
         isOccupant = there is not None and _hasElsewhere(there, real, node)
         hasAsked = pending is not None and pending.request.realJid == real and pending.origin is not node
-        if isOccupant or hasAsked:
-            # One client cannot be two sessions.
-            raise NickInUse if node is None else Loop
+        if node is not None and (isOccupant or hasAsked):
+            raise Loop
         if pending is not None or there is None or not self._mayShare(there, request):
             raise NickInUse
 
@@ -394,6 +394,19 @@ class Federation:
             self.toNode(node, presence, identifier)
         self.release(node)
 
+    def sessionReplaced(self, occupant: Occupant, realJid: str) -> None:
+        """
+        Openfire knows each session by its JID: the new one has joined now, and the old one leaves. A node of the
+        gateway knows one session, and needs no leave.
+        """
+        presence = evolve(occupant.presence(UNAVAILABLE), realJid=realJid, payload=Payload())
+        nodes: list[Node] = [node for node in self.joiningNodes.values() if node.hasJoined]
+        if self.uplink is not None and self.uplink.isIn:
+            nodes.append(self.uplink.node)
+        for node in nodes:
+            if not node.returnsPresence and node not in occupant.nodes:
+                self.toNode(node, presence)
+
     def left(self, occupant: Occupant, now: float) -> None:
         if self.uplink is not None:
             self.uplink.occupantLeft(occupant, now)
@@ -437,7 +450,7 @@ def _hasElsewhere(occupant: Occupant, user: str, node: JoiningNode | None) -> bo
 
 def _presenceAt(node: Node, occupant: Occupant, presence: OccupantPresence) -> OccupantPresence:
     """Return an occupant's presence for a node: with the JID of the session there, by which the node knows it."""
-    session = occupant.sessionAt(node) if occupant.sessions else None
+    session = occupant.sessionAt(node)
     return presence if session is None else evolve(presence, realJid=session.jid)
 
 
@@ -447,8 +460,8 @@ def _messageAt(node: Node, message: RoomMessage) -> RoomMessage:
     session's: in primary mode the node shows its own messages at once, and no copy of them.
     """
     occupant = node.occupants.get(message.nick)
-    session = occupant.sessionAt(node) if occupant is not None and occupant.sessions else None
+    session = None if occupant is None else occupant.sessionAt(node)
     if occupant is None or session is None:
         return message
-    other = next((each.jid for each in occupant.sessions if each is not session), "")
+    other = next((each.jid for each in occupant.sessions if each.jid != session.jid), jids.bare(session.jid))
     return evolve(message, realJid=other)

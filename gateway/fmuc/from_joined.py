@@ -209,8 +209,8 @@ def _unavailable(federation: Federation, uplink: Uplink, nick: str, stanza: Node
     if occupant is None:
         return
     realJid, _ = _realJid(uplink.node, stanza)
-    if federation.isDownstream(occupant) and realJid != occupant.realJid and _isOfPerson(occupant.realJid, realJid):
-        # Another session of the user has left the joined node.
+    if realJid != occupant.realJid and _isOfPerson(occupant.realJid, realJid):
+        # Another session of the user has left.
         return
     occupant.payload = stanza.payload
     if stanza.item is not None:

@@ -15,7 +15,6 @@ from gateway.muc.actions import SendError
 from gateway.muc.join import checkUser, grant
 from gateway.muc.leave import leave, removeAll
 from gateway.muc.nick import checkNick
-from gateway.muc.occupant import Occupant
 from gateway.muc.sessions import changePresence, dropSession
 from gateway.muc.values import (
     DELIVERY_ERRORS,
@@ -23,6 +22,7 @@ from gateway.muc.values import (
     JoinRequest,
     PresenceChange,
     Standing,
+    person,
     stanzaError,
 )
 
@@ -115,7 +115,10 @@ def _leaves(federation: Federation, node: JoiningNode, incoming: _Incoming) -> N
     if occupant is not None:
         # Keep the reason, but no status codes: the joining node may not set them.
         change = PresenceChange(unavailable=True, reason=stanza.change.reason)
-        leave(federation.room, occupant, stanza, incoming.now, change, _jidAt(node, occupant))
+        if _isOtherSession(incoming.fmuc.realJid, occupant.jidAt(node)):
+            # The node has told of the session that stays there before.
+            return
+        leave(federation.room, occupant, stanza, incoming.now, change, occupant.sessionAt(node))
         return
     pending = federation.pending.get(incoming.nick)
     if federation.uplink is not None and pending is not None and pending.isOf(node):
@@ -125,13 +128,20 @@ def _leaves(federation: Federation, node: JoiningNode, incoming: _Incoming) -> N
 def _fromOccupant(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
     """Handle the presence of an occupant."""
     occupant, realJid = node.occupants[incoming.nick], incoming.fmuc.realJid
-    own = _jidAt(node, occupant)
-    if realJid not in ("", own):
+    known, own = occupant.realJid, occupant.jidAt(node)
+    isOther = _isOtherSession(realJid, own)
+    if realJid not in ("", own) and not isOther:
         federation.toNode(node, Reject(occupant.nick, realJid, stanzaError(Forbidden)))
     elif realJid and incoming.stanza.joins:
         _enterAnew(federation, node, incoming)
     else:
-        changePresence(federation.room, occupant, incoming.stanza.payload, incoming.stanza.id, own)
+        session = occupant.sessionAt(node)
+        if isOther:
+            # The user's session that this node knows has left there, and another one has stayed.
+            federation.room.renameSession(occupant, session, realJid)
+        changePresence(federation.room, occupant, incoming.stanza.payload, incoming.stanza.id, session)
+        if occupant.realJid != known:
+            federation.sessionReplaced(occupant, known)
 
 
 def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
@@ -149,13 +159,12 @@ def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) ->
 
 
 def _isOccupant(node: JoiningNode, realJid: str) -> bool:
-    return any(_jidAt(node, occupant) == realJid for occupant in node.occupants.values())
+    return any(occupant.jidAt(node) == realJid for occupant in node.occupants.values())
 
 
-def _jidAt(node: JoiningNode, occupant: Occupant) -> str:
-    """Return the full JID of an occupant's session at a node."""
-    session = occupant.sessionAt(node) if occupant.sessions else None
-    return occupant.realJid if session is None else session.jid
+def _isOtherSession(realJid: str, known: str) -> bool:
+    """True if a full JID is that of another session of the user whose full JID is known."""
+    return realJid not in ("", known) and person(realJid) == person(known)
 
 
 def _enterAnew(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
@@ -265,7 +274,7 @@ def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:
     room.log(f"{node.jid} cannot be reached or was restarted: its occupants are removed", warn=True)
     for occupant in list(node.occupants.values()):
         session = occupant.sessionAt(node)
-        if session is not None and len(occupant.sessions) > 1:
+        if session is not None:
             dropSession(room, occupant, session)
     occupants = list(node.occupants.values())
     removeAll(room, dict.fromkeys(occupants, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))))

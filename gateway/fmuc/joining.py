@@ -238,7 +238,7 @@ class Uplink:
         else:
             # The joining node may have shown the new presence already.
             occupant = self._enter(join, evolve(request, payload=new.payload), join.standing, now)
-            changePresence(room, occupant, new.payload, new.id, request.realJid)
+            changePresence(room, occupant, new.payload, new.id, occupant.session(request.realJid))
         self._answerFence(join)
 
     def _answerFence(self, join: PendingJoin) -> None:

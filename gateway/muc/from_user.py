@@ -70,7 +70,7 @@ def _bounced(room: Room, user: str, error: StanzaError, now: float) -> None:
     """
     occupant = room.users.get(user)
     if occupant is not None and error.condition in DELIVERY_ERRORS:
-        drop(room, occupant, now, user)
+        drop(room, occupant, now, occupant.session(user))
 
 
 def _message(room: Room, user: str, nick: str, stanza: Message, now: float) -> None:

@@ -113,9 +113,10 @@ def addSession(room: Room, occupant: Occupant, request: JoinRequest, now: float,
     """
     if len(occupant.allSessions()) >= room.bounds.sessions:
         raise ResourceLimit
-    room.addSession(occupant, Session(request.realJid, request.payload, node))
+    session = Session(request.realJid, request.payload, node)
+    room.addSession(occupant, session)
     if request.payload != occupant.payload:
-        changePresence(room, occupant, request.payload, None, request.realJid, isNew=True)
+        changePresence(room, occupant, request.payload, None, session, isNew=True)
     if node is None:
         rejoin(room, occupant, request.realJid, request.limits, now, request.id)
 

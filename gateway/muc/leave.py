@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from gateway.muc.actions import ANSWER_IQ
-from gateway.muc.occupant import Occupant
+from gateway.muc.occupant import Occupant, Session
 from gateway.muc.room import Room
 from gateway.muc.sessions import leaveSession
 from gateway.muc.values import TECHNICAL_PROBLEM, UNAVAILABLE, Presence, PresenceChange
@@ -17,15 +17,14 @@ def leave(
     stanza: Presence,
     now: float,
     change: PresenceChange = UNAVAILABLE,
-    user: str = "",
+    session: Session | None = None,
 ) -> None:
     """
-    Handle an occupant's leave. If other sessions stay, so does the occupant.
+    Handle an occupant's leave.
 
-    @param user: full JID of the session that leaves.
+    @param session: the one of several sessions that leaves; the occupant stays.
     """
-    session = occupant.session(user)
-    if session is not None and len(occupant.sessions) > 1:
+    if session is not None:
         leaveSession(room, occupant, session, stanza.payload, change, stanza.id)
         return
     occupant.payload = stanza.payload
@@ -33,15 +32,14 @@ def leave(
     room.nodes.left(occupant, now)
 
 
-def drop(room: Room, occupant: Occupant, now: float, user: str = "") -> None:
+def drop(room: Room, occupant: Occupant, now: float, session: Session | None = None) -> None:
     """
     Remove an occupant who cannot be reached, or who is not an occupant any longer at another node.
 
-    @param user: full JID of the session that cannot be reached; other sessions stay.
+    @param session: the one of several sessions that cannot be reached; the occupant stays.
     """
     change = PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))
-    session = occupant.session(user)
-    if session is not None and len(occupant.sessions) > 1:
+    if session is not None:
         leaveSession(room, occupant, session, session.payload, change)
         return
     remove(room, occupant, change)

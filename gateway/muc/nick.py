@@ -76,7 +76,9 @@ def changeNick(room: Room, occupant: Occupant, user: str, nick: str, stanza: Pre
     # The occupant stays, so the presence says nothing about the standing.
     room.broadcastPresence(occupant, PresenceChange(unavailable=True, codes=(NICK_CHANGED,), nick=nick))
     room.remove(occupant)
-    occupant.showSession(user, stanza.payload)
+    session = occupant.session(user)
+    if session is not None:
+        occupant.showSession(session, stanza.payload)
     occupant.nick, occupant.payload = nick, stanza.payload
     room.add(occupant)
     room.broadcastPresence(occupant, AVAILABLE, identifier=stanza.id)

@@ -46,7 +46,8 @@ class Occupant:
     """
     An occupant: a nick, and the sessions of one user (a bare JID) who has it.
 
-    @ivar realJid: full JID; empty if another node does not tell it. Of several sessions, that of the first one.
+    @ivar realJid: full JID; empty if another node does not tell it. Of several sessions, that of the first one,
+        until it leaves: other nodes know the occupant by it.
     @ivar nonAnonymous: True if every occupant may see the real JID.
     @ivar node: the node through which the occupant is connected; C{None} for a local user, and if one of several
         sessions is local.
@@ -81,19 +82,22 @@ class Occupant:
         return self.sessions or (Session(self.realJid, self.payload, self.node, self.address),)
 
     def session(self, jid: str) -> Session | None:
-        """Return the session with this full JID; C{None} if the occupant has no more than one session."""
-        return next((each for each in self.sessions if each.jid == jid), None)
+        """Return the local session with this full JID; C{None} if the occupant has only one session."""
+        return next((each for each in self.sessions if each.jid == jid and each.node is None), None)
 
     def sessionAt(self, node: Node) -> Session | None:
-        """Return the session through another node."""
-        return next((each for each in self.allSessions() if each.node is node), None)
+        """Return the session through another node; C{None} if the occupant has only one session."""
+        return next((each for each in self.sessions if each.node is node), None)
 
-    def showSession(self, jid: str, payload: Payload) -> None:
+    def jidAt(self, node: Node) -> str:
+        """Return the full JID of the session through another node, or of the only session."""
+        session = self.sessionAt(node)
+        return self.realJid if session is None else session.jid
+
+    def showSession(self, session: Session, payload: Payload) -> None:
         """Record the presence of a session: the latest one is shown."""
-        session = self.session(jid)
-        if session is not None:
-            session.payload = payload
-            self.sessions = (*(each for each in self.sessions if each is not session), session)
+        session.payload = payload
+        self.sessions = (*(each for each in self.sessions if each is not session), session)
 
     @property
     def addresses(self) -> tuple[bytes, ...]:

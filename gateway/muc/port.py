@@ -119,6 +119,13 @@ class OtherNodes(Protocol):
         @param identifier: C{id} of the stanza that the session has sent.
         """
 
+    def sessionReplaced(self, occupant: Occupant, realJid: str) -> None:
+        """
+        The session by whose JID other nodes know an occupant has left, and its presence with another JID was sent.
+
+        @param realJid: full JID of the session that has left.
+        """
+
     def left(self, occupant: Occupant, now: float) -> None:
         """An occupant has left by sending unavailable presence, or was removed after a delivery error."""
 
@@ -178,6 +185,9 @@ class NoOtherNodes:
         pass
 
     def sessionLeft(self, node: Node, presence: OccupantPresence, identifier: str | None) -> None:
+        pass
+
+    def sessionReplaced(self, occupant: Occupant, realJid: str) -> None:
         pass
 
     def left(self, occupant: Occupant, now: float) -> None:

@@ -36,7 +36,7 @@ def fromUser(room: Room, user: str, nick: str, stanza: Presence, now: float) -> 
     if stanza.unavailable:
         if occupant is not None:
             # The nick does not matter: a user is one occupant here (section 7.14).
-            leave(room, occupant, stanza, now, user=user)
+            leave(room, occupant, stanza, now, session=occupant.session(user))
         else:
             room.nodes.whileJoining(user, nick, stanza, now)
     elif not nick:
@@ -57,7 +57,7 @@ def _fromOccupant(room: Room, occupant: Occupant, user: str, nick: str, stanza: 
         changeNick(room, occupant, user, nick, stanza)
         return
     if not stanza.joins or stanza.payload != occupant.payload:
-        changePresence(room, occupant, stanza.payload, stanza.id, user)
+        changePresence(room, occupant, stanza.payload, stanza.id, occupant.session(user))
     if stanza.joins:
         rejoin(room, occupant, user, stanza.limits, now, stanza.id)
 

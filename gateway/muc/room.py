@@ -203,13 +203,24 @@ class Room:
         occupant.sessions = rest = tuple(each for each in occupant.sessions if each is not session)
         last = rest[-1]
         occupant.node = None if occupant.addresses else last.node
-        # Other nodes know the occupant by the JID of the first session: Openfire finds the occupant by it.
-        isKnown = self.nodes.isMirror or not self.nodes.isIdle
-        if len(rest) == 1 and (last.jid == occupant.realJid or not isKnown):
-            occupant.realJid, occupant.address = last.jid, last.address
-            occupant.sessions = ()
+        if session.jid == occupant.realJid:
+            occupant.realJid = last.jid
+        if len(rest) == 1:
+            occupant.address, occupant.sessions = last.address, ()
             del self._shared[occupant]
         return last.payload
+
+    def renameSession(self, occupant: Occupant, session: Session | None, jid: str) -> None:
+        """
+        Replace the full JID of a session through another node.
+
+        @param session: C{None} if the occupant has no other.
+        """
+        known = occupant.realJid if session is None else session.jid
+        if session is not None:
+            session.jid = jid
+        if occupant.realJid == known:
+            occupant.realJid = jid
 
     @property
     def localCount(self) -> int:

@@ -20,16 +20,17 @@ def changePresence(
     occupant: Occupant,
     payload: Payload,
     identifier: str | None,
-    user: str = "",
+    session: Session | None = None,
     isNew: bool = False,
 ) -> None:
     """
     Handle an occupant's new presence, a stanza with this C{id}.
 
-    @param user: full JID of the session that has sent it.
+    @param session: the one of several sessions that has sent it.
     @param isNew: True if the session is new, and gets its own presence with the rest.
     """
-    occupant.showSession(user, payload)
+    if session is not None:
+        occupant.showSession(session, payload)
     if room.nodes.submitPresence(occupant, payload, identifier):
         return
     occupant.payload = payload
@@ -52,9 +53,7 @@ def leaveSession(
         room.toUsers(presence, (session.address,), occupant.nonAnonymous, (SELF,), identifier)
     else:
         room.nodes.sessionLeft(session.node, presence, identifier)
-    if shown != occupant.payload or occupant.realJid != known:
-        changePresence(room, occupant, shown, None)
-    elif session.node is not None:
+    if not _showRest(room, occupant, known, shown) and session.node is not None:
         # That node has removed the occupant, who is one of this node for it now.
         room.nodes.sendPresence(occupant, occupant.presence(AVAILABLE), True, None)
 
@@ -62,5 +61,18 @@ def leaveSession(
 def dropSession(room: Room, occupant: Occupant, session: Session) -> None:
     """Remove one of several sessions, without telling it."""
     known, shown = occupant.realJid, room.removeSession(occupant, session)
-    if shown != occupant.payload or occupant.realJid != known:
-        changePresence(room, occupant, shown, None)
+    _showRest(room, occupant, known, shown)
+
+
+def _showRest(room: Room, occupant: Occupant, known: str, shown: Payload) -> bool:
+    """
+    Send the presence of the sessions that stay; return False if it is known.
+
+    @param known: full JID of the occupant before.
+    """
+    if shown == occupant.payload and occupant.realJid == known:
+        return False
+    changePresence(room, occupant, shown, None)
+    if occupant.realJid != known:
+        room.nodes.sessionReplaced(occupant, known)
+    return True

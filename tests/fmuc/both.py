@@ -74,3 +74,25 @@ class Both(Site):
         query = f"<query xmlns='{ns.MUC_ADMIN}'><item {item}/></query>"
         self.take(self.above, f"<iq from='{OWN}' to='{ABOVE}' type='set' id='q'>{query}</iq>")
         self.shown = [each for each in self.shown if not each[1].startswith("<iq")]
+
+
+def fmuc(real: str, inside: str = "") -> str:
+    """Return the C{fmuc} element."""
+    return f"<fmuc xmlns='{ns.FMUC}' from='{real}'>{inside}</fmuc>"
+
+
+def joinOf(dialect: Dialect, who: str, replica: bool, content: str = "") -> str:
+    """Return the join that a mirror sends."""
+    if dialect is Dialect.PROTOXEP:
+        return f"<presence from='{HERE}' to='{ABOVE}/ann'>{fmuc(who)}{content}</presence>"
+    mode = "<replica/>" if replica else ""
+    item = user("none", "participant", jid=who)
+    return f"<presence from='{HERE}/ann' to='{ABOVE}/ann'>{fmuc(who, mode)}{MUC}{item}{content}</presence>"
+
+
+def leaveOf(dialect: Dialect, who: str) -> str:
+    """Return the leave that a mirror sends."""
+    if dialect is Dialect.PROTOXEP:
+        return f"<presence from='{HERE}' to='{ABOVE}/ann' type='unavailable'/>"
+    item = user("none", "none", jid=who)
+    return f"<presence from='{HERE}/ann' to='{ABOVE}/ann' type='unavailable'>{fmuc(who)}{item}</presence>"

@@ -81,14 +81,28 @@ class OneMirrorTests(RoomCase):
             )
 
     def test_leave(self) -> None:
-        """If one leaves nothing crosses the link, and the others see nothing; the last one leaves the room."""
+        """
+        If one leaves nobody sees a leave. If it was the first one the presence is sent again, with the JID of the
+        other one; otherwise nothing crosses the link. The last one leaves the room.
+        """
         for first, last in ((ANN, PHONE), (PHONE, ANN)):
             for way in WAYS:
                 site = self.both(way)
                 site.told()
+                site.counted()
                 site.send(first, HERE, kind="unavailable")
-                self.assertSent(site.told(), presence("ann", first, gone(), "unavailable"))
-                self.assertEqual(site.counted(), (0, 0), way)
+                again = [
+                    presence("ann", OWN, user("none", "participant", jid=PHONE), room=ABOVE),
+                    presence("ann", BEN, PERSON),
+                    presence("ann", PHONE, SELF),
+                ]
+                left = presence("ann", first, gone(), "unavailable")
+                self.assertSent(site.told(first, OWN, BEN, last), left, *(again if first == ANN else ()))
+                if first == ANN:
+                    isReturned = way != (Dialect.XEP_0289, False)
+                    self.assertEqual(site.counted(), (1, 1) if isReturned else (2, 0), way)
+                else:
+                    self.assertEqual(site.counted(), (0, 0), way)
                 site.say(last, HERE)
                 heard = site.told()
                 self.assertEqual((heard.count(BODY.encode()), heard.count(first.encode())), (3, 0))
@@ -97,7 +111,7 @@ class OneMirrorTests(RoomCase):
                     site.told(),
                     presence("ann", last, gone(), "unavailable"),
                     presence("ann", BEN, NO_ONE, "unavailable"),
-                    presence("ann", OWN, user("none", "none", jid=ANN), "unavailable", ABOVE),
+                    presence("ann", OWN, user("none", "none", jid=last), "unavailable", ABOVE),
                 )
                 self.assertNotIn("ann", site.above.rooms.rooms[ABOVE].occupants)
 
