@@ -187,6 +187,29 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/muc/password.py": (("request.password != room.settings.password", "not request.password"),),
     "gateway/muc/members_only.py": (("if room.settings.membersOnly and affiliation == NONE:", "if False:"),),
     "gateway/muc/private_messages.py": (("if occupant is None:", "if False:"),),
+    "gateway/muc/occupant_iq.py": (
+        ("if not room.settings.queries:", "if False:"),
+        ("if not share.take():", "if False:"),
+        ('if stanza.type == "result":', "if True:"),
+        ("recipient = jids.bare(session) if payload in _OF_ACCOUNT else session", "recipient = session"),
+    ),
+    "gateway/muc/register.py": (
+        ("if room.affiliation(user) not in (OWNER, ADMIN):", "if False:"),
+        ("if room.registrations.requests.get(who) != nick:", "if False:"),
+        ("who not in requests and len(requests) >= _MAX_REQUESTS", "False"),
+        ("        _check(room, who)\n", ""),
+    ),
+    "gateway/muc/nick.py": (("if owner is not None and owner != person(user):", "if False:"),),
+    "gateway/muc/voice.py": (
+        ("checkEntitled(room, user)", "pass"),
+        ("if occupant is None or person(form.value(_JID)) != occupant.person:", "if occupant is None:"),
+    ),
+    "gateway/muc/room_forms.py": (("room.nodes.checkAuthority(address)", "pass"),),
+    "gateway/muc/avatar.py": (
+        ("checkOwner(room, user)", "pass"),
+        ("ns.COMPONENT_ACCEPT, _MAX_CARD", "ns.COMPONENT_ACCEPT"),
+    ),
+    "gateway/muc/owners.py": (("if sum(len(jid.encode())", "if 0 and sum(len(jid.encode())"),),
     "gateway/muc/room.py": (("self.affiliations.get(jids.split(who)[1]) == OUTCAST", "False"),),
     "gateway/fmuc/core.py": (
         ("if not within(jids.split(peer)[1], self._peers) or not", "if not"),
