@@ -64,11 +64,15 @@ class Terminal(Program):
 class Profanity(Terminal):
     """A user of profanity."""
 
-    async def login(self, jid: str, port: int, password: str) -> None:
-        """Log in over STARTTLS, with any certificate of the server."""
+    async def login(self, jid: str, port: int, password: str, tls: bool = True) -> None:
+        """
+        Log in.
+
+        @param tls: True for STARTTLS, with any certificate of the server; False for no encryption.
+        """
         await self.start("profanity")
         await self.expect("Type '/help' to show complete help.")
-        await self.type(f"/connect {jid} server 127.0.0.1 port {port} tls trust")
+        await self.type(f"/connect {jid} server 127.0.0.1 port {port} tls {'trust' if tls else 'disable'}")
         await self.expect("Enter password:")
         self.typeHidden(password)
-        await self.expect(f"{jid} logged in successfully", "[TLS]")
+        await self.expect(f"{jid} logged in successfully", *(["[TLS]"] if tls else []))

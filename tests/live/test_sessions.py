@@ -150,12 +150,6 @@ class SessionsTests(RoomsCase):
             bob.said.clear()
             phone = await self.talker("alice", "phone")
 
-
-class EmbeddedSessionsTests(SessionsTests, SynchronousTestCase):
-    """On the embedded host."""
-
-    serverClass = Embedded
-
     @scenario(60)
     async def test_profanity(self) -> None:
         """profanity on the desktop and slixmpp on the phone, in a mirror and in its room."""
@@ -166,7 +160,8 @@ class EmbeddedSessionsTests(SessionsTests, SynchronousTestCase):
         await bob.join(there, "bob")
         terminal = Profanity(Path(tempfile.mkdtemp(prefix="p-", dir=self.server.directory)))
         self.stack.callback(terminal.stop)
-        await terminal.login(f"alice@{DOMAIN}/desk", self.server.clientPort, self.server.password("alice"))
+        tls = self.server.certificate is not None
+        await terminal.login(f"alice@{DOMAIN}/desk", self.server.clientPort, self.server.password("alice"), tls)
         for room in (there, mirrored(there)):
             await phone.join(room, "alice")
             await bob.awaitPresence(f"{there}/alice", None)
@@ -180,11 +175,19 @@ class EmbeddedSessionsTests(SessionsTests, SynchronousTestCase):
                 await talker.awaitMessage(f"{where}/alice", f"Come to {room}")
             bob.whisper(f"{there}/alice", "A false creation")
             await phone.awaitMessage(f"{room}/bob", "A false creation")
+            self.seen(bob, f"{there}/alice")
             await terminal.type("/close")
-            await bob.awaitMessage(f"{there}/alice", f"Come to {room}")
+            # The presence of the phone is shown again.
+            await bob.awaitPresence(f"{there}/alice", None)
             self.assertNotIn("unavailable", self.seen(bob, f"{there}/alice"))
             phone.muc.leave_muc(JID(room), "alice")
             await bob.awaitPresence(f"{there}/alice", "unavailable")
+
+
+class EmbeddedSessionsTests(SessionsTests, SynchronousTestCase):
+    """On the embedded host."""
+
+    serverClass = Embedded
 
 
 class ProsodySessionsTests(SessionsTests, SynchronousTestCase):
