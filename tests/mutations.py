@@ -62,6 +62,8 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("allow=_prepared(table.allow)", 'allow=frozenset(("*",))'),
         ("users=_prepared(table.users)", 'users=frozenset(("*",))'),
         ("mode=Mode(table.mode)", "mode=Mode.REPLICA"),
+        ("bounds, ids, administrators)", "bounds, ids)"),
+        ("most, ids, administrators)", "most, ids)"),
         ("bounds = Bounds(made=table.max_rooms_per_user)", "bounds = Bounds()"),
     ),
     "gateway/embedded/host.py": (
@@ -211,7 +213,31 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/muc/owners.py": (("if sum(len(jid.encode())", "if 0 and sum(len(jid.encode())"),),
     "gateway/muc/room.py": (("self.affiliations.get(jids.split(who)[1]) == OUTCAST", "False"),),
+    "gateway/fmuc/properties.py": (
+        ("if found is None or found.id != stanza.id:", "if found is None:"),
+        ("if not share.take():", "if False:"),
+        (" and mirror not in self._rooms.rooms", ""),
+        ("if len(self._known) > _MAX_KNOWN:", "if False:"),
+        (' and child.getAttribute("var") in PROPERTIES', ""),
+    ),
+    "gateway/fmuc/pending.py": (
+        ("any(each != self.fence for each in self.fences)", "False"),
+        ("        return identifier == self.fence\n", "        return True\n"),
+    ),
+    "gateway/fmuc/joining.py": (
+        ("if error is not None and error.condition in _NOT_SENT:", "if False:"),
+        ("(self.node.returnsPresence or isHeld or each.fences)", "(self.node.returnsPresence or isHeld)"),
+    ),
+    "gateway/fmuc/federation.py": (
+        ("if jids.split(address)[1] not in self.administrators:", "if False:"),
+    ),
+    "gateway/muc/iq.py": (
+        ("if elsewhere is not None and request in _OF_AUTHORITY:", "if False:"),
+    ),
     "gateway/fmuc/core.py": (
+        ("if not (within(domain, self._mirroring.users) or within(domain, self._peers)):", "if False:"),
+        ("if self._mirroring is not None and not nick and sender == self.mirrored(here):", "if not nick:"),
+        ("            self.properties.forget(federation.room.jid)\n", "            pass\n"),
         ("if not within(jids.split(peer)[1], self._peers) or not", "if not"),
         ("not isElsewhere or not within(domain, self._mirroring.allow)", "not isElsewhere"),
         ("isElsewhere = domain != self.jid and domain not in self._mirroring.users", "isElsewhere = True"),

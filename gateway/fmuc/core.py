@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from contextlib import suppress
 from enum import Enum
 
 from attrs import frozen
 
-from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import (
-    BadRequest,
     GatewayError,
     Loop,
     NoSuchAddress,
@@ -32,14 +29,13 @@ from gateway.fmuc.actions import AskProperties, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode, Node
-from gateway.fmuc.properties import Asker, Properties, readInfo
+from gateway.fmuc.properties import Properties, asksProperties
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode, NodeMessage, NodePresence
 from gateway.muc import from_user, whois
-from gateway.muc.actions import Action, SendError, SendResult
+from gateway.muc.actions import Action, SendError
 from gateway.muc.ids import Ids
 from gateway.muc.info import Info
-from gateway.muc.iq import discoInfo
 from gateway.muc.occupant_iq import errorOf
 from gateway.muc.room import Bounds, Room
 from gateway.muc.service import RoomService
@@ -103,7 +99,7 @@ class Rooms(RoomService):
     ) -> None:
         super().__init__(jid, bounds, ids)
         self.token = secrets.token_hex(4)
-        self.properties = Properties(self.token)
+        self.properties = Properties(self, self.token)
         self._mirroring = mirroring
         self._peers = peers
         self.observeJoin: Callable[[float], object] | None = None
@@ -147,70 +143,37 @@ class Rooms(RoomService):
         @return: C{None} if the request does not wait.
         @raise GatewayError: the answer is this error.
         """
-        sender, mirror = stanza.sender or "", stanza.recipient or ""
-        if self._isFence(stanza, sender, mirror):
+        jid = stanza.recipient or ""
+        federation = self.federation(jid)
+        if federation is not None and from_joining.holdsFence(federation, stanza):
             return []
-        source = self.mirrored(mirror) if self._mirroring is not None and "/" not in mirror else None
-        if source is None or stanza.type != "get" or ns.DISCO_INFO.encode() not in stanza.raw:
+        source = self.mirrored(jid) if self._mirroring is not None and "/" not in jid else None
+        if self._mirroring is None or source is None or not asksProperties(stanza):
             return None
-        payload = next(stanza.element.elements(), None)
-        if payload is None or (payload.uri, payload.getAttribute("node", "")) != (ns.DISCO_INFO, ""):
-            return None
-        self.checkAddress(mirror)
-        assert self._mirroring is not None
-        domain = jids.split(sender)[1]
+        self.checkAddress(jid)
+        domain = jids.split(stanza.sender or "")[1]
         if not (within(domain, self._mirroring.users) or within(domain, self._peers)):
             raise NotMirrored
-        if self.properties.isFresh(mirror, now):
+        asked = self.properties.ask(jid, stanza, now)
+        if asked is None:
             return None
-        asked = self.properties.ask(mirror, sender, stanza.id or "", now)
-        return [ToNode(mirror, source, self._mirroring.dialect, True, AskProperties(asked))] if asked else []
-
-    def _isFence(self, stanza: Stanza, sender: str, recipient: str) -> bool:
-        federation = self.federation(recipient)
-        join = None if federation is None else federation.pending.get(sender.partition("/")[2])
-        if join is None or join.origin is None or join.origin.jid != jids.bare(sender) or join.held is not None:
-            return False
-        payload = next(stanza.element.elements(), None)
-        if payload is None or payload.uri != ns.PING:
-            return False
-        join.held = SendResult(recipient, sender, stanza.id or "")
-        return True
+        return [ToNode(jid, source, self._mirroring.dialect, True, AskProperties(asked))] if asked else []
 
     def answered(self, stanza: Stanza, now: float) -> list[Action] | None:
         """Handle an iq of type result or error; C{None} if it answers no request of the rooms to another node."""
         sender, (here, _, nick) = stanza.sender or "", (stanza.recipient or "").partition("/")
-        if self._mirroring is not None and not nick and sender == self.mirrored(here):
-            return self._propertiesTold(here, stanza, now)
         federation = self.federation(here)
         uplink = None if federation is None else federation.uplink
+        if self._mirroring is not None and not nick and sender == self.mirrored(here):
+            actions, known = self.properties.answered(here, stanza, now), self.properties.known(here)
+            if uplink is not None and actions is not None and known is not None:
+                uplink.learn(whois.toldBy(known.features))
+            return actions
         if federation is None or uplink is None or uplink.node.jid != sender or not uplink.pending:
             return None
         error = errorOf(stanza) if stanza.type == "error" else None
         isKnown = uplink.answered(nick, stanza.id or "", error, now)
         return self.settled(federation.room) if isKnown else None
-
-    def _propertiesTold(self, mirror: str, stanza: Stanza, now: float) -> list[Action] | None:
-        askers = self.properties.close(mirror, stanza.id or "")
-        if askers is None:
-            return None
-        federation = self.federation(mirror)
-        isMissing = False
-        if stanza.type == "error":
-            isMissing = federation is None and errorOf(stanza).condition == stanzaError(NoSuchAddress).condition
-        else:
-            with suppress(BadRequest):
-                info = readInfo(stanza)
-                self.properties.learn(mirror, info, now)
-                if federation is not None and federation.uplink is not None:
-                    federation.uplink.learn(whois.toldBy(info.features))
-        return [self._told(mirror, asker, NoSuchAddress if isMissing else None) for asker in askers]
-
-    def _told(self, mirror: str, asker: Asker, error: type[GatewayError] | None = None) -> Action:
-        """Answer a request that has waited for the properties."""
-        if error is not None:
-            return SendError("iq", mirror, asker.user, asker.id, stanzaError(error))
-        return SendResult(mirror, asker.user, asker.id, discoInfo(self, asker.user, mirror).encode())
 
     def joinedInfo(self, jid: str) -> Info | None:
         return self.properties.known(jid)
@@ -347,17 +310,14 @@ class Rooms(RoomService):
             if uplink is not None and (uplink.pending or uplink.state in _WAITING):
                 uplink.expire(now)
                 actions += self.settled(room)
-        for mirror, askers in self.properties.expire(now):
-            actions += [self._told(mirror, asker) for asker in askers]
-        return actions
+        return actions + self.properties.expire(now)
 
     def shutDown(self) -> list[Action]:
         for jid in self.rooms:
             federation = self.federation(jid)
             if federation is not None and federation.uplink is not None:
                 federation.uplink.leaveNow(stanzaError(Stopping))
-        waiting = [self._told(mirror, asker, Stopping) for mirror, asker in self.properties.stop()]
-        return [*waiting, *super().shutDown()]
+        return [*self.properties.stop(), *super().shutDown()]
 
     # Mirrors.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, ResourceLimit
 from gateway.fmuc.actions import Reject, ToNode
@@ -11,7 +12,7 @@ from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoiningNode, Node
 from gateway.fmuc.values import Dialect, FederationMode, Fmuc, NodeMessage, NodePresence
 from gateway.muc import groupchat, private_messages, room_forms
-from gateway.muc.actions import SendError
+from gateway.muc.actions import SendError, SendResult
 from gateway.muc.join import checkUser, grant
 from gateway.muc.leave import leave, removeAll
 from gateway.muc.nick import checkNick
@@ -25,6 +26,7 @@ from gateway.muc.values import (
     person,
     stanzaError,
 )
+from gateway.stream.stanzas import Stanza
 
 
 def dialectOf(sender: str, stanza: NodePresence) -> Dialect:
@@ -202,6 +204,21 @@ def _checkNode(federation: Federation, peer: str) -> None:
     if federation.joinedNode is not None and federation.joinedNode.jid == peer:
         # The shortest loop.
         raise Loop
+
+
+def holdsFence(federation: Federation, stanza: Stanza) -> bool:
+    """
+    Hold the fence of a joining node whose join waits here for the joined node; return False for other requests.
+    """
+    sender, recipient = stanza.sender or "", stanza.recipient or ""
+    join = federation.pending.get(sender.partition("/")[2])
+    if join is None or join.origin is None or join.origin.jid != jids.bare(sender) or join.held is not None:
+        return False
+    payload = next(stanza.element.elements(), None)
+    if payload is None or payload.uri != ns.PING:
+        return False
+    join.held = SendResult(recipient, sender, stanza.id or "")
+    return True
 
 
 def message(federation: Federation, sender: str, recipient: str, stanza: NodeMessage, now: float) -> None:

@@ -6,15 +6,21 @@ Pure.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
 from attrs import define, field, frozen
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.errors import BadRequest, TooManyPending
+from gateway.errors import BadRequest, GatewayError, NoSuchAddress, Stopping, TooManyPending
+from gateway.muc.actions import Action, SendError, SendResult
 from gateway.muc.disco import PROPERTIES
 from gateway.muc.forms import FormField, isForm, readForm
 from gateway.muc.info import Info
+from gateway.muc.iq import discoInfo
+from gateway.muc.occupant_iq import errorOf
+from gateway.muc.service import RoomService
+from gateway.muc.values import stanzaError
 from gateway.stream.shares import Share, Shares
 from gateway.stream.stanzas import Stanza
 from gateway.xml.cut import children
@@ -30,7 +36,7 @@ _COUNTED = "muc#roominfo_occupants"
 
 
 @frozen
-class Asker:
+class _Asker:
     """
     A request that waits.
 
@@ -47,7 +53,15 @@ class Asker:
 class _Open:
     id: str
     deadline: float
-    askers: list[Asker] = field(factory=list)
+    askers: list[_Asker] = field(factory=list)
+
+
+def asksProperties(stanza: Stanza) -> bool:
+    """True if an iq request is disco#info without a node."""
+    if stanza.type != "get" or ns.DISCO_INFO.encode() not in stanza.raw:
+        return False
+    payload = next(stanza.element.elements(), None)
+    return payload is not None and payload.uri == ns.DISCO_INFO and not payload.getAttribute("node")
 
 
 class Properties:
@@ -56,16 +70,19 @@ class Properties:
 
     A mirror asks once for all users who ask meanwhile.
 
+    @param rooms: the service of the mirrors.
     @param token: part of the ids, by which answers to an earlier process are recognised.
     """
 
-    def __init__(self, token: str) -> None:
+    def __init__(self, rooms: RoomService, token: str) -> None:
+        self._rooms = rooms
         self._token, self._asked = token, 0
         self._known: dict[str, tuple[Info, float]] = {}
         self._open: dict[str, _Open] = {}
         self._shares = Shares(_MAX_WAITING)
 
     def __len__(self) -> int:
+        """Return the number of requests that wait."""
         return self._shares.taken
 
     def known(self, mirror: str) -> Info | None:
@@ -73,18 +90,18 @@ class Properties:
         found = self._known.get(mirror)
         return None if found is None else found[0]
 
-    def isFresh(self, mirror: str, now: float) -> bool:
-        """True if the joined room need not be asked."""
-        found = self._known.get(mirror)
-        return found is not None and now < found[1]
-
-    def ask(self, mirror: str, user: str, identifier: str, now: float) -> str:
+    def ask(self, mirror: str, stanza: Stanza, now: float) -> str | None:
         """
-        Add a request of a user.
+        Let a request wait, unless the properties are known.
 
-        @return: id of the request to the joined room; empty if it is asked already.
+        @return: id of the request to the joined room; empty if it is asked already; C{None} if the request need not
+            wait.
         @raise TooManyPending: if too many requests wait.
         """
+        found = self._known.get(mirror)
+        if found is not None and now < found[1]:
+            return None
+        user = stanza.sender or ""
         share = self._shares.of(user)
         if not share.take():
             raise TooManyPending
@@ -93,19 +110,24 @@ class Properties:
             self._asked += 1
             asked = f"info-{self._token}-{self._asked}"
             self._open[mirror] = _Open(asked, now + WAIT)
-        self._open[mirror].askers.append(Asker(user, identifier, share))
+        self._open[mirror].askers.append(_Asker(user, stanza.id or "", share))
         return asked
 
-    def close(self, mirror: str, identifier: str) -> list[Asker] | None:
-        """Return the requests that an answer of the joined room is for; C{None} if it is for none."""
+    def answered(self, mirror: str, stanza: Stanza, now: float) -> list[Action] | None:
+        """Handle an answer of the joined room; C{None} if it answers no request."""
         found = self._open.get(mirror)
-        if found is None or found.id != identifier:
+        if found is None or found.id != stanza.id:
             return None
         del self._open[mirror]
-        return self._released(found)
+        error = None
+        if stanza.type == "result":
+            with suppress(BadRequest):
+                self._keep(mirror, readInfo(stanza), now)
+        elif errorOf(stanza).condition == stanzaError(NoSuchAddress).condition and mirror not in self._rooms.rooms:
+            error = NoSuchAddress
+        return self._answers(mirror, found, error)
 
-    def learn(self, mirror: str, info: Info, now: float) -> None:
-        """Keep what the joined room has told."""
+    def _keep(self, mirror: str, info: Info, now: float) -> None:
         self._known.pop(mirror, None)
         self._known[mirror] = info, now + KEEP
         if len(self._known) > _MAX_KNOWN:
@@ -115,23 +137,28 @@ class Properties:
         """The joined room has changed."""
         self._known.pop(mirror, None)
 
-    def expire(self, now: float) -> Iterator[tuple[str, list[Asker]]]:
-        """Yield the mirrors that got no answer in time, and the requests that wait for it."""
-        for mirror in [mirror for mirror, each in self._open.items() if each.deadline <= now]:
-            yield mirror, self._released(self._open.pop(mirror))
+    def expire(self, now: float) -> list[Action]:
+        """Answer the requests whose joined room has not answered in time; forget old properties."""
+        late = [mirror for mirror, each in self._open.items() if each.deadline <= now]
         for mirror in [mirror for mirror, (_, until) in self._known.items() if until <= now]:
             del self._known[mirror]
+        return [action for mirror in late for action in self._answers(mirror, self._open.pop(mirror))]
 
-    def stop(self) -> list[tuple[str, Asker]]:
+    def stop(self) -> list[Action]:
         """End all requests: the service stops."""
-        waiting = [(mirror, asker) for mirror, each in self._open.items() for asker in self._released(each)]
-        self._open.clear()
-        return waiting
+        waiting, self._open = self._open, {}
+        return [action for mirror, each in waiting.items() for action in self._answers(mirror, each, Stopping)]
 
-    def _released(self, found: _Open) -> list[Asker]:
+    def _answers(self, mirror: str, found: _Open, error: type[GatewayError] | None = None) -> list[Action]:
+        actions: list[Action] = []
         for asker in found.askers:
             asker.share.giveBack()
-        return found.askers
+            if error is not None:
+                actions.append(SendError("iq", mirror, asker.user, asker.id, stanzaError(error)))
+            else:
+                payload = discoInfo(self._rooms, asker.user, mirror).encode()
+                actions.append(SendResult(mirror, asker.user, asker.id, payload))
+        return actions
 
 
 def readInfo(stanza: Stanza) -> Info:

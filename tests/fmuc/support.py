@@ -82,7 +82,7 @@ class Service:
     def __init__(self, rooms: Rooms) -> None:
         self.rooms = rooms
         self.rooms.token = "t"
-        self.rooms.properties = Properties("t")
+        self.rooms.properties = Properties(rooms, "t")
         self.now = 1_000_000.0
 
     def take(self, xml: str | bytes) -> bytes:

@@ -170,3 +170,29 @@ class FenceTests(RoomCase):
             given = f"<presence from='{ABOVE}/ben' to='{HERE}'{kind}>{fmuc(other)}{item}</presence>"
             self.assertNotIn(f"to='{BEN}'".encode(), self.mirror.take(given))
         self.assertAdmitted(self.mirror.take(pong(1)))
+
+    def test_begunAnew(self) -> None:
+        """
+        The room removes the last occupant before it receives two joins: the first one is a first join, which the
+        room answers; the other one still waits for its own answer.
+        """
+        cat = "cat@a.example/4"
+        self.mirror.take(f"<presence from='{cat}' to='{HERE}/cat'>{MUC}</presence>")
+        kicked = user("none", "none", status(307))
+        left = f"<fmuc xmlns='{ns.FMUC}'><left/></fmuc>"
+        self.mirror.take(
+            f"<presence from='{ABOVE}/ann' to='{HERE}' type='unavailable'>{fmuc(ANN)}{kicked}</presence>"
+            f"<presence from='{ABOVE}' to='{HERE}'>{left}</presence>"
+        )
+        own = user("none", "participant")
+        sent = self.mirror.take(
+            f"<presence from='{ABOVE}/ben' to='{HERE}'>{fmuc(BEN)}{own}</presence>"
+            f"<message from='{ABOVE}' to='{HERE}' type='groupchat'>{fmuc('')}<subject/></message>"
+        )
+        self.assertIn(f"to='{BEN}'".encode(), sent)
+        self.assertNotIn(cat.encode(), sent.replace(fmuc(cat).encode(), b""))
+        reject = f"<fmuc xmlns='{ns.FMUC}' from='{cat}'><reject>no</reject></fmuc>"
+        sent = self.mirror.take(pong(1) + f"<presence from='{ABOVE}' to='{HERE}/cat'>{reject}</presence>")
+        self.assertEqual(sent.count(f"to='{cat}'".encode()), 1)
+        self.assertIn(b"type='error'", sent)
+        self.assertEqual(set(self.mirror.rooms.rooms[HERE].occupants), {"ben"})
