@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import frozen
 
 from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import (
     BadRequest,
     NoSuchAddress,
@@ -141,6 +142,8 @@ def checkJoin(room: Room, request: JoinRequest, affiliation: str) -> None:
 def _check(room: Room, user: str) -> None:
     if room.nodes.isMirror:
         raise OnlyInTheRoom
+    # A user whose JID cannot be compared with others could not enter.
+    jids.prepared(user)
     affiliation = room.affiliation(user)
     # "If the user requesting registration requirements is not allowed to register [...] the room MUST return a
     # <not-allowed/> error".

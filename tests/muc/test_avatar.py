@@ -129,6 +129,9 @@ class MirrorTests(QueryCase):
             site.take(site.above, iq)
             changed = f"<message from='{HERE}' to='{ANN}' type='groupchat'>{CHANGED}</message>"
             self.assertIn(changed, site.seen(ANN))
+            info = f"<query xmlns='{ns.DISCO_INFO}'/>"
+            site.take(site.mirror, f"<iq from='{ANN}' to='{HERE}' id='2' type='get'>{info}</iq>")
+            self.assertIn(f"var='muc#roominfo_avatarhash'><value>{HASH}</value>", site.seen(ANN))
 
     def test_vCard(self) -> None:
         """Occupants of a mirror get the vCard from the room, which takes none from them."""

@@ -7,6 +7,7 @@ from gateway.errors import (
     BadNick,
     BadRequest,
     GatewayError,
+    Malformed,
     NickInUse,
     NoSuchAddress,
     NotAcceptable,
@@ -190,6 +191,8 @@ class AtOnceTests(RegisterCase):
             self.assertRefusedBy(self.register(HAG, nick), HAG, ROOM, NotAcceptable)
         for nick in ("x" * 257, " x", "\N{FULLWIDTH LATIN SMALL LETTER A}"):
             self.assertRefusedBy(self.register(HAG, nick), HAG, ROOM, BadNick)
+        odd = "\N{ZERO WIDTH JOINER}@a.example/1"
+        self.assertRefusedBy(self.register(odd, "x"), odd, ROOM, Malformed)
         nowhere = f"no@{SERVICE}"
         self.assertRefusedBy(self.ask(HAG, nowhere, QUERY), HAG, nowhere, NoSuchAddress)
 
