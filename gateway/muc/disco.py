@@ -15,7 +15,7 @@ from gateway.muc.service import RoomService
 from gateway.muc.values import person
 
 # Sections 6.7 and 7.12: nodes by which clients ask about a room.
-_TRAFFIC, _OWN_NICK = ns.MUC_TRAFFIC, "x-roomuser-item"
+_TRAFFIC, OWN_NICK = ns.MUC_TRAFFIC, "x-roomuser-item"
 # Section 7.4: C{MUC_STABLE_ID} is announced "on both the service domain and on individual MUCs". XEP-0421 section
 # 4: "If occupant identifiers are force enabled for all rooms", the service SHOULD announce them, too.
 _SERVED = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.MUC, ns.MUC_STABLE_ID, ns.OCCUPANT_ID, ns.VCARD)
@@ -67,10 +67,8 @@ def info(rooms: RoomService, address: str, node: str, user: str = "") -> Info | 
     if node == _TRAFFIC:
         # Section 17.1.1: "If a service does not discard any namespaces, it MUST return a <service-unavailable/>".
         raise NoHandler
-    if node == _OWN_NICK:
-        # Section 7.12: the reserved nick, or an empty answer.
-        nick = "" if room is None else room.registrations.nicks.get(person(user), "")
-        return Info(nick, ()) if nick else None
+    if node == OWN_NICK:
+        return None if room is None else ownNick(room, user)
     if node:
         raise NoSuchNode
     if room is None or rooms.areMirrors:
@@ -85,6 +83,12 @@ def info(rooms: RoomService, address: str, node: str, user: str = "") -> Info | 
     )
     options = (option.feature(settings) for option in _OPTIONS)
     return Info(name, (*_SERVED, *_OF_ROOMS, *_REQUESTS, *options), fields)
+
+
+def ownNick(room: Room, user: str) -> Info | None:
+    """Return the information about a user's reserved nick (section 7.12); C{None} if there is none."""
+    nick = room.registrations.nicks.get(person(user), "")
+    return Info(nick, ()) if nick else None
 
 
 def _mirrored(rooms: RoomService, address: str, room: Room | None) -> Info:

@@ -45,11 +45,13 @@ def answer(rooms: RoomService, stanza: Stanza, now: float) -> tuple[str | None, 
         return "", []
     if nick:
         return None, _toOccupant(rooms, stanza, payload, now)
-    if request in _OF_SERVICE:
+    room = rooms.rooms.get(jid)
+    # A mirror does not know the reserved nicks.
+    isOwnNick = room is not None and payload.getAttribute("node") == disco.OWN_NICK
+    if request in _OF_SERVICE and not (isOwnNick and request in _OF_ROOM):
         return _OF_SERVICE[request](rooms, user, jid, payload), []
     if request not in _OF_ROOM:
         raise NoHandler
-    room = rooms.rooms.get(jid)
     if room is None:
         raise rooms.absent(jid)
     return _toRoom(rooms, room, stanza, payload, now)
@@ -105,6 +107,10 @@ def discoInfo(rooms: RoomService, user: str, jid: str, node: str = "") -> str:
     @raise GatewayError: the answer is this error.
     """
     return _query(ns.DISCO_INFO, node, _info(disco.info(rooms, jid, node, user)))
+
+
+def _ownNick(room: Room, user: str, payload: domish.Element) -> str:
+    return _query(ns.DISCO_INFO, disco.OWN_NICK, _info(disco.ownNick(room, user)))
 
 
 def _discoItems(rooms: RoomService, user: str, jid: str, payload: domish.Element) -> str:
@@ -259,6 +265,7 @@ _OF_AUTHORITY: frozenset[_Request] = frozenset(
     )
 )
 _OF_ROOM: dict[_Request, Callable[[Room, str, domish.Element], str]] = {
+    (ns.DISCO_INFO, "query", "get"): _ownNick,
     (ns.MUC_ADMIN, "query", "get"): _list,
     (ns.MUC_ADMIN, "query", "set"): _administer,
     (ns.MUC_OWNER, "query", "get"): _form,

@@ -97,6 +97,25 @@ class ListTests(AuthorityCase):
                 self.ask(site, payload, who=f"{ABOVE}/own")
             self.assertEqual(site.counted(), (2, 0))
 
+    def test_reservedNick(self) -> None:
+        """
+        Section 7.12: the room tells an occupant of a mirror the occupant's own reserved nick; others that there is
+        none. The mirror alone says that to a user who is not in it.
+        """
+        query = f"<query xmlns='{ns.DISCO_INFO}' node='x-roomuser-item'"
+        for site in self.sites(MEMBER):
+            site.above.rooms.rooms[ABOVE].registrations.nicks[ANN.partition("/")[0]] = "annie"
+            self.ask(site, f"{query}/>")
+            identity = "<identity category='conference' type='text' name='annie'/>"
+            self.assertAnswered(site, f"{query}>{identity}</query>")
+            self.assertEqual(site.counted(), (1, 1))
+            for who, crossed in ((BEN, (1, 1)), (EVE, (0, 0))):
+                self.ask(site, f"{query}/>", who=who)
+                self.assertSent(
+                    site.seen(who).encode(), f"<iq from='{HERE}' to='{who}' id='q' type='result'>{query}/></iq>"
+                )
+                self.assertEqual(site.counted(), crossed)
+
     def test_noAnswer(self) -> None:
         """Without an answer in time there is an error. Only the room's answer counts, and only once."""
         [site, *_] = self.sites(OWNER)
