@@ -200,7 +200,7 @@ class MirrorTests(RoomCase):
 
     def test_otherJoining(self) -> None:
         """
-        Whatever a joining node says of ids is replaced: it decides neither who is who, nor takes the id of another
+        Ids that a joining node names are replaced: it decides neither who is who, nor takes the id of another
         message. Only a new id that it has shown its message with is taken over.
         """
         site = Joined(Dialect.XEP_0289, False)

@@ -297,7 +297,7 @@ class StanzaIdTests(IdCase):
 
     def test_references(self) -> None:
         """
-        What refers to a stanza id (XEP-0424, 0444, 0461) is forwarded as it is, with the id of its sender, by which
+        A reference to a stanza id (XEP-0424, 0444, 0461) is forwarded as it is, with the id of its sender, by which
         clients see that the message is their own.
         """
         for inside in (
