@@ -1,4 +1,4 @@
-"""Voice requests, requests between occupants, and vCards, in a room with two mirrors and a mirror of one of them."""
+"""Voice requests, requests between occupants, and vCards, in a room with two mirrors and a mirror of one."""
 
 from __future__ import annotations
 
