@@ -204,6 +204,10 @@ class MembersOnly(GatewayError):
     """The room is open to members only, and the user is not a member."""
 
 
+class RoomLocked(GatewayError):
+    """The room waits for the first configuration by its owner."""
+
+
 class WrongPassword(GatewayError):
     """The room needs a password, and none or a wrong one was sent."""
 
@@ -292,6 +296,7 @@ ERRORS: dict[type[GatewayError], Error] = {
     NotRegistered: Error("registration-required", "auth", "You are not registered with this room."),
     Banned: Error("forbidden", "auth", "You are banned from this room."),
     MembersOnly: Error("registration-required", "auth"),
+    RoomLocked: Error("item-not-found", "cancel", "The owner of this new room has not opened it yet."),
     WrongPassword: Error("not-authorized", "auth", "This room needs its password to join."),
     RoomFull: Error("service-unavailable", "wait", "The room is full."),
     NotAPeer: Error("not-allowed", "cancel", "The room does not federate with this mirror of it."),

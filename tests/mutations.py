@@ -65,6 +65,7 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("bounds, ids, administrators)", "bounds, ids)"),
         ("most, ids, administrators)", "most, ids)"),
         ("bounds = Bounds(made=table.max_rooms_per_user)", "bounds = Bounds()"),
+        (", locked=table.lock_timeout", ""),
     ),
     "gateway/embedded/host.py": (
         ("self.secrets = dict(table.components)", "self.secrets = {}"),
@@ -186,6 +187,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if isAdmin or _LEVELS[each.affiliation] >= _LEVELS[ADMIN]:", "if isAdmin:"),
         ("if OWNER in room.affiliations.values() and OWNER not in wanted.values():", "if False:"),
     ),
+    "gateway/muc/locked.py": (("if room.lockedUntil and affiliation != OWNER:", "if False:"),),
     "gateway/muc/password.py": (("request.password != room.settings.password", "not request.password"),),
     "gateway/muc/members_only.py": (("if room.settings.membersOnly and affiliation == NONE:", "if False:"),),
     "gateway/muc/private_messages.py": (("if occupant is None:", "if False:"),),

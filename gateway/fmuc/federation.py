@@ -25,6 +25,7 @@ from gateway.muc.room import Room
 from gateway.muc.subject import subjectOf
 from gateway.muc.values import (
     AVAILABLE,
+    CREATED,
     MODERATOR,
     UNAVAILABLE,
     JoinRequest,
@@ -251,14 +252,17 @@ class Federation:
             except GatewayError as error:
                 self.uplink.refuse(request, stanzaError(type(error)))
 
-    def admit(self, request: JoinRequest, node: JoiningNode | None, standing: Standing, now: float) -> Occupant:
+    def admit(
+        self, request: JoinRequest, node: JoiningNode | None, standing: Standing, now: float, created: bool = False
+    ) -> Occupant:
         """
         Add an occupant and tell all.
 
         @param node: the joining node through which the occupant is connected; C{None} for a local user.
+        @param created: True if the join has created the room.
         """
         if node is None:
-            return join.admit(self.room, request, standing, now)
+            return join.admit(self.room, request, standing, now, created)
         room = self.room
         occupant = Occupant(
             request.nick,
@@ -278,7 +282,7 @@ class Federation:
             room.broadcastPresence(occupant, AVAILABLE, own=isKnown)
             return occupant
         room.broadcastPresence(occupant, AVAILABLE)
-        self._welcome(node, occupant, occupants, request, now)
+        self._welcome(node, occupant, occupants, request, now, created)
         return occupant
 
     def addSession(self, occupant: Occupant, request: JoinRequest, node: JoiningNode, now: float) -> None:
@@ -297,7 +301,13 @@ class Federation:
             self.toNode(node, _presenceAt(node, occupant, occupant.presence(AVAILABLE)))
 
     def _welcome(
-        self, node: JoiningNode, occupant: Occupant, others: list[Occupant], request: JoinRequest, now: float
+        self,
+        node: JoiningNode,
+        occupant: Occupant,
+        others: list[Occupant],
+        request: JoinRequest,
+        now: float,
+        created: bool = False,
     ) -> None:
         """Send everything to a node whose first user is admitted."""
         room = self.room
@@ -307,7 +317,8 @@ class Federation:
             self.toNode(node, other.presence(AVAILABLE))
         node.hasJoined = True
         room.log(f"mirrored by {node.jid}")
-        own = _presenceAt(node, occupant, occupant.presence(AVAILABLE))
+        change = PresenceChange(codes=(CREATED,)) if created else AVAILABLE
+        own = _presenceAt(node, occupant, occupant.presence(change))
         self.toNode(node, Admission(own, node.mode.current))
         for message in room.recent(request.limits, node.jid, now):
             self.toNode(node, message)

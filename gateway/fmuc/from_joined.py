@@ -22,6 +22,7 @@ from gateway.muc.room import Room
 from gateway.muc.values import (
     AVAILABLE,
     BANNED,
+    CREATED,
     DELIVERY_ERRORS,
     KICKED,
     MEMBERS_ONLY_NOW,
@@ -115,6 +116,7 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
         if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
             mode = Mode.PRIMARY if stanza.fmuc is None else stanza.fmuc.mode
             pending.request = evolve(pending.request, occupantId=stanza.occupantId)
+            pending.created |= CREATED in stanza.change.codes
             uplink.confirm(pending, standing, mode, now)
             return
         # An occupant of the joined node has the nick already. A join that was sent stays pending, because the

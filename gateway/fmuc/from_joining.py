@@ -187,9 +187,9 @@ def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incomin
         checkNick(federation.room, request.nick)
         if not federation.requestJoin(request, incoming.now, node):
             occupant = federation.room.occupants.get(request.nick)
-            standing, _ = grant(federation.room, request, occupant)
+            standing, created = grant(federation.room, request, occupant)
             if occupant is None:
-                federation.admit(request, node, standing, incoming.now)
+                federation.admit(request, node, standing, incoming.now, created)
             else:
                 federation.addSession(occupant, request, node, incoming.now)
     except GatewayError as error:

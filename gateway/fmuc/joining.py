@@ -257,7 +257,7 @@ class Uplink:
             request = evolve(request, occupantId=request.occupantId or other.id)
         else:
             self._removeHolder(request.nick)
-        occupant = self._mirror.admit(request, join.origin, standing, now)
+        occupant = self._mirror.admit(request, join.origin, standing, now, join.created)
         for further in join.further.values():
             addSession(room, occupant, further, now)
         return occupant

@@ -56,6 +56,7 @@ class PendingJoin:
     @ivar deadline: end of the wait, in seconds of the link's clock.
     @ivar standing: the standing that the joined node has given, once it is confirmed.
     @ivar owedAnswers: number of earlier, withdrawn joins by this nick whose answers come first.
+    @ivar created: True if the join has created the joined node.
     @ivar newPresence: presence that the user has sent since the join was sent.
     @ivar fence: id of the join's own fence; empty if it needs none.
     @ivar fences: ids of the fences that the joined node has not answered, in their order; those of earlier,
@@ -70,6 +71,7 @@ class PendingJoin:
     state: JoinState = JoinState.QUEUED
     standing: Standing = _NO_STANDING
     owedAnswers: int = 0
+    created: bool = False
     newPresence: Presence | None = None
     fence: str = ""
     fences: list[str] = field(factory=list)

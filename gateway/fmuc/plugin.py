@@ -10,7 +10,7 @@ from twisted.plugin import IPlugin
 from zope.interface import implementer
 
 from gateway.config.repairs import repaired
-from gateway.config.tables import AnyDomain, ComponentTable, ConfigError, Count, Domain
+from gateway.config.tables import AnyDomain, ComponentTable, ConfigError, Count, Domain, Seconds
 from gateway.config.values import checkDomain
 from gateway.errors import GatewayError
 from gateway.fmuc import tour
@@ -33,7 +33,7 @@ from gateway.muc.store import MIGRATIONS, loadSecret
 from gateway.requirements import Remark
 
 _LOBBY = "lobby"
-_ROOMS_PER_USER = Count(100)
+_ROOMS_PER_USER, _LOCKED = Count(100), Seconds(300.0)
 
 
 @frozen(kw_only=True)
@@ -56,6 +56,7 @@ class RoomsTable(ComponentTable):
     peers: frozenset[AnyDomain] = frozenset()
     administering_peers: frozenset[AnyDomain] = frozenset()
     max_rooms_per_user: Count = _ROOMS_PER_USER
+    lock_timeout: Seconds = _LOCKED
     backing: Domain | None = None
 
 
@@ -133,7 +134,8 @@ class RoomsPlugin:
         return _federation(table.peers, environment)
 
     def makeService(self, jid: str, table: RoomsTable, composition: IServiceBuilder) -> IService:
-        ids, most = _ids(jid, composition), Bounds(made=table.max_rooms_per_user)
+        most = Bounds(made=table.max_rooms_per_user, locked=table.lock_timeout)
+        ids = _ids(jid, composition)
         administrators = _prepared(table.administering_peers)
         rooms = Rooms(jid, None, _prepared(table.peers), most, ids, administrators)
         if composition.isEmbedded:

@@ -30,7 +30,9 @@ class Mirror(Protocol):
     def toNode(self, node: Node, stanza: Content, identifier: str | None = None) -> None:
         """Send a stanza to a node."""
 
-    def admit(self, request: JoinRequest, node: JoiningNode | None, standing: Standing, now: float) -> Occupant:
+    def admit(
+        self, request: JoinRequest, node: JoiningNode | None, standing: Standing, now: float, created: bool
+    ) -> Occupant:
         """Add an occupant and tell all."""
 
     def release(self, node: JoiningNode) -> None:

@@ -23,6 +23,7 @@ from gateway.muc.administration import applyChanges
 from gateway.muc.elements import statusXml
 from gateway.muc.forms import Form, FormField
 from gateway.muc.leave import close
+from gateway.muc.locked import unlock
 from gateway.muc.option import BOOLEANS, MAX_TEXT, Option
 from gateway.muc.room import Room
 from gateway.muc.values import OWNER, Payload, PresenceChange, RoomMessage
@@ -88,6 +89,7 @@ def configure(room: Room, user: str, given: Form) -> None:
     if BOOLEANS.get(given.value(_LOGGING)):
         raise NotAcceptable
     applyChanges(room, user, owners.changes(room, given))
+    unlock(room)
     before, room.settings = room.settings, settings
     codes: list[int] = []
     for changed in _CHANGED:
@@ -105,6 +107,18 @@ def notify(room: Room, *codes: int) -> None:
     """
     payload = Payload(statusXml((_CONFIGURATION_CHANGED, *codes)))
     room.broadcastMessage(RoomMessage(nick="", payload=payload), None)
+
+
+def cancel(room: Room, user: str) -> None:
+    """
+    Handle a cancelled form. It changes nothing, but if it is the first form of a new room, "the service MUST
+    destroy the room" (section 10.1.3).
+
+    @raise GatewayError: if the user is not an owner.
+    """
+    checkOwner(room, user)
+    if room.lockedUntil:
+        destroy(room, user)
 
 
 def destroy(room: Room, user: str, reason: str = "", jid: str = "", password: str = "") -> None:

@@ -128,7 +128,7 @@ def items(rooms: RoomService, user: str, address: str, node: str) -> list[Item]:
     if rooms.areMirrors or node:
         # The mirrored services list their rooms themselves.
         return []
-    return [Item(room.jid, nameOf(room)) for room in rooms.rooms.values() if room.settings.public]
+    return [Item(room.jid, nameOf(room)) for room in rooms.rooms.values() if room.isListed]
 
 
 def ping(rooms: RoomService, user: str, address: str) -> bool:

@@ -208,9 +208,12 @@ def _configure(room: Room, user: str, payload: domish.Element) -> str:
             configuration.destroy(room, user, _child(child, "reason"), jid, _child(child, "password"))
             return ""
         if isForm(child):
-            # Section 10.1.2: an empty form changes nothing; nor does a cancelled one.
+            # Section 10.1.2: an empty form changes nothing, but it opens a new room.
             given = readForm(child)
-            configuration.configure(room, user, given if given.kind == "submit" else Form())
+            if given.kind == "cancel":
+                configuration.cancel(room, user)
+            else:
+                configuration.configure(room, user, given if given.kind == "submit" else Form())
             return ""
     raise BadRequest
 

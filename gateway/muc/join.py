@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.addresses import jids
 from gateway.errors import Banned, ResourceLimit
-from gateway.muc import avatar, max_users, members_only, password, register
+from gateway.muc import avatar, locked, max_users, members_only, password, register
 from gateway.muc.moderated import defaultRole
 from gateway.muc.nick import checkFree, checkNick
 from gateway.muc.occupant import Node, Occupant, Session
@@ -36,6 +36,8 @@ def enter(room: Room, request: JoinRequest, now: float) -> None:
     if room.nodes.requestJoin(request, now):
         return
     standing, created = grant(room, request, occupant)
+    if created:
+        locked.lock(room, now)
     if occupant is None:
         admit(room, request, standing, now, created)
     else:
@@ -61,7 +63,7 @@ def grant(room: Room, request: JoinRequest, occupant: Occupant | None = None) ->
     """
     created = not (room.occupants or room.affiliations or room.settings.persistent)
     if created:
-        # Section 10.1.2: an instant room; the user who creates it becomes owner.
+        # Section 10.1.1: "assign the requesting user as the initial room owner".
         room.affiliations[person(request.realJid)] = OWNER
     affiliation = room.affiliation(request.realJid)
     for check in _CHECKS:
@@ -78,7 +80,7 @@ def _checkBan(room: Room, request: JoinRequest, affiliation: str) -> None:
 
 
 # In the order of their errors.
-_CHECKS = (_checkBan, members_only.checkJoin, password.checkJoin, register.checkJoin)
+_CHECKS = (_checkBan, locked.checkJoin, members_only.checkJoin, password.checkJoin, register.checkJoin)
 
 
 def admit(room: Room, request: JoinRequest, standing: Standing, now: float, created: bool = False) -> Occupant:

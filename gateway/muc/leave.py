@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attrs import evolve
+
 from gateway.muc.actions import ANSWER_IQ
 from gateway.muc.occupant import Occupant, Session
 from gateway.muc.room import Room
@@ -27,6 +29,10 @@ def leave(
     if session is not None:
         leaveSession(room, occupant, session, stanza.payload, change, stanza.id)
         return
+    if room.lockedUntil and len(room.occupants) == 1:
+        # Section 10.1.3: "If the room owner becomes unavailable [...] before submitting the form [...] The service
+        # MUST then destroy the room", with C{<destroy/>}.
+        change = evolve(change, destroyed=True)
     occupant.payload = stanza.payload
     remove(room, occupant, change, own=True, identifier=stanza.id)
     room.nodes.left(occupant, now)

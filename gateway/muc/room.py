@@ -49,6 +49,7 @@ class Bounds:
     @ivar bytes: size of the history of a room.
     @ivar affiliations: affiliations of a room.
     @ivar copies: bytes of all copies of one message.
+    @ivar locked: seconds that a new room waits for its owner's first form; 0 for rooms that do not wait.
     """
 
     rooms: int = 1_000
@@ -62,6 +63,7 @@ class Bounds:
     bytes: int = 256 * 1024
     affiliations: int = 5_000
     copies: int = 64 * 1024 * 1024
+    locked: float = 0.0
 
 
 @define
@@ -110,6 +112,8 @@ class Room:
     @ivar utcClock: the time of day.
     @ivar ids: makes the ids of the service.
     @ivar salt: key of the occupant ids.
+    @ivar lockedUntil: end of the wait for the owner's first form, in seconds of the link's clock; 0 if the room is
+        open.
     @ivar stamped: stamp of the last message that was stamped here.
     """
 
@@ -128,6 +132,7 @@ class Room:
     registrations: Registrations = field(factory=Registrations)
     card: VCard | None = None
     stamped: float = 0.0
+    lockedUntil: float = 0.0
     history: History = field(init=False)
     _actions: list[Action] = field(init=False, factory=list)
     # Occupants with several sessions: a dict, for its order.
@@ -239,6 +244,11 @@ class Room:
         """Return the occupant with a full JID, local or of another node."""
         others = (each for each in self.occupants.values() if each.realJid == user)
         return self.users.get(user) or next(others, None)
+
+    @property
+    def isListed(self) -> bool:
+        """True if the service lists the room. A locked room does not officially exist yet."""
+        return self.settings.public and not self.lockedUntil
 
     @property
     def isEmpty(self) -> bool:

@@ -6,6 +6,7 @@ from collections import Counter
 
 from gateway.addresses import jids
 from gateway.errors import GatewayError, Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
+from gateway.muc import locked
 from gateway.muc.actions import Action, LogLine
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.ids import Ids
@@ -134,7 +135,12 @@ class RoomService:
 
     def tick(self, now: float) -> list[Action]:
         """Handle deadlines that have passed."""
-        return self.iqs.expire(now)
+        actions = self.iqs.expire(now)
+        for room in self.rooms.values():
+            if room.lockedUntil:
+                locked.expire(room, now)
+                actions += room.takeActions()
+        return actions
 
     def shutDown(self) -> list[Action]:
         """End the service and tell everybody (XEP-0045 section 11.2)."""

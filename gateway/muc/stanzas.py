@@ -292,7 +292,7 @@ def _userValues(element: domish.Element) -> dict[str, Any]:
 
 
 # Status codes that other nodes forward; each node sets the others itself.
-_FORWARDED_CODES = frozenset((301, 303, 307, 321, 322, 332, 333))
+_FORWARDED_CODES = frozenset((201, 301, 303, 307, 321, 322, 332, 333))
 
 
 def readCodes(element: domish.Element, known: frozenset[int]) -> tuple[int, ...]:

@@ -117,6 +117,18 @@ def made(gateway: Gateway, above: str = "") -> int:
     return sum(all(each.get("type") != "error" for each in elements) for elements in heard)
 
 
+def opened(gateway: Gateway) -> int:
+    """Return the seconds until another user can enter a new room that nobody configures."""
+    server = gateway.server(COMPONENT)
+    server.ask(f"<presence from='{USER}' to='room@{COMPONENT}/nick'>{MUC}</presence>")
+    for second in range(400):
+        join = f"<presence from='other@example.net/desk' to='room@{COMPONENT}/other'>{MUC}</presence>"
+        if server.ask(join)[0].get("type") != "error":
+            return second
+        gateway.reactor.advance(1)
+    return 0
+
+
 def rejoined(gateway: Gateway) -> int:
     """Return how many of 20 attempts to join again at once succeed, in a room with 30,000 bytes of history."""
     server = gateway.server(COMPONENT)
@@ -200,6 +212,7 @@ EFFECTS = (
         made,
         {"": 100, "max_rooms_per_user = 2": 2, "max_rooms_per_user = 105": 105},
     ),
+    Effect("rooms.lock_timeout", ROOMS, opened, {"": 300, "lock_timeout = 20": 20, "lock_timeout = 0.5": 1}),
     Effect(
         "server.answer_budget",
         f'{SERVER}{HERE}\n[rooms."{COMPONENT}"]\n',

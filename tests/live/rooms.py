@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, Self
-from xml.etree.ElementTree import Element
+from xml.etree.ElementTree import Element, fromstring
 
 from slixmpp import JID, ClientXMPP
 from slixmpp.stanza import Message
@@ -22,6 +22,8 @@ from tests.live.servers import DOMAIN, Server
 MUC = "http://jabber.org/protocol/muc"
 MUC_USER = f"{MUC}#user"
 MUC_X = f"<x xmlns='{MUC}'/>"
+# Opens a new room with the default configuration (XEP-0045 section 10.1.2).
+INSTANT = "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>"
 MIRROR = f"mirror.{DOMAIN}"
 
 _START = re.compile(rb"""<(message|presence|iq)\b((?:[^'">]|'[^']*'|"[^"]*")*)>""")
@@ -143,9 +145,15 @@ class Talker:
 
     async def join(self, room: str, nick: str) -> Any:
         """
-        Join; slixmpp waits for the subject. Return the own presence, the subject, the occupants and the history.
+        Join; slixmpp waits for the subject. Return the own presence, the subject, the occupants and the history. A
+        new room is opened for others.
         """
-        return await self.muc.join_muc_wait(JID(room), nick, timeout=10)
+        joined = await self.muc.join_muc_wait(JID(room), nick, timeout=10)
+        if 201 in joined[0]["muc"]["status_codes"] and JID(room).domain == ROOMS:
+            iq = self.stream.make_iq_set(ito=JID(room))
+            iq.append(fromstring(INSTANT))
+            await iq.send()
+        return joined
 
     def say(self, room: str, body: str) -> None:
         self.stream.send_message(mto=JID(room), mbody=body, mtype="groupchat")
@@ -226,7 +234,7 @@ class RoomsCase(LiveTests):
         return talker
 
     async def enter(self, client: Client, room: str, nick: str) -> None:
-        """Let a client join, and wait for the subject."""
+        """Let a client join, and wait for the subject. A new room is opened for others."""
         client.send(stanza("presence", MUC_X, to=f"{room}/{nick}"))
         await client.expect(
             lambda element: (
@@ -236,6 +244,10 @@ class RoomsCase(LiveTests):
             ),
             f"the subject of {room}",
         )
+        own = [each for each in client.received if each.get("from") == f"{room}/{nick}"]
+        created = any(status.get("code") == "201" for each in own for status in each.iter(f"{{{MUC_USER}}}status"))
+        if created and room.endswith(f"@{ROOMS}"):
+            await client.request(room, INSTANT, "set")
 
     def bodies(self, client: Client) -> list[tuple[str, str]]:
         """Return senders and bodies of the messages."""

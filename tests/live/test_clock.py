@@ -13,6 +13,7 @@ from gateway import ns
 from tests.live.case import PROXY, ROOMS, LiveTests, proxy, scenario
 from tests.live.clients import ECHO, Implementation, condition, echo, local, stanza, untilServed
 from tests.live.processes import need
+from tests.live.rooms import INSTANT
 from tests.live.servers import Prosody
 
 HOLD = f"<hold xmlns='{ECHO}'/>"
@@ -106,6 +107,7 @@ class ClockTests(LiveTests, SynchronousTestCase):
         move = await self.startOnClock(TIMEOUT)
         room = f"coven@{ROOMS}"
         self.alice.send(stanza("presence", f"<x xmlns='{ns.MUC}'/>", to=f"{room}/alice"))
+        self.alice.send(stanza("iq", INSTANT, to=room, type="set", id="open"))
         for number, moved in enumerate((0, -HOUR, HOUR)):
             move(moved)
             # Stamps are in seconds, and the clock is checked once a second.

@@ -17,7 +17,7 @@ from tests.live.gateway import Gateway
 from tests.live.mallory import Stream
 from tests.live.processes import outcome
 from tests.live.rawcomponent import RawComponent
-from tests.live.rooms import MUC_X
+from tests.live.rooms import INSTANT, MUC_X
 from tests.live.rosters import RosterCase, WebApplication
 from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd, NewerProsody, Prosody
 
@@ -110,6 +110,8 @@ class HostileUserTests(RosterCase):
         for client, nick in ((alice, "alice"), (bob, "bob")):
             client.send(stanza("presence", MUC_X, to=f"{ROOM}/{nick}"))
             await client.expect(lambda element: element.get("from") == f"{ROOM}/{nick}", nick)  # noqa: B023
+            if client is alice:
+                await alice.request(ROOM, INSTANT, "set")
         await self.granted(alice, STORED_GET)
         reply = await alice.request(None, STORED, "set")
         self.assertEqual(reply.get("type"), "result")
@@ -178,6 +180,7 @@ class BurstTests(RosterCase, SynchronousTestCase):
         self.stack.push_async_callback(speaker.close)
         addresses = f"from='speaker@{SPARE}/r' to='{ROOM}"
         speaker.send(f"<presence {addresses}/speaker'>{MUC_X}</presence>")
+        speaker.send(f"<iq {addresses}' type='set' id='open'>{INSTANT}</iq>")
         speaker.send(f"<message {addresses}' type='groupchat'><body>{'x' * 5_000}</body></message>" * 50)
         async with asyncio.timeout(20):
             while sum(local(each) == "message" for each in speaker.received) < 51:
