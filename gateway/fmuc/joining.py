@@ -254,7 +254,6 @@ class Uplink:
         if other is not None and other.person == person(request.realJid):
             # Another session of the user, at the joined node: the occupant stays, and is one of this node now.
             room.remove(other)
-            request = evolve(request, occupantId=request.occupantId or other.id)
         else:
             self._removeHolder(request.nick)
         occupant = self._mirror.admit(request, join.origin, standing, now, join.created)

@@ -368,7 +368,7 @@ class Room:
         @param to: addresses of some sessions; C{None} for all.
         """
         presence, recipients = occupant.presence(change), occupant.addresses if to is None else to
-        if identifier is not None and len(recipients) > 1:
+        if identifier is not None and occupant.sessions and to is None:
             sender = occupant.sessions[-1].address
             self._toSelf(occupant, presence, tuple(each for each in recipients if each != sender), codes)
             recipients = (sender,) if sender in recipients else ()

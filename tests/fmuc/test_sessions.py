@@ -6,12 +6,12 @@ occupant.
 from __future__ import annotations
 
 from gateway import ns
-from gateway.errors import NickInUse, NotInTheRoom, ResourceLimit, WrongPassword
+from gateway.errors import NickChangeForbidden, NickInUse, NotInTheRoom, ResourceLimit, WrongPassword
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.joining import ANSWER
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.room import Bounds
-from tests.fmuc.both import AWAY, BODY, BUSY, NO_ONE, PERSON, PHONE, SELF, Both, gone, message, presence
+from tests.fmuc.both import AWAY, BODY, BUSY, NO_ONE, PERSON, PHONE, SELF, Both, fmuc, gone, message, presence
 from tests.fmuc.support import MUC, RoomCase, Service, mirror, refused, rooms, withoutIds
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS
 from tests.muc.test_local import status, user
@@ -165,6 +165,23 @@ class OneMirrorTests(RoomCase):
             for who in (ANN, PHONE):
                 self.assertEqual(found.count(presence("ann", who, gone(333), "unavailable").encode()), 1, way)
 
+    def test_errors(self) -> None:
+        """An error for a message, and a removal because of a conflict, come to both."""
+        why = f"<error type='auth'><forbidden xmlns='{ns.STANZA_ERRORS}'/></error>"
+        for way in WAYS:
+            site = self.both(way)
+            site.told()
+            site.take(site.mirror, f"<message from='{ABOVE}' to='{HERE}/ann' type='error'>{why}</message>")
+            self.assertSent(
+                site.told(),
+                *(f"<message from='{HERE}' to='{who}' type='error'>{why}</message>" for who in (ANN, PHONE)),
+            )
+            site.take(site.mirror, f"<presence from='{ABOVE}' to='{HERE}/ann' type='error'>{why}</presence>")
+            refusal = f"<presence from='{HERE}/ann' to='{{}}' type='error'>{MUC}{why}</presence>"
+            left = gone(307).replace("/><status", "><reason>forbidden</reason></item><status", 1)
+            for who in (ANN, PHONE):
+                self.assertSent(site.told(who), presence("ann", who, left, "unavailable"), refusal.format(who))
+
     def test_selfPing(self) -> None:
         """XEP-0410: each pings the nick in the mirror."""
         ping = f"<ping xmlns='{ns.PING}'/>"
@@ -260,6 +277,42 @@ class WaitingTests(RoomCase):
             service, _, _ = self.waiting(*way)
             found = service.tick(2 * ANSWER + 1)
             self.assertEqual([found.count(f"to='{who}'".encode()) for who in (ANN, PHONE)], [1, 1], way)
+
+    def test_otherUser(self) -> None:
+        """Another user who asks for the nick meanwhile gets "conflict"; one client waits with one nick."""
+        for way in WAYS:
+            service, _, _ = self.waiting(*way)
+            ask = f"<presence from='{BEN}' to='{HERE}/ann'>{MUC}</presence>"
+            self.assertSent(service.take(ask), refused("presence", f"{HERE}/ann", BEN, NickInUse, MUC))
+            other = "ann@a.example/3"
+            service.take(f"<presence from='{other}' to='{HERE}/other'>{MUC}</presence>")
+            sent = service.take(f"<presence from='{other}' to='{HERE}/ann'>{MUC}</presence>")
+            self.assertSent(sent, refused("presence", f"{HERE}/ann", other, NickChangeForbidden, MUC))
+
+    def test_bounded(self) -> None:
+        """The clients that wait are limited, too."""
+        for way in WAYS:
+            service, _, _ = self.waiting(*way)
+            for number in range(Bounds().sessions - 2):
+                who = f"ann@a.example/x{number}"
+                self.assertEqual(service.take(f"<presence from='{who}' to='{HERE}/ann'>{MUC}</presence>"), b"")
+            sent = service.take(f"<presence from='{BEN.replace('ben', 'ann')}' to='{HERE}/ann'>{MUC}</presence>")
+            self.assertIn(b"<resource-constraint", sent)
+
+    def test_knownAbove(self) -> None:
+        """A nick that the user has in the room is asked for, even if the mirror itself is joining."""
+        for replica in (True, False):
+            service = mirror("mirror.example", replica=replica)
+            service.take(f"<presence from='{BEN}' to='{HERE}/ben'>{MUC}</presence>")
+            self.assertEqual(service.take(f"<presence from='{PHONE}' to='{HERE}/ann'>{MUC}</presence>"), b"")
+            self.assertEqual(
+                service.take(f"<presence from='{ABOVE}/ann' to='{HERE}'>{fmuc(ANN)}{PERSON}</presence>"), b""
+            )
+            service.take(f"<presence from='{ABOVE}/ben' to='{HERE}'>{fmuc(BEN)}{PERSON}</presence>")
+            end = f"<message from='{ABOVE}' to='{HERE}' type='groupchat'>{fmuc(ABOVE)}<subject/></message>"
+            sent = service.take(end).decode()
+            self.assertIn(f"from='{HERE}/ann' to='{ABOVE}/ann'", sent)
+            self.assertNotIn("<conflict", sent)
 
     def test_secondLeaves(self) -> None:
         """If the second one leaves before the answer, it is not admitted."""

@@ -9,6 +9,7 @@ from gateway import ns
 from gateway.errors import NickInUse
 from gateway.fmuc.values import Dialect
 from tests.fmuc.both import (
+    AWAY,
     BODY,
     BUSY,
     NO_ONE,
@@ -110,6 +111,20 @@ class TwoWaysTests(RoomCase):
                 f"<message from='{HERE}/own' to='{PHONE}' type='chat'>{mark}</message>",
             )
 
+    def test_privateToOneself(self) -> None:
+        """A private message to the own nick comes to the clients elsewhere; a node sends nothing back to itself."""
+        for way in WAYS:
+            site = self.both(way)
+            site.told()
+            site.take(site.mirror, f"<message from='{PHONE}' to='{HERE}/ann' type='chat'>{BODY}</message>")
+            sent = site.told()
+            self.assertEqual((sent.count(BODY.encode()), PHONE.encode() in sent), (1, True), way)
+            node = f"<message from='{HERE}/ann' to='{ABOVE}/ann' type='chat'>{BODY}</message>"
+            self.assertSent(
+                withoutIds(site.above.take(node)),
+                f"<message from='{ABOVE}/ann' to='{ANN}' type='chat'>{BODY}<x xmlns='{ns.MUC_USER}'/></message>",
+            )
+
     def test_presence(self) -> None:
         """The latest presence is shown on both sides."""
         for way in WAYS:
@@ -199,18 +214,19 @@ class TwoWaysTests(RoomCase):
             )
 
     def test_kick(self) -> None:
-        """A kick comes to both."""
+        """A kick comes to both, in whichever order they have joined."""
         for way in WAYS:
-            site = self.both(way)
-            site.told()
-            site.ask("nick='ann' role='none'")
-            left = gone(307).replace("/><status", "><actor nick='own'/></item><status", 1)
-            self.assertSent(
-                self.hidden(site.told(ANN, PHONE)),
-                presence("ann", ANN, left, "unavailable", ABOVE),
-                presence("ann", PHONE, left, "unavailable"),
-            )
-            self.assertEqual([list(each.rooms.rooms) for each in (site.above, site.mirror)], [[ABOVE], [HERE]])
+            for first in (ABOVE, HERE):
+                site = self.both(way, first)
+                site.told()
+                site.ask("nick='ann' role='none'")
+                left = gone(307).replace("/><status", "><actor nick='own'/></item><status", 1)
+                self.assertSent(
+                    self.hidden(site.told(ANN, PHONE)),
+                    presence("ann", ANN, left, "unavailable", ABOVE),
+                    presence("ann", PHONE, left, "unavailable"),
+                )
+                self.assertEqual([list(each.rooms.rooms) for each in (site.above, site.mirror)], [[ABOVE], [HERE]])
 
     def test_destroyed(self) -> None:
         """So does the destruction of the room."""
@@ -316,6 +332,31 @@ class RoomToMirrorTests(RoomCase):
                 *left,
                 self.node(dialect, ANN, PERSON),
             )
+
+    def test_answers(self) -> None:
+        """A join with a new presence has one answer. A node that gets none may ask for the occupant id."""
+        for dialect, replica in WAYS:
+            self.setUp()
+            self.service.take(joinOf(dialect, BEN, replica).replace("/ann'", "/ben'"))
+            sent = self.service.take(joinOf(dialect, PHONE, replica, BUSY))
+            returns = replica or dialect is Dialect.PROTOXEP
+            self.assertEqual(sent.count(f"to='{HERE}'".encode()), int(returns), (dialect, replica))
+        self.service.take(leaveOf(Dialect.XEP_0289, PHONE))
+        asks = joinOf(Dialect.XEP_0289, PHONE, False).replace("/fmuc'", "/fmuc'", 1)
+        asks = asks.replace(f"from='{PHONE}'></fmuc>", f"from='{PHONE}'><occupant-id/></fmuc>", 1)
+        self.assertSent(withoutIds(self.service.take(asks)), self.node(Dialect.XEP_0289, PHONE, PERSON))
+
+    def test_ids(self) -> None:
+        """The id of a presence is for its sender: not for the node of another session, nor for a local one."""
+        for dialect in Dialect:
+            self.setUp()
+            self.service.take(joinOf(dialect, PHONE, True))
+            own = f"<presence from='{ANN}' to='{ABOVE}/ann' id='i'>{AWAY}</presence>"
+            sent = self.service.take(own)
+            self.assertEqual((sent.count(b" id='i'"), sent.count(f" to='{ANN}' id='i'".encode())), (1, 1))
+            update = joinOf(dialect, PHONE, True, BUSY).replace(MUC, "")
+            sent = self.service.take(update.replace("<presence ", "<presence id='j' ", 1))
+            self.assertEqual((sent.count(b" id='j'"), sent.count(f" to='{HERE}' id='j'".encode())), (1, 1))
 
     def test_otherUser(self) -> None:
         """A node cannot take the session of another user over: another bare JID is refused."""

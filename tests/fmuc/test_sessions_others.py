@@ -14,6 +14,7 @@ from tests.fmuc.both import (
     Both,
     fmuc,
     gone,
+    joinOf,
     leaveOf,
     message,
     presence,
@@ -71,6 +72,40 @@ class ReplacedTests(RoomCase):
                 f"<presence from='{ABOVE}/ann' to='{PHONE}'>{user('owner', 'moderator', status(110))}</presence>",
                 *told,
             )
+
+    def test_otherMirrors(self) -> None:
+        """A mirror's new JID is told to the other nodes."""
+        node = "room@other.example"
+        service = rooms("chat.example", "mirror.example", "other.example")
+        service.take(f"<presence from='{OWN}' to='{ABOVE}/own'>{MUC}</presence>")
+        item = user("none", "participant", jid=BEN)
+        service.take(f"<presence from='{node}/b' to='{ABOVE}/b'>{fmuc(BEN)}{MUC}{item}</presence>")
+        service.take(joinOf(Dialect.XEP_0289, ANN, True))
+        sent = service.take(joinOf(Dialect.XEP_0289, PHONE, True).replace(MUC, ""))
+        self.assertSent(
+            withoutIds(sent),
+            presence("ann", OWN, user("none", "participant", jid=PHONE), room=ABOVE),
+            f"<presence from='{ABOVE}/ann' to='{HERE}'>{fmuc(PHONE)}{PERSON}</presence>",
+            f"<presence from='{ABOVE}/ann' to='{node}'>{fmuc(PHONE)}{PERSON}</presence>",
+            f"<presence from='{ABOVE}/ann' to='{node}' type='unavailable'>{fmuc(ANN)}{NO_ONE}</presence>",
+        )
+
+    def test_sameClient(self) -> None:
+        """A client may join the room itself while its leave from the mirror is on its way."""
+        for dialect, replica in WAYS:
+            service = rooms("chat.example", "mirror.example")
+            service.take(f"<presence from='{OWN}' to='{ABOVE}/own'>{MUC}</presence>")
+            service.take(joinOf(dialect, ANN, replica))
+            sent = service.take(f"<presence from='{ANN}' to='{ABOVE}/ann'>{MUC}</presence>")
+            self.assertNotIn(b"type='error'", sent)
+            occupant = service.rooms.rooms[ABOVE].occupants["ann"]
+            said = f"<message from='{ANN}' to='{ABOVE}' type='groupchat'>{BODY}</message>"
+            self.assertEqual(service.take(said).count(BODY.encode()), 3)
+            service.take(f"<presence from='{ANN}' to='{ABOVE}/ann' type='unavailable'/>")
+            self.assertEqual((occupant.localJids, [each.jid for each in occupant.nodes]), ((), [HERE]))
+            service.take(f"<presence from='{ANN}' to='{ABOVE}/ann'>{MUC}</presence>")
+            service.take(leaveOf(dialect, ANN))
+            self.assertEqual((occupant.localJids, occupant.nodes), ((ANN,), ()))
 
     def test_joining(self) -> None:
         """A mirror takes the new JID of an occupant of the room over, and ignores the leave of the old one."""

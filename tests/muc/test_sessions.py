@@ -72,6 +72,7 @@ class EnteringTests(SessionsCase):
             said("", PHONE, NO_SUBJECT),
         )
         self.assertEqual(list(self.room.occupants), ["crone", "hag"])
+        self.assertEqual((self.room.localCount, len(self.room.users)), (2, 3))
 
     def test_samePresence(self) -> None:
         """If the presence is the same, nobody else is told anything."""
@@ -242,6 +243,7 @@ class PresenceTests(SessionsCase):
         self.assertEqual({occupant.nick for occupant in self.room.users.values()}, {"crone", "new"})
         heard = self.service.take(f"<message from='{CRONE}' to='{ROOM}/new'><body>x</body></message>")
         self.assertEqual(heard.count(b"<body>x</body>"), 2)
+        self.assertEqual(self.say(CRONE, "<body>x</body>").count(b"<body>x</body>"), 3)
 
     def test_nickRefused(self) -> None:
         """A nick that another occupant has, also of the same user, and one that is not valid."""
