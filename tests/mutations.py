@@ -203,7 +203,18 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("who not in requests and len(requests) >= _MAX_REQUESTS", "False"),
         ("        _check(room, who)\n", ""),
     ),
-    "gateway/muc/nick.py": (("if owner is not None and owner != person(user):", "if False:"),),
+    "gateway/muc/nick.py": (
+        ("if owner is not None and owner != person(user):", "if False:"),
+        ("or occupant.person != person(user)", "or False"),
+        ("room.nodes.isMirror or occupant.nodes", "room.nodes.isMirror"),
+    ),
+    "gateway/muc/join.py": (("if len(occupant.allSessions()) >= room.bounds.sessions:", "if False:"),),
+    "gateway/muc/sessions.py": (
+        ("realJid=session.jid, payload=payload", "payload=payload"),
+        ("if isNew else None", "if False else None"),
+        ("        room.nodes.sessionReplaced(occupant, known)\n", "        pass\n"),
+        ("        room.nodes.sendPresence(occupant, occupant.presence(AVAILABLE), True, None)\n", "        pass\n"),
+    ),
     "gateway/muc/voice.py": (
         ("checkEntitled(room, user)", "pass"),
         ("if occupant is None or person(form.value(_JID)) != occupant.person:", "if occupant is None:"),
@@ -214,7 +225,12 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("ns.COMPONENT_ACCEPT, _MAX_CARD", "ns.COMPONENT_ACCEPT"),
     ),
     "gateway/muc/owners.py": (("if sum(len(jid.encode())", "if 0 and sum(len(jid.encode())"),),
-    "gateway/muc/room.py": (("self.affiliations.get(jids.split(who)[1]) == OUTCAST", "False"),),
+    "gateway/muc/room.py": (
+        ("self.affiliations.get(jids.split(who)[1]) == OUTCAST", "False"),
+        ("        self._shared.pop(occupant, None)\n", ""),
+        ("        if session.jid == occupant.realJid:\n", "        if False:\n"),
+        ("occupant.sessions and to is None:", "False:"),
+    ),
     "gateway/fmuc/properties.py": (
         ("if found is None or found.id != stanza.id:", "if found is None:"),
         ("if not share.take():", "if False:"),
@@ -231,6 +247,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("(self.node.returnsPresence or isHeld or each.fences)", "(self.node.returnsPresence or isHeld)"),
     ),
     "gateway/fmuc/federation.py": (
+        ("if len(pending.further) + 1 >= self.room.bounds.sessions:", "if False:"),
+        ("return not isMirrored and occupant.person == person(request.realJid)", "return not isMirrored"),
+        ("message if node is origin else _messageAt(node, message)", "message"),
+        ("return presence if session is None else evolve(presence, realJid=session.jid)", "return presence"),
         ("if jids.split(address)[1] not in self.administrators:", "if False:"),
     ),
     "gateway/muc/iq.py": (
@@ -246,6 +266,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if self._mirroring is not None and not within(domain, self._mirroring.users):", "if False:"),
     ),
     "gateway/fmuc/from_joining.py": (
+        ("if realJid not in (\"\", own) and not isOther:", "if False:"),
+        ("            federation.room.renameSession(occupant, session, realJid)\n", "            pass\n"),
         ("if occupant is None or node not in occupant.nodes:", "if occupant is None:"),
         ("if len(federation.joiningNodes) >= federation.room.bounds.nodes:", "if False:"),
     ),

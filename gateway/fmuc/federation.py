@@ -156,7 +156,8 @@ class Federation:
         """
         occupant, pending = self.room.occupants.get(request.nick), self.pending.get(request.nick)
         who = person(request.realJid)
-        if occupant is not None and not occupant.nodes and occupant.person == who:
+        if occupant is not None and not occupant.nodes:
+            # A local user has the nick, so it is this one, whose join would have been refused otherwise.
             join.addSession(self.room, occupant, request, now)
             return True
         if pending is None or not pending.isOf(None) or person(pending.request.realJid) != who:

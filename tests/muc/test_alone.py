@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.errors import GatewayError, NickChangeForbidden, OnlyInTheRoom
+from gateway.errors import GatewayError, NickChangeForbidden, NickInUse, OnlyInTheRoom
 from gateway.muc import from_user
 from gateway.muc.actions import Action, SendError, ToUsers
 from gateway.muc.administration import Change, applyChanges, checkEntitled
@@ -65,6 +65,14 @@ class AloneTests(SynchronousTestCase):
 
     def say(self, user: str, body: bytes) -> list[Action]:
         return from_user.message(self.service, user, ROOM, Message(kind="groupchat", payload=Payload(body)), 0.0)
+
+    def test_sessions(self) -> None:
+        """A nick is one user's, who may have it with several clients."""
+        self.join(ANN, "ann")
+        refusals = [each for each in self.join(BEN, "ann") if isinstance(each, SendError)]
+        self.assertEqual([each.stanzaError for each in refusals], [stanzaError(NickInUse)])
+        self.join("ann@a.example/2", "ann")
+        self.assertEqual(self.service.rooms[ROOM].occupants["ann"].localJids, (ANN, "ann@a.example/2"))
 
     def test_life(self) -> None:
         """A room is made by the first join, carries messages, and ends with the last leave."""

@@ -243,7 +243,8 @@ class PresenceTests(SessionsCase):
         self.assertEqual({occupant.nick for occupant in self.room.users.values()}, {"crone", "new"})
         heard = self.service.take(f"<message from='{CRONE}' to='{ROOM}/new'><body>x</body></message>")
         self.assertEqual(heard.count(b"<body>x</body>"), 2)
-        self.assertEqual(self.say(CRONE, "<body>x</body>").count(b"<body>x</body>"), 3)
+        content = "<body>x</body>"
+        self.assertSent(self.say(CRONE, content), *(said("crone", each, content) for each in (CRONE, HAG, PHONE)))
 
     def test_nickRefused(self) -> None:
         """A nick that another occupant has, also of the same user, and one that is not valid."""
