@@ -47,6 +47,11 @@ class Crowd:
         """
         first, self.size = self.size, self.size + count
         burst = "".join(_JOIN.format(user=_user(n), room=ROOM, number=n) for n in range(first, self.size))
+        if not first:
+            # The room waits for its owner's form.
+            form = "<x xmlns='jabber:x:data' type='submit'/>"
+            query = f"<query xmlns='http://jabber.org/protocol/muc#owner'>{form}</query>"
+            burst += f"<iq from='{_user(0)}' to='{ROOM}' id='open' type='set'>{query}</iq>"
         # Each newcomer gets the presence of all occupants and its own; each occupant gets that of the newcomer.
         presences = sum(2 * number + 1 for number in range(first, self.size))
         self._exchange(burst.encode(), presence=presences, message=count)

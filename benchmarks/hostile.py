@@ -123,7 +123,10 @@ def _join(room: str, nick: str, user: str, inside: str = _MUC) -> str:
 
 def _open(world: World) -> None:
     """Open a room whose owner is own@SERVER."""
-    world.rooms.send(_join("room", "own", f"own@{SERVER}/x").encode())
+    owner = f"own@{SERVER}/x"
+    world.rooms.send(_join("room", "own", owner).encode())
+    form = "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>"
+    world.rooms.send(_iq(f"room@{ROOMS}", "open", form, "set", owner).encode())
     _count(world.rooms, _JOINED, 1)
 
 

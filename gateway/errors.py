@@ -156,6 +156,10 @@ class NickChangeForbidden(GatewayError):
     """Nicks cannot be changed in a mirror."""
 
 
+class JoinedElsewhere(GatewayError):
+    """The user is in the mirror already, by another nick and through another node."""
+
+
 class NoNick(GatewayError):
     """The join has no nick."""
 
@@ -282,6 +286,9 @@ ERRORS: dict[type[GatewayError], Error] = {
     NickInUse: Error("conflict", "cancel", "Another occupant has this nick: choose another one."),
     BadNick: Error("not-acceptable", "modify", "This nick is too long or has an unusual spelling."),
     NickChangeForbidden: Error("not-acceptable", "cancel", "Nicks cannot be changed in a mirror."),
+    JoinedElsewhere: Error(
+        "not-acceptable", "cancel", "You are in this room already, through another mirror of it."
+    ),
     NotInTheRoom: Error("not-acceptable", "modify", "You are not in this room: only occupants may do this."),
     NoNick: Error("jid-malformed", "modify", "The nick is missing: a room is joined as room@service/nick."),
     NotAMirror: Error(

@@ -117,6 +117,9 @@ class Rooms(RoomService):
         if self._isJoin(sender, recipient, stanza):
             return self._nodeJoins(sender, recipient, stanza, now)
         federation = self.federation(jids.bare(recipient))
+        if federation is None and stanza.fmuc is not None and stanza.fmuc.left:
+            # A destroyed room confirms that this mirror of it, which is gone, has left.
+            return []
         handle = None if federation is None else _PRESENCE.get(_kindOf(federation, sender))
         if federation is None or handle is None:
             return from_user.presence(self, sender, recipient, stanza, now)

@@ -7,6 +7,7 @@ from attrs import define, evolve, field
 from gateway.addresses import jids
 from gateway.errors import (
     GatewayError,
+    JoinedElsewhere,
     Loop,
     NickChangeForbidden,
     NickInUse,
@@ -144,7 +145,7 @@ class Federation:
             raise NickChangeForbidden
         if self._isKnownElsewhere(request, node):
             # To the joined node, both joins come from this node: it would assume a restart of this node.
-            raise NickChangeForbidden
+            raise JoinedElsewhere
         self.uplink.join(request, node, now)
         return True
 
@@ -208,8 +209,7 @@ class Federation:
         real = request.realJid
         if node is not None and real in self.room.users:
             return True
-        ways = (each for each in self.joiningNodes.values() if each is not node)
-        return any(occupant.realJid == real for each in ways for occupant in each.occupants.values()) or any(
+        return any(real in each.users for each in self.joiningNodes.values() if each is not node) or any(
             one.request.realJid == real and one.origin is not node and not one.isWithdrawn
             for one in self.pending.values()
         )

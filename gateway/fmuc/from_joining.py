@@ -153,15 +153,11 @@ def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) ->
     isWaiting = pending is not None and pending.isOf(node) and pending.request.realJid == realJid
     if pending is not None and isWaiting and not incoming.stanza.joins:
         pending.newPresence = incoming.stanza
-    elif nick not in federation.room.occupants and _isOccupant(node, realJid):
+    elif nick not in federation.room.occupants and realJid in node.users:
         # Nicks cannot change in a mirror.
         _enterAnew(federation, node, incoming)
     else:
         _enter(federation, node, incoming)
-
-
-def _isOccupant(node: JoiningNode, realJid: str) -> bool:
-    return any(occupant.jidAt(node) == realJid for occupant in node.occupants.values())
 
 
 def _isOtherSession(realJid: str, known: str) -> bool:

@@ -26,6 +26,14 @@ class Node:
     bytesSent: int = 0
     bytesReceived: int = 0
 
+    def add(self, occupant: Occupant, jid: str) -> None:
+        """Record an occupant who is connected through the node, by a session with this full JID."""
+        self.occupants[occupant.nick] = occupant
+
+    def remove(self, occupant: Occupant, jid: str) -> None:
+        """Remove such an occupant."""
+        del self.occupants[occupant.nick]
+
     @property
     def returnsPresence(self) -> bool:
         """
@@ -60,10 +68,21 @@ class JoiningNode(Node):
 
     @ivar hasJoined: True if it was sent the occupants and the history.
     @ivar nomirror: True if its last message had the element of this name (ProtoXEP).
+    @ivar users: its occupants by the full JIDs of their sessions there.
     """
 
     hasJoined: bool = False
     nomirror: bool = False
+    users: dict[str, Occupant] = field(factory=dict)
+
+    def add(self, occupant: Occupant, jid: str) -> None:
+        self.occupants[occupant.nick] = self.users[jid] = occupant
+
+    def remove(self, occupant: Occupant, jid: str) -> None:
+        del self.occupants[occupant.nick]
+        # The node may show one user as two occupants.
+        if self.users.get(jid) is occupant:
+            del self.users[jid]
 
     @property
     def returnsMessages(self) -> bool:

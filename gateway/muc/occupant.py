@@ -19,6 +19,12 @@ class Node(Protocol):
     jid: str
     occupants: dict[str, Occupant]
 
+    def add(self, occupant: Occupant, jid: str) -> None:
+        """Record an occupant who is connected through the node, by a session with this full JID."""
+
+    def remove(self, occupant: Occupant, jid: str) -> None:
+        """Remove such an occupant."""
+
 
 _NO_PAYLOAD = Payload()
 

@@ -167,13 +167,14 @@ class Room:
         if occupant.sessions:
             self._shared[occupant] = None
             self.users.update(dict.fromkeys(occupant.localJids, occupant))
-            for node in occupant.nodes:
-                node.occupants[occupant.nick] = occupant
+            for session in occupant.sessions:
+                if session.node is not None:
+                    session.node.add(occupant, session.jid)
         elif occupant.node is None:
             occupant.address = escape(occupant.realJid).encode()
             self.users[occupant.realJid] = occupant
         else:
-            occupant.node.occupants[occupant.nick] = occupant
+            occupant.node.add(occupant, occupant.realJid)
 
     def remove(self, occupant: Occupant) -> None:
         """Remove an occupant with all sessions; nobody is told."""
@@ -182,7 +183,7 @@ class Room:
         for jid in occupant.localJids:
             del self.users[jid]
         for node in occupant.nodes:
-            del node.occupants[occupant.nick]
+            node.remove(occupant, occupant.jidAt(node))
 
     def addSession(self, occupant: Occupant, session: Session) -> None:
         """Add a further session of an occupant."""
@@ -193,7 +194,7 @@ class Room:
             self.users[session.jid] = occupant
             occupant.node = None
         else:
-            session.node.occupants[occupant.nick] = occupant
+            session.node.add(occupant, session.jid)
 
     def removeSession(self, occupant: Occupant, session: Session) -> Payload:
         """
@@ -204,7 +205,7 @@ class Room:
         if session.node is None:
             del self.users[session.jid]
         else:
-            del session.node.occupants[occupant.nick]
+            session.node.remove(occupant, session.jid)
         occupant.sessions = rest = tuple(each for each in occupant.sessions if each is not session)
         last = rest[-1]
         occupant.node = None if occupant.addresses else last.node
@@ -222,6 +223,10 @@ class Room:
         @param session: C{None} if the occupant has no other.
         """
         known = occupant.realJid if session is None else session.jid
+        node = occupant.node if session is None else session.node
+        if node is not None:
+            node.remove(occupant, known)
+            node.add(occupant, jid)
         if session is not None:
             session.jid = jid
         if occupant.realJid == known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway import ns
 from gateway.errors import (
+    JoinedElsewhere,
     Loop,
     NickChangeForbidden,
     NickInUse,
@@ -14,6 +15,7 @@ from gateway.errors import (
 )
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.joining import ANSWER
+from gateway.fmuc.stanzas import readPresence
 from gateway.fmuc.values import Dialect
 from gateway.testing import stanzas
 from tests.fmuc.support import MUC, RoomCase, Service, mirror, refused, rooms
@@ -239,12 +241,23 @@ class FromAboveTests(RoomCase):
         """The mirror is destroyed, too; each occupant is told of the own removal."""
         for site in self.sites:
             destroy = "<destroy jid='heath@chat.example'><password>fair</password><reason>x</reason></destroy>"
+            site.counted()
             self.administer(site, ns.MUC_OWNER, destroy)
+            # Nothing is answered to the stanzas that end the mirror.
+            self.assertEqual(site.counted()[0], 0)
             for who in (ANN, BEN):
                 seen = site.seen(who)
                 self.assertEqual(seen.count("<presence"), 1)
                 self.assertIn(destroy, seen)
             self.assertEqual((site.mirror.rooms.rooms, site.above.rooms.rooms), ({}, {}))
+
+    def test_leftLate(self) -> None:
+        """The last confirmation of a destroyed room finds no mirror: nothing is sent, and no line is logged."""
+        some = frozenset(("a.example",))
+        service = Rooms("mirror.example", Mirroring(allow=frozenset(("*",)), users=some), frozenset())
+        left = f"<fmuc xmlns='{ns.FMUC}'><left/></fmuc>"
+        [stanza] = stanzas(f"<presence from='{ABOVE}' to='{HERE}'>{left}</presence>")
+        self.assertEqual(service.presence(ABOVE, HERE, readPresence(stanza), 0.0), [])
 
     def test_shutDown(self) -> None:
         """The same if one side ends."""
@@ -517,3 +530,35 @@ def _mapped(service: Rooms, jid: str, source: str) -> None:
     """Let an address stand for a room in another way than by escapes."""
     plain = service.mirrored
     service.mirrored = lambda each: source if each == jid else plain(each)  # type: ignore[method-assign]  # for a test
+
+
+class NodeTests(RoomCase):
+    """A room's knowledge of a node's occupants."""
+
+    def test_users(self) -> None:
+        """They are known by their full JIDs as long as they are there."""
+        for way in WAYS:
+            site = Site(*way)
+            site.join(OWN, "own")
+            for who, nick in ((ANN, "ann"), (BEN, "ben")):
+                site.join(who, nick)
+            [node] = site.above.rooms.federation(ABOVE).joiningNodes.values()  # type: ignore[union-attr]
+            self.assertEqual({jid: each.nick for jid, each in node.users.items()}, {ANN: "ann", BEN: "ben"})
+            site.leave(ANN, "ann")
+            self.assertEqual({jid: each.nick for jid, each in node.users.items()}, {BEN: "ben"})
+            site.leave(BEN, "ben")
+            self.assertEqual((node.users, node.occupants), ({}, {}))
+
+    def test_elsewhere(self) -> None:
+        """A user who is in a mirror through another node is told so, and not that nicks cannot be changed."""
+        for dialect in Dialect:
+            middle = mirror("mirror.example", dialect, peers="low.example")
+            above = rooms("chat.example", "mirror.example")
+            fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{ANN}'/>"
+            item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant'/></x>"
+            asked = middle.take(
+                f"<presence from='r@low.example/ann' to='{HERE}/ann'>{fmuc}{MUC}{item}</presence>"
+            )
+            middle.take(above.take(asked))
+            sent = middle.take(f"<presence from='{ANN}' to='{HERE}/other'>{MUC}</presence>")
+            self.assertSent(sent, refused("presence", f"{HERE}/other", ANN, JoinedElsewhere, MUC))
