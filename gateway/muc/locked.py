@@ -35,5 +35,10 @@ def expire(room: Room, now: float) -> None:
 
 def checkJoin(room: Room, request: JoinRequest, affiliation: str) -> None:
     """Section 7.2.10: "the service MUST refuse entry and return an <item-not-found/> error"."""
+    check(room, affiliation)
+
+
+def check(room: Room, affiliation: str) -> None:
+    """Raise the error of a room that does not "officially exist" for others than its owner (section 10.1.1)."""
     if room.lockedUntil and affiliation != OWNER:
         raise RoomLocked

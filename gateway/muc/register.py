@@ -16,6 +16,7 @@ from gateway.errors import (
     OnlyInTheRoom,
     ResourceLimit,
 )
+from gateway.muc import locked
 from gateway.muc.administration import makeMember, removeMember
 from gateway.muc.forms import Form, FormField, formXml
 from gateway.muc.nick import checkReservable, checkReserved
@@ -145,6 +146,7 @@ def _check(room: Room, user: str) -> None:
     # A user whose JID cannot be compared with others could not enter.
     jids.prepared(user)
     affiliation = room.affiliation(user)
+    locked.check(room, affiliation)
     # "If the user requesting registration requirements is not allowed to register [...] the room MUST return a
     # <not-allowed/> error".
     if affiliation == OUTCAST or (affiliation == NONE and room.settings.registration == NOBODY):

@@ -15,6 +15,7 @@ from gateway.errors import (
     NotEntitled,
     NotRegistered,
     ResourceLimit,
+    RoomLocked,
 )
 from gateway.muc import register
 from tests.fmuc.support import MUC, refused
@@ -308,6 +309,13 @@ class OptionTests(RegisterCase):
         self.room.settings.registration = register.EVERYBODY
         self.room.affiliations["shakespeare.lit"] = "outcast"
         self.assertRefusedBy(self.ask(HAG, ROOM, QUERY), HAG, ROOM, NotAllowed)
+
+    def test_locked(self) -> None:
+        """A room that waits for its owner's first form does not exist for others (section 10.1.1)."""
+        self.room.lockedUntil = self.service.now + 60
+        self.assertRefusedBy(self.ask(HAG, ROOM, QUERY), HAG, ROOM, RoomLocked)
+        self.assertRefusedBy(self.register(HAG, "x"), HAG, ROOM, RoomLocked)
+        self.assertAnswered(self.register(CRONE, "first"), CRONE, ROOM, "")
 
     def test_announced(self) -> None:
         """The room announces registration."""
