@@ -178,6 +178,11 @@ class Rooms(RoomService):
         isKnown = uplink.answered(nick, stanza.id or "", error, now)
         return self.settled(federation.room) if isKnown else None
 
+    @property
+    def pending(self) -> int:
+        """Number of requests that wait for an occupant's answer, or a joined room's."""
+        return len(self.iqs) + len(self.properties)
+
     def joinedInfo(self, jid: str) -> Info | None:
         return self.properties.known(jid)
 

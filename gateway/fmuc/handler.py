@@ -82,7 +82,7 @@ class RoomsHandler(RawHandler):
                 "elsewhere": sum(len(room.occupants) - room.localCount for room in rooms.values()),
             }
         )
-        metrics.gauge(*names.PENDING).labels("rooms").setFunction(lambda: len(self._rooms.iqs))
+        metrics.gauge(*names.PENDING).labels("rooms").setFunction(lambda: self._rooms.pending)
         metrics.gauge(*names.MIRRORS).setFunction(self._mirrors)
         metrics.gauge(*names.JOINING_NODES).setFunction(
             lambda: sum(len(each.joiningNodes) for each in map(self._rooms.federation, rooms) if each is not None)
@@ -107,9 +107,9 @@ class RoomsHandler(RawHandler):
         occupants = sum(len(room.occupants) for room in rooms.values())
         about = {"rooms": len(rooms), "occupants": occupants}
         yield StatusItem("rooms.count", "rooms: {rooms}; occupants: {occupants}", about)
-        if len(self._rooms.iqs):
-            pending = {"count": len(self._rooms.iqs)}
-            yield StatusItem("rooms.pending", "open requests between occupants: {count}", pending)
+        if self._rooms.pending:
+            text = "open requests to occupants and joined rooms: {count}"
+            yield StatusItem("rooms.pending", text, {"count": self._rooms.pending})
         for jid in list(rooms)[:_MAX_REPORTED]:
             federation = self._rooms.federation(jid)
             if federation is not None and (federation.isMirror or federation.joiningNodes):

@@ -5,12 +5,14 @@ from __future__ import annotations
 from gateway import ns
 from gateway.errors import NoSuchAddress, NotMirrored, Stopping, TooManyPending
 from gateway.fmuc.core import Mirroring
+from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.properties import KEEP, WAIT
 from gateway.fmuc.values import Dialect
 from tests.fmuc.support import MUC, RoomCase, mirror, refused
 from tests.fmuc.test_configured import message
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS, Site
 from tests.muc.test_local import user
+from tests.reports import sentences
 
 INFO = f"<query xmlns='{ns.DISCO_INFO}'/>"
 SERVED = (
@@ -272,3 +274,17 @@ class ChainTests(RoomCase):
             sent = low.take(middle.take(answer))
             expected = info(*SERVED, *PRIVATE, name="Cave")
             self.assertSent(sent, f"<iq from='{jid}' to='{ANN}' id='d' type='result'>{expected}</iq>")
+
+
+class MeasuredTests(RoomCase):
+    """The status page and the metrics."""
+
+    def test_pending(self) -> None:
+        """Requests that wait for a joined room are counted."""
+        service = mirror("mirror.example")
+        service.take(asking(ANN) + asking(BEN))
+        self.assertEqual(service.rooms.pending, 2)
+        shown = "".join(sentences(RoomsHandler(service.rooms).report()))
+        self.assertIn("open requests to occupants and joined rooms: 2", shown)
+        service.tick(WAIT)
+        self.assertEqual(service.rooms.pending, 0)

@@ -192,7 +192,7 @@ class BudgetTests(RoomCase):
         rooms = wire.rooms("chat.shakespeare.lit")
         for who, nick in ((HAG, "hag"), (WISE, "wise")):
             rooms.enter(ROOM, nick, who)
-        line = "open requests between occupants: 1"
+        line = "open requests to occupants and joined rooms: 1"
         self.assertNotIn(line, sentences(rooms.handler.report()))
         rooms.bytes(iq(HAG, f"{ROOM}/wise"))
         self.assertIn(line, sentences(rooms.handler.report()))
