@@ -85,6 +85,11 @@ class Reject:
 
 
 @frozen
+class Probe:
+    """Ask a joining node for an error if nobody is in it; otherwise it ignores this."""
+
+
+@frozen
 class ConfirmLeft:
     """Confirm that the joining node has left."""
 
@@ -112,6 +117,7 @@ Content = (
     | RoomMessage
     | Reject
     | ConfirmLeft
+    | Probe
     | PrivateMessage
 )
 

@@ -117,9 +117,11 @@ class Rooms(RoomService):
         if self._isJoin(sender, recipient, stanza):
             return self._nodeJoins(sender, recipient, stanza, now)
         federation = self.federation(jids.bare(recipient))
-        if federation is None and stanza.fmuc is not None and stanza.fmuc.left:
-            # A destroyed room confirms that this mirror of it, which is gone, has left.
-            return []
+        if federation is None and self._isFromJoined(sender, recipient):
+            # A destroyed room confirms that this mirror of it has left.
+            isLeft = stanza.fmuc is not None and stanza.fmuc.left
+            isAnswered = not (isLeft or stanza.unavailable or stanza.stanzaError is not None)
+            return [_absent("presence", sender, recipient, stanza.id)] if isAnswered else []
         handle = None if federation is None else _PRESENCE.get(_kindOf(federation, sender))
         if federation is None or handle is None:
             return from_user.presence(self, sender, recipient, stanza, now)
@@ -129,6 +131,8 @@ class Rooms(RoomService):
     def message(self, sender: str, recipient: str, stanza: NodeMessage, now: float) -> list[Action]:
         """Handle a message to a room or an occupant."""
         federation = self.federation(jids.bare(recipient))
+        if federation is None and self._isFromJoined(sender, recipient):
+            return [] if stanza.kind == "error" else [_absent("message", sender, recipient, stanza.id)]
         handle = None if federation is None else _MESSAGE.get(_kindOf(federation, sender))
         if federation is None or handle is None:
             return from_user.message(self, sender, recipient, stanza, now)
@@ -227,6 +231,13 @@ class Rooms(RoomService):
         assert federation is not None
         from_joining.presenceOf(federation, sender, nick, stanza, now)
         return self.settled(federation.room)
+
+    def _isFromJoined(self, sender: str, recipient: str) -> bool:
+        """
+        True if a stanza to a mirror comes from the room that the mirror stands for. If nobody is in the mirror,
+        that room must learn it: this gateway was restarted, and the room still shows the former occupants.
+        """
+        return self.areMirrors and self.mirrored(jids.bare(recipient)) == jids.bare(sender)
 
     def _isJoin(self, sender: str, recipient: str, stanza: NodePresence) -> bool:
         """
@@ -383,6 +394,10 @@ class Rooms(RoomService):
 # The rules for stanzas of nodes. Those for users are in L{gateway.muc.from_user}.
 _PRESENCE = {Sender.JOINED_NODE: from_joined.presence, Sender.JOINING_NODE: from_joining.presence}
 _MESSAGE = {Sender.JOINED_NODE: from_joined.message, Sender.JOINING_NODE: from_joining.message}
+
+
+def _absent(name: str, sender: str, recipient: str, identifier: str | None) -> SendError:
+    return SendError(name, recipient, sender, identifier, stanzaError(NoSuchAddress))
 
 
 def _kindOf(federation: Federation, sender: str) -> Sender:

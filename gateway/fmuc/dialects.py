@@ -18,6 +18,7 @@ from gateway.fmuc.actions import (
     Fence,
     Join,
     PrivateMessage,
+    Probe,
     Reject,
     Submission,
     ToNode,
@@ -198,5 +199,6 @@ _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     RoomMessage: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza),
     PrivateMessage: lambda codec, to, stanza: codec.privateMessage(to.room, to.peer, stanza),
     Reject: lambda codec, to, stanza: codec.reject(to.room, to.peer, stanza),
+    Probe: lambda codec, to, stanza: presence(route(to.room, to.peer), None, _fmuc("").encode()),
     ConfirmLeft: lambda codec, to, stanza: codec.confirmLeft(to.room, to.peer),
 }

@@ -7,10 +7,10 @@ from attrs import frozen
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, ResourceLimit
-from gateway.fmuc.actions import Reject, ToNode
+from gateway.fmuc.actions import Probe, Reject, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoiningNode, Node
-from gateway.fmuc.values import Dialect, FederationMode, Fmuc, NodeMessage, NodePresence
+from gateway.fmuc.values import Dialect, FederationMode, Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc import groupchat, private_messages, room_forms
 from gateway.muc.actions import SendError, SendResult
 from gateway.muc.join import checkUser, grant
@@ -175,6 +175,7 @@ def _enterAnew(federation: Federation, node: JoiningNode, incoming: _Incoming) -
 def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incoming) -> None:
     """Handle a join: "the usual ACL checks as if [the user] had joined directly"."""
     node, request = known or incoming.newNode(), incoming.request()
+    node.isGateway |= request.asksId or node.mode.asked is Mode.REPLICA
     try:
         if known is None:
             _checkNode(federation, incoming.peer)
@@ -192,6 +193,9 @@ def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incomin
         if known is None:
             federation.joiningNodes.pop(incoming.peer, None)
         federation.toNode(node, Reject(request.nick, request.realJid, stanzaError(type(error))))
+        if known is not None and known.hasJoined and known.isGateway:
+            # If the node was restarted, it knows nothing of its former occupants, and nobody is in it now.
+            federation.toNode(node, Probe())
 
 
 def _checkNode(federation: Federation, peer: str) -> None:

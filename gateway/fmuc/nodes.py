@@ -68,11 +68,14 @@ class JoiningNode(Node):
 
     @ivar hasJoined: True if it was sent the occupants and the history.
     @ivar nomirror: True if its last message had the element of this name (ProtoXEP).
+    @ivar isGateway: True if it has used an extension of the gateway. Other software is not probed, because it might
+        answer a probe with an error though there are occupants.
     @ivar users: its occupants by the full JIDs of their sessions there.
     """
 
     hasJoined: bool = False
     nomirror: bool = False
+    isGateway: bool = False
     users: dict[str, Occupant] = field(factory=dict)
 
     def add(self, occupant: Occupant, jid: str) -> None:

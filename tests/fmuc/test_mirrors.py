@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from gateway import ns
 from gateway.errors import (
+    ERRORS,
+    Banned,
     JoinedElsewhere,
     Loop,
     NickChangeForbidden,
@@ -562,3 +564,87 @@ class NodeTests(RoomCase):
             middle.take(above.take(asked))
             sent = middle.take(f"<presence from='{ANN}' to='{HERE}/other'>{MUC}</presence>")
             self.assertSent(sent, refused("presence", f"{HERE}/other", ANN, JoinedElsewhere, MUC))
+
+
+class RestartTests(RoomCase):
+    """The gateway of a mirror is restarted, and the joined node still has the former occupants."""
+
+    def restarted(self, way: tuple[Dialect, bool]) -> Site:
+        """Return a site whose mirror has lost its two occupants."""
+        site = Site(*way)
+        for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
+            site.join(who, nick)
+        site.mirror = mirror("mirror.example", *way)
+        site.seen(OWN)
+        return site
+
+    def occupants(self, site: Site) -> list[str]:
+        return sorted(site.above.rooms.rooms[ABOVE].occupants)
+
+    def test_message(self) -> None:
+        """The mirror returns the next message, so the room removes them (333)."""
+        for way in WAYS:
+            site = self.restarted(way)
+            site.take(site.above, f"<message from='{OWN}' to='{ABOVE}' type='groupchat'><body>x</body></message>")
+            self.assertEqual(self.occupants(site), ["own"], way)
+            self.assertEqual(site.seen(OWN).count("<status code='333'/>"), 2)
+
+    def test_private(self) -> None:
+        """A private message to one of them is returned to its sender."""
+        for way in WAYS:
+            site = self.restarted(way)
+            site.take(site.above, f"<message from='{OWN}' to='{ABOVE}/ann' type='chat'><body>x</body></message>")
+            self.assertIn("<item-not-found", site.seen(OWN))
+
+    def test_banned(self) -> None:
+        """
+        The first user who comes back was banned meanwhile. The room asks the mirror, and removes the other one.
+
+        The ProtoXEP has no sign by which a room knows that the mirror is the gateway's: there it happens with the
+        next message.
+        """
+        for dialect, replica in WAYS:
+            site = self.restarted((dialect, replica))
+            item = "<item jid='ann@a.example' affiliation='outcast'/>"
+            query = f"<query xmlns='{ns.MUC_ADMIN}'>{item}</query>"
+            site.take(site.above, f"<iq from='{OWN}' to='{ABOVE}' id='1' type='set'>{query}</iq>")
+            self.assertEqual(self.occupants(site), ["ben", "own"])
+            site.join(ANN, "ann")
+            self.assertIn("<forbidden", site.seen(ANN))
+            rest = ["ben", "own"] if dialect is Dialect.PROTOXEP else ["own"]
+            self.assertEqual(self.occupants(site), rest, replica)
+            self.assertEqual(site.mirror.rooms.rooms, {})
+
+    def test_healthy(self) -> None:
+        """A mirror that has occupants ignores the question: nothing is sent to them, and nobody is removed."""
+        for way in WAYS:
+            site = Site(*way)
+            for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
+                site.join(who, nick)
+            site.above.rooms.rooms[ABOVE].affiliations["eve@a.example"] = "outcast"
+            for each in (OWN, ANN, BEN):
+                site.seen(each)
+            site.join("eve@a.example/1", "eve")
+            self.assertIn("<forbidden", site.seen("eve@a.example/1"))
+            self.assertEqual(self.occupants(site), ["ann", "ben", "own"])
+            self.assertEqual([site.seen(each) for each in (OWN, ANN, BEN)], ["", "", ""])
+
+    def test_probe(self) -> None:
+        """The question is one stanza after the rejection, to a mirror that is the gateway's."""
+        for replica, probe in (("<replica/>", [f"<fmuc xmlns='{ns.FMUC}'/>"]), ("", [])):
+            service = rooms("chat.example", "mirror.example")
+            own = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' jid='{{}}'/></x>"
+            asks = f"<fmuc xmlns='{ns.FMUC}' from='{{}}'>{replica}</fmuc>"
+            join = f"<presence from='{HERE}/{{}}' to='{ABOVE}/{{}}'>{asks}"
+            for who, nick in ((ANN, "ann"), (BEN, "ben")):
+                sent = service.take(join.format(nick, nick, who) + MUC + own.format(who) + "</presence>")
+                service.rooms.rooms[ABOVE].affiliations["ben@a.example"] = "outcast"
+            why = ERRORS[Banned]
+            error = f"<error type='auth'><forbidden xmlns='{ns.STANZA_ERRORS}'/>{{}}</error>"
+            text = f"<text xmlns='{ns.STANZA_ERRORS}'>{why.text}</text>"
+            reject = f"<fmuc xmlns='{ns.FMUC}' from='{BEN}'><reject>{why.text}</reject></fmuc>"
+            self.assertSent(
+                sent,
+                f"<presence from='{ABOVE}' to='{HERE}/ben'>{reject}{error.format(text)}</presence>",
+                *(f"<presence from='{ABOVE}' to='{HERE}'>{each}</presence>" for each in probe),
+            )
