@@ -9,7 +9,7 @@ from gateway import ns
 from gateway.muc import datetimes
 from gateway.muc.values import Delay, HistoryLimits, OccupantPresence, RoomMessage
 from gateway.xml import write
-from gateway.xml.write import tag, textTag
+from gateway.xml.write import escape, tag, textTag
 
 # Bytes of one stanza that other entities choose. With all that nodes add, the stanza stays below 256 KiB, and so
 # below the default limits of servers for components and for other servers.
@@ -90,7 +90,12 @@ def stanzaIdXml(identifier: str, room: str) -> bytes:
 
     @param room: bare JID of the room that sends the message.
     """
-    return tag("stanza-id", xmlns=ns.SID, by=room, id=identifier).encode() if identifier else b""
+    return b"%b%b'/>" % (_stanzaIdBy(room), escape(identifier).encode()) if identifier else b""
+
+
+@lru_cache(1024)
+def _stanzaIdBy(room: str) -> bytes:
+    return f"<stanza-id xmlns='{ns.SID}' by='{escape(room)}' id='".encode()
 
 
 def mucXml(password: str, limits: HistoryLimits) -> str:

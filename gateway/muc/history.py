@@ -24,6 +24,8 @@ class History:
         self._largest = size
         self._size = 0
         self._kept: deque[RoomMessage] = deque()
+        # The size of each.
+        self._sizes: deque[int] = deque()
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -33,14 +35,18 @@ class History:
 
     def add(self, message: RoomMessage) -> None:
         """Add a message that has a delay; remove the oldest ones if a limit is exceeded."""
+        size = _sizeOf(message)
         self._kept.append(message)
-        self._size += _sizeOf(message)
+        self._sizes.append(size)
+        self._size += size
         while len(self._kept) > self._messages or self._size > self._largest:
-            self._size -= _sizeOf(self._kept.popleft())
+            self._kept.popleft()
+            self._size -= self._sizes.popleft()
 
     def clear(self) -> None:
         """Remove all messages."""
         self._kept.clear()
+        self._sizes.clear()
         self._size = 0
 
     def recent(self, limits: HistoryLimits, room: str, recipient: str, utc: float) -> list[RoomMessage]:

@@ -137,11 +137,15 @@ def readMessage(
     payload = _payload(stanza, found, reserved)
     if len(payload.raw) + len(payload.language) + len(stanza.id or "") > MAX_PAYLOAD:
         raise BadRequest
-    names = {part.name for part in found if part.namespace == ns.COMPONENT_ACCEPT}
-    hints = {part.name for part in found if part.namespace == ns.HINTS}
+    names: set[str] = set()
+    hints: set[str] = set()
     values: dict[str, Any] = {}
     for part in found:
-        if part.namespace == ns.MUC_USER:
+        if part.namespace == ns.COMPONENT_ACCEPT:
+            names.add(part.name)
+        elif part.namespace == ns.HINTS:
+            hints.add(part.name)
+        elif part.namespace == ns.MUC_USER:
             values["invitations"] = _invitations(part.element)
         elif part.namespace == ns.DELAY:
             element = part.element
@@ -151,14 +155,15 @@ def readMessage(
             values["form"] = readForm(part.element)
     if stanza.type == "error":
         values["stanzaError"] = readError(found) or StanzaError("cancel", "undefined-condition")
+    hasContent = "body" in names or "store" in hints
     return make(
         kind=stanza.type,
         payload=payload,
         id=stanza.id,
         # "only a message that contains a <subject/> but no <body/> element shall be considered a subject change".
         subject="subject" in names and "body" not in names,
-        store=("body" in names or "store" in hints) and hints.isdisjoint(_NOT_STORED),
-        lasts="body" in names or "subject" in names or "store" in hints,
+        store=hasContent and hints.isdisjoint(_NOT_STORED),
+        lasts=hasContent or "subject" in names,
         stanzaId=given,
         **values,
     )
