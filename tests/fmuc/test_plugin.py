@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from twisted.internet.testing import MemoryReactorClock
@@ -109,6 +111,33 @@ class PluginTests(SynchronousTestCase):
         rooms = self.rooms(SERVER + ROOMS)
         self.assertEqual((rooms._mirroring, rooms._peers, rooms.rooms), (None, frozenset(), {}))
         self.assertEqual(self.rooms(SERVER + ROOMS + 'peers = ["m.example.net"]')._peers, {"m.example.net"})
+
+    def test_ids(self) -> None:
+        """
+        XEP-0421 section 4.1: occupant ids are the same after a restart. Each service has a secret of its own in a
+        store. One that cannot be used is reported, and the gateway does not start with other ids.
+        """
+        for table, jid in ((MIRROR, "m.example.com"), (ROOMS, "r.example.com")):
+            first, again = (self.rooms(SERVER + table)._ids.salt("room@x") for _ in range(2))
+            self.assertEqual(first, again)
+            path = self.folder / "state" / f"{jid}.rooms"
+            self.assertEqual(path.stat().st_mode & 0o777, 0o600)
+            path.rename(path.with_suffix(".old"))
+            self.assertNotEqual(self.rooms(SERVER + table)._ids.salt("room@x"), first)
+            for content in (b"no database", b""):
+                path.unlink()
+                path.write_bytes(content)
+                if content:
+                    self.assertIn(f"state_dir: {path}", self.problems(table))
+                    self.assertRaises(ConfigError, self.rooms, SERVER + table)
+            with closing(sqlite3.connect(path)) as connection:
+                connection.execute("CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+                connection.execute("INSERT INTO secrets VALUES ('ids', 'abc')")
+                connection.execute("PRAGMA user_version = 1")
+                connection.commit()
+            error = self.assertRaises(ConfigError, self.rooms, SERVER + table)
+            self.assertIn(f"{jid}.rooms: the secret of the ids is not one of 32 bytes", str(error))
+            path.unlink()
 
     def test_problems(self) -> None:
         """Options that cannot work are reported, all of them."""
