@@ -351,6 +351,8 @@ class Rooms(RoomService):
             mode = FederationMode(self._mirroring.mode)
             joined = JoinedNode(self.mirrored(jid) or "", self._mirroring.dialect, mode)
             federation.uplink = Uplink(federation, joined, self.token, self.observeJoin)
+            known = self.properties.known(jid)
+            federation.uplink.told = None if known is None else whois.toldBy(known.features)
         return room
 
     def checkAddress(self, jid: str) -> None:

@@ -52,6 +52,7 @@ class Uplink:
     @ivar leaves: nicks of leaves that have not come back, with the joining node of each. A message that was sent
         before a leave comes back before that leave.
     @ivar changes: number of presence changes that have not come back, by nick.
+    @ivar told: what the joined node has told of the real JIDs before the join, as for L{learn}.
     @param token: part of the ids of fences, by which answers to an earlier process are recognised.
     @param observe: is called with the seconds that a first join took; C{None} if nobody needs them.
     """
@@ -64,6 +65,7 @@ class Uplink:
         self.node = node
         self._observe = observe
         self.state = UplinkState.IDLE
+        self.told: bool | None = None
         self.pending: dict[str, PendingJoin] = {}
         self.deadline = self.latest = 0.0
         self.lastLeave = ""
@@ -383,6 +385,9 @@ class Uplink:
     def _settleMode(self, now: float, join: PendingJoin | None) -> None:
         """Fall back to primary mode if the joined node has not agreed to replica mode."""
         room, node = self._mirror.room, self.node
+        if not room.settings.nonAnonymous:
+            # Openfire shows no real JID in the answer to a join, whatever it shows later.
+            self.learn(self.told)
         if node.dialect is Dialect.XEP_0289 and node.mode.agreed is None:
             # The joined node knows primary mode only: "they won't distribute the stanza back to the node from which
             # they received it".
@@ -427,7 +432,7 @@ class Uplink:
         self.leaves.clear()
         room.history.clear()
         room.subject = None
-        self.node.semiAnonymous = False
+        self.node.semiAnonymous, self.told = False, None
         show(room, False)
 
     def _removeTheirs(self, now: float, join: PendingJoin | None) -> None:
