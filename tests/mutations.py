@@ -210,6 +210,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/muc/join.py": (("if len(occupant.allSessions()) >= room.bounds.sessions:", "if False:"),),
     "gateway/muc/sessions.py": (
+        ("    if session.jid == occupant.realJid:\n", "    if False:\n"),
         ("realJid=session.jid, payload=payload", "payload=payload"),
         ("if isNew else None", "if False else None"),
         ("        room.nodes.sessionReplaced(occupant, known)\n", "        pass\n"),
@@ -227,8 +228,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/muc/owners.py": (("if sum(len(jid.encode())", "if 0 and sum(len(jid.encode())"),),
     "gateway/muc/room.py": (
         ("self.affiliations.get(jids.split(who)[1]) == OUTCAST", "False"),
-        ("        self._shared.pop(occupant, None)\n", ""),
-        ("        if session.jid == occupant.realJid:\n", "        if False:\n"),
+        ("        self.shared.pop(occupant, None)\n", ""),
         ("occupant.sessions and to is None:", "False:"),
     ),
     "gateway/fmuc/properties.py": (
@@ -267,7 +267,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/from_joining.py": (
         ("if realJid not in (\"\", own) and not isOther:", "if False:"),
-        ("            federation.room.renameSession(occupant, session, realJid)\n", "            pass\n"),
+        ("            rename(occupant, session, realJid)\n", "            pass\n"),
         ("if occupant is None or node not in occupant.nodes:", "if occupant is None:"),
         ("if len(federation.joiningNodes) >= federation.room.bounds.nodes:", "if False:"),
     ),

@@ -16,7 +16,7 @@ from gateway.muc.actions import SendError, SendResult
 from gateway.muc.join import checkUser, grant
 from gateway.muc.leave import leave, removeAll
 from gateway.muc.nick import checkNick
-from gateway.muc.sessions import changePresence, dropSession
+from gateway.muc.sessions import changePresence, dropSession, rename
 from gateway.muc.values import (
     DELIVERY_ERRORS,
     TECHNICAL_PROBLEM,
@@ -140,7 +140,7 @@ def _fromOccupant(federation: Federation, node: JoiningNode, incoming: _Incoming
         session = occupant.sessionAt(node)
         if isOther:
             # The user's session that this node knows has left there, and another one has stayed.
-            federation.room.renameSession(occupant, session, realJid)
+            rename(occupant, session, realJid)
         changePresence(federation.room, occupant, incoming.stanza.payload, incoming.stanza.id, session)
         if occupant.realJid != known:
             federation.sessionReplaced(occupant, known)

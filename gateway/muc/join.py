@@ -9,7 +9,7 @@ from gateway.muc.moderated import defaultRole
 from gateway.muc.nick import checkFree, checkNick
 from gateway.muc.occupant import Node, Occupant, Session
 from gateway.muc.room import Room
-from gateway.muc.sessions import changePresence
+from gateway.muc.sessions import changePresence, insert
 from gateway.muc.subject import subjectOf
 from gateway.muc.values import (
     AVAILABLE,
@@ -116,7 +116,7 @@ def addSession(room: Room, occupant: Occupant, request: JoinRequest, now: float,
     if len(occupant.allSessions()) >= room.bounds.sessions:
         raise ResourceLimit
     session = Session(request.realJid, request.payload, node)
-    room.addSession(occupant, session)
+    insert(room, occupant, session)
     if request.payload != occupant.payload:
         changePresence(room, occupant, request.payload, None, session, isNew=True)
     if node is None:

@@ -11,7 +11,7 @@ from gateway.muc.actions import Action, LogLine, ToUsers
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.history import History
 from gateway.muc.ids import Ids, occupantId
-from gateway.muc.occupant import Node, Occupant, Session
+from gateway.muc.occupant import Node, Occupant
 from gateway.muc.port import NoOtherNodes, OtherNodes
 from gateway.muc.registrations import Registrations
 from gateway.muc.values import (
@@ -24,7 +24,6 @@ from gateway.muc.values import (
     Delay,
     HistoryLimits,
     OccupantPresence,
-    Payload,
     PresenceChange,
     RoomMessage,
     VCard,
@@ -105,6 +104,7 @@ class Room:
     @ivar creators: names that the room is counted by: the bare JID of the user whose join created it, and the
         domain that the join came from.
     @ivar users: occupants by the full JIDs of their local sessions.
+    @ivar shared: the occupants with several sessions; the values mean nothing.
     @ivar subject: the message that set the subject.
     @ivar affiliations: by bare JID; users with affiliation none are absent.
     @ivar registrations: reserved nicks of users with an affiliation.
@@ -135,8 +135,7 @@ class Room:
     lockedUntil: float = 0.0
     history: History = field(init=False)
     _actions: list[Action] = field(init=False, factory=list)
-    # Occupants with several sessions: a dict, for its order.
-    _shared: dict[Occupant, None] = field(init=False, factory=dict)
+    shared: dict[Occupant, None] = field(init=False, factory=dict)
 
     def __attrs_post_init__(self) -> None:
         self.history = History(self.bounds.messages, self.bounds.bytes)
@@ -165,7 +164,7 @@ class Room:
             occupant.id = self.occupantId(occupant.person)
         self.occupants[occupant.nick] = occupant
         if occupant.sessions:
-            self._shared[occupant] = None
+            self.shared[occupant] = None
             self.users.update(dict.fromkeys(occupant.localJids, occupant))
             for session in occupant.sessions:
                 if session.node is not None:
@@ -179,63 +178,16 @@ class Room:
     def remove(self, occupant: Occupant) -> None:
         """Remove an occupant with all sessions; nobody is told."""
         del self.occupants[occupant.nick]
-        self._shared.pop(occupant, None)
+        self.shared.pop(occupant, None)
         for jid in occupant.localJids:
             del self.users[jid]
         for node in occupant.nodes:
             node.remove(occupant, occupant.jidAt(node))
 
-    def addSession(self, occupant: Occupant, session: Session) -> None:
-        """Add a further session of an occupant."""
-        occupant.sessions = (*occupant.allSessions(), session)
-        self._shared[occupant] = None
-        if session.node is None:
-            session.address = escape(session.jid).encode()
-            self.users[session.jid] = occupant
-            occupant.node = None
-        else:
-            session.node.add(occupant, session.jid)
-
-    def removeSession(self, occupant: Occupant, session: Session) -> Payload:
-        """
-        Remove one of several sessions of an occupant; nobody is told.
-
-        @return: the latest presence of the sessions that stay.
-        """
-        if session.node is None:
-            del self.users[session.jid]
-        else:
-            session.node.remove(occupant, session.jid)
-        occupant.sessions = rest = tuple(each for each in occupant.sessions if each is not session)
-        last = rest[-1]
-        occupant.node = None if occupant.addresses else last.node
-        if session.jid == occupant.realJid:
-            occupant.realJid = last.jid
-        if len(rest) == 1:
-            occupant.address, occupant.sessions = last.address, ()
-            del self._shared[occupant]
-        return last.payload
-
-    def renameSession(self, occupant: Occupant, session: Session | None, jid: str) -> None:
-        """
-        Replace the full JID of a session through another node.
-
-        @param session: C{None} if the occupant has no other.
-        """
-        known = occupant.realJid if session is None else session.jid
-        node = occupant.node if session is None else session.node
-        if node is not None:
-            node.remove(occupant, known)
-            node.add(occupant, jid)
-        if session is not None:
-            session.jid = jid
-        if occupant.realJid == known:
-            occupant.realJid = jid
-
     @property
     def localCount(self) -> int:
         """Number of occupants with a local session."""
-        return len(self.users) - sum(max(0, len(each.addresses) - 1) for each in self._shared)
+        return len(self.users) - sum(max(0, len(each.addresses) - 1) for each in self.shared)
 
     def occupantId(self, user: str) -> str:
         """
@@ -316,7 +268,7 @@ class Room:
     def _lone(self) -> Iterable[Occupant]:
         """Return the local users who have one session."""
         users = self.users.values()
-        return [user for user in users if not user.sessions] if self._shared else users
+        return [user for user in users if not user.sessions] if self.shared else users
 
     def audience(self, but: Occupant | None = None) -> Audience:
         """Return the addresses of local users, without one of them."""
@@ -325,7 +277,7 @@ class Room:
         for user in self._lone():
             if user is not but:
                 (privileged if user.standing.role == MODERATOR else plain).append(user.address)
-        for user in self._shared:
+        for user in self.shared:
             if user is not but:
                 (privileged if user.standing.role == MODERATOR else plain).extend(user.addresses)
         return tuple(plain), tuple(privileged)
@@ -396,7 +348,7 @@ class Room:
         @param origin: the node that the message comes from.
         """
         recipients = [user.address for user in self._lone()]
-        for user in self._shared:
+        for user in self.shared:
             recipients += user.addresses
         self.toUsers(message, recipients)
         self.nodes.sendMessage(message, origin)

@@ -13,6 +13,7 @@ from attrs import evolve
 from gateway.muc.occupant import Occupant, Session
 from gateway.muc.room import Room
 from gateway.muc.values import AVAILABLE, SELF, Payload, PresenceChange
+from gateway.xml.write import escape
 
 
 def changePresence(
@@ -48,7 +49,7 @@ def leaveSession(
 ) -> None:
     """Handle the leave of one of several sessions: it is told, and the others see the presence of the rest."""
     presence = evolve(occupant.presence(change), realJid=session.jid, payload=payload)
-    known, shown = occupant.realJid, room.removeSession(occupant, session)
+    known, shown = occupant.realJid, _extract(room, occupant, session)
     if session.node is None:
         room.toUsers(presence, (session.address,), occupant.nonAnonymous, (SELF,), identifier)
     else:
@@ -60,7 +61,7 @@ def leaveSession(
 
 def dropSession(room: Room, occupant: Occupant, session: Session) -> None:
     """Remove one of several sessions, without telling it."""
-    known, shown = occupant.realJid, room.removeSession(occupant, session)
+    known, shown = occupant.realJid, _extract(room, occupant, session)
     _showRest(room, occupant, known, shown)
 
 
@@ -76,3 +77,56 @@ def _showRest(room: Room, occupant: Occupant, known: str, shown: Payload) -> boo
     if occupant.realJid != known:
         room.nodes.sessionReplaced(occupant, known)
     return True
+
+
+# The tables of the room and of the node.
+
+
+def insert(room: Room, occupant: Occupant, session: Session) -> None:
+    """Add a further session of an occupant; nobody is told."""
+    occupant.sessions = (*occupant.allSessions(), session)
+    room.shared[occupant] = None
+    if session.node is None:
+        session.address = escape(session.jid).encode()
+        room.users[session.jid] = occupant
+        occupant.node = None
+    else:
+        session.node.add(occupant, session.jid)
+
+
+def _extract(room: Room, occupant: Occupant, session: Session) -> Payload:
+    """
+    Remove one of several sessions of an occupant; nobody is told.
+
+    @return: the latest presence of the sessions that stay.
+    """
+    if session.node is None:
+        del room.users[session.jid]
+    else:
+        session.node.remove(occupant, session.jid)
+    occupant.sessions = rest = tuple(each for each in occupant.sessions if each is not session)
+    last = rest[-1]
+    occupant.node = None if occupant.addresses else last.node
+    if session.jid == occupant.realJid:
+        occupant.realJid = last.jid
+    if len(rest) == 1:
+        occupant.address, occupant.sessions = last.address, ()
+        del room.shared[occupant]
+    return last.payload
+
+
+def rename(occupant: Occupant, session: Session | None, jid: str) -> None:
+    """
+    Replace the full JID of a session through another node.
+
+    @param session: C{None} if the occupant has no other.
+    """
+    known = occupant.realJid if session is None else session.jid
+    node = occupant.node if session is None else session.node
+    if node is not None:
+        node.remove(occupant, known)
+        node.add(occupant, jid)
+    if session is not None:
+        session.jid = jid
+    if occupant.realJid == known:
+        occupant.realJid = jid
