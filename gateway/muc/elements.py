@@ -95,7 +95,7 @@ def stanzaIdXml(identifier: str, room: str) -> bytes:
 
 @lru_cache(1024)
 def _stanzaIdBy(room: str) -> bytes:
-    return f"<stanza-id xmlns='{ns.SID}' by='{escape(room)}' id='".encode()
+    return tag("stanza-id", xmlns=ns.SID, by=room, id="").removesuffix("'/>").encode()
 
 
 def mucXml(password: str, limits: HistoryLimits) -> str:

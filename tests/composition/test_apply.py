@@ -807,13 +807,16 @@ class ThreadTests(TestCase):
             path.write_text(text)
             return read(path, reactor)
 
-        before = threading.active_count()
         gateway = makeService(config(text + rooms), reactor)
         gateway.startService()
         self.addCleanup(gateway.stopService)
+        [other] = gateway.databases
+        self.addCleanup(other.close)
+        yield other.read(lambda cursor: None)
+        before = threading.active_count()
         for _ in range(2):
             yield gateway.apply(config(text + rooms + table))
-            [database] = gateway.databases
+            [database] = [each for each in gateway.databases if each is not other]
             self.addCleanup(database.close)
             yield database.read(lambda cursor: None)
             while not gateway.links[1].ready:
@@ -821,5 +824,5 @@ class ThreadTests(TestCase):
             self.assertEqual(threading.active_count(), before + 1)
             self.assertTrue((folder / "state" / "delegate.localhost.private").exists())
             yield gateway.apply(config(text + rooms))
-            self.assertEqual((gateway.databases, len(gateway.links)), ([], 1))
-            self.assertEqual(threading.active_count(), before)
+            self.assertEqual(gateway.databases, [other])
+            self.assertEqual((len(gateway.links), threading.active_count()), (1, before))
