@@ -208,6 +208,14 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("or occupant.person != person(user)", "or False"),
         ("room.nodes.isMirror or occupant.nodes", "room.nodes.isMirror"),
     ),
+    "gateway/muc/ids.py": (("hmac.digest(self._secret, room.encode()", "hmac.digest(self._secret, b''"),),
+    "gateway/muc/groupchat.py": (("and stanza.lasts and not room.nodes.returnsMessages", "and stanza.lasts"),),
+    "gateway/muc/stanzas.py": (
+        ('if by in ("", room, sender):', 'if by in ("", room):'),
+        ("if count <= _MAX_STANZA_IDS else", "if True else"),
+        ("and hints.isdisjoint(_NOT_STORED)", "and True"),
+        ("ns.DELAY_1, ns.OCCUPANT_ID))", "ns.DELAY_1))"),
+    ),
     "gateway/muc/join.py": (("if len(occupant.allSessions()) >= room.bounds.sessions:", "if False:"),),
     "gateway/muc/sessions.py": (
         ("    if session.jid == occupant.realJid:\n", "    if False:\n"),

@@ -90,12 +90,18 @@ def stanzaIdXml(identifier: str, room: str) -> bytes:
 
     @param room: bare JID of the room that sends the message.
     """
-    return b"%b%b'/>" % (_stanzaIdBy(room), escape(identifier).encode()) if identifier else b""
+    if not identifier:
+        return b""
+    before, after = _aroundStanzaId(room)
+    return b"%b%b%b" % (before, escape(identifier).encode(), after)
 
 
+# Nearly all messages have one.
 @lru_cache(1024)
-def _stanzaIdBy(room: str) -> bytes:
-    return tag("stanza-id", xmlns=ns.SID, by=room, id="").removesuffix("'/>").encode()
+def _aroundStanzaId(room: str) -> tuple[bytes, bytes]:
+    """Return the element's bytes before and after the id, which is its last attribute."""
+    before, _, after = tag("stanza-id", xmlns=ns.SID, by=room, id="?").encode().rpartition(b"?")
+    return before, after
 
 
 def mucXml(password: str, limits: HistoryLimits) -> str:

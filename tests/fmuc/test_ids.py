@@ -99,6 +99,15 @@ class MirrorTests(RoomCase):
             self.assertEqual([each.findtext(BODY) for each in found if each.findtext(BODY)], ["x", "y"], way)
             self.assertIds(found)
 
+    def test_disco(self) -> None:
+        """A mirror announces both kinds of ids, as the room does."""
+        site = Joined(*WAYS[0])
+        query = f"<iq from='{ANN}' to='{HERE}' id='1' type='get'><query xmlns='{ns.DISCO_INFO}'/></iq>"
+        site.take(site.mirror, query)
+        found = site.seen(ANN)
+        for feature in (ns.OCCUPANT_ID, ns.SID):
+            self.assertEqual(found.count(f"<feature var='{feature}'/>"), 1)
+
     def test_forged(self) -> None:
         """Ids that users of either side bring are replaced on both."""
         forged = given("forged") + assigned(ABOVE, "forged") + assigned(HERE, "forged")
