@@ -1,8 +1,8 @@
 """
 Rooms that wait for the first form of the user who has created them (XEP-0045 sections 7.2.10 and 10.1).
 
-Until then nobody else can enter. Rooms that are created through a mirror do not wait, because a mirror forwards no
-forms.
+Until then nobody else can enter. Rooms that are created through a mirror do not wait, because a room accepts forms
+from few mirrors only.
 """
 
 from __future__ import annotations
