@@ -11,7 +11,7 @@ from gateway.fmuc.actions import Probe, Reject, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoiningNode, Node
 from gateway.fmuc.values import Dialect, FederationMode, Fmuc, Mode, NodeMessage, NodePresence
-from gateway.muc import groupchat, private_messages, room_forms
+from gateway.muc import groupchat, locked, private_messages, room_forms
 from gateway.muc.actions import SendError, SendResult
 from gateway.muc.join import checkUser, grant
 from gateway.muc.leave import leave, removeAll
@@ -185,6 +185,8 @@ def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incomin
         if not federation.requestJoin(request, incoming.now, node):
             occupant = federation.room.occupants.get(request.nick)
             standing, created = grant(federation.room, request, occupant)
+            if created and jids.split(node.jid)[1] in federation.administrators:
+                locked.lock(federation.room, incoming.now)
             if occupant is None:
                 federation.admit(request, node, standing, incoming.now, created)
             else:

@@ -1,8 +1,7 @@
 """
 Rooms that wait for the first form of the user who has created them (XEP-0045 sections 7.2.10 and 10.1).
 
-Until then nobody else can enter. Rooms that are created through a mirror do not wait, because a room accepts forms
-from few mirrors only.
+Until then nobody else can enter. A room that is created through a mirror waits only if it accepts forms through it.
 """
 
 from __future__ import annotations

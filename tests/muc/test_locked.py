@@ -149,6 +149,29 @@ class MirrorTests(RoomCase):
                 self.assertNotIn("code='201'", seen)
             self.assertNotIn("code='201'", site.seen(ANN))
 
+    def test_administering(self) -> None:
+        """If the room accepts forms through the mirror, it waits for one, as for a user in the room itself."""
+        for way in WAYS:
+            for form, isOpened in ((SUBMIT, True), (CANCEL, False)):
+                site = Site(*way, administrators="mirror.example")
+                site.above.rooms._bounds = Bounds(locked=60.0)
+                site.join(ANN, "ann")
+                self.assertIn(status(201, 110), site.seen(ANN))
+                for who, nick in ((BEN, "ben"), (OWN, "own")):
+                    site.join(who, nick)
+                    self.assertIn("<item-not-found", site.seen(who), way)
+                site.seen(ANN)
+                query = f"<query xmlns='{ns.MUC_OWNER}'>{form}</query>"
+                site.take(site.mirror, f"<iq from='{ANN}' to='{HERE}' id='1' type='set'>{query}</iq>")
+                destroyed = f"<presence from='{HERE}/ann' to='{ANN}' type='unavailable'>{DESTROYED}</presence>"
+                self.assertSent(
+                    site.seen(ANN).encode(),
+                    *(() if isOpened else (destroyed,)),
+                    f"<iq from='{HERE}' to='{ANN}' id='1' type='result'/>",
+                )
+                site.join(BEN, "ben")
+                self.assertIn(status(110) if isOpened else status(201, 110), site.seen(BEN))
+
     def test_chain(self) -> None:
         """The same through a chain of mirrors."""
         for dialect in Dialect:
