@@ -138,8 +138,12 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
         if not uplink.isIn:
             return
     if occupant is not None:
+        if stanza.occupantId:
+            occupant.id = stanza.occupantId
+        elif realJid and not _isOfPerson(occupant.realJid, realJid):
+            # Another user has the nick now.
+            occupant.id = room.occupantId(person(realJid))
         occupant.realJid, occupant.nonAnonymous = realJid or occupant.realJid, nonAnonymous
-        occupant.id = stanza.occupantId or occupant.id
         _update(federation, uplink, occupant, standing, stanza)
     elif len(room.occupants) < room.bounds.occupants:
         occupant = Occupant(

@@ -324,6 +324,32 @@ class OtherRoomTests(RoomCase):
         [one] = sent.findall(STANZA_ID)
         self.assertEqual((one.get("by"), len(one.get("id", ""))), (HERE, 16))
 
+    def test_history(self) -> None:
+        """A nick in the history may be another user's than the present occupant's: that one's id would be a lie."""
+        delay = f"<delay xmlns='{ns.DELAY}' from='{ABOVE}' stamp='2026-01-01T00:00:00Z'/>"
+        item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant'/></x>"
+        self.mirror.take(f"<presence from='{ABOVE}/own' to='{HERE}'>{fmuc(OWN)}{item}</presence>")
+        for user, expected in ((fmuc(BEN), [self.own(BEN)]), ("", [])):
+            inside = f"{user}<body>x</body>{delay}"
+            self.mirror.take(f"<message from='{ABOVE}/own' to='{HERE}' type='groupchat'>{inside}</message>")
+            *_, message = self.mirror.rooms.rooms[HERE].history
+            self.assertEqual([message.occupantId] if message.occupantId else [], expected)
+
+    def test_otherUser(self) -> None:
+        """A nick passes to another user: so does the id, whether the joined node gives it or not."""
+        item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant'/></x>"
+        self.enter()
+        for user, more, expected in (
+            (BEN, "", self.own(BEN)),
+            ("ben@a.example/other", "", self.own(BEN)),
+            (OWN, given("theirs"), "theirs"),
+            (OWN, "", "theirs"),
+            (BEN, "", self.own(BEN)),
+        ):
+            inside = f"{fmuc(user)}{item}{more}"
+            [sent] = self.take(f"<presence from='{ABOVE}/own' to='{HERE}'>{inside}</presence>")
+            self.assertEqual([each.get("id") for each in sent.iter(OCCUPANT_ID)], [expected])
+
     def test_unusable(self) -> None:
         """Ids that are empty or too long (XEP-0421 section 4.1) are none."""
         for bad in ("", "x" * 129):

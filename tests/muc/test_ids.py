@@ -12,6 +12,7 @@ from gateway.fmuc.core import Rooms
 from gateway.muc.ids import MAX_ID, SECRET, Ids, occupantId
 from gateway.muc.store import MIGRATIONS, loadSecret
 from gateway.state.memory import MemoryStore
+from gateway.testing import stanzas
 from tests.fmuc.support import MUC, RoomCase, Service, canonical
 from tests.fmuc.wire import read
 from tests.muc.test_local import CRONE, HAG, ROOM, WISE, said, status, user
@@ -308,6 +309,20 @@ class StanzaIdTests(IdCase):
             own = "" if inside.startswith("<reactions") else stanzaId()
             whole = inside + occupant(HAG) + own
             self.assertWhole(self.say(HAG, inside), said("hag", CRONE, whole), said("hag", HAG, whole))
+
+    def test_longName(self) -> None:
+        """XEP-0045 section 7.2.14: "complete XML stanzas" are counted; the room's JID is in them three times."""
+        room = f"{'x' * 900}@{SERVICE}"
+
+        def join(who: str, nick: str, limits: str = "") -> bytes:
+            inside = f"<x xmlns='{ns.MUC}'>{limits}</x>"
+            return self.service.take(f"<presence from='{who}' to='{room}/{nick}'>{inside}</presence>")
+
+        join(HAG, "hag")
+        self.service.take(f"<message from='{HAG}' to='{room}' type='groupchat' id='m'>{BODY}</message>")
+        [whole] = [stanza.raw for stanza in stanzas(join(WISE, "wise")) if b"Harpier" in stanza.raw]
+        self.service.take(f"<presence from='{WISE}' to='{room}/wise' type='unavailable'/>")
+        self.assertNotIn(b"Harpier", join(WISE, "wise", f"<history maxchars='{len(whole) - 1}'/>"))
 
     def test_limits(self) -> None:
         """XEP-0045 section 7.2.14: the characters of ids count."""
