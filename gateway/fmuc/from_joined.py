@@ -138,11 +138,7 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
         if not uplink.isIn:
             return
     if occupant is not None:
-        if stanza.occupantId:
-            occupant.id = stanza.occupantId
-        elif realJid and not _isOfPerson(occupant.realJid, realJid):
-            # Another user has the nick now.
-            occupant.id = room.occupantId(person(realJid))
+        occupant.id = _idNow(room, occupant, realJid, stanza)
         occupant.realJid, occupant.nonAnonymous = realJid or occupant.realJid, nonAnonymous
         _update(federation, uplink, occupant, standing, stanza)
     elif len(room.occupants) < room.bounds.occupants:
@@ -172,6 +168,12 @@ def _isOf(own: str, realJid: str, stanza: NodePresence) -> bool:
     XEP-0289: "the fmuc element is always added", so the joined node names the JID. The ProtoXEP does not.
     """
     return realJid == own or (not realJid and stanza.fmuc is None)
+
+
+def _idNow(room: Room, occupant: Occupant, realJid: str, stanza: NodePresence) -> str:
+    """Return the id of the joined node's occupant after a presence: another user may have the nick now."""
+    isOther = bool(realJid) and not _isOfPerson(occupant.realJid, realJid)
+    return stanza.occupantId or (room.occupantId(person(realJid)) if isOther else occupant.id)
 
 
 def _isOfPerson(own: str, realJid: str) -> bool:
