@@ -163,9 +163,8 @@ class Xep0289:
 
 def _message(room: str, nick: str, recipient: str, message: RoomMessage, extra: str) -> bytes:
     sender = f"{room}/{nick}" if nick else room
-    # The other node knows the ids of present occupants by their presence; the senders of history may have left.
-    ids = b"" if message.delay is None else occupantIdXml(message.occupantId)
-    return messageXml(message, route(sender, recipient), extra, ids + stanzaIdXml(message.stanzaId, room))
+    ids = occupantIdXml(message.occupantId) + stanzaIdXml(message.stanzaId, room)
+    return messageXml(message, route(sender, recipient), extra, ids)
 
 
 def _private(room: str, peer: str, stanza: PrivateMessage, extra: str) -> bytes:

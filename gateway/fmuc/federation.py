@@ -340,7 +340,7 @@ class Federation:
         joined = self.joinedNode
         if joined is None:
             return False
-        self.toNode(joined, Submission(message, nomirror=not joined.returnsMessages))
+        self.toNode(joined, Submission(_withoutId(message), nomirror=not joined.returnsMessages))
         # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
         return joined.returnsMessages
 
@@ -372,6 +372,9 @@ class Federation:
                 self.toNode(node, _presenceAt(node, occupant, presence), identifier if isSender else None)
 
     def sendMessage(self, message: RoomMessage, origin: AnyNode | None) -> None:
+        if self.joiningNodes and message.delay is None and message.nick in self.room.occupants:
+            # Otherwise the sender has left: a message that has come back, or a subject that was set earlier.
+            message = _withoutId(message)
         for node in self.joiningNodes.values():
             # ProtoXEP, "Fire and Forget": the MUC "MUST NOT resend this message to the proxy".
             if node.hasJoined and (node.returnsMessages or node is not origin):
@@ -383,7 +386,7 @@ class Federation:
         for node in recipient.nodes:
             if node is not origin:
                 assert isinstance(node, Node)
-                self.toNode(node, PrivateMessage(message, recipient.nick, error))
+                self.toNode(node, PrivateMessage(_withoutId(message), recipient.nick, error))
 
     # Leaving.
 
@@ -453,6 +456,11 @@ class Federation:
         node.hasJoined = False
         self.toNode(node, ConfirmLeft())
         self.room.log(f"no longer mirrored by {node.jid}")
+
+
+def _withoutId(message: RoomMessage) -> RoomMessage:
+    """Return a message for another node, which knows the occupant id of a present sender by the presence."""
+    return evolve(message, occupantId="")
 
 
 def _hasElsewhere(occupant: Occupant, user: str, node: JoiningNode | None) -> bool:

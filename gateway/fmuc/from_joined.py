@@ -315,7 +315,9 @@ def _giveNick(federation: Federation, uplink: Uplink, occupant: Occupant) -> Non
     """
     room = federation.room
     if uplink.state is UplinkState.JOINED and occupant.nick not in room.occupants:
-        other = Occupant(occupant.nick, "", occupant.standing, occupant.payload, False, uplink.node)
+        # The id was in that presence, unless this node has made it for its own user.
+        given = "" if occupant.id == room.occupantId(occupant.person) else occupant.id
+        other = Occupant(occupant.nick, "", occupant.standing, occupant.payload, False, uplink.node, id=given)
         room.add(other)
         room.broadcastPresence(other, AVAILABLE)
 
@@ -371,14 +373,14 @@ def _configurationChanged(federation: Federation, uplink: Uplink, stanza: NodeMe
 
 def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMessage, now: float) -> None:
     room = federation.room
-    occupant = room.occupants.get(sender)
+    occupant, gone = room.occupants.get(sender), uplink.leaves.get(sender)
     realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
     if not realJid and occupant is not None:
         realJid = occupant.realJid
     message = RoomMessage(
         nick=sender,
         realJid=realJid,
-        occupantId=_occupantId(room, occupant, stanza),
+        occupantId=_occupantId(room, occupant or gone, stanza),
         stanzaId=stanza.stanzaId or (room.ids.stanzaId() if stanza.lasts and sender else ""),
         payload=stanza.payload,
         id=stanza.id,
@@ -397,7 +399,7 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
             _newSubject(room, _ofHere(room, message))
         return
     if occupant is None:
-        origin = uplink.leaves.get(sender)
+        origin = None if gone is None else gone.node
     elif federation.isDownstream(occupant) and not uplink.node.returnsMessages:
         if stanza.fmuc is not None and realJid == occupant.realJid:
             # Primary mode: the message was shown here before it was sent.

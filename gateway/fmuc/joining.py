@@ -17,7 +17,6 @@ from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.muc.actions import SendError
 from gateway.muc.join import addSession
 from gateway.muc.leave import close, remove
-from gateway.muc.occupant import Node as AnyNode
 from gateway.muc.occupant import Occupant
 from gateway.muc.sessions import changePresence
 from gateway.muc.values import (
@@ -49,7 +48,7 @@ class Uplink:
     @ivar deadline: end of the current wait, in seconds of the link's clock.
     @ivar latest: deadline of the whole answer to a first join.
     @ivar lastLeave: nick of the last unavailable presence that was sent, until it comes back.
-    @ivar leaves: nicks of leaves that have not come back, with the joining node of each. A message that was sent
+    @ivar leaves: occupants whose leaves have not come back, by nick. A message that was sent
         before a leave comes back before that leave.
     @ivar changes: number of presence changes that have not come back, by nick.
     @ivar told: what the joined node has told of the real JIDs before the join, as for L{learn}.
@@ -69,7 +68,7 @@ class Uplink:
         self.pending: dict[str, PendingJoin] = {}
         self.deadline = self.latest = 0.0
         self.lastLeave = ""
-        self.leaves: dict[str, AnyNode | None] = {}
+        self.leaves: dict[str, Occupant] = {}
         self.changes: Counter[str] = Counter()
 
     def feed(self, event: Event, now: float, join: PendingJoin | None = None) -> None:
@@ -133,7 +132,7 @@ class Uplink:
             return
         if tell:
             if self.node.returnsPresence and len(self.leaves) < self._mirror.room.bounds.occupants:
-                self.leaves[occupant.nick] = occupant.node
+                self.leaves[occupant.nick] = occupant
             self._sendUnavailable(occupant.presence(UNAVAILABLE))
         self.leaveIfEmpty(now, told=tell)
 

@@ -15,6 +15,7 @@ from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.administration import Change, applyChanges
+from gateway.muc.ids import Ids, occupantId
 from gateway.muc.room import Room
 from gateway.muc.values import KICKED, NICK_CHANGED, NO_ROLE
 from gateway.testing.wire import END, HEADER
@@ -24,12 +25,14 @@ TOP = "room@top.example"
 MIDDLE = r"room\40top.example@middle.example"
 BOTTOM = r"room\5c40top.example\40middle.example@bottom.example"
 NODES = (TOP, MIDDLE, BOTTOM)
+_IDS = Ids(b"secret of the first node")
 
 
 class Client:
     """
     A user's client.
 
+    @ivar id: occupant id that the first node gives the user; empty if nodes do not tell whose a presence is.
     @ivar epoch: number of the user's stays in the room.
     @ivar inside: nick of the current stay; empty if there is none.
     @ivar seen: status texts of the known occupants, by nick.
@@ -38,6 +41,7 @@ class Client:
 
     def __init__(self, jid: str, room: str) -> None:
         self.jid = jid
+        self.id = ""
         self.room = room
         self.epoch = 0
         self.inside = ""
@@ -57,6 +61,7 @@ class Client:
             self.problems.append(f"from elsewhere: {text}")
         if stanza.get("type") == "error":
             return
+        self._checkIds(stanza, nick)
         if stanza.tag.endswith("}message"):
             self._message(stanza)
             return
@@ -78,6 +83,13 @@ class Client:
             if own and self.inside != nick:
                 self.inside, self.heard, self.lived = nick, [], []
                 self.epoch += 1
+
+    def _checkIds(self, stanza: Element, nick: str) -> None:
+        """Each stanza from an occupant has one occupant id; the own one is that which the first node gives."""
+        ids = [each.get("id") for each in stanza.iter(f"{{{ns.OCCUPANT_ID}}}occupant-id")]
+        isOwn = any(each.get("code") == "110" for each in stanza.iter(f"{{{ns.MUC_USER}}}status"))
+        if len(ids) != bool(nick) or (isOwn and self.id and ids != [self.id]):
+            self.problems.append(f"{nick} has the ids {ids}: {ElementTree.tostring(stanza)!r}")
 
     def _message(self, stanza: Element) -> None:
         if not self.inside:
@@ -101,7 +113,7 @@ class Chain:
 
     def __init__(self, dialects: tuple[Dialect, Dialect], replicas: tuple[bool, bool], users: int = 2) -> None:
         everything = frozenset(("*",))
-        self.services = {TOP: Service(Rooms("top.example", None, frozenset(("middle.example",))))}
+        self.services = {TOP: Service(Rooms("top.example", None, frozenset(("middle.example",)), ids=_IDS))}
         domains = (("middle.example", "bottom.example"), ("bottom.example", ""))
         for jid, (domain, peer), dialect, replica in zip(NODES[1:], domains, dialects, replicas, strict=True):
             mode = Mode.REPLICA if replica else Mode.PRIMARY
@@ -114,6 +126,9 @@ class Chain:
             for position, node in enumerate(NODES)
             for number in range(users)
         }
+        if Dialect.PROTOXEP not in dialects:
+            for client in self.clients.values():
+                client.id = occupantId(_IDS.salt(TOP), client.jid.partition("/")[0])
         self._byJid = {client.jid: client for client in self.clients.values()}
         self.owner = Client("owner@users.example/r", TOP)
         self._byJid[self.owner.jid] = self.owner
