@@ -138,7 +138,7 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
         if not uplink.isIn:
             return
     if occupant is not None:
-        occupant.id = _idNow(room, occupant, realJid, stanza)
+        occupant.giveId(_idNow(room, occupant, realJid, stanza))
         occupant.realJid, occupant.nonAnonymous = realJid or occupant.realJid, nonAnonymous
         _update(federation, uplink, occupant, standing, stanza)
     elif len(room.occupants) < room.bounds.occupants:

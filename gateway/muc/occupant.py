@@ -126,6 +126,13 @@ class Occupant:
             return tuple(each.node for each in self.sessions if each.node is not None)
         return () if self.node is None else (self.node,)
 
+    def giveId(self, identifier: str) -> None:
+        """Set the occupant id."""
+        if identifier != self.id:
+            self.id = identifier
+            # Ids hardly ever change, and L{presence} is called for each occupant at each join.
+            self._last = None
+
     def presence(self, change: PresenceChange) -> OccupantPresence:
         """Return the occupant's current presence."""
         last = self._last
@@ -159,5 +166,4 @@ class Occupant:
             and presence.nick is self.nick
             and presence.realJid is self.realJid
             and presence.nonAnonymous is self.nonAnonymous
-            and presence.occupantId is self.id
         )

@@ -161,7 +161,7 @@ class Room:
     def add(self, occupant: Occupant) -> None:
         """Add an occupant, with an occupant id if another node has given none."""
         if not occupant.id and occupant.realJid:
-            occupant.id = self.occupantId(occupant.person)
+            occupant.giveId(self.occupantId(occupant.person))
         self.occupants[occupant.nick] = occupant
         if occupant.sessions:
             self.shared[occupant] = None

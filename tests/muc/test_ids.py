@@ -10,7 +10,9 @@ from gateway import ns
 from gateway.errors import StoreBroken
 from gateway.fmuc.core import Rooms
 from gateway.muc.ids import MAX_ID, SECRET, Ids, occupantId
+from gateway.muc.occupant import Occupant
 from gateway.muc.store import MIGRATIONS, loadSecret
+from gateway.muc.values import AVAILABLE, Payload, Standing
 from gateway.state.memory import MemoryStore
 from gateway.testing import stanzas
 from tests.fmuc.support import MUC, RoomCase, Service, canonical
@@ -60,6 +62,16 @@ class IdsTests(SynchronousTestCase):
         self.assertLessEqual(22, MAX_ID)
         # The same in each release.
         self.assertEqual(occupantId(Ids(b"1").salt(ROOM), "hag66@shakespeare.lit"), "nNJC4UQJXS3I0s64uZXhyQ")
+
+    def test_given(self) -> None:
+        """An occupant's presence is kept for the next recipient, unless the id changes."""
+        one = Occupant("hag", HAG, Standing(), Payload(), False)
+        one.giveId("first")
+        kept = one.presence(AVAILABLE)
+        one.giveId("first")
+        self.assertIs(one.presence(AVAILABLE), kept)
+        one.giveId("second")
+        self.assertEqual(one.presence(AVAILABLE).occupantId, "second")
 
     def test_newSecret(self) -> None:
         """Without a given secret, nobody can know it."""
