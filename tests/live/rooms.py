@@ -98,11 +98,15 @@ class Wire:
             writer.close()
 
 
+_OCCUPANT_ID, _STANZA_ID = "{urn:xmpp:occupant-id:0}occupant-id", "{urn:xmpp:sid:0}stanza-id"
+
+
 class Talker:
     """
     A user whose client is slixmpp with its own XEP-0045.
 
     @ivar said: received messages: from and body, or subject.
+    @ivar ids: of a received message, by its body: occupant id, stanza id, and who has assigned the latter.
     @ivar came: presence of occupants: from, type and status codes.
     @ivar told: messages of rooms about their configuration: from, and status codes.
     @ivar declined: invitations: from, and reason.
@@ -120,6 +124,7 @@ class Talker:
             self.stream.register_plugin(plugin)
         self._port = server.clientPort
         self.said: list[tuple[str, str, str]] = []
+        self.ids: dict[str, tuple[str | None, ...]] = {}
         self.came: list[tuple[str, str | None, frozenset[str]]] = []
         self.told: list[tuple[str, frozenset[str]]] = []
         # slixmpp does not fire its own event for this in a client.
@@ -182,6 +187,9 @@ class Talker:
 
     def _said(self, message: Message) -> None:
         self.said.append((str(message["from"]), str(message["type"]), str(message["body"] or message["subject"])))
+        found = ((_OCCUPANT_ID, "id"), (_STANZA_ID, "id"), (_STANZA_ID, "by"))
+        values = (next((each.get(key) for each in message.xml.findall(name)), None) for name, key in found)
+        self.ids[str(message["body"])] = tuple(values)
 
     def _arrived(self, arrived: Any) -> Any:
         element = arrived.xml

@@ -54,6 +54,11 @@ class FmucTests(RoomsCase):
         alice.say(here, "In thunder")
         for each, room in ((alice, here), (bob, there)):
             await each.awaitMessage(f"{room}/alice", "In thunder")
+        # The ids of the sender and of the message are the same on both sides (XEP-0421, XEP-0359).
+        ids = alice.ids["In thunder"]
+        self.assertEqual(ids, (ids[0], ids[1], here))
+        self.assertEqual(bob.ids["In thunder"], (ids[0], ids[1], there))
+        self.assertTrue(ids[0] and ids[1])
         for inside in ("<xml:q/>", f"""<x>{"'" * 100_000}</x>""", "<a>" * 70 + "</a>" * 70):
             # Each is refused alone: the server writes the first as invalid XML, and the others are over a limit.
             alice.stream.send_raw(f"<message to='{here}' type='groupchat'><body>spoilt</body>{inside}</message>")
