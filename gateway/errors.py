@@ -144,6 +144,10 @@ class TooManyRooms(GatewayError):
     """The user has created as many rooms as one user may."""
 
 
+class CreationRestricted(GatewayError):
+    """The operator does not allow the user to create rooms."""
+
+
 class NickInUse(GatewayError):
     """Another occupant of the room has this nick."""
 
@@ -283,6 +287,7 @@ ERRORS: dict[type[GatewayError], Error] = {
     StoreBusy: Error("resource-constraint", "wait", "The storage is busy; try again later."),
     StoreBroken: Error("internal-server-error", "cancel", "The storage does not work at the moment."),
     TooManyRooms: Error("resource-constraint", "wait", "You have created as many rooms as one user may."),
+    CreationRestricted: Error("not-allowed", "cancel", "This room does not exist, and you may not create rooms."),
     NickInUse: Error("conflict", "cancel", "Another occupant has this nick: choose another one."),
     BadNick: Error("not-acceptable", "modify", "This nick is too long or has an unusual spelling."),
     NickChangeForbidden: Error("not-acceptable", "cancel", "Nicks cannot be changed in a mirror."),

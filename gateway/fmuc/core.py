@@ -171,7 +171,10 @@ class Rooms(RoomService):
         return [ToNode(jid, source, self._mirroring.dialect, True, AskProperties(asked))] if asked else []
 
     def answered(self, stanza: Stanza, now: float) -> list[Action] | None:
-        """Handle an iq of type result or error; C{None} if it answers no request of the rooms to another node."""
+        """Handle an iq of type result or error; C{None} if it answers no request of the rooms' own."""
+        pinged = self.pinged(stanza, now)
+        if pinged is not None:
+            return pinged
         sender, (here, _, nick) = stanza.sender or "", (stanza.recipient or "").partition("/")
         federation = self.federation(here)
         uplink = None if federation is None else federation.uplink
@@ -189,7 +192,7 @@ class Rooms(RoomService):
     @property
     def pending(self) -> int:
         """Number of requests that wait for an occupant's answer, or a joined room's."""
-        return len(self.iqs) + len(self.properties)
+        return len(self.iqs) + len(self.properties) + len(self.ghosts)
 
     def joinedInfo(self, jid: str) -> Info | None:
         return self.properties.known(jid)

@@ -97,6 +97,7 @@ def presence(federation: Federation, sender: str, recipient: str, stanza: NodePr
 
 def presenceOf(federation: Federation, sender: str, nick: str, stanza: NodePresence, now: float) -> None:
     """Handle the presence of a user of a joining node, which may be new."""
+    federation.room.activeAt = now
     incoming = _Incoming(jids.bare(sender), nick, stanza, dialectOf(sender, stanza), now)
     node = federation.joiningNodes.get(incoming.peer)
     if node is None:

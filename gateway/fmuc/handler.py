@@ -15,12 +15,10 @@ from gateway.errors import BadRequest, GatewayError, OverBudget, Stopping
 from gateway.fmuc.actions import ToNode
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.echo import Echoes
-from gateway.fmuc.federation import Federation
-from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import Node
+from gateway.fmuc.reports import described
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.uplink import UplinkState
-from gateway.fmuc.values import Mode
 from gateway.interfaces import IRefusalHandler, IStatusProvider
 from gateway.metrics import IMetrics, IMetricsProvider, bounded, label, names
 from gateway.muc.actions import ANSWER_IQ, Action, LogLine, SendError, ToUsers
@@ -33,8 +31,6 @@ from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza, errorReply
 from gateway.xml.write import presence, route
 
-# Rooms on the status page; the others are only counted.
-_MAX_REPORTED = 100
 # Domains of other nodes whose bytes are counted separately.
 _MAX_DOMAINS = 50
 # Seconds between two log lines about dropped stanzas.
@@ -110,10 +106,7 @@ class RoomsHandler(RawHandler):
         if self._rooms.pending:
             text = "open requests to occupants and joined rooms: {count}"
             yield StatusItem("rooms.pending", text, {"count": self._rooms.pending})
-        for jid in list(rooms)[:_MAX_REPORTED]:
-            federation = self._rooms.federation(jid)
-            if federation is not None and (federation.isMirror or federation.joiningNodes):
-                yield _described(federation)
+        yield from described(self._rooms)
 
     def drain(self) -> None:
         self._perform(self._rooms.shutDown())
@@ -341,44 +334,3 @@ class RoomsHandler(RawHandler):
             self._countBytes(node, "sent", size)
         if self._echoes is not None:
             self._echoes.sent(action, self._link.now)
-
-
-_CROSSED = "{sent} bytes to it, {received} from it"
-_STATES = {
-    UplinkState.IDLE: "idle, no occupants",
-    UplinkState.JOINING: "joining",
-    UplinkState.JOINED: "joined",
-    UplinkState.LEAVING: "leaving",
-    UplinkState.WITHDRAWING: "leaving",
-}
-
-
-def _described(federation: Federation) -> StatusItem:
-    """Return the status of a room that has other nodes."""
-    room, uplink = federation.room, federation.uplink
-    nodes = []
-    if uplink is not None:
-        about = {"state": _uplinkText(uplink), **_bytes(uplink.node)}
-        nodes.append(StatusItem("rooms.joined_node", f"mirrors {{node}}: {{state}}, {_CROSSED}", about))
-    for node in federation.joiningNodes.values():
-        about = {"occupants": len(node.occupants), **_bytes(node)}
-        nodes.append(
-            StatusItem("rooms.joining_node", f"mirrored by {{node}}: {{occupants}} there, {_CROSSED}", about)
-        )
-    return StatusItem(
-        "rooms.federated",
-        "{room}: {here} here, {all} in all; {nodes}",
-        {"room": room.jid, "here": room.localCount, "all": len(room.occupants), "nodes": tuple(nodes)},
-    )
-
-
-def _uplinkText(uplink: Uplink) -> str:
-    mode = uplink.node.mode
-    if uplink.state is UplinkState.JOINED and (mode.asked, mode.current) == (Mode.REPLICA, Mode.PRIMARY):
-        # The joined node speaks XEP-0289, but does not know replica mode.
-        return "joined (primary: it sends nothing back)"
-    return _STATES[uplink.state]
-
-
-def _bytes(node: Node) -> dict[str, str | int]:
-    return {"node": node.jid, "sent": node.bytesSent, "received": node.bytesReceived}

@@ -9,6 +9,7 @@ from twisted.application.service import IService
 from twisted.plugin import IPlugin
 from zope.interface import implementer
 
+from gateway.addresses import jids
 from gateway.config.repairs import repaired
 from gateway.config.tables import AnyDomain, ComponentTable, ConfigError, Count, Domain, Seconds
 from gateway.config.values import checkDomain
@@ -34,6 +35,9 @@ from gateway.requirements import Remark
 
 _LOBBY = "lobby"
 _ROOMS_PER_USER, _LOCKED = Count(100), Seconds(300.0)
+_PING_AFTER, _IDLE = Seconds(1_800.0), Seconds(7 * 86_400.0)
+# Seconds: in a shorter time a user may well be silent, and the answer to a ping is awaited for that long.
+_MIN_TIME = 60.0
 
 
 @frozen(kw_only=True)
@@ -47,16 +51,24 @@ class MirrorTable(ComponentTable):
     peers: frozenset[AnyDomain] = frozenset()
     administering_peers: frozenset[AnyDomain] = frozenset()
     max_rooms_per_user: Count = _ROOMS_PER_USER
+    ping_after: Seconds = _PING_AFTER
 
 
 @frozen(kw_only=True)
 class RoomsTable(ComponentTable):
-    """Keys of C{[rooms."component JID"]}; see docs/fmuc.md."""
+    """
+    Keys of C{[rooms."component JID"]}; see docs/fmuc.md.
 
+    @ivar create: C{None} for the users of the server's own domain.
+    """
+
+    create: frozenset[str] | None = None
     peers: frozenset[AnyDomain] = frozenset()
     administering_peers: frozenset[AnyDomain] = frozenset()
     max_rooms_per_user: Count = _ROOMS_PER_USER
     lock_timeout: Seconds = _LOCKED
+    idle_timeout: Seconds = _IDLE
+    ping_after: Seconds = _PING_AFTER
     backing: Domain | None = None
 
 
@@ -81,7 +93,7 @@ class MirrorPlugin:
         ]
         for key, domains in (("allow", table.allow), ("users", table.users), ("peers", table.peers)):
             problems += _domainProblems(key, domains)
-        problems += _administeringProblems(table)
+        problems += _administeringProblems(table) + _timeProblems(ping_after=table.ping_after)
         # A user could send stanzas as a node, in the name of others, or be taken for a room.
         users = _valid(table.users)
         problems += [
@@ -101,7 +113,7 @@ class MirrorPlugin:
             allow=_prepared(table.allow),
             users=_prepared(table.users),
         )
-        bounds = Bounds(made=table.max_rooms_per_user)
+        bounds = Bounds(made=table.max_rooms_per_user, silence=table.ping_after)
         ids, administrators = _ids(jid, composition), _prepared(table.administering_peers)
         rooms = Rooms(jid, mirroring, _prepared(table.peers), bounds, ids, administrators)
         return _served(jid, table, composition, rooms)
@@ -122,7 +134,8 @@ class RoomsPlugin:
 
     def check(self, jid: str, table: RoomsTable, environment: IServiceEnvironment) -> list[str]:
         problems = _storeProblems(jid, environment) + _domainProblems("peers", table.peers)
-        problems += _administeringProblems(table)
+        problems += _administeringProblems(table) + _creatorProblems(table.create or frozenset())
+        problems += _timeProblems(idle_timeout=table.idle_timeout, ping_after=table.ping_after)
         if jid in table.peers:
             allowed = "other domains, those of the mirrors of these rooms"
             problems.append(f'peers: found "{jid}", which is this service; allowed: {allowed}')
@@ -134,13 +147,21 @@ class RoomsPlugin:
         return _federation(table.peers, environment)
 
     def makeService(self, jid: str, table: RoomsTable, composition: IServiceBuilder) -> IService:
-        most = Bounds(made=table.max_rooms_per_user, locked=table.lock_timeout)
+        most = Bounds(
+            made=table.max_rooms_per_user,
+            locked=table.lock_timeout,
+            silence=table.ping_after,
+            idle=table.idle_timeout,
+        )
         ids = _ids(jid, composition)
         administrators = _prepared(table.administering_peers)
         rooms = Rooms(jid, None, _prepared(table.peers), most, ids, administrators)
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
-        return _served(jid, table, composition, rooms)
+        link = _served(jid, table, composition, rooms)
+        local = frozenset((rooms.home or "*",))
+        rooms.creators = local if table.create is None else frozenset(map(_creator, table.create))
+        return link
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
         return {f"rooms.{domain}": {"peers": [f"mirror.{domain}"]}}
@@ -199,6 +220,45 @@ def _administeringProblems(table: MirrorTable | RoomsTable) -> list[str]:
         f'administering_peers: found "{domain}"; allowed: domains that are in peers'
         for domain in sorted(table.administering_peers)
         if not _isDomain(domain) or not ("*" in table.peers or checkDomain(domain) in _valid(table.peers))
+    ]
+
+
+def _creatorProblems(creators: frozenset[str]) -> list[str]:
+    return [
+        f'create: found "{each}"; allowed: domains and bare JIDs of users, or "*" for all{_advice(each)}'
+        for each in sorted(creators)
+        if not _isCreator(each)
+    ]
+
+
+def _isCreator(text: str) -> bool:
+    try:
+        _creator(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _creator(text: str) -> str:
+    """
+    Return a domain or a bare JID in its prepared spelling.
+
+    @raise ValueError: if it is neither.
+    """
+    if text == "*":
+        return text
+    if "@" not in text:
+        return checkDomain(text)
+    if "/" in text:
+        raise ValueError
+    return jids.prepared(text)
+
+
+def _timeProblems(**times: float) -> list[str]:
+    return [
+        f"{key}: found {value:g}; allowed: {_MIN_TIME:g} seconds or more"
+        for key, value in times.items()
+        if value < _MIN_TIME
     ]
 
 

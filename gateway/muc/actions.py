@@ -86,6 +86,22 @@ class ForwardIq(Action):
 
 
 @frozen
+class AskUser(Action):
+    """
+    Send an iq request of a room to a local user.
+
+    @ivar room: bare JID.
+    @ivar recipient: full JID.
+    @ivar payload: XML.
+    """
+
+    room: str
+    recipient: str
+    id: str
+    payload: bytes
+
+
+@frozen
 class SendResult(Action):
     """
     Answer an iq request that waited.

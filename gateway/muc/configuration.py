@@ -132,9 +132,16 @@ def destroy(room: Room, user: str, reason: str = "", jid: str = "", password: st
     checkOwner(room, user)
     if len(password) > MAX_TEXT:
         raise NotAcceptable
-    change = PresenceChange(unavailable=True, destroyed=True, reason=reason[:MAX_TEXT], jid=jid, password=password)
-    close(room, change)
+    end(
+        room,
+        PresenceChange(unavailable=True, destroyed=True, reason=reason[:MAX_TEXT], jid=jid, password=password),
+    )
     room.emit(ANSWER_IQ)
+
+
+def end(room: Room, change: PresenceChange) -> None:
+    """Remove all occupants and everything that keeps a room; the service removes the room then."""
+    close(room, change)
     room.affiliations.clear()
     room.registrations.clear()
     room.settings.persistent = False

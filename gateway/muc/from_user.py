@@ -39,6 +39,7 @@ def presence(service: RoomService, sender: str, recipient: str, stanza: Presence
             room = service.make(jid, jids.bare(sender), jids.split(sender)[1])
         isJoin = not nick or sender not in room.users
         fromUser(room, sender, nick, stanza, now)
+        service.heard(room, sender, now)
     except GatewayError as error:
         return service.settled(room, _error("presence", recipient, sender, stanza.id, error, isJoin))
     return service.settled(room)
@@ -53,6 +54,7 @@ def message(service: RoomService, sender: str, recipient: str, stanza: Message, 
         if stanza.stanzaError is not None and stanza.stanzaError.condition in DELIVERY_ERRORS:
             _bounced(room, sender, stanza.stanzaError, now)
         else:
+            service.heard(room, sender, now)
             _message(room, sender, recipient.partition("/")[2], stanza, now)
     except GatewayError as error:
         # An error is never answered.

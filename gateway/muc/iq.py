@@ -41,11 +41,13 @@ def answer(rooms: RoomService, stanza: Stanza, now: float) -> tuple[str | None, 
         raise BadRequest
     request = (payload.uri, payload.name, stanza.type)
     jid, _, nick = address.partition("/")
+    room = rooms.rooms.get(jid)
+    if room is not None:
+        rooms.ghosts.heard(room, user)
     if request == (ns.PING, "ping", "get") and disco.ping(rooms, user, address):
         return "", []
     if nick:
         return None, _toOccupant(rooms, stanza, payload, now)
-    room = rooms.rooms.get(jid)
     # A mirror does not know the reserved nicks.
     isOwnNick = room is not None and payload.getAttribute("node") == disco.OWN_NICK
     if request in _OF_SERVICE and not (isOwnNick and request in _OF_ROOM):

@@ -49,6 +49,8 @@ class Bounds:
     @ivar affiliations: affiliations of a room.
     @ivar copies: bytes of all copies of one message.
     @ivar locked: seconds that a new room waits for its owner's first form; 0 for rooms that do not wait.
+    @ivar silence: seconds without a stanza of a local user after which a ping is sent; 0 for no pings.
+    @ivar idle: seconds after which a temporary room is destroyed in which nothing happens; 0 for never.
     """
 
     rooms: int = 1_000
@@ -63,6 +65,8 @@ class Bounds:
     affiliations: int = 5_000
     copies: int = 64 * 1024 * 1024
     locked: float = 0.0
+    silence: float = 0.0
+    idle: float = 0.0
 
 
 @define
@@ -115,6 +119,7 @@ class Room:
     @ivar lockedUntil: end of the wait for the owner's first form, in seconds of the link's clock; 0 if the room is
         open.
     @ivar stamped: stamp of the last message that was stamped here.
+    @ivar activeAt: time of the last message, or presence of a user, in seconds of the link's clock; 0 if unknown.
     """
 
     jid: str
@@ -133,6 +138,7 @@ class Room:
     card: VCard | None = None
     stamped: float = 0.0
     lockedUntil: float = 0.0
+    activeAt: float = 0.0
     history: History = field(init=False)
     _actions: list[Action] = field(init=False, factory=list)
     shared: dict[Occupant, None] = field(init=False, factory=dict)
@@ -144,6 +150,7 @@ class Room:
 
     def stamp(self, now: float) -> Delay:
         """Return the delay of a message that is sent now."""
+        self.activeAt = now
         self.stamped = self.utcClock.stampAfter(self.stamped, now)
         return Delay(self.jid, self.stamped)
 

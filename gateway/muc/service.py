@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections import Counter
 
 from gateway.addresses import jids
-from gateway.errors import GatewayError, Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
-from gateway.muc import locked
+from gateway.errors import CreationRestricted, GatewayError, Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
+from gateway.muc import idle, locked
 from gateway.muc.actions import Action, LogLine
 from gateway.muc.datetimes import UtcClock
+from gateway.muc.ghosts import Ghosts
 from gateway.muc.ids import Ids
 from gateway.muc.info import Info
 from gateway.muc.leave import close
 from gateway.muc.occupant_iq import OccupantIqs
 from gateway.muc.presence import notInRoom
 from gateway.muc.room import Bounds, Room, Settings
-from gateway.muc.values import SERVICE_SHUTDOWN, Presence, PresenceChange
+from gateway.muc.values import SERVICE_SHUTDOWN, Presence, PresenceChange, person
+from gateway.stream.stanzas import Stanza
 
 
 class RoomService:
@@ -26,7 +28,9 @@ class RoomService:
     @ivar rooms: by bare JID.
     @ivar utcClock: the time of day; each C{now} is on the link's clock.
     @ivar home: the server's own domain; empty if it is unknown.
+    @ivar creators: domains and bare JIDs of users who may make rooms; C{"*"} for all users.
     @ivar iqs: open requests between occupants.
+    @ivar ghosts: finds local users who are gone.
     @ivar areMirrors: True if the rooms are mirrors of rooms elsewhere.
     @param ids: makes the ids; by default, they end with the process.
     """
@@ -40,8 +44,10 @@ class RoomService:
         self.rooms: dict[str, Room] = {}
         self.utcClock = UtcClock()
         self.home = ""
+        self.creators: frozenset[str] = frozenset(("*",))
         self.iqs = OccupantIqs()
         self._bounds = bounds or Bounds()
+        self.ghosts = Ghosts(self._bounds.silence)
         self._made: Counter[str] = Counter()
         self._lines: list[Action] = []
 
@@ -88,11 +94,15 @@ class RoomService:
         """
         Make a room.
 
-        @param creator: bare JID of the user whose join makes it.
+        @param creator: bare JID of the user whose join makes it, in any spelling.
         @param domain: domain that the join comes from. Other servers may have any number of accounts, so all users
             of one domain together may create as many rooms as are left: half of all, if nobody else creates any.
         @raise GatewayError: if there can be no such room.
         """
+        creator = person(creator)
+        if self.creators.isdisjoint(("*", creator, jids.split(creator)[1])):
+            # XEP-0045 section 10.1.1: "the service MUST return a <not-allowed/> error".
+            raise CreationRestricted
         creators = creator, f"@{domain}"
         if self._made[creator] >= self._bounds.made:
             raise TooManyRooms
@@ -135,16 +145,28 @@ class RoomService:
 
     def tick(self, now: float) -> list[Action]:
         """Handle deadlines that have passed."""
-        actions = self.iqs.expire(now)
-        for room in self.rooms.values():
+        actions = self.iqs.expire(now) + self.ghosts.tick(self.rooms, now)
+        for room in list(self.rooms.values()):
             if room.lockedUntil:
                 locked.expire(room, now)
-                actions += room.takeActions()
+            idle.expire(room, now)
+            actions += self.settled(room)
         return actions
+
+    def heard(self, room: Room, user: str, now: float) -> None:
+        """Record that a user has sent a message or a presence to a room."""
+        room.activeAt = now
+        self.ghosts.heard(room, user)
+
+    def pinged(self, stanza: Stanza, now: float) -> list[Action] | None:
+        """Handle an iq of type result or error; C{None} if it answers no ping of a room."""
+        room = self.rooms.get(stanza.recipient or "")
+        return self.settled(room) if room is not None and self.ghosts.answered(room, stanza, now) else None
 
     def shutDown(self) -> list[Action]:
         """End the service and tell everybody (XEP-0045 section 11.2)."""
         actions = self.iqs.stop()
+        self.ghosts.stop()
         for room in list(self.rooms.values()):
             close(room, PresenceChange(unavailable=True, codes=(SERVICE_SHUTDOWN,)))
             actions += room.takeActions()

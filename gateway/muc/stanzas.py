@@ -15,6 +15,7 @@ from gateway.muc import datetimes
 from gateway.muc.actions import (
     Action,
     AnswerIq,
+    AskUser,
     ForwardIq,
     LogLine,
     SendError,
@@ -398,6 +399,10 @@ def _forwardIq(action: ForwardIq) -> bytes:
     return action.stanza.readdressed(route(action.sender, action.recipient))
 
 
+def _askUser(action: AskUser) -> bytes:
+    return iq(route(action.room, action.recipient), action.id, "get", action.payload)
+
+
 def _result(action: SendResult) -> bytes:
     return iq(route(action.sender, action.recipient), action.id, "result", action.payload or None)
 
@@ -412,6 +417,7 @@ WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {
     ToUsersAvatar: _avatar,
     SendInvitation: _invite,
     ForwardIq: _forwardIq,
+    AskUser: _askUser,
     SendResult: _result,
     LogLine: _nothing,
     AnswerIq: _nothing,

@@ -117,6 +117,51 @@ def made(gateway: Gateway, above: str = "") -> int:
     return sum(all(each.get("type") != "error" for each in elements) for elements in heard)
 
 
+def creators(gateway: Gateway) -> list[str]:
+    """Return the users who can create a room."""
+    server = gateway.server(COMPONENT)
+    users = "one@one.example/desk", "two@one.example/desk", "two@two.example/desk"
+    return [
+        user
+        for number, user in enumerate(users)
+        if server.ask(f"<presence from='{user}' to='r{number}@{COMPONENT}/nick'>{MUC}</presence>")[0].get("type")
+        != "error"
+    ]
+
+
+def pinged(gateway: Gateway, room: str = "room") -> int:
+    """Return the minutes until a silent user gets a ping; 0 if there is none in an hour."""
+    server = gateway.server(COMPONENT)
+    server.ask(f"<presence from='{USER}' to='{room}@{COMPONENT}/nick'>{MUC}</presence>")
+    if room != "room":
+        item = f"<item affiliation='none' role='participant' jid='{USER}'/>"
+        server.ask(
+            f"<presence from='{SOURCE}/nick' to='{MIRRORED}/nick'>"
+            f"<fmuc xmlns='{ns.FMUC}' from='{USER}'/><x xmlns='{ns.MUC_USER}'>{item}</x></presence>"
+            f"<message from='{SOURCE}' to='{MIRRORED}' type='groupchat'><subject/></message>"
+        )
+    # The time begins with a tick.
+    gateway.reactor.pump([1] * 3)
+    for minute in range(1, 61):
+        gateway.reactor.pump([1] * 60)
+        if any(each.find(f"{{{ns.PING}}}ping") is not None for each in server.received()):
+            return minute
+    return 0
+
+
+def idle(gateway: Gateway) -> int:
+    """Return the hours after which a temporary room ends that nobody says anything in."""
+    server = gateway.server(COMPONENT)
+    server.ask(f"<presence from='{USER}' to='room@{COMPONENT}/nick'>{MUC}</presence>")
+    gateway.reactor.pump([1] * 3)
+    for hour in range(1, 200):
+        gateway.reactor.advance(3_600)
+        gateway.reactor.pump([1] * 3)
+        if any(each.get("type") == "unavailable" for each in server.received()):
+            return hour
+    return 0
+
+
 def opened(gateway: Gateway) -> int:
     """Return the seconds until another user can enter a new room that nobody configures."""
     server = gateway.server(COMPONENT)
@@ -212,6 +257,31 @@ EFFECTS = (
         made,
         {"": 100, "max_rooms_per_user = 2": 2, "max_rooms_per_user = 105": 105},
     ),
+    Effect(
+        "rooms.create",
+        ROOMS,
+        creators,
+        {
+            "": ["one@one.example/desk", "two@one.example/desk", "two@two.example/desk"],
+            'create = ["one.example"]': ["one@one.example/desk", "two@one.example/desk"],
+            'create = ["two@ONE.example"]': ["two@one.example/desk"],
+            'create = ["*"]': ["one@one.example/desk", "two@one.example/desk", "two@two.example/desk"],
+            "create = []": [],
+        },
+    ),
+    Effect(
+        "rooms.ping_after",
+        ROOMS,
+        pinged,
+        {"": 30, "ping_after = 300": 5, "ping_after = 60": 1},
+    ),
+    Effect(
+        "mirror.ping_after",
+        MIRROR,
+        lambda gateway: pinged(gateway, "room\\40rooms.example"),
+        {"": 30, "ping_after = 300": 5, "ping_after = 60": 1},
+    ),
+    Effect("rooms.idle_timeout", ROOMS, idle, {"": 168, "idle_timeout = 7_200": 2, "idle_timeout = 1e6": 0}),
     Effect("rooms.lock_timeout", ROOMS, opened, {"": 300, "lock_timeout = 20": 20, "lock_timeout = 0.5": 1}),
     Effect(
         "server.answer_budget",

@@ -24,6 +24,7 @@ from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.interfaces import IRawHandler, IRefusalHandler, IStatusProvider
 from gateway.muc.ids import Ids, occupantId
+from gateway.muc.room import Bounds, Settings
 from gateway.testing import MemoryServer, canonical
 from gateway.xml.errors import errorStanza
 from gateway.xml.write import route
@@ -378,6 +379,36 @@ class HandlerTests(HandlerCase):
         self.server.send(f"<presence from='x@node.example' to='{ROOM}/ben'>{fmuc}</presence>")
         self.assertEqual(list(budget.debts), ["x@node.example"])
 
+    def test_reportPersistent(self) -> None:
+        """All persistent rooms are listed with an owner, up to a bound; the others are counted."""
+        self.join()
+        for name in range(103):
+            self.rooms.open(f"r{name}", Settings(persistent=True))
+        room = self.rooms.rooms[f"r0@{C}"]
+        room.affiliations.update({"a@x": "member", "b@x": "owner", "c@x": "owner", "d@x": "owner"})
+        self.rooms.rooms[f"r1@{C}"].affiliations["e@x"] = "owner"
+        [_, item] = self.handler.report()
+        self.assertEqual((item.name, item.values["count"]), ("rooms.persistent", 103))
+        self.assertEqual(len(item.values["rooms"]), 100)
+        line = str(item)
+        first = f"r0@{C}: 0 occupants, owned by b@x and 2 more; r1@{C}: 0 occupants, owned by e@x; "
+        first += f"r2@{C}: 0 occupants, owned by nobody; "
+        self.assertTrue(line.startswith(f"persistent rooms: 103: {first}"), line)
+        self.assertTrue(line.endswith("; 3 more"), line)
+        self.assertNotIn(f"r100@{C}", line)
+        self.assertNotIn(ROOM, line)
+
+    def test_ping(self) -> None:
+        """The ping of a silent user goes through the link, and its answer removes the user."""
+        self.make(Rooms(C, None, frozenset(), Bounds(silence=60.0)))
+        self.join()
+        self.server.clock.pump([1] * 65)
+        [ping] = [each for each in self.server.received() if each.tag.endswith("iq")]
+        self.assertEqual((ping.get("from"), ping.get("to"), ping.get("type")), (ROOM, ANN, "get"))
+        error = f"<error type='cancel'><gone xmlns='{ns.STANZA_ERRORS}'/></error>"
+        self.server.send(f"<iq from='{ANN}' to='{ROOM}' type='error' id='{ping.get('id')}'>{error}</iq>")
+        self.assertEqual(self.rooms.rooms, {})
+
     def test_report(self) -> None:
         """The number of occupants, and the rooms with other nodes."""
         self.assertEqual(sentences(self.handler.report()), ["rooms: 0; occupants: 0"])
@@ -402,7 +433,7 @@ class HandlerTests(HandlerCase):
         self.server.send(f"{message}</message>")
         [_, line] = sentences(self.handler.report())
         self.assertIn(f"{int(found[2]) + len(message)} from it", line)
-        # A room without other nodes is only counted.
+        # A temporary room without other nodes is only counted.
         self.join(f"other@{C}")
         self.assertEqual(len(sentences(self.handler.report())), 2)
         everything = frozenset(("*",))

@@ -91,6 +91,27 @@ class PluginTests(SynchronousTestCase):
         assert mirroring is not None
         self.assertEqual((mirroring.dialect, mirroring.mode), (Dialect.PROTOXEP, Mode.PRIMARY))
 
+    def test_creators(self) -> None:
+        """By default the users of the server's own domain may create rooms; all, if the domain is unknown."""
+        self.assertEqual(self.rooms(SERVER + ROOMS).creators, {"example.com"})
+        self.assertEqual(self.rooms(SERVER + ROOMS + 'endpoint = "tcp:127.0.0.1:5348"\n').creators, {"*"})
+        given = 'create = ["Example.NET", "Tom@Example.org."]\n'
+        self.assertEqual(self.rooms(SERVER + ROOMS + given).creators, {"example.net", "tom@example.org"})
+        self.assertEqual(self.rooms(SERVER + ROOMS + "create = []\n").creators, frozenset())
+        self.assertEqual(self.rooms(SERVER + MIRROR).creators, {"*"})
+        found = self.problems(ROOMS + 'create = ["a b", "tom@example.org/desk", "@x", "*"]\n')
+        for each in ("a b", "tom@example.org/desk", "@x"):
+            self.assertIn(f'create: found "{each}"; allowed: domains and bare JIDs of users, or "*" for all', found)
+        self.assertEqual(found.count("found"), 3)
+
+    def test_times(self) -> None:
+        """Times that would remove users who are only silent are refused."""
+        for table, keys in ((MIRROR, ("ping_after",)), (ROOMS, ("ping_after", "idle_timeout"))):
+            for key in keys:
+                found = self.problems(f"{table}{key} = 59\n")
+                self.assertIn(f"{key}: found 59; allowed: 60 seconds or more", found)
+                check(self.config(f"{SERVER}{table}{key} = 60\n"))
+
     def test_home(self) -> None:
         """The server's own domain is known to the rooms, unless the component is on another server."""
         for table in (MIRROR, ROOMS):
