@@ -202,7 +202,6 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if request is None or request.id != stanza.id:", "if request is None:"),
         ("condition == _UNAVAILABLE and not request.isLast", "False"),
         ("size = min(MAX_ROOM_PINGS, MAX_PINGS", "size = min(MAX_PINGS, MAX_PINGS"),
-        ("            if len(found) >= MAX_PINGS:\n                break\n", ""),
         (" and user not in sweep.heard and", " and"),
         ("for user in room.users if user not in sweep.heard", "for user in room.users"),
     ),
