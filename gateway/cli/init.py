@@ -89,7 +89,7 @@ _SERVICES = {
         (
             'servers = ["{domain}"]',
             '[delegation."{jid}".namespaces]',
-            '"jabber:iq:private" = {{ handler = "private-storage" }}',
+            '"jabber:iq:private" = {{ handler = "private-storage"{imports} }}',
         ),
     ),
     "roster": _Service(
@@ -123,6 +123,13 @@ _TODO = {
     "ejabberd": "copy {name} to /etc/ejabberd, name it in ejabberd.yml (include_config_file), and restart ejabberd",
     "openfire": "follow {name} in Openfire's admin console",
 }
+# Only Prosody lets a component read what it delegates to it. Elsewhere, users do not see any longer what they have
+# stored, until it is imported.
+_IMPORTS = {"prosody": ", import = true"}
+_HIDDEN = (
+    "Delegation hides the data that users have stored with the server: import it by the command in "
+    'docs/delegation.md, "What the server had stored".'
+)
 # ejabberd sets rosters by its API only.
 _API = f'api = "{API}"'
 
@@ -175,6 +182,8 @@ def init(
 
     async def main(reactor: Any) -> None:
         _write(folder, text, kind, reactor)
+        if "delegation" in chosen and kind not in _IMPORTS:
+            click.echo(f"\n{_HIDDEN}")
 
     program.run(main)
 
@@ -232,7 +241,11 @@ class _Asking:
     def whether(self, service: str) -> bool:
         """Return true if a service is wanted; a proxy by default."""
         default = service == "proxy"
-        return default if self._takesDefaults else click.confirm(f"{service}: {_SERVICES[service].about}?", default)
+        if self._takesDefaults:
+            return default
+        text = f"{service}: {_SERVICES[service].about}? [{'Y/n' if default else 'y/N'}]"
+        answer = click.prompt(text, "y" if default else "n", value_proc=_yesOrNo, show_default=False)
+        return bool(answer == "y")
 
 
 def _written(kind: str, domain: str, endpoint: str, chosen: list[str], ask: Callable[..., str]) -> Iterator[str]:
@@ -258,7 +271,16 @@ def _written(kind: str, domain: str, endpoint: str, chosen: list[str], ask: Call
         if name == "roster" and kind == "ejabberd":
             yield _API
         # In a table, keys come before the tables in it.
-        yield from (line.format(domain=domain, jid=jid) for line in service.fixed)
+        imports = _IMPORTS.get(kind, "")
+        yield from (line.format(domain=domain, jid=jid, imports=imports) for line in service.fixed)
+
+
+def _yesOrNo(answer: str) -> str:
+    """Return C{y} or C{n}; raise an error with what is allowed."""
+    letter = answer.strip().lower()
+    if letter not in ("y", "yes", "n", "no"):
+        raise click.BadParameter(f"found {answer.strip()}; allowed: y or n")
+    return letter[0]
 
 
 def _items(answer: str) -> list[str]:

@@ -306,8 +306,17 @@ def checkUser(name: Any) -> str:
     try:
         local = jids.preparedLocal(name)
     except ValueError as error:
-        raise RefreshFailed(_NO_NAME) from error
+        raise RefreshFailed(_NO_NAME + _meant(name)) from error
     # As a part of a URL's path, one or two dots mean another path.
     if local in (".", ".."):
         raise RefreshFailed(_NO_NAME)
     return local
+
+
+def _meant(name: str) -> str:
+    """Return the user name that was meant by a whole address, as advice; empty if it is none."""
+    local, at, domain = name.partition("@")
+    try:
+        return f": give {_show(jids.preparedLocal(local))}" if at and domain else ""
+    except ValueError:
+        return ""

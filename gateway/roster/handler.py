@@ -198,11 +198,12 @@ class PresenceWatcher(XMPPHandler):
             last.pausedUntil = self._clock.seconds() + _TOO_LARGE_PAUSE
         for written, reason in islice(finished.skipped.items(), 1):
             self._log.warn(
-                "{name}@{domain} came online; {count} contacts were skipped, for example {written}: {reason}",
+                "{name}@{domain} came online; {count} {were} skipped, for example {written}: {reason}",
                 event="roster.contacts_skipped",
                 name=name,
                 domain=self._domain,
                 count=len(finished.skipped),
+                were="contact was" if len(finished.skipped) == 1 else "contacts were",
                 written=json.dumps(written),
                 reason=reason,
             )

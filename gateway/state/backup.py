@@ -92,7 +92,10 @@ def restore(archive: Path, folder: Path) -> Path | None:
             old = folder.with_name(f"{folder.name}.before-{secrets.token_hex(4)}")
             folder.rename(old)
         new.rename(folder)
-    except (OSError, tarfile.TarError) as error:
+    except tarfile.TarError as error:
+        reason = f"it is damaged, or was not made by xmpp-gateway state backup ({error})"
+        raise BackupFailed(f"{archive} cannot be restored to {folder}: {reason}") from error
+    except OSError as error:
         raise BackupFailed(f"{archive} cannot be restored to {folder}: {_reason(error)}") from error
     finally:
         with suppress(OSError):

@@ -87,8 +87,14 @@ class Survey(XMPPHandler):
         if self.software:
             about = {"server": self._domain, "software": self.software}
             yield StatusItem("server.software", "{server} is {software}", about)
-        if self.isLossy:
+        if self.isLossy and not self._isInConflict:
             yield self._loss()
+
+    @property
+    def _isInConflict(self) -> bool:
+        """True if another gateway is connected as this component: it gets a part of the answers."""
+        link: Any = self.parent
+        return link is not None and bool(link.conflict)
 
     def _ask(self, turn: int) -> None:
         link: Any = self.parent
@@ -124,7 +130,9 @@ class Survey(XMPPHandler):
         if not told.called:
             # Nobody has to wait for it when the link stops.
             told.cancel()
-            self._found(turn, "", True)
+            # After a conflict, the link connects anew, and the server is asked again.
+            if not self._isInConflict:
+                self._found(turn, "", True)
 
     def _found(self, turn: int, software: str, isLossy: bool) -> None:
         if turn != self._round:

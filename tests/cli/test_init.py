@@ -127,6 +127,27 @@ class InitTests(SynchronousTestCase):
             self.assertEqual(done.exit_code, 2, done.output)
             self.assertIn(reason, done.stderr)
 
+    def test_yesOrNo(self) -> None:
+        """An answer that is neither yes nor no is refused with what is allowed, and asked again."""
+        text = "maybe\nYES\nn\nn\nn\nn\nbot@example.com\n"
+        done = self.init("--server=prosody", "--domain=example.com", text=f"\n{text}")
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertIn("proxy: a component in front of a client account? [Y/n]", done.output)
+        self.assertIn("Error: found maybe; allowed: y or n\n", done.output)
+        self.assertEqual(list(self.document()), ["server", "http", "proxy"])
+
+    def test_hidden(self) -> None:
+        """What users have stored stays visible where the server allows it; elsewhere, init says what to do."""
+        for kind, imports in (("prosody", True), ("ejabberd", None), ("openfire", None)):
+            service = ("--domain=example.com", "--yes", "--force", "--service=delegation")
+            done = self.init(f"--server={kind}", *service)
+            [table] = self.document()["delegation"].values()
+            self.assertEqual(table["namespaces"]["jabber:iq:private"].get("import"), imports)
+            self.assertEqual("What the server had stored" in done.stdout, not imports, done.stdout)
+            # The server's side fits to it.
+            [block] = [each.read_text() for each in self.folder.glob(f"gateway.{kind}.*")]
+            self.assertEqual('["jabber:iq:private"] = "get"' in block, bool(imports))
+
     def test_none(self) -> None:
         """A gateway without a service is none."""
         done = self.init("--server=prosody", "--domain=example.com", text="\nn\nn\nn\nn\nn\n")

@@ -283,3 +283,16 @@ class UserTests(SynchronousTestCase):
         """Invalid localparts are refused, and so are JIDs with more parts."""
         for name in ("", "a@b", "a/b", "@", " ", "a b", "a\x00", 3, None, ["a"], "x" * 2000):
             self.assertRaises(RefreshFailed, checkUser, name)
+
+    def test_address(self) -> None:
+        """In place of an address, the message names the user name to give, if there is one."""
+        for name, end in (
+            ("Alice@example.com", ': give "alice"'),
+            ("alice@example.com/phone", ': give "alice"'),
+            ("@example.com", '"@"'),
+            ("a b@example.com", '"@"'),
+            ("a@", '"@"'),
+        ):
+            error = self.assertRaises(RefreshFailed, checkUser, name)
+            self.assertTrue(str(error).startswith("it is not a user name"), str(error))
+            self.assertTrue(str(error).endswith(end), str(error))

@@ -239,6 +239,11 @@ class WatcherTests(SynchronousTestCase):
             self.see("john@h/a")
         [text] = [str(formatEvent(event)) for event in logs]
         self.assertEqual(text, 'john@h came online; 2 contacts were skipped, for example "a\\n@x": odd')
+        self.refresher.outcome = Finished(skipped={"b@x": "odd"})
+        with capturedLogs() as logs:
+            self.see("mary@h/a")
+        [text] = [str(formatEvent(event)) for event in logs]
+        self.assertEqual(text, 'mary@h came online; 1 contact was skipped, for example "b@x": odd')
 
     def test_tooLarge(self) -> None:
         """A user whose roster is too large is not refreshed for an hour, not even at logins; others are."""

@@ -115,7 +115,7 @@ class BackupTests(SynchronousTestCase):
             self.archive.write_bytes(data)
 
         for make, reason in (
-            (lambda: self.archive.write_text("no archive"), "cannot be restored"),
+            (lambda: self.archive.write_text("no archive"), "was not made by xmpp-gateway state backup"),
             (lambda: archive("../evil"), "not made by this command"),
             (lambda: archive("/etc/evil"), "not made by this command"),
             (lambda: archive(".hidden"), "not made by this command"),

@@ -117,6 +117,20 @@ class SurveyTests(SynchronousTestCase):
         self.tells("ejabberd", "26.07")
         self.assertEqual(sentences(self.survey.report()), ["example.com is ejabberd 26.07"])
 
+    def test_conflict(self) -> None:
+        """While another gateway gets a part of the answers, nothing is concluded from those that are missing."""
+        self.pongs()
+        self.world.link.conflict = "another gateway is connected"
+        self.world.wait(4)
+        self.assertEqual((self.found, self.logged), ([], []))
+        self.world.link.conflict = ""
+        self.again()
+        self.pongs()
+        self.world.wait(4)
+        self.assertEqual(len(sentences(self.survey.report())), 1)
+        self.world.link.conflict = "another gateway is connected"
+        self.assertEqual(sentences(self.survey.report()), [])
+
     def test_slow(self) -> None:
         """A server that answers neither request, or answers a little later, is not reported."""
         self.world.wait(20)
