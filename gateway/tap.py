@@ -300,13 +300,16 @@ class Process(MultiService):
             raise StartFailed(f"{problem}: create it, owned by that user")
 
 
-def hangUp(process: int) -> None:
+def hangUp(process: int) -> float:
     """
     Send a process the signal that lets a gateway read its configuration again.
 
+    @return: the time just before, in seconds since 1970.
     @raise OSError: if that is not possible.
     """
+    now = time()
     os.kill(process, signal.SIGHUP)
+    return now
 
 
 def _quitUnlessMayDrop(options: Options) -> None:

@@ -40,6 +40,7 @@ from gateway.metrics import INFO, NO_METRICS, IMetrics
 from gateway.metrics.prometheus import PrometheusMetrics
 from gateway.metrics.samples import Samples
 from gateway.pieces import Pieces, ReactorLag
+from gateway.reports import StatusItem
 from gateway.state import files
 from gateway.state.database import Database
 from gateway.stream.link import Link
@@ -107,6 +108,7 @@ class Gateway(MultiService):
     @ivar config: the configuration. Its services are those that exist now.
     @ivar links: the links of all services, in the order of the configuration.
     @ivar databases: their databases likewise.
+    @ivar reports: items about the gateway as a whole, for C{/status}.
     """
 
     _log = Logger()
@@ -118,6 +120,7 @@ class Gateway(MultiService):
         self.config = config
         self.links: list[Link] = []
         self.databases: list[Database] = []
+        self.reports: list[StatusItem] = []
         self._reactor = reactor
         self._wallClock = wallClock
         self._metrics = samples = Samples(metrics)
@@ -131,13 +134,13 @@ class Gateway(MultiService):
         table = config.http or HttpTable()
         token = None if table.token_file is None else readSecret(table.token_file)
         self._site = site = QuietSite(self._root, Gate(token, table.hosts, _FREE), reactor, wallClock)
-        view = View(self.links, self.databases, samples, self._kinds, self._pieces, reactor)
+        view = View(self.links, self.databases, samples, self._kinds, self._pieces, reactor, self.reports)
         self._live = Live(view, samples, reactor)
         self._pages: dict[bytes, Resource] = {
             **makePages(view, self._live, lambda: site.gate, wallClock),
             b"healthz": Health(),
             b"readyz": Readiness(self.links, self.databases),
-            b"status": Status(self.links, self.databases, self._kinds),
+            b"status": Status(self.links, self.databases, self._kinds, self.reports),
         }
         # If [http] is not configured, the default port may be in use, for instance by another gateway.
         http = Listener("http.listen", table.listen, site, reactor, config.http is not None)
@@ -278,6 +281,10 @@ class Gateway(MultiService):
         if token != self._ownAgent.token:
             self._ownAgent.token = token
             self._site.gate = evolve(self._site.gate, token=token)
+
+    def utc(self) -> float:
+        """Return the seconds since 1970."""
+        return self._wallClock()
 
     def trace(self, isOn: bool) -> None:
         """Log the stanzas of all links, with their content, or do not log them any longer."""

@@ -125,12 +125,17 @@ def _item(item: StatusItem | str, name: str) -> StatusItem:
 
 
 def asDocument(
-    version: str, reports: Sequence[Report], files: Sequence[Stored], kinds: Mapping[str, str]
+    version: str,
+    reports: Sequence[Report],
+    files: Sequence[Stored],
+    kinds: Mapping[str, str],
+    own: Sequence[StatusItem] = (),
 ) -> dict[str, Any]:
     """
     Return everything as a JSON document.
 
     @param kinds: kinds of services by component.
+    @param own: items about the gateway as a whole.
     """
     links = [
         {
@@ -143,7 +148,8 @@ def asDocument(
         }
         for each in reports
     ]
-    return {"version": version, "links": links, "files": [_plain(file.report()) for file in files]}
+    items = [_plain(file.report()) for file in files]
+    return {"version": version, "links": links, "files": items, "gateway": _plain(tuple(own))}
 
 
 def _plain(value: Any) -> Any:

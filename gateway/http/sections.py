@@ -29,17 +29,36 @@ def idOf(component: str) -> str:
     return f"c-{component}"
 
 
-def verdict(reports: Sequence[Report], files: Sequence[StatusItem]) -> str:
-    """Return the state of everything in one sentence."""
+def outages(reports: Sequence[Report]) -> dict[str, list[str]]:
+    """Return the components that are not connected, by their state, if several of them have the same."""
+    found: dict[str, list[str]] = {}
+    for each in reports:
+        if not each.isConnected:
+            found.setdefault(each.state, []).append(each.component)
+    return {state: components for state, components in found.items() if len(components) > 1}
+
+
+def _problemCount(reports: Sequence[Report], others: Iterable[StatusItem]) -> int:
+    """Return the number of problems; an outage of several components is one."""
+    repeated = sum(len(components) - 1 for components in outages(reports).values())
+    found = sum(each.isProblem + len(each.problems) for each in reports) - repeated
+    return found + sum(each.isProblem for each in others)
+
+
+def verdict(reports: Sequence[Report], others: Sequence[StatusItem]) -> str:
+    """
+    Return the state of everything in one sentence.
+
+    @param others: the items that belong to no component.
+    """
     up = sum(each.isConnected for each in reports)
     links = f"{up} of {len(reports)} components are connected" if reports else "There are no components"
-    found = sum(each.isProblem + len(each.problems) for each in reports) + sum(each.isProblem for each in files)
-    return f"{links}. {_counted(found, 'problem')}."
+    return f"{links}. {_counted(_problemCount(reports, others), 'problem')}."
 
 
-def title(reports: Sequence[Report], files: Sequence[StatusItem]) -> str:
+def title(reports: Sequence[Report], others: Sequence[StatusItem]) -> str:
     """Return the title of the page: it has the number of problems, for the tab of a browser."""
-    found = sum(each.isProblem + len(each.problems) for each in reports) + sum(each.isProblem for each in files)
+    found = _problemCount(reports, others)
     return f"{_counted(found, 'problem')}: XMPP gateway" if found else "XMPP gateway"
 
 
@@ -56,20 +75,26 @@ def contents(reports: Sequence[Report], kinds: Mapping[str, str]) -> Tag:
         for each in reports
     ]
     content = tags.ul(*rows, class_="contents") if rows else tags.p("There are no components.")
-    return _section("summary", "Components", content)
+    shared = [
+        _problem(printable(f"{', '.join(components)}: {state}")) for state, components in outages(reports).items()
+    ]
+    return _section("summary", "Components", *shared, content)
 
 
-def component(report: Report, kind: str, history: History | None, now: float) -> Tag:
+def component(report: Report, kind: str, history: History | None, now: float, isShared: bool = False) -> Tag:
     """
     Return the section of a component.
 
     @param kind: the kind of its service; empty if it is not known.
     @param now: the time, as that of the samples.
+    @param isShared: true if the summary has its state, as an outage of several components.
     """
     heading = (report.component, " ", tags.span(kind, class_="kind"), " ", _mark(report))
     others = [item for item in report.items if not item.isProblem]
     content: list[Any] = []
-    if report.isProblem:
+    if isShared:
+        content.append(tags.p("Not connected, as others: see the ", tags.a("summary", href="#summary"), "."))
+    elif report.isProblem:
         content.append(_problem(printable(report.state)))
     content += map(_problemItem, report.problems[:MAX_ITEMS])
     if history is not None:
@@ -80,11 +105,11 @@ def component(report: Report, kind: str, history: History | None, now: float) ->
     return _section(idOf(report.component), heading, *content)
 
 
-def stored(files: Sequence[StatusItem]) -> Tag:
-    """Return the section of the files in the state folder."""
-    problems = [_problemItem(each) for each in files if each.isProblem]
-    others = [_sentence(each) for each in files if not each.isProblem]
-    return _section("files", "Files", *problems, tags.ul(*others) if others else "")
+def listed(identifier: str, heading: str, items: Sequence[StatusItem]) -> Tag:
+    """Return a section of items that belong to no component, such as the files in the state folder."""
+    problems = [_problemItem(each) for each in items if each.isProblem]
+    others = [_sentence(each) for each in items if not each.isProblem]
+    return _section(identifier, heading, *problems, tags.ul(*others) if others else "")
 
 
 def fileItems(files: Iterable[Stored]) -> list[StatusItem]:

@@ -15,6 +15,7 @@ from gateway import __version__
 from gateway.http.health import text
 from gateway.http.reports import Report, Reported, Stored, asDocument, reportOf
 from gateway.log.printable import printable
+from gateway.reports import StatusItem
 
 _JSON, _TEXT = "application/json", "text/plain"
 
@@ -24,6 +25,7 @@ class Status(Resource):
     Shows a line for each link, with the reports of the link and its handlers, then a line for each file.
 
     @param kinds: returns the kinds of services by component, for JSON.
+    @param own: items about the gateway as a whole.
     """
 
     def __init__(
@@ -31,23 +33,27 @@ class Status(Resource):
         links: Sequence[Reported],
         files: Sequence[Stored] = (),
         kinds: Callable[[], Mapping[str, str]] = dict,
+        own: Sequence[StatusItem] = (),
     ) -> None:
         super().__init__()
         self._links = links
         self._files = files
         self._kinds = kinds
+        self._own = own
 
     def render_GET(self, request: Request) -> bytes:
         request.setHeader(b"vary", b"accept")
         reports = list(map(reportOf, self._links))
         if prefersJson(request.requestHeaders):
-            document = asDocument(__version__, reports, self._files, self._kinds())
+            document = asDocument(__version__, reports, self._files, self._kinds(), self._own)
             body = text(request, 200, json.dumps(document, indent=1) + "\n")
             request.setHeader(b"content-type", _JSON.encode())
             return body
         parts = list(map(_described, reports)) or ["There are no links.\n"]
         if self._files:
             parts.append("".join(f"{printable(str(file.report()))}\n" for file in self._files))
+        if self._own:
+            parts.append("".join(f"{printable(line)}\n" for each in self._own for line in str(each).split("\n")))
         return text(request, 200, "\n".join(parts))
 
 

@@ -16,6 +16,7 @@ from gateway.http.html import flat
 from gateway.http.reports import Reported, Stored, reportOf
 from gateway.metrics.samples import Samples
 from gateway.pieces import Pieces
+from gateway.reports import StatusItem
 
 # Seconds for which content is used again, so that many requests at once do not each make it.
 _FRESH = 1.0
@@ -41,6 +42,7 @@ class View:
     Makes the content, one piece for each section.
 
     @param kinds: returns the kinds of services by component.
+    @param own: items about the gateway as a whole.
     """
 
     def __init__(
@@ -51,6 +53,7 @@ class View:
         kinds: Callable[[], Mapping[str, str]],
         pieces: Pieces,
         clock: IReactorTime,
+        own: Sequence[StatusItem] = (),
     ) -> None:
         self._links = links
         self._files = files
@@ -58,6 +61,7 @@ class View:
         self._kinds = kinds
         self._pieces = pieces
         self._clock = clock
+        self._own = own
         self._content: Content | None = None
         self._madeAt = 0.0
         self._waiting: list[Deferred[Content]] = []
@@ -91,13 +95,18 @@ class View:
         for link in tuple(self._links):
             reports.append(reportOf(link))
             yield
-        files = sections.fileItems(self._files)
+        files, own = sections.fileItems(self._files), list(self._own)
         found = {"summary": flat(sections.contents(reports, kinds))}
+        if own:
+            found["configuration"] = flat(sections.listed("configuration", "Configuration", own))
+        outages = sections.outages(reports)
         for each in reports:
             kind = kinds.get(each.component, "")
             history = self._samples.history(each.component)
-            found[sections.idOf(each.component)] = flat(sections.component(each, kind, history, now))
+            section = sections.component(each, kind, history, now, each.state in outages)
+            found[sections.idOf(each.component)] = flat(section)
             yield
         if files:
-            found["files"] = flat(sections.stored(files))
-        return Content(sections.title(reports, files), sections.verdict(reports, files), found)
+            found["files"] = flat(sections.listed("files", "Files", files))
+        items = [*own, *files]
+        return Content(sections.title(reports, items), sections.verdict(reports, items), found)

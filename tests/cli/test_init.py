@@ -137,7 +137,7 @@ class InitTests(SynchronousTestCase):
         self.assertEqual(list(self.document()), ["server", "http", "proxy"])
 
     def test_hidden(self) -> None:
-        """What users have stored stays visible where the server allows it; elsewhere, init says what to do."""
+        """Data that users have stored stay visible where the server allows it; elsewhere, init says what to do."""
         for kind, imports in (("prosody", True), ("ejabberd", None), ("openfire", None)):
             service = ("--domain=example.com", "--yes", "--force", "--service=delegation")
             done = self.init(f"--server={kind}", *service)

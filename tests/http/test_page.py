@@ -17,7 +17,7 @@ from gateway.http.html import SCRIPT, flat
 from gateway.http.live import LIFETIME, MAX_LISTENERS, STALL
 from gateway.http.plots import duration, plots, size
 from gateway.http.reports import Report
-from gateway.http.sections import MAX_ITEMS, component, stored
+from gateway.http.sections import MAX_ITEMS, component, listed
 from gateway.http.view import View
 from gateway.metrics import NO_METRICS
 from gateway.metrics.samples import History, Sample
@@ -130,6 +130,18 @@ class PageTests(PageCase):
         text = Outline(self.page().text).text
         self.assertIn("1 of 2 components are connected", text)
         self.assertIn("Problem: not connected: An error occurred while connecting: refused", text)
+
+    def test_outage(self) -> None:
+        """An outage of several components is one problem, in the summary; the sections refer to it."""
+        self.gateway.refuses = True
+        for jid in (PROXY, "rooms.example.com"):
+            self.gateway.server(jid).lose()
+        self.gateway.wait(3)
+        text = Outline(self.page().text).text
+        self.assertIn(f"Problem: {PROXY}, rooms.example.com: not connected: An error occurred", text)
+        self.assertEqual(text.count("Problem: "), 1)
+        self.assertIn("0 of 2 components are connected. 1 problem.", text)
+        self.assertEqual(text.count("Not connected, as others: see the summary."), 2)
 
     def test_policy(self) -> None:
         """Nothing from elsewhere, nothing inline but the style, and the page has nothing that this forbids."""
@@ -489,7 +501,8 @@ class SectionTests(SynchronousTestCase):
             found = flat(component(report, bad, None, 0.0)).decode()
             self.assertNotIn("<script", found)
             self.assertIn("&lt;script&gt;", found)
-        self.assertNotIn("<script", flat(stored([StatusItem("file", "{x}", {"x": bad}, True)])).decode())
+        file = StatusItem("file", "{x}", {"x": bad}, True)
+        self.assertNotIn("<script", flat(listed("files", "Files", [file])).decode())
 
     def test_unprintable(self) -> None:
         """No control characters, and none that change the direction of text."""
