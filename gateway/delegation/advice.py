@@ -9,11 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from gateway import ns
 from gateway.reports import StatusItem
 from gateway.requirements import Component, Delegation, ejabberd, prosody
+from gateway.requirements.servers import kindOf
 
-_HIDES = (
-    f"Delegating {ns.PRIVATE} hides the data that users have stored on the server: first see "
-    'docs/delegation.md, "What the server had stored". '
-)
+GUIDE = 'docs/delegation.md, "What the server had stored"'
+_HIDES = f"Delegating {ns.PRIVATE} hides the data that users have stored on the server: first see {GUIDE}. "
 
 
 def notGranted(
@@ -21,17 +20,19 @@ def notGranted(
     servers: Iterable[str],
     routes: Mapping[str, Iterable[str]],
     grant: Callable[[str, str], object],
+    software: str = "",
 ) -> Iterator[StatusItem]:
     """
     Return an item for each server that does not delegate all configured namespaces, with the lines to add.
 
     @param routes: the configured namespaces, each with the attributes that the server should filter by.
     @param grant: returns a server's grant for a namespace, or C{None}.
+    @param software: of the servers, if it is known.
     """
     for server in sorted(servers):
         missing = {namespace: names for namespace, names in routes.items() if grant(server, namespace) is None}
         if missing:
-            advice = howToGrant(component, server, missing)
+            advice = howToGrant(component, server, missing, software)
             yield StatusItem(
                 "delegation.missing",
                 "{server} does not delegate {namespaces}, so its users are not served. {advice}",
@@ -40,21 +41,50 @@ def notGranted(
             )
 
 
-def howToGrant(component: str, server: str, namespaces: Mapping[str, Iterable[str]]) -> str:
+def howToGrant(
+    component: str, server: str, namespaces: Mapping[str, Iterable[str]], software: str = ""
+) -> str:
     """
-    Return lines for Prosody and for ejabberd that delegate these namespaces to the component.
+    Return lines that delegate these namespaces to the component: for the server, or for Prosody and for ejabberd.
 
     @param namespaces: each with the attributes that the server should filter by.
+    @param software: of the server, if it is known.
     """
     asked = [Delegation(server, namespace, tuple(sorted(names))) for namespace, names in namespaces.items()]
     needed = [Component(jid=component, requirements=tuple(asked))]
     warning = _HIDES if ns.PRIVATE in namespaces else ""
-    return "\n".join([
-        f"{warning}In Prosody's configuration:",
-        *(f"    {line}" for line in prosody.part(needed)),
-        "or in ejabberd's:",
-        *(f"    {line}" for line in ejabberd.part(needed)),
-    ])
+    lines = {
+        "prosody": "".join(f"\n    {line}" for line in prosody.part(needed)),
+        "ejabberd": "".join(f"\n    {line}" for line in ejabberd.part(needed)),
+    }
+    found = {
+        "prosody": f"In Prosody's configuration:{lines['prosody']}",
+        "ejabberd": f"In ejabberd's configuration:{lines['ejabberd']}",
+        "openfire": "Openfire cannot delegate: this service needs Prosody or ejabberd.",
+        "embedded": "The embedded host delegates for its own domain only: compare servers with [embedded] domain.",
+    }
+    both = f"In Prosody's configuration:{lines['prosody']}\nor in ejabberd's:{lines['ejabberd']}"
+    return warning + found.get(kindOf(software), both)
+
+
+def importAdvice(component: str, server: str, software: str) -> str:
+    """
+    Return lines that let the component read the private storage of the server.
+
+    @param software: of the server; empty if it is not known.
+    """
+    forProsody = f"""In Prosody's configuration:
+    VirtualHost "{server}"
+      modules_enabled = {{ "private", "privilege" }}
+      privileged_entities = {{ ["{component}"] = {{ iq = {{ ["{ns.PRIVATE}"] = "get" }} }} }}
+    Component "{component}"
+      modules_enabled = {{ "privilege" }}"""
+    kind = kindOf(software)
+    if kind == "prosody":
+        return forProsody
+    if kind:
+        return f"This server cannot be asked: see {GUIDE}."
+    return f"{forProsody}\nAn ejabberd cannot be asked: see {GUIDE}."
 
 
 def tooLate(

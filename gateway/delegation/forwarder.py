@@ -24,6 +24,7 @@ from gateway.delegation.delegator import Completed, Delegator, Forward
 from gateway.delegation.nesting import Info, nestingNode
 from gateway.errors import BadRequest, RecipientUnavailable
 from gateway.reports import StatusItem
+from gateway.requirements.servers import kindOf
 from gateway.stream.backoff import Backoff
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza
@@ -179,9 +180,11 @@ class Forwarder:
                 "check that it is connected to its server, and that it accepts delegations from "
                 f"{self._component}. It is queried again at least once a minute"
             )
+        isEjabberd = kindOf(self.link.software) in ("", "ejabberd")
+        drops = "An ejabberd with mod_privilege drops requests between components, see docs/privilege.md. "
         return (
-            "check that it is connected to its server. An ejabberd with mod_privilege drops requests between "
-            "components, see docs/privilege.md. It is queried again at least once a minute"
+            f"check that it is connected to its server. {drops if isEjabberd else ''}"
+            "It is queried again at least once a minute"
         )
 
     # Requests and their answers.

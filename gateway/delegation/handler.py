@@ -196,7 +196,7 @@ class ManagingHandler(RawHandler):
 
     def _missing(self) -> Iterator[StatusItem]:
         wanted = {namespace: route.filtering for namespace, route in self._routes.items()}
-        return notGranted(self._component, self._servers, wanted, self._grants.get)
+        return notGranted(self._component, self._servers, wanted, self._grants.get, self._link.software)
 
     def report(self) -> Iterator[StatusItem]:
         for server in sorted(self._servers):

@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from gateway import ns
 from gateway.addresses import jids
+from gateway.delegation.advice import GUIDE, importAdvice
 from gateway.delegation.private import Key
 from gateway.errors import CannotAsk, NoAnswer, NotGranted
 from gateway.interfaces import IDelegatedRequest, IPrivileges, IStatusProvider
@@ -37,7 +38,6 @@ _REFUSALS = frozenset({"service-unavailable", "feature-not-implemented", "forbid
 _REFUSED = "the element is treated as missing; Prosody needs its module private for this"
 _FAILED = "the user got an error and may try again"
 
-_GUIDE = 'docs/delegation.md, "What the server had stored"'
 
 
 @implementer(IStatusProvider)
@@ -144,18 +144,12 @@ class ReadThrough(RawHandler):
         component = self._link.jid
         for server in sorted(self._servers):
             if self._privileges.permissions(server).iq.get(ns.PRIVATE) not in ("get", "both"):
+                advice = importAdvice(component, server, self._link.software)
                 yield StatusItem(
                     "import.not_granted",
                     """{server} does not grant requests for {namespace} in its users' names, so \
-"import = true" has no effect, and the data that they have stored there stays hidden. In Prosody's configuration:
-    VirtualHost "{server}"
-      modules_enabled = {{ "private", "privilege" }}
-      privileged_entities = {{ ["{component}"] = {{ iq = {{ ["{namespace}"] = "get" }} }} }}
-    Component "{component}"
-      modules_enabled = {{ "privilege" }}
-An ejabberd cannot be asked: see {guide}.
-""",
-                    {"server": server, "namespace": ns.PRIVATE, "component": component, "guide": _GUIDE},
+"import = true" has no effect, and the data that they have stored there stays hidden. {advice}""",
+                    {"server": server, "namespace": ns.PRIVATE, "component": component, "advice": advice},
                     isProblem=True,
                 )
 
@@ -164,7 +158,7 @@ An ejabberd cannot be asked: see {guide}.
             "import.loop",
             '{server} delegates the gateway\'s own requests for {namespace}, too, so "import = true" has no '
             "effect, and the data that its users have stored there stays hidden: see {guide}.",
-            {"server": server, "namespace": ns.PRIVATE, "guide": _GUIDE},
+            {"server": server, "namespace": ns.PRIVATE, "guide": GUIDE},
             isProblem=True,
         )
 

@@ -21,6 +21,7 @@ from gateway.embedded.delegation import Forwarder
 from gateway.embedded.ports import Peer
 from gateway.embedded.sessions import Account
 from gateway.errors import BadRequest, Forbidden, NoHandler, NoSuchNode, RecipientUnavailable
+from gateway.requirements.servers import EMBEDDED
 from gateway.stream.stanzas import Stanza
 
 _HOST_FEATURES = (ns.DISCO_INFO, ns.DISCO_ITEMS, ns.PING, ns.VERSION, ns.COMMANDS, ns.DELEGATION_2)
@@ -113,7 +114,7 @@ class Services:
         return ""
 
     def _version(self, request: Request) -> str:
-        return stanzas.softwareVersion("xmpp-gateway embedded host", __version__)
+        return stanzas.softwareVersion(EMBEDDED, __version__)
 
     def _rosterGet(self, request: Request) -> str:
         account = _own(request)

@@ -24,12 +24,20 @@ from gateway.metrics import IMetrics, IMetricsProvider, names
 from gateway.privilege import stanzas
 from gateway.privilege.core import Permissions, PrivilegedIq
 from gateway.reports import StatusItem
+from gateway.requirements.servers import kindOf
 from gateway.stream.grants import GrantWatch
 from gateway.stream.latest import keepLatest
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import readError
 from gateway.xml.write import route
+
+# The remedy for missing grants; by the kind of the server, if it is known.
+_SEE = "see docs/privilege.md for the lines that the server's configuration needs"
+_ADVICE = {
+    "openfire": "Openfire grants none to components, so this service needs Prosody or ejabberd",
+    "embedded": "see [embedded.privileges] in docs/embedded.md",
+}
 
 # Roster pushes to clients whose answers are awaited.
 _MAX_PUSHES = 1_000
@@ -83,11 +91,12 @@ class PrivilegeHandler(RawHandler):
         """Return an item for each server whose grants an observer needs; requests fail with L{NotGranted}."""
         if self._presenceObservers or self._rosterObservers:
             for server in sorted(self._servers - self._granted.keys()):
+                advice = _ADVICE.get(kindOf(self._link.software), _SEE)
                 yield StatusItem(
                     "privileges.missing",
-                    "{server} grants no privileges, so presence and rosters of its users are not visible: see "
-                    "docs/privilege.md for the lines that the server's configuration needs.",
-                    {"server": server},
+                    "{server} grants no privileges, so presence and rosters of its users are not visible: "
+                    "{advice}.",
+                    {"server": server, "advice": advice},
                     isProblem=True,
                 )
 

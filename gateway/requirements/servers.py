@@ -37,6 +37,9 @@ SERVERS = {
     "openfire": Server(openfire.TITLE, "#", openfire.block, openfire.part, openfire.relevant),
 }
 
+# The name that the embedded host gives itself.
+EMBEDDED = "xmpp-gateway embedded host"
+
 
 def blocks(server: Server, components: Sequence[Component]) -> str:
     """
@@ -62,5 +65,16 @@ def recognise(software: str) -> Server | None:
     @param software: its name in disco#info or in its software version.
     @return: C{None} if it is unknown.
     """
+    return SERVERS.get(kindOf(software))
+
+
+def kindOf(software: str) -> str:
+    """
+    Return a key of L{SERVERS}, or C{embedded} for the embedded host; empty for another or an unknown server.
+
+    @param software: as for L{recognise}.
+    """
     name = software.lower()
-    return next((server for key, server in SERVERS.items() if name.startswith(key)), None)
+    if name.startswith(EMBEDDED):
+        return "embedded"
+    return next((key for key in SERVERS if name.startswith(key)), "")

@@ -15,6 +15,7 @@ from gateway.requirements import (
     ejabberd,
     prosody,
 )
+from gateway.requirements.servers import kindOf
 
 
 def serverRequirements(domain: str, api: str | None, isLocked: bool, probes: bool) -> list[Requirement]:
@@ -50,10 +51,19 @@ and in ejabberd's:
 {lines}"""
 
 
-def prosodyGrantAdvice(component: str, domain: str) -> str:
-    """Return lines for Prosody that delegate rosters to the component, and allow it to push changes."""
+def pushAdvice(component: str, domain: str, software: str = "") -> str:
+    """
+    Return lines that delegate rosters to the component, and allow it to push changes.
+
+    @param software: of the server, if it is known.
+    """
     needed = tuple(serverRequirements(domain, None, isLocked=True, probes=False))
     lines = "\n".join(f"    {line}" for line in prosody.part([Component(jid=component, requirements=needed)]))
-    return f"""In Prosody's configuration:
-{lines}
-ejabberd needs its HTTP API instead: set api under [roster], see docs/roster.md."""
+    forProsody = f"In Prosody's configuration:\n{lines}"
+    found = {
+        "prosody": forProsody,
+        "ejabberd": "ejabberd needs its HTTP API: set api under [roster], see docs/roster.md.",
+        "openfire": "Openfire grants nothing to components: rosters need Prosody or ejabberd.",
+    }
+    other = "ejabberd needs its HTTP API instead: set api under [roster], see docs/roster.md."
+    return found.get(kindOf(software), f"{forProsody}\n{other}")

@@ -22,7 +22,7 @@ from gateway.interfaces import IPrivileges, IStatusProvider, RosterItem
 from gateway.log.seldom import Seldom
 from gateway.metrics import IMetrics, IMetricsProvider, names
 from gateway.reports import StatusItem
-from gateway.roster.advice import prosodyGrantAdvice
+from gateway.roster.advice import pushAdvice
 from gateway.stream.latest import keepLatest
 from gateway.stream.stanzas import Stanza
 
@@ -179,11 +179,12 @@ class InterestedClients(XMPPHandler):
         granted = self._privileges.permissions(self._domain).iq.get(ns.ROSTER, "none")
         if granted in ("set", "both"):
             return None
+        software = getattr(self.parent, "software", "")
         return StatusItem(
             "roster.pushes_not_granted",
             "{server} does not grant roster pushes to the component, so clients see changes of locked "
             "rosters only at their next login. {advice}",
-            {"server": self._domain, "advice": prosodyGrantAdvice(self._component, self._domain)},
+            {"server": self._domain, "advice": pushAdvice(self._component, self._domain, software)},
             isProblem=True,
         )
 

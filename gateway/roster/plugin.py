@@ -32,7 +32,7 @@ from gateway.interfaces import (
 )
 from gateway.requirements import Requirement, ejabberd
 from gateway.roster import tour
-from gateway.roster.advice import prosodyGrantAdvice, serverRequirements
+from gateway.roster.advice import pushAdvice, serverRequirements
 from gateway.roster.api import EjabberdApplier
 from gateway.roster.apply import Applier, PrivilegeApplier
 from gateway.roster.auto import AutoApplier
@@ -120,7 +120,7 @@ class RosterPlugin:
     def notes(self, jid: str, table: RosterTable, environment: IServiceEnvironment) -> list[str]:
         notes = []
         if table.lock and table.api is None and not environment.isEmbedded:
-            notes.append(f"lock: the server must delegate rosters. {prosodyGrantAdvice(jid, table.domain)}")
+            notes.append(f"lock: the server must delegate rosters. {pushAdvice(jid, table.domain)}")
         if table.probes:
             notes.append(f'probes: in Prosody, Component "{jid}" needs validate_from_addresses = false')
         return notes

@@ -69,6 +69,7 @@ class Link(Service):
     @ivar trouble: the reason if they do not, for the operator.
     @ivar now: seconds on the link's clock, which is monotonic, as of the last chunk or tick.
     @ivar domain: the server's own host, which is pinged after a long silence; C{None} for never.
+    @ivar software: the software of the server, as it says or shows (L{Survey}); empty until that is known.
     @ivar conflict: the reason for the operator if the link is up but of little use; otherwise empty.
     @ivar shared: true if other gateways may be connected as this component.
     @ivar isFinal: true if the component is removed: no later link or process will answer what is open at the stop.
@@ -133,7 +134,7 @@ class Link(Service):
         self._pingedAt: float | None = None
         self.ready = False
         self.trouble = "not started"
-        self.conflict = ""
+        self.software = self.conflict = ""
         self.shared = False
         self.isFinal = False
         self._instances = instances

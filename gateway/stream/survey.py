@@ -145,6 +145,8 @@ class Survey(XMPPHandler):
                 loss=str(self._loss()),
             )
         self.software, self.isLossy = software, isLossy
+        link: Any = self.parent
+        link.software = software or ("ejabberd" if isLossy else "")
         for observer in self._observers:
             observer()
 

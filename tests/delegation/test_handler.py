@@ -519,7 +519,12 @@ class ConnectionTests(Case):
         """Without a connection the status page does not report missing delegations, because they are unknown."""
         self.serve(lambda request: None)
         self.server.clock.pump([1.0] * 5)
-        self.assertIn("does not delegate", "".join(sentences(self.handler.report())))
+        said = "".join(sentences(self.handler.report()))
+        self.assertIn("does not delegate", said)
+        self.assertIn("ejabberd", said)
+        # The lines of the server only, if it is known.
+        self.handler.parent.software = "Prosody 13.0.7"
+        self.assertNotIn("ejabberd", "".join(sentences(self.handler.report())))
         self.server.lose()
         self.assertEqual(sentences(self.handler.report()), ["open requests: 0"])
 

@@ -16,7 +16,7 @@ from zope.interface.verify import verifyObject
 from gateway import ns
 from gateway.composition.reader import Config, load
 from gateway.config.tables import ConfigError, Domain, Jids, Namespace
-from gateway.delegation.advice import howToGrant
+from gateway.delegation.advice import howToGrant, importAdvice
 from gateway.delegation.delegations import Delegation
 from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.plugin import DelegationPlugin, DelegationTable, NamespaceTable, PrivateStoragePlugin
@@ -311,6 +311,27 @@ class WarningTests(ComposeCase):
         found = howToGrant(COMPONENT, HOST, {ns.PRIVATE: ()})
         self.assertTrue(found.startswith(f"Delegating {ns.PRIVATE} hides the data that users have stored"), found)
         self.assertTrue(howToGrant(COMPONENT, HOST, {PUBSUB: ()}).startswith("In Prosody's configuration:"))
+
+    def test_adviceForServer(self) -> None:
+        """If the server is known, the advice has its lines only."""
+        both = howToGrant(COMPONENT, HOST, {PUBSUB: ()})
+        self.assertIn("\nor in ejabberd's:\n", both)
+        for software, begins in (
+            ("Prosody 13.0.7", "In Prosody's configuration:\n"),
+            ("ejabberd 26.07", "In ejabberd's configuration:\n"),
+            ("Openfire 5", "Openfire cannot delegate"),
+            ("xmpp-gateway embedded host 1", "The embedded host delegates for its own domain only"),
+        ):
+            found = howToGrant(COMPONENT, HOST, {PUBSUB: ()}, software)
+            self.assertTrue(found.startswith(begins), found)
+            lines = found.split("\n")[1:]
+            self.assertTrue(set(lines) < set(both.split("\n")), found)
+            self.assertEqual("mod_delegation" in found, software.startswith("ejabberd"))
+        self.assertEqual(howToGrant(COMPONENT, HOST, {PUBSUB: ()}, "Metronome 4"), both)
+        for software, isAsked in (("", True), ("Prosody 0.12.3", True), ("ejabberd 23.01", False)):
+            found = importAdvice(COMPONENT, HOST, software)
+            self.assertEqual("VirtualHost" in found, isAsked)
+            self.assertEqual("cannot be asked" in found, not software.startswith("Prosody"))
 
     def test_none(self) -> None:
         """No warning with import, for other namespaces, or on the embedded host."""

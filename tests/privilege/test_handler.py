@@ -186,6 +186,10 @@ class AdvertisementTests(HandlerCase):
         granted, missed = sentences(self.handler.report())
         self.assertIn(f"{SERVER} grants roster both", granted)
         self.assertIn(missed, said)
+        self.assertIn("see docs/privilege.md", missed)
+        for software, remedy in (("Openfire 5", "needs Prosody"), ("xmpp-gateway embedded host", "[embedded.")):
+            self.handler.parent.software = software
+            self.assertIn(remedy, sentences(self.handler.report())[1])
         self.server.lose()
         self.assertEqual(sentences(self.handler.report()), [])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
@@ -158,6 +159,12 @@ class InterestedTests(SynchronousTestCase):
         self.assertIn(f'["r.h"] = {{ {granted} }};', line)
         self.assertRegex(line, r'delegations = \{\s+\["jabber:iq:roster"\] = \{ jid = "r.h" \};')
         self.assertIn("set api under [roster]", line)
+        # Only that of the server, if it is known.
+        for software, isProsody in (("Prosody 0.12.3", True), ("ejabberd 26.07", False)):
+            self.clients.parent = SimpleNamespace(software=software)
+            [line] = sentences(self.clients.report())
+            self.assertEqual(("VirtualHost" in line, "set api" in line), (isProsody, not isProsody))
+        self.clients.parent = None
         # Nothing is logged about a connection that is lost.
         with capturedLogs() as logs:
             self.clients.connectionInitialized()

@@ -72,6 +72,7 @@ class SurveyTests(SynchronousTestCase):
         self.assertEqual(self.found, [("Prosody 13.0.7", False)])
         self.assertEqual(sentences(self.survey.report()), ["example.com is Prosody 13.0.7"])
         self.assertFalse(self.survey.isEjabberd)
+        self.assertEqual(self.world.link.software, "Prosody 13.0.7")
         self.again()
         self.tells("ejabberd", f"2&#10;{'6' * 100}")
         self.assertTrue(self.survey.isEjabberd)
@@ -100,6 +101,7 @@ class SurveyTests(SynchronousTestCase):
         self.world.wait(0.4)
         self.assertEqual(self.found, [("", True)])
         self.assertTrue(self.survey.isEjabberd)
+        self.assertEqual(self.world.link.software, "ejabberd")
         # A link that stops has nothing to wait for.
         self.assertEqual(self.world.link.pending, 0)
         self.assertEqual(self.logged, sentences(self.survey.report()))
