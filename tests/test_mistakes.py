@@ -42,7 +42,7 @@ with the gateway's messages.
   all errors of a file at once, and so does a start.
 - [At run time](#at-run-time): the log, the problems on `/status`, which the status page shows as well, and the
   answer that a user or a program gets. `xmpp-gateway check` prints the lines that are missing in the server's
-  configuration. Advice is shown as for a server that is not known yet; otherwise it has the lines for that one only.
+  configuration. Advice is shown as for a server that is not known yet; later it has that server's lines only.
 """
 CONFIGURATION = """
 ## In the configuration file

@@ -119,7 +119,8 @@ _NAMES = {
     "openfire": "gateway.openfire.txt",
 }
 _TODO = {
-    "prosody": "append {name} to prosody.cfg.lua, and restart Prosody",
+    "prosody": "append {name} to prosody.cfg.lua (read its ATTENTION before), run prosodyctl check config, and "
+    "restart Prosody",
     "ejabberd": "copy {name} to /etc/ejabberd, name it in ejabberd.yml (include_config_file), and restart ejabberd",
     "openfire": "follow {name} in Openfire's admin console",
 }

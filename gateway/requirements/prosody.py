@@ -25,21 +25,30 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OWN = (Delegation, Privilege, Module, ForeignSenders)
 _SPECIAL = re.compile(r'[\\"\x00-\x1f\x7f]')
 _HIDDEN = "the secret of this component"
+_ATTENTION = (
+    "--",
+    "-- ATTENTION: if a VirtualHost below has a list of one of these names already (modules_enabled, delegations,",
+    "-- privileged_entities), then the list below replaces it, and the host LOSES its own modules or entries. In",
+    "-- this case, add the entries to the first list, and delete the list below. prosodyctl check config, and the",
+    "-- log of Prosody's start, warn of each list that replaces another one in this file: Duplicate option.",
+    "--",
+)
 
 
 def block(components: Sequence[Component]) -> str:
     """
     Return the whole configuration for these components, for the end of C{prosody.cfg.lua}.
 
-    Each section has braces around its settings: without them, the settings after it would belong to it as well.
+    The sections of components have braces around their settings, so that the global settings after them do not
+    belong to them. Those of hosts have none, and are last: so Prosody itself warns if a list replaces another one.
     """
     components = [evolve(each, secret=each.secret or _HIDDEN) for each in components]
     lines = [
-        "-- For the end of prosody.cfg.lua. Afterwards, restart Prosody.",
-        "-- If a host has a list of one of these names already, add the entries to it: the last list counts.",
-        # In braces, because global settings follow.
-        *(line for head, lines in _sections(components) for line in (f"{head} {{", *lines, "}")),
+        "-- For the end of prosody.cfg.lua. Afterwards: prosodyctl check config, then restart Prosody.",
+        *(_ATTENTION if _servers(components) else ()),
+        *(line for head, lines in _components(components) for line in (f"{head} {{", *lines, "}")),
         *_listeners({component.address for component in components}),
+        *(line for head, lines in _hosts(components) for line in (head, *lines)),
         *(f"-- {each.jid}: {remark}" for each in components for remark in each.having(Remark)),
     ]
     return "\n".join(lines) + "\n"
@@ -47,13 +56,18 @@ def block(components: Sequence[Component]) -> str:
 
 def part(components: Sequence[Component]) -> Iterator[str]:
     """Yield the sections of the hosts and of the components. A secret that is C{None} is left out."""
-    return (line for head, lines in _sections(components) for line in (head, *lines))
+    sections = (*_hosts(components), *_components(components))
+    return (line for head, lines in sections for line in (head, *lines))
 
 
-def _sections(components: Sequence[Component]) -> Iterator[tuple[str, list[str]]]:
-    """Yield the head and the lines of each section that is not empty."""
+def _hosts(components: Sequence[Component]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the head and the lines of each host's section."""
     for server in _servers(components):
         yield f"VirtualHost {quoted(server)}", list(_host(server, components))
+
+
+def _components(components: Sequence[Component]) -> Iterator[tuple[str, list[str]]]:
+    """Yield the head and the lines of each component's section that is not empty."""
     for component in components:
         lines = list(_component(component))
         if lines:

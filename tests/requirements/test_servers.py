@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+from unittest import SkipTest
 from urllib.parse import urlsplit
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -90,6 +95,32 @@ class ServerTests(SynchronousTestCase):
             self.assertEqual(lines.count(f'    modules_enabled = {{ "{module}" }};'), 2)
         lines = list(prosody.part([self.component("c.x.org")]))
         self.assertEqual([line for line in lines if "VirtualHost" in line or "modules" in line], [])
+
+    def test_lostLists(self) -> None:
+        """
+        Prosody itself warns if a list of the block replaces that of a host: it does so only outside of braces. The
+        global settings belong to no section.
+        """
+        component = self.component("c.x.org", Delegation("x.org", "urn:1"), secret="s", address=Address(port=1))
+        block = prosody.block([component])
+        self.assertIn("\n-- ATTENTION: if a VirtualHost below has a list", block)
+        heads = re.findall(r"^(\w+|\})(?: .*?)?(\{?)$", block, re.MULTILINE)
+        order = [("Component", "{"), ("}", ""), ("component_ports", ""), ("component_interfaces", "")]
+        self.assertEqual(heads, [*order, ("VirtualHost", "")])
+        self.assertNotIn("ATTENTION", prosody.block([self.component("c.x.org", secret="s")]))
+        if shutil.which("prosodyctl") is None:
+            raise SkipTest("prosodyctl is not installed")
+        # A short path: Prosody 0.12 cannot warn in a file whose path has over 60 characters, and does not start.
+        folder = Path(tempfile.mkdtemp(prefix="lists-"))
+        self.addCleanup(shutil.rmtree, folder)
+        for own, isLost in (('modules_enabled = { "time" }', True), ('name = "x"', False)):
+            file = folder / "prosody.cfg.lua"
+            log = 'log = { warn = "*console" }'
+            file.write_text(f'data_path = "{folder}"\n{log}\nVirtualHost "x.org"\n    {own}\n{block}')
+            command = ["prosodyctl", "--root", "--config", str(file), "check", "config"]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            self.assertIn("Checking config", done.stdout, done.stderr)
+            self.assertEqual("Duplicate option 'modules_enabled'" in done.stdout + done.stderr, isLost)
 
     def test_addresses(self) -> None:
         """Listeners are those of the endpoints."""
