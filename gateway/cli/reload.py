@@ -54,7 +54,8 @@ def reload(program: Program, pidfile: Path, file: str | None) -> None:
         try:
             reloaded = await _outcome(program.gateway(config, reactor), sent, reactor)
         except Unreachable as error:
-            say(f"Process {process} reloads its file, but the result is not known: {error}. See its log.", err=True)
+            reason = str(error).rstrip(".")
+            say(f"Process {process} reloads its file, but the result is not known: {reason}. See its log.", err=True)
             raise SystemExit(3) from error
         _print(reloaded)
 

@@ -258,7 +258,7 @@ PROSODY_PIECES: Mapping[str, Piece] = {
         (f"missing: the delegation of jabber:iq:roster by {DOMAIN}",),
     ),
     "the module on the host": (
-        without('"delegation", '),
+        without(r'"delegation", (?=[^\n]*\n    delegations)'),
         (f"missing: the delegation of {PRIVATE}", "missing: the delegation of jabber:iq:roster"),
     ),
     "the module on the component": (
