@@ -55,7 +55,8 @@ def reload(program: Program, pidfile: Path, file: str | None) -> None:
             reloaded = await _outcome(program.gateway(config, reactor), sent, reactor)
         except Unreachable as error:
             reason = str(error).rstrip(".")
-            say(f"Process {process} reloads its file, but the result is not known: {reason}. See its log.", err=True)
+            unknown = f"the result is not known: {reason}. See its log."
+            say(f"Process {process} reloads its file, but {unknown}", err=True)
             raise SystemExit(3) from error
         _print(reloaded)
 

@@ -25,6 +25,7 @@ _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _OWN = (Delegation, Privilege, Module, ForeignSenders)
 _SPECIAL = re.compile(r'[\\"\x00-\x1f\x7f]')
 _HIDDEN = "the secret of this component"
+_ADD = "If the host has such a list already, add the entries to that one: the last list replaces it."
 _ATTENTION = (
     "--",
     "-- ATTENTION: if a VirtualHost below has a list of one of these names already (modules_enabled, delegations,",
@@ -96,6 +97,7 @@ def _host(server: str, components: Sequence[Component]) -> Iterator[str]:
         if grants:
             privileged.append(f"[{quoted(component.jid)}] = {{ {_privileges(grants)} }}")
     modules += ["delegation"] * bool(delegations) + ["privilege"] * bool(privileged)
+    yield f"    -- {_ADD}"
     yield f"    modules_enabled = {_list(modules)};"
     yield from _table("delegations", delegations)
     yield from _table("privileged_entities", privileged)
