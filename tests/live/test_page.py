@@ -124,6 +124,11 @@ class BrowserTests(SynchronousTestCase):
             plot = self.page.locator(f"[id='c-{kind}.localhost'] figure")
             expect(plot.first).to_be_visible(timeout=15_000)
         finish(self.refresh(gateway))
+        # The plot of a component without latency is as wide as the others.
+        expect(section.locator("figure")).to_have_count(2, timeout=15_000)
+        expect(self.page.locator("[id='c-rooms.localhost'] figure")).to_have_count(1, timeout=15_000)
+        widths = "[...document.querySelectorAll('figure')].map(each => each.getBoundingClientRect().width)"
+        self.assertEqual(len(set(map(round, self.page.evaluate(widths)))), 1)
         self.look("busy")
         self.assertQuiet()
         gateway.kill9()

@@ -159,6 +159,36 @@ class ProcessTests(SynchronousTestCase):
             self.until("Server Shut Down", log)
             self.assertNotIn("Traceback", log.read_text() + (self.folder / f"{LOG}.1").read_text())
 
+    def test_reload(self) -> None:
+        """C{xmpp-gateway reload} waits for the result: what was changed, or why the gateway refuses the change."""
+        self.configure()
+        self.assertEqual(self.twistd(*WAYS["background"])[0], 0)
+        self.until("nothing listens at", self.folder / LOG)
+        file = self.folder / "gateway.toml"
+        text = file.read_text()
+        rooms = '\n[rooms."rooms.localhost"]\n'
+        for written, code, said in (
+            (text + rooms, 0, "Reloaded.\n  added: rooms.localhost\n"),
+            (text + rooms, 0, "Reloaded: no service differs.\n"),
+            (text.replace('"state"', '"other"'), 1, "state_dir: has changed, which requires a restart\n"),
+            (text.replace("proxy.localhost", "p.localhost"), 0, "added: p.localhost\n  removed: proxy.localhost, "),
+        ):
+            file.write_text(written)
+            done = subprocess.run(
+                [sys.executable, "-m", "gateway.cli", "reload"],
+                cwd=self.folder,
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            self.assertEqual(done.returncode, code, done.stdout)
+            self.assertIn(said, done.stdout)
+        os.kill(int((self.folder / PID).read_text()), signal.SIGTERM)
+        self.untilGone(self.folder / PID)
+
     def test_logFile(self) -> None:
         """
         The file of [log] takes the place of twistd.log. SIGUSR1 opens it again after it was renamed, and SIGHUP
