@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import tap
+from gateway.cli.web import Answer, Unreachable
 from gateway.composition.reload import Reloader
 from gateway.testing import MemoryGateway
 from tests.cli.support import Reachable, call
@@ -111,6 +112,22 @@ class ReloadTests(SynchronousTestCase):
     def get(self, gateway: Reachable, path: str) -> str:
         """Return what the gateway has at a path."""
         return self.successResultOf(Deferred.fromCoroutine(gateway.request("GET", path))).text
+
+    def test_newToken(self) -> None:
+        """The gateway may refuse the new token until it has read it."""
+        gateway = self.running()
+        request, refused = gateway.request, []
+
+        async def refuse(method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
+            if not refused:
+                refused.append(path)
+                raise Unreachable("refuses this command: another token")
+            return await request(method, path, body, **headers)
+
+        self.patch(gateway, "request", refuse)
+        done = self.reload(gateway)
+        self.assertEqual((done.exit_code, done.stdout), (0, "Reloaded: no service differs.\n"))
+        self.assertEqual(refused, ["/status"])
 
     def test_late(self) -> None:
         """A gateway that does not reload is not waited for without end."""

@@ -69,6 +69,12 @@ class ReloadTests(SynchronousTestCase):
         answered = told(self.bystander, f"<iq from='by@example.com/a' to='{self.relayed}' id='b' type='result'/>")
         self.assertEqual(answered, [f"iq result b {BYSTANDER} > {USER}"])
 
+    def assertRefused(self, why: str) -> None:
+        """The report for C{/status} is that the last reload was refused for this reason."""
+        [item] = self.gateway.service.reports
+        self.assertTrue(item.isProblem)
+        self.assertEqual((item.values["outcome"], item.values["problems"]), ("refused", (why,)))
+
     def test_changes(self) -> None:
         """Services that differ are changed, and the log names them; others are not touched."""
         new = BASE + PROXY.replace("target@", "other@") + '[rooms."r.example.com"]\n'
@@ -204,12 +210,14 @@ class ReloadTests(SynchronousTestCase):
         """While the gateway stops, nothing is reloaded."""
         self.gateway.stop()
         self.assertEqual(self.reload(BASE), ["The configuration is not reloaded: the gateway is stopping."])
+        self.assertRefused("the gateway is stopping")
         self.assertEqual(self.flushLoggedErrors(Stopping), [])
 
     def test_fault(self) -> None:
         """An unforeseen exception is logged; the next reload works."""
         self.patch(self.gateway.service, "apply", lambda config: 1 / 0)
         self.assertEqual(self.reload(), ["The configuration could not be reloaded."])
+        self.assertRefused("it has raised ZeroDivisionError: see the log")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         del self.gateway.service.apply
         self.assertIn("was reloaded", self.reload()[0])
@@ -232,3 +240,4 @@ class ReloadTests(SynchronousTestCase):
         """Without a file there is nothing to reload."""
         self.reloader = Reloader(None, self.gateway.reactor, self.gateway.service)
         self.assertIn("There is no configuration file", self.reload()[0])
+        self.assertRefused("the gateway was started without a configuration file")

@@ -205,6 +205,10 @@ class ArrivalTests(ForwarderCase):
         self.assertIn(f"{COMPONENT}: {NEXT} is not available", component)
         self.assertIn("check that it is connected", component)
         self.assertIn("see docs/privilege.md", component)
+        # Only ejabberd drops requests.
+        for software, drops in (("ejabberd 26.07", True), ("Prosody 13.0.7", False)):
+            self.server.link.software = software
+            self.assertEqual("drops requests" in "".join(sentences(self.handler.report())), drops)
 
     def test_missedRefusing(self) -> None:
         """

@@ -312,6 +312,11 @@ class ReportTests(ReadThroughCase):
             GUIDE,
         ):
             self.assertIn(words, told)
+        # The lines of the server only, if it is known.
+        for software, isProsody in (("Prosody 13.0.7", True), ("ejabberd 26.07", False)):
+            self.server.link.software = software
+            [reported] = self.reported()
+            self.assertEqual(("VirtualHost" in reported, "cannot be asked" in reported), (isProsody, not isProsody))
 
     def test_granted(self) -> None:
         """With the privilege nothing is reported."""

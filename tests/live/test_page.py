@@ -10,6 +10,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import tempfile
 from collections.abc import Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -160,6 +161,11 @@ class BrowserTests(SynchronousTestCase):
         self.open(gateway)
         expect(self.page.locator(".problem", has_text="does not delegate")).to_be_visible(timeout=30_000)
         expect(self.page.locator(".problem", has_text="nobody@localhost").first).to_be_visible(timeout=30_000)
+        # The reload that is refused has its errors in a block.
+        file = gateway.config
+        file.write_text(file.read_text().replace("/state", "/other"))
+        os.kill(gateway.child.pid, signal.SIGHUP)
+        expect(self.page.locator("pre", has_text="requires a restart")).to_be_visible(timeout=30_000)
         self.page.locator("pre").first.focus()
         expect(self.page.locator("pre").first).to_be_focused()
         self.look("troubled")
