@@ -44,7 +44,7 @@ def backup(program: Program, archive: Path, force: bool, file: str | None) -> No
             raise CommandFailed(str(error)) from error
         for each in copied:
             click.echo(f"  {each.name}: {each.size} bytes" + f", version {each.version}" * each.isDatabase)
-        click.echo(f"{archive}: {len(copied)} files of {folder}")
+        click.echo(f"{archive}: {len(copied)} file{'s' if len(copied) != 1 else ''} of {folder}")
 
     program.run(main)
 
