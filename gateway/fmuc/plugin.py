@@ -59,7 +59,7 @@ class RoomsTable(ComponentTable):
     """
     Keys of C{[rooms."component JID"]}; see docs/fmuc.md.
 
-    @ivar create: C{None} for the users of the server's own domain.
+    @ivar create: C{None} for the users of the server's own domain, and those of the nodes in C{peers}.
     """
 
     create: frozenset[str] | None = None
@@ -159,8 +159,8 @@ class RoomsPlugin:
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
         link = _served(jid, table, composition, rooms)
-        local = frozenset((rooms.home or "*",))
-        rooms.creators = local if table.create is None else frozenset(map(_creator, table.create))
+        default = _prepared(table.peers) | {rooms.home or "*"}
+        rooms.creators = default if table.create is None else frozenset(map(_creator, table.create))
         return link
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:

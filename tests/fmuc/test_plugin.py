@@ -99,6 +99,9 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(self.rooms(SERVER + ROOMS + given).creators, {"example.net", "tom@example.org"})
         self.assertEqual(self.rooms(SERVER + ROOMS + "create = []\n").creators, frozenset())
         self.assertEqual(self.rooms(SERVER + MIRROR).creators, {"*"})
+        peers = 'peers = ["Mirror.example.org"]\n'
+        self.assertEqual(self.rooms(SERVER + ROOMS + peers).creators, {"example.com", "mirror.example.org"})
+        self.assertEqual(self.rooms(SERVER + ROOMS + peers + "create = []\n").creators, frozenset())
         found = self.problems(ROOMS + 'create = ["a b", "tom@example.org/desk", "@x", "*"]\n')
         for each in ("a b", "tom@example.org/desk", "@x"):
             self.assertIn(f'create: found "{each}"; allowed: domains and bare JIDs of users, or "*" for all', found)

@@ -145,6 +145,13 @@ class CreateTests(ServiceCase):
         self.joinNode("ben@b.example/1", "ben")
         self.assertEqual(self.there, {ROOM})
 
+    def test_node(self) -> None:
+        """The domain of a node stands for all its users, not for others."""
+        self.service.rooms.creators = frozenset((NODE.partition("@")[2],))
+        self.joinNode("tom@b.example/1", "tom")
+        self.assertEqual(self.there, {ROOM})
+        self.assertIn(b"<not-allowed", self.join("tom@b.example/1", "tom", f"r0@{ROOM.partition('@')[2]}"))
+
     def test_nobody(self) -> None:
         """An empty list allows nobody."""
         self.service.rooms.creators = frozenset()
