@@ -69,7 +69,8 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("            locked=table.lock_timeout,\n", ""),
         ("            silence=table.ping_after,\n", ""),
         ("            idle=table.idle_timeout,\n", ""),
-        ("local if table.create is None else", "local if True else"),
+        ("default if table.create is None else", "default if True else"),
+        ("_prepared(table.peers) | {rooms.home", "{rooms.home"),
     ),
     "gateway/embedded/host.py": (
         ("self.secrets = dict(table.components)", "self.secrets = {}"),

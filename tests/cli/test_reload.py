@@ -132,7 +132,7 @@ class ReloadTests(SynchronousTestCase):
     def test_late(self) -> None:
         """A gateway that does not reload is not waited for without end."""
         done = self.reload(self.running(reloads=False))
-        self.assertEqual((done.exit_code, done.stdout), (3, ""))
+        self.assertEqual((done.exit_code, done.stdout), (3, ""), done.output)
         self.assertIn("/status does not have it after 90 s. See its log.", done.stderr)
 
     def test_errors(self) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from gateway import ns
 from gateway.delegation.delegations import Delegation
-from gateway.errors import RecipientUnavailable
+from gateway.errors import Forbidden
 from tests.delegation.support import (
     COMPONENT,
     HOST,
@@ -344,7 +344,7 @@ class DelegatingTests(Case):
         )
         self.assertTaken(
             self.managing,
-            f"<iq to='{COMPONENT}' from='{BARE}' id='roster2' type='error'>{errorXml(RecipientUnavailable)}</iq>",
+            f"<iq to='{COMPONENT}' from='{BARE}' id='roster2' type='error'>{errorXml(Forbidden)}</iq>",
         )
 
     def test_examples16and17(self) -> None:
