@@ -45,7 +45,7 @@ class Option:
         value = getattr(settings, self.setting)
         if self.values is None:
             return str(value)
-        return str(int(value)) if self.kind == "boolean" else next(k for k, v in self.values.items() if v is value)
+        return str(int(value)) if self.kind == "boolean" else next(k for k, v in self.values.items() if v == value)
 
     def read(self, settings: Settings, value: str) -> Settings:
         """

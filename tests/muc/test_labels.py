@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from xml.etree.ElementTree import Element
 
+from attrs import evolve
+
 from gateway import ns
 from gateway.errors import NotAcceptable
+from gateway.muc import register
 from tests.fmuc.wire import read
 from tests.muc.test_local import CRONE, HAG, ROOM
 from tests.muc.test_queries import ConfigurationTests as Base
@@ -47,6 +50,11 @@ class FormTests(QueryCase):
         )
         self.assertEqual(form.findtext(f"{_DATA}title"), f"Configuration of {ROOM}")
         self.assertTrue(form.findtext(f"{_DATA}instructions"))
+
+    def test_stored(self) -> None:
+        """The form has the current values of settings that were read from elsewhere: equal ones, not the same."""
+        settings = evolve(self.room.settings, registration="".join(("every", "body")))
+        self.assertEqual(register.OPTION.value(settings), "everybody")
 
     def test_description(self) -> None:
         """The description is in the form, and in disco#info if it is set; a long one is refused."""
