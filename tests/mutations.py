@@ -280,7 +280,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if jids.split(address)[1] not in self.administrators:", "if False:"),
     ),
     "gateway/muc/iq.py": (
-        ("if elsewhere is not None and request in _OF_AUTHORITY:", "if False:"),
+        ("if elsewhere is not None and (request in _OF_AUTHORITY or _asks", "if elsewhere is None and (_asks"),
+        ("return isList and any(", "return False and any("),
     ),
     "gateway/fmuc/core.py": (
         ("if not (within(domain, self._mirroring.users) or within(domain, self._peers)):", "if False:"),

@@ -19,7 +19,7 @@ from gateway.muc.info import Info
 from gateway.muc.room import Room
 from gateway.muc.rsm import pageXml
 from gateway.muc.service import RoomService
-from gateway.muc.values import AFFILIATIONS, ROLES
+from gateway.muc.values import AFFILIATIONS, OUTCAST, ROLES
 from gateway.stream.stanzas import Stanza
 from gateway.xml.write import iq, route, tag, textTag
 
@@ -65,13 +65,22 @@ def _toRoom(
     user = stanza.sender or ""
     elsewhere = room.nodes.downstreamAt(user)
     request = (payload.uri, payload.name, stanza.type)
-    if elsewhere is not None and request in _OF_AUTHORITY:
+    if elsewhere is not None and (request in _OF_AUTHORITY or _asksOutcasts(request, payload)):
         room.nodes.checkAuthority(user)
     occupant = elsewhere or room.users.get(user)
     if room.nodes.isMirror and occupant is not None:
         rooms.iqs.relay(room, occupant, stanza, room.nodes.joinedRoom, now)
         return None, rooms.settled(room)
     return _OF_ROOM[request](room, user if elsewhere is None else elsewhere.realJid, payload), rooms.settled(room)
+
+
+def _asksOutcasts(request: _Request, payload: domish.Element) -> bool:
+    """
+    True if a request is for the list of bans, which only admins may see. A node that is not trusted with
+    administration could name an admin whom it does not have.
+    """
+    isList = request == (ns.MUC_ADMIN, "query", "get")
+    return isList and any(item.getAttribute("affiliation") == OUTCAST for item in payload.elements())
 
 
 def _toOccupant(rooms: RoomService, stanza: Stanza, payload: domish.Element, now: float) -> list[Action]:

@@ -86,6 +86,21 @@ class ListTests(AuthorityCase):
             item = f"<item affiliation='none' role='participant' nick='ben' jid='{BEN}'/>"
             self.assertAnswered(site, admin(item))
 
+    def test_bans(self) -> None:
+        """
+        The room gives the list of bans to admins in a mirror that it trusts with administration: another node could
+        name an admin whom it does not have.
+        """
+        ban = f"<item affiliation='outcast' jid='{EVE.partition('/')[0]}'/>"
+        for administrators in ("", HERE.partition("@")[2]):
+            for site in self.sites(ADMIN, administrators):
+                site.above.rooms.rooms[ABOVE].affiliations[EVE.partition("/")[0]] = "outcast"
+                self.ask(site, asked("outcast"))
+                if administrators:
+                    self.assertAnswered(site, admin(ban))
+                else:
+                    self.assertRefusal(site, OnlyInTheRoom)
+
     def test_outside(self) -> None:
         """A user who is not in the mirror asks the room itself. So does an occupant of the room."""
         for site in self.sites(OWNER):
