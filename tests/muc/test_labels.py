@@ -53,7 +53,7 @@ class FormTests(QueryCase):
 
     def test_stored(self) -> None:
         """The form has the current values of settings that were read from elsewhere: equal ones, not the same."""
-        settings = evolve(self.room.settings, registration="".join(("every", "body")))
+        settings = evolve(self.room.settings, registration=b"everybody".decode())
         self.assertEqual(register.OPTION.value(settings), "everybody")
 
     def test_description(self) -> None:
