@@ -41,10 +41,6 @@ from gateway.muc.values import (
     stanzaError,
 )
 
-# Beginning of the id of a form that was sent to the joined node. Neither protocol has such messages: an error for
-# one does not say that the link is lost.
-FORM_ID = "form:"
-
 
 @define(eq=False)
 class Federation:
@@ -345,10 +341,11 @@ class Federation:
         return joined.returnsMessages
 
     def submitForm(self, message: RoomMessage) -> bool:
-        joined = self.joinedNode
-        if joined is not None:
-            self.toNode(joined, PrivateMessage(evolve(message, id=FORM_ID + (message.id or "")), ""))
-        return joined is not None
+        uplink = self.uplink
+        if uplink is not None:
+            marked = evolve(message, id=uplink.formMark + (message.id or ""))
+            self.toNode(uplink.node, PrivateMessage(marked, ""))
+        return uplink is not None
 
     def askModerators(self, message: RoomMessage) -> bool:
         asked = [

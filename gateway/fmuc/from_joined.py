@@ -6,7 +6,7 @@ from attrs import evolve
 
 from gateway.addresses import jids
 from gateway.errors import GatewayError, NickInUse, NotInTheRoom, RecipientUnavailable
-from gateway.fmuc.federation import FORM_ID, Federation
+from gateway.fmuc.federation import Federation
 from gateway.fmuc.from_joining import privateMessage, returnError
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode
@@ -42,7 +42,6 @@ from gateway.muc.values import (
 )
 from gateway.muc.whois import toldBy
 
-# Codes of occupants who were removed.
 # What the operator can do about a rejection without a text, by its condition.
 _REMEDIES = {
     **dict.fromkeys(
@@ -57,7 +56,7 @@ _REMEDIES = {
     "item-not-found": "; check the room's address",
     "conflict": "; the user has to choose another nick",
 }
-
+# Codes of occupants who were removed.
 _REMOVED = frozenset((BANNED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW, SERVICE_SHUTDOWN))
 
 # Presence.
@@ -465,7 +464,8 @@ def _returned(
     occupant = room.occupants.get(nick)
     if occupant is None or not federation.isDownstream(occupant) or stanza.stanzaError is None:
         return
-    isForm, identifier = (stanza.id or "").startswith(FORM_ID), (stanza.id or "").removeprefix(FORM_ID)
+    isForm = (stanza.id or "").startswith(uplink.formMark)
+    identifier = (stanza.id or "").removeprefix(uplink.formMark)
     for to in (*occupant.localJids, *(f"{node.jid}/{nick}" for node in occupant.nodes)):
         room.emit(SendError("message", room.address(sender), to, identifier or None, stanza.stanzaError))
     if sender or isForm:

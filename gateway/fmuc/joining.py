@@ -52,6 +52,8 @@ class Uplink:
         before a leave comes back before that leave.
     @ivar changes: number of presence changes that have not come back, by nick.
     @ivar told: what the joined node has told of the real JIDs before the join, as for L{learn}.
+    @ivar formMark: beginning of the id of a form that was sent to the joined node; users do not know it. Neither
+        protocol has such messages: an error for one does not say that the link is lost.
     @param token: part of the ids of fences, by which answers to an earlier process are recognised.
     @param observe: is called with the seconds that a first join took; C{None} if nobody needs them.
     """
@@ -61,6 +63,7 @@ class Uplink:
     ) -> None:
         self._mirror = mirror
         self._token, self._fences = token, 0
+        self.formMark = f"form-{token}:"
         self.node = node
         self._observe = observe
         self.state = UplinkState.IDLE

@@ -192,9 +192,18 @@ class MirrorTests(RoomCase):
                 site.take(site.mirror, f"<message from='{ANN}' to='{HERE}' {given}>{REQUEST}</message>")
                 self.assertSent(site.seen(ANN).encode(), refused("message", HERE, ANN, NoModerator, given))
             for why in (RecipientUnavailable, NotInTheRoom):
-                error = refused("message", ABOVE, f"{HERE}/ann", why, "id='form:v'")
+                error = refused("message", ABOVE, f"{HERE}/ann", why, "id='form-t:v'")
                 self.assertSent(site.mirror.take(error), refused("message", HERE, ANN, why, "id='v'"))
             self.assertEqual(set(site.mirror.rooms.rooms[HERE].occupants), {"ann", "ben"})
+
+    def test_noForm(self) -> None:
+        """A user's message is no form, whatever its id: an error for it that says that the link is lost counts."""
+        for way in WAYS:
+            site = self.site(way)
+            error = refused("message", ABOVE, f"{HERE}/ann", RecipientUnavailable, "id='form:v'")
+            sent = site.mirror.take(error)
+            self.assertIn(b"id='form:v'", sent)
+            self.assertEqual(site.mirror.rooms.rooms, {})
 
     def test_notByMirror(self) -> None:
         """The room takes no answer of a mirror's user, if its operator does not trust the mirror with that."""
