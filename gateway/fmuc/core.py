@@ -81,9 +81,9 @@ class Rooms(RoomService):
     All rooms of one component.
 
     @ivar observeJoin: is called with the seconds that a mirror's first join took; C{None} if nobody needs them.
-    @param mirroring: C{None} if the rooms are the component's own.
-    @ivar properties: of the joined rooms of mirrors.
+    @ivar properties: properties of the joined rooms of mirrors.
     @ivar token: distinguishes ids of this process from those of an earlier one.
+    @param mirroring: C{None} if the rooms are the component's own.
     @param peers: domains whose nodes may join.
     @param administrators: domains among them whose nodes may pass on the administration of their users.
     """

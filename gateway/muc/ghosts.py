@@ -32,6 +32,9 @@ MAX_PINGS = 50
 MAX_ROOM_PINGS = 10
 _BOUND = 5_000
 _TIMEOUT = 60.0
+# Sessions that a room remembers to have heard, beyond twice those in it: if there are more, those that have left
+# are forgotten.
+_SPARE = 100
 
 _PING, _INFO = tag("ping", xmlns=ns.PING).encode(), tag("query", xmlns=ns.DISCO_INFO).encode()
 # The recipient or its server does not exist, or cannot be reached.
@@ -99,6 +102,8 @@ class Ghosts:
         sweep = self._sweeps.get(room.jid)
         if sweep is not None and user in room.users:
             sweep.heard.add(user)
+            if len(sweep.heard) > 2 * len(room.users) + _SPARE:
+                sweep.heard.intersection_update(room.users)
             if self._open:
                 self._open.pop((room.jid, user), None)
 

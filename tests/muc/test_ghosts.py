@@ -152,6 +152,16 @@ class GhostsTests(GhostsCase):
         self.assertEqual(self.answer(request, "gone"), b"")
         self.assertIn("hag", self.room.occupants)
 
+    def test_left(self) -> None:
+        """Sessions that come and go during one silence are not kept; those that stay are known to have spoken."""
+        self.say(CRONE)
+        for number in range(500):
+            who = f"guest@shakespeare.lit/{number}"
+            self.join(who, "guest")
+            self.service.take(f"<presence from='{who}' to='{ROOM}/guest' type='unavailable'/>")
+        self.assertLess(len(self.service.rooms.ghosts._sweeps[ROOM].heard), 120)
+        self.assertEqual(set(self.asked()), {HAG})
+
     def test_nick(self) -> None:
         """
         Section 7.2.8: a user whose link was lost takes the nick over at once from a new session. The old session is
