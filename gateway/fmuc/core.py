@@ -24,7 +24,7 @@ from gateway.errors import (
     NotMirrored,
     Stopping,
 )
-from gateway.fmuc import from_joined, from_joining
+from gateway.fmuc import from_joined, from_joining, messages_from_joined
 from gateway.fmuc.actions import AskProperties, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.joining import Uplink
@@ -141,7 +141,7 @@ class Rooms(RoomService):
         if federation is None or handle is None:
             return from_user.message(self, sender, recipient, stanza, now)
         handle(federation, sender, recipient, stanza, now)
-        if stanza.codes and handle is from_joined.message:
+        if stanza.codes and handle is messages_from_joined.message:
             # The configuration has changed.
             self.properties.forget(federation.room.jid)
         return self.settled(federation.room)
@@ -402,7 +402,7 @@ class Rooms(RoomService):
 
 # The rules for stanzas of nodes. Those for users are in L{gateway.muc.from_user}.
 _PRESENCE = {Sender.JOINED_NODE: from_joined.presence, Sender.JOINING_NODE: from_joining.presence}
-_MESSAGE = {Sender.JOINED_NODE: from_joined.message, Sender.JOINING_NODE: from_joining.message}
+_MESSAGE = {Sender.JOINED_NODE: messages_from_joined.message, Sender.JOINING_NODE: from_joining.message}
 
 
 def _absent(name: str, sender: str, recipient: str, identifier: str | None) -> SendError:

@@ -1,0 +1,186 @@
+"""Messages from the joined node: to all, private ones, history, the subject, and errors."""
+
+from __future__ import annotations
+
+from attrs import evolve
+
+from gateway.addresses import jids
+from gateway.errors import GatewayError, NotInTheRoom, RecipientUnavailable
+from gateway.fmuc.federation import Federation
+from gateway.fmuc.from_joined import parties
+from gateway.fmuc.from_joining import privateMessage, returnError
+from gateway.fmuc.joining import Uplink
+from gateway.fmuc.uplink import Event, UplinkState
+from gateway.fmuc.values import NodeMessage
+from gateway.muc.actions import SendError
+from gateway.muc.elements import statusXml
+from gateway.muc.groupchat import broadcast
+from gateway.muc.leave import drop
+from gateway.muc.occupant import Node as AnyNode
+from gateway.muc.occupant import Occupant
+from gateway.muc.room import Room
+from gateway.muc.values import (
+    DELIVERY_ERRORS,
+    TECHNICAL_PROBLEM,
+    Delay,
+    Payload,
+    PresenceChange,
+    RoomMessage,
+    person,
+    stanzaError,
+)
+from gateway.muc.whois import toldBy
+
+
+def message(federation: Federation, sender: str, recipient: str, stanza: NodeMessage, now: float) -> None:
+    """
+    Handle a message from the joined node.
+
+    @param sender: address of the room there, or of an occupant.
+    @param recipient: address of the room here, or of an occupant.
+    """
+    uplink, sender, recipient = parties(federation, sender, recipient)
+    if not uplink.isIn:
+        return
+    if stanza.kind == "error":
+        _returned(federation, uplink, sender, recipient, stanza, now)
+    elif stanza.kind == "groupchat" and stanza.codes and not sender:
+        _configurationChanged(federation, uplink, stanza)
+    elif stanza.kind == "groupchat":
+        _toAll(federation, uplink, sender, stanza, now)
+    elif recipient and not sender:
+        _fromRoom(federation, recipient, stanza)
+    elif recipient:
+        try:
+            privateMessage(federation, uplink.node, sender, recipient, stanza)
+        except GatewayError as error:
+            returnError(federation, uplink.node, sender, recipient, stanza, error)
+
+
+def _fromRoom(federation: Federation, nick: str, stanza: NodeMessage) -> None:
+    """Pass on a message of the joined room itself to one downstream occupant, such as a form for a moderator."""
+    room = federation.room
+    occupant = room.occupants.get(nick)
+    if occupant is not None and federation.isDownstream(occupant):
+        message = RoomMessage(nick="", kind=stanza.kind, id=stanza.id, payload=stanza.payload)
+        room.toUsers(message, occupant.addresses)
+        federation.sendPrivate(occupant, message, None, None)
+
+
+def _configurationChanged(federation: Federation, uplink: Uplink, stanza: NodeMessage) -> None:
+    """
+    Pass on a change of the room's configuration. XEP-0045 section 10.2.1: the message is for "all occupants", and
+    codes 172 and 173 tell them who sees their real JIDs.
+    """
+    room = federation.room
+    uplink.learn(toldBy(stanza.codes))
+    payload = Payload(statusXml(stanza.codes) + stanza.payload.raw, stanza.payload.language)
+    room.broadcastMessage(RoomMessage(nick="", payload=payload, id=stanza.id, store=False), None)
+
+
+def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMessage, now: float) -> None:
+    room = federation.room
+    occupant, gone = room.occupants.get(sender), uplink.leaves.get(sender)
+    realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
+    if not realJid and occupant is not None:
+        realJid = occupant.realJid
+    message = RoomMessage(
+        nick=sender,
+        realJid=realJid,
+        occupantId=_occupantId(room, occupant or gone, stanza),
+        stanzaId=stanza.stanzaId or (room.ids.stanzaId() if stanza.lasts and sender else ""),
+        payload=stanza.payload,
+        id=stanza.id,
+        subject=stanza.subject,
+        store=stanza.store,
+        delay=stanza.delay,
+    )
+    origin = None if occupant is None else occupant.node
+    if uplink.state is UplinkState.JOINING:
+        uplink.feed(Event.PART, now)
+        _joinContext(room, uplink, message, origin, now)
+        return
+    if message.delay is not None and jids.bare(message.delay.by) == uplink.node.jid:
+        # History is requested once, but a slow link may deliver it late.
+        if message.subject:
+            _newSubject(room, _ofHere(room, message))
+        return
+    if occupant is None:
+        origin = None if gone is None else gone.node
+    elif federation.isDownstream(occupant) and not uplink.node.returnsMessages:
+        if stanza.fmuc is not None and realJid == occupant.realJid:
+            # Primary mode: the message was shown here before it was sent.
+            return
+        # The ProtoXEP does not name the sender, but messages of our occupants "MUST NOT" come back: another
+        # occupant had the nick.
+        origin = None
+    broadcast(room, evolve(message, delay=None), origin, now)
+
+
+def _occupantId(room: Room, occupant: Occupant | None, stanza: NodeMessage) -> str:
+    """
+    Return the sender's occupant id: the joined node gives it in the presence of occupants, and in history, whose
+    senders may have left. Otherwise this node makes one, if the real JID is known.
+    """
+    if stanza.occupantId:
+        return stanza.occupantId
+    if occupant is not None and stanza.delay is None:
+        return occupant.id
+    realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
+    return room.occupantId(person(realJid)) if realJid else ""
+
+
+def _joinContext(room: Room, uplink: Uplink, message: RoomMessage, origin: AnyNode | None, now: float) -> None:
+    """
+    Handle history, and the subject, which completes the join.
+
+    XEP-0289 section 6.1: "adding the history to the room's history [...] and changing the subject", and nothing of
+    it is sent to the joined node.
+    """
+    message = _ofHere(room, message)
+    if message.subject:
+        _newSubject(room, message)
+        uplink.feed(Event.COMPLETE, now)
+    elif message.delay is not None:
+        room.history.add(message)
+    else:
+        broadcast(room, message, origin, now)
+
+
+def _ofHere(room: Room, message: RoomMessage) -> RoomMessage:
+    """
+    Replace the delay's C{from}. XEP-0045 sections 7.2.13 and 7.2.15: "from" is "the JID of the room itself", which
+    is this one.
+    """
+    return message if message.delay is None else evolve(message, delay=Delay(room.jid, message.delay.stamp))
+
+
+def _newSubject(room: Room, message: RoomMessage) -> None:
+    known, room.subject = room.subject, message
+    if known is None or known.payload != message.payload:
+        room.broadcastMessage(message, None)
+
+
+def _returned(
+    federation: Federation, uplink: Uplink, sender: str, nick: str, stanza: NodeMessage, now: float
+) -> None:
+    """
+    Handle an error for a downstream occupant's message: the sender is told. If the joined node does not know the
+    sender, or this node, as an occupant any longer, the sender or all occupants are removed.
+    """
+    room = federation.room
+    occupant = room.occupants.get(nick)
+    if occupant is None or not federation.isDownstream(occupant) or stanza.stanzaError is None:
+        return
+    isForm = (stanza.id or "").startswith(uplink.formMark)
+    identifier = (stanza.id or "").removeprefix(uplink.formMark)
+    for to in (*occupant.localJids, *(f"{node.jid}/{nick}" for node in occupant.nodes)):
+        room.emit(SendError("message", room.address(sender), to, identifier or None, stanza.stanzaError))
+    if sender or isForm:
+        # The message was private, or a form.
+        return
+    if stanza.stanzaError.condition in DELIVERY_ERRORS:
+        uplink.leaveNow(stanzaError(RecipientUnavailable))
+        uplink.removeEveryone(PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)), now)
+    elif stanza.stanzaError.condition == stanzaError(NotInTheRoom).condition:
+        drop(room, occupant, now)
