@@ -18,12 +18,13 @@ from gateway.muc.actions import Action
 from gateway.muc.elements import MAX_REASON
 from gateway.muc.stanzas import parts, readAddress, readCodes, readError, readId
 from gateway.muc.values import CONFIGURATION_CODES
+from gateway.muc.writers import WRITERS
 from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza
 from gateway.xml.cut import children
 
 _RESERVED = muc.RESERVED | {ns.FMUC}
-_WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {**muc.WRITERS, ToNode: toNode}
+_WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {**WRITERS, ToNode: toNode}
 
 
 def readPresence(stanza: Stanza) -> NodePresence:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from gateway.muc import stanzas
+from gateway.muc import writers
 from tests.fmuc.support import MUC, RoomCase, rooms
 
 ROOM = "r@rooms.h"
@@ -17,7 +17,7 @@ class FanOutTests(RoomCase):
         self.service = rooms("rooms.h")
         self.written: list[str] = []
         for name in ("mucUser", "messageXml"):
-            self.patch(stanzas, name, self.counted(getattr(stanzas, name)))
+            self.patch(writers, name, self.counted(getattr(writers, name)))
         for number in range(10):
             self.join(number)
 
