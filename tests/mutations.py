@@ -293,6 +293,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if self._mirroring is not None and not within(domain, self._mirroring.users):", "if False:"),
     ),
     "gateway/fmuc/from_joining.py": (
+        ("    if join.isWithdrawn or join.held is not None:\n", "    if join.held is not None:\n"),
         ("if realJid not in (\"\", own) and not isOther:", "if False:"),
         ("            rename(occupant, session, realJid)\n", "            pass\n"),
         ("if occupant is None or node not in occupant.nodes:", "if occupant is None:"),

@@ -211,11 +211,14 @@ def _checkNode(federation: Federation, peer: str) -> None:
 
 def holdsFence(federation: Federation, stanza: Stanza) -> bool:
     """
-    Hold the fence of a joining node whose join waits here for the joined node; return False for other requests.
+    Hold the fence of a joining node whose join waits here for the joined node; return False for other requests. A
+    join that was withdrawn has been answered.
     """
     sender, recipient = stanza.sender or "", stanza.recipient or ""
     join = federation.pending.get(sender.partition("/")[2])
-    if join is None or join.origin is None or join.origin.jid != jids.bare(sender) or join.held is not None:
+    if join is None or join.origin is None or join.origin.jid != jids.bare(sender):
+        return False
+    if join.isWithdrawn or join.held is not None:
         return False
     payload = next(stanza.element.elements(), None)
     if payload is None or payload.uri != ns.PING:

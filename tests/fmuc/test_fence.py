@@ -7,7 +7,7 @@ from gateway.errors import ERRORS, Banned, GatewayError, MembersOnly, NoAnswer, 
 from gateway.fmuc.joining import ANSWER
 from gateway.fmuc.values import Dialect
 from gateway.muc.values import OUTCAST
-from tests.fmuc.support import MUC, RoomCase, mirror, refused, withoutIds
+from tests.fmuc.support import MUC, RoomCase, canonical, mirror, refused, withoutIds
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS, Site
 from tests.muc.test_local import status, user
 
@@ -196,3 +196,38 @@ class FenceTests(RoomCase):
         self.assertEqual(sent.count(f"to='{cat}'".encode()), 1)
         self.assertIn(b"type='error'", sent)
         self.assertEqual(set(self.mirror.rooms.rooms[HERE].occupants), {"ben"})
+
+
+class HeldTests(RoomCase):
+    """The fence of a joining node, at a mirror in a chain."""
+
+    def setUp(self) -> None:
+        self.mirror = mirror("mirror.example", Dialect.XEP_0289, peers="low.example")
+        self.cat, self.low = "cat@c.example/4", "coven@low.example/cat"
+        item = user("none", "participant", jid=self.cat)
+        self.join = f"<presence from='{self.low}' to='{HERE}/cat'>{fmuc(self.cat)}{MUC}{item}</presence>"
+        self.mirror.take(f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
+        own = user("none", "participant")
+        self.mirror.take(f"<presence from='{ABOVE}/ann' to='{HERE}'>{fmuc(ANN)}{own}</presence>")
+        self.mirror.take(f"<message from='{ABOVE}' to='{HERE}' type='groupchat'>{fmuc('')}<subject/></message>")
+        self.mirror.take(self.join)
+
+    def ping(self, identifier: str) -> bytes:
+        ping = f"<ping xmlns='{ns.PING}'/>"
+        return self.mirror.take(f"<iq from='{self.low}' to='{HERE}' id='{identifier}' type='get'>{ping}</iq>")
+
+    def pong(self, identifier: str) -> str:
+        return f"<iq from='{HERE}' to='{self.low}' id='{identifier}' type='result'/>"
+
+    def test_rejected(self) -> None:
+        """It is answered when the join is: here, after its rejection."""
+        self.assertSent(self.ping("f"))
+        reject = f"<fmuc xmlns='{ns.FMUC}' from='{self.cat}'><reject>no</reject></fmuc>"
+        sent = self.mirror.take(f"<presence from='{ABOVE}' to='{HERE}/cat'>{reject}</presence>")
+        self.assertIn(canonical(self.pong("f"))[0], canonical(sent))
+
+    def test_withdrawn(self) -> None:
+        """After the leave of a user whose join waits, nothing is waited for: the answer comes at once."""
+        leave = self.join.replace("<presence ", "<presence type='unavailable' ").replace(MUC, "")
+        self.mirror.take(leave)
+        self.assertSent(self.ping("f"), self.pong("f"))
