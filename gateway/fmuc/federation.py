@@ -133,7 +133,9 @@ class Federation:
         self._checkConflict(request, node)
         if self.uplink is None:
             return False
-        if len(self.pending) >= self.room.bounds.pending:
+        earlier = self.pending.get(request.nick)
+        unanswered = 0 if earlier is None else len(earlier.fences)
+        if max(len(self.pending), unanswered) >= self.room.bounds.pending:
             raise ResourceLimit
         if len(self.room.occupants) >= self.room.bounds.occupants:
             raise RoomFull

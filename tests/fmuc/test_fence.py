@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from attrs import evolve
+
 from gateway import ns
-from gateway.errors import ERRORS, Banned, GatewayError, MembersOnly, NoAnswer, UnknownServer, WrongPassword
+from gateway.errors import (
+    ERRORS,
+    Banned,
+    GatewayError,
+    MembersOnly,
+    NoAnswer,
+    ResourceLimit,
+    UnknownServer,
+    WrongPassword,
+)
 from gateway.fmuc.joining import ANSWER
 from gateway.fmuc.values import Dialect
 from gateway.muc.values import OUTCAST
@@ -161,6 +172,18 @@ class FenceTests(RoomCase):
         self.mirror.take(LEAVE)
         self.assertSent(self.mirror.take(pong(1)))
         self.assertEqual(self.mirror.rooms.rooms[HERE].nodes.pending, {})
+
+    def test_bound(self) -> None:
+        """A user who leaves and joins again and again before any answer is refused at some time."""
+        room = self.mirror.rooms.rooms[HERE]
+        room.bounds = evolve(room.bounds, pending=5)
+        for _ in range(4):
+            self.mirror.take(LEAVE + JOIN)
+        self.mirror.take(LEAVE)
+        self.assertSent(self.mirror.take(JOIN), refused("presence", f"{HERE}/ben", BEN, ResourceLimit, MUC))
+        # The last answer ends the wait for all.
+        self.assertSent(self.mirror.take(pong(5)))
+        self.assertSent(self.mirror.take(JOIN), *self.sent(6))
 
     def test_nick(self) -> None:
         """An occupant of the room has the nick, and leaves it: only the answer admits the user."""
