@@ -7,6 +7,7 @@ from attrs import evolve, frozen
 from gateway.addresses import jids
 from gateway.errors import (
     LastOwner,
+    NickInUse,
     NoSuchAddress,
     NotAcceptable,
     NotAllowed,
@@ -100,6 +101,7 @@ def applyChanges(room: Room, user: str, changes: list[Change]) -> None:
     """
     actor = room.occupantOf(user)
     own = level(room, user)
+    reserved: dict[str, str] = {}
     for each in changes:
         if each.role:
             _checkRole(room, own, each)
@@ -107,6 +109,8 @@ def applyChanges(room: Room, user: str, changes: list[Change]) -> None:
             _checkAffiliation(room, user, own, each)
             if each.reserved:
                 checkReservable(room, each.reserved, each.jid)
+                if reserved.setdefault(each.reserved, each.jid) != each.jid:
+                    raise NickInUse
     # The nick of an occupant who is removed by one change is unknown to the following ones.
     changes = [each if each.role else evolve(each, jid=_jidOf(room, each)) for each in changes]
     _checkResult(room, changes)

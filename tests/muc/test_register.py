@@ -343,6 +343,14 @@ class MemberListTests(RegisterCase):
         self.assertEqual(self.room.registrations.nicks, {})
         self.assertRefusedBy(self.administer(f"{item} nick='{'x' * 257}'/>"), CRONE, ROOM, BadNick)
 
+    def test_twice(self) -> None:
+        """One request cannot reserve one nick for two users; nothing of it is done."""
+        items = "".join(f"<item jid='{who}' affiliation='member' nick='witch'/>" for who in (HAG_, WISE_))
+        self.assertRefusedBy(self.administer(items), CRONE, ROOM, NickInUse)
+        self.assertEqual((self.room.registrations.nicks, HAG_ in self.room.affiliations), ({}, False))
+        item = f"<item jid='{HAG_}' affiliation='member' nick='witch'/>"
+        self.assertAnswered(self.administer(item * 2), CRONE, ROOM, "")
+
 
 class MirrorTests(RegisterCase):
     """Registrations and mirrors, in both protocols and modes."""
