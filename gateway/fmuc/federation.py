@@ -342,12 +342,11 @@ class Federation:
         # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
         return joined.returnsMessages
 
-    def submitForm(self, message: RoomMessage) -> bool:
+    def submitForm(self, message: RoomMessage) -> None:
         uplink = self.uplink
         if uplink is not None:
             marked = evolve(message, id=uplink.formMark + (message.id or ""))
             self.toNode(uplink.node, PrivateMessage(marked, ""))
-        return uplink is not None
 
     def askModerators(self, message: RoomMessage) -> bool:
         asked = [

@@ -28,6 +28,7 @@ class OtherNodes(Protocol):
     @ivar isMirror: True if another node decides: about joins, messages, affiliations and the configuration.
     @ivar isIdle: True if no other node needs the room.
     @ivar returnsMessages: True if the node that decides returns messages: they are not shown before.
+    @ivar joinedRoom: bare JID of the room that this one is a mirror of; empty if it is none.
     """
 
     @property
@@ -39,12 +40,11 @@ class OtherNodes(Protocol):
     @property
     def returnsMessages(self) -> bool: ...
 
+    @property
+    def joinedRoom(self) -> str: ...
+
     def occupantAt(self, address: str) -> Occupant | None:
         """Return the occupant of another node whose stanzas come from this address."""
-
-    @property
-    def joinedRoom(self) -> str:
-        """Bare JID of the room that this one is a mirror of; empty if it is none."""
 
     def downstreamAt(self, address: str) -> Occupant | None:
         """Return the occupant of a joining node whose stanzas come from this address."""
@@ -70,8 +70,10 @@ class OtherNodes(Protocol):
     def submitMessage(self, message: RoomMessage) -> bool:
         """An occupant sends a message to all."""
 
-    def submitForm(self, message: RoomMessage) -> bool:
-        """An occupant sends a data form to the room itself; False if this room handles it."""
+    # Forms.
+
+    def submitForm(self, message: RoomMessage) -> None:
+        """An occupant of a mirror sends a data form to the room itself: the node that decides gets it."""
 
     def askModerators(self, message: RoomMessage) -> bool:
         """Send a message of the room to moderators of other nodes who may act here; True if there are any."""
@@ -162,8 +164,8 @@ class NoOtherNodes:
     def submitMessage(self, message: RoomMessage) -> bool:
         return False
 
-    def submitForm(self, message: RoomMessage) -> bool:
-        return False
+    def submitForm(self, message: RoomMessage) -> None:
+        pass
 
     def askModerators(self, message: RoomMessage) -> bool:
         return False
