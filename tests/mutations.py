@@ -185,6 +185,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/roster/signature.py": (("abs(int(time) - utc) > WINDOW", "False"),),
     "gateway/roster/fetch.py": (('if name in (".", ".."):', "if False:"),),
     "gateway/muc/administration.py": (
+        ("if reserved.setdefault(each.reserved, each.jid) != each.jid:", "if False:"),
         ("if theirs > own:", "if False:"),
         ("if own < _LEVELS[ADMIN]:\n        raise NotEntitled", "if False:\n        raise NotEntitled"),
         ("if own == _LEVELS[OWNER]:", "if True:"),
@@ -199,6 +200,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/muc/idle.py": (("if not room.activeAt or room.settings.persistent:", "if not room.activeAt:"),),
     "gateway/muc/ghosts.py": (
+        ("                sweep.heard.intersection_update(room.users)\n", "                pass\n"),
         ("                self._open.pop((room.jid, user), None)\n", "                pass\n"),
         ("if request is None or request.id != stanza.id:", "if request is None:"),
         ("condition == _UNAVAILABLE and not request.isLast", "False"),
@@ -273,6 +275,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("(self.node.returnsPresence or isHeld or each.fences)", "(self.node.returnsPresence or isHeld)"),
     ),
     "gateway/fmuc/federation.py": (
+        ("max(len(self.pending), unanswered) >=", "len(self.pending) >="),
+        ("id=uplink.formMark + (message.id", 'id="form:" + (message.id'),
         ("if len(pending.further) + 1 >= self.room.bounds.sessions:", "if False:"),
         ("return not isMirrored and occupant.person == person(request.realJid)", "return not isMirrored"),
         ("message if node is origin else _messageAt(node, message)", "message"),
