@@ -125,7 +125,7 @@ def applyChanges(room: Room, user: str, changes: list[Change]) -> None:
             if occupant is not None:
                 _giveRole(room, occupant, each, nick)
         else:
-            _giveAffiliation(room, people, each, nick)
+            _giveAffiliation(room, people, each, nick, room.settings.password)
 
 
 def _checkResult(room: Room, changes: list[Change]) -> None:
@@ -203,7 +203,15 @@ def _people(room: Room) -> dict[str, list[Occupant]]:
     return found
 
 
-def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change, actor: str) -> None:
+def _giveAffiliation(
+    room: Room, people: dict[str, list[Occupant]], each: Change, actor: str, password: str = ""
+) -> None:
+    """
+    Apply a change of an affiliation.
+
+    @param actor: nick of the user who makes the change; empty for none.
+    @param password: the room's password for a user who is invited; empty if that user must know it.
+    """
     isNew = each.jid not in room.affiliations and each.jid not in people
     if each.affiliation == NONE:
         room.affiliations.pop(each.jid, None)
@@ -214,7 +222,7 @@ def _giveAffiliation(room: Room, people: dict[str, list[Occupant]], each: Change
         # Section 9.5: "the service SHOULD send an invitation to any user who has been added to the member list of a
         # members-only room".
         sender = room.address(actor)
-        room.emit(SendInvitation(room.jid, sender, Invitation(each.jid, each.reason), room.settings.password))
+        room.emit(SendInvitation(room.jid, sender, Invitation(each.jid, each.reason), password))
     code = {OUTCAST: BANNED, NONE: NOT_A_MEMBER if room.settings.membersOnly else 0}.get(each.affiliation, 0)
     removed: list[Occupant] = []
     for occupant in people.get(each.jid, ()):
@@ -244,13 +252,14 @@ def _reserve(room: Room, each: Change) -> None:
         room.registrations.reserve(each.jid, each.reserved)
 
 
-def makeMember(room: Room, jid: str) -> None:
+def makeMember(room: Room, jid: str, password: str = "") -> None:
     """
     Make a user a member, who has asked for it.
 
+    @param password: the room's password, if an admin has approved it.
     @raise ResourceLimit: if there are too many affiliations.
     """
-    _giveAsked(room, Change(jid=jid, affiliation=MEMBER))
+    _giveAsked(room, Change(jid=jid, affiliation=MEMBER), password)
 
 
 def removeMember(room: Room, jid: str) -> None:
@@ -258,9 +267,9 @@ def removeMember(room: Room, jid: str) -> None:
     _giveAsked(room, Change(jid=jid, affiliation=NONE))
 
 
-def _giveAsked(room: Room, change: Change) -> None:
+def _giveAsked(room: Room, change: Change, password: str = "") -> None:
     _checkResult(room, [change])
-    _giveAffiliation(room, _people(room), change, "")
+    _giveAffiliation(room, _people(room), change, "", password)
 
 
 def adminList(room: Room, user: str, wanted: Change) -> list[ListedUser]:

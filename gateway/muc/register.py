@@ -130,7 +130,7 @@ def approve(room: Room, user: str, form: Form) -> None:
         _check(room, who)
         checkReservable(room, nick, who)
         if room.affiliation(who) == NONE:
-            makeMember(room, who)
+            makeMember(room, who, room.settings.password)
         room.registrations.reserve(who, nick)
     room.registrations.requests.pop(who, None)
 

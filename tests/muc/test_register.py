@@ -113,12 +113,17 @@ class AtOnceTests(RegisterCase):
         )
 
     def test_membersOnly(self) -> None:
-        """With the registration a user may enter a members-only room, and is invited as a new member (9.5)."""
-        self.room.settings.membersOnly = True
+        """
+        With the registration a user may enter a members-only room, and is invited as a new member (9.5). The
+        invitation does not tell the password: nobody has decided that this user may know it.
+        """
+        self.room.settings.membersOnly, self.room.settings.password = True, "cauldronburn"
         invitation = (
             f"<message from='{ROOM}' to='{HAG_}'><x xmlns='{ns.MUC_USER}'><invite from='{ROOM}'/></x></message>"
         )
         self.assertAnswered(self.register(HAG, "thirdwitch"), HAG, ROOM, "", invitation)
+        self.assertIn(b"<not-authorized ", self.join(HAG, "thirdwitch"))
+        self.room.settings.password = ""
         self.assertIn(b"affiliation='member'", self.join(HAG, "thirdwitch"))
 
     def test_reserved(self) -> None:
@@ -241,6 +246,14 @@ class ApprovalTests(RegisterCase):
         self.assertEqual(self.room.registrations.nicks, {HAG_: "thirdwitch"})
         # Another admin answers later.
         self.assertRejected(self.answer(CRONE, HAG_, "thirdwitch"), CRONE, NoSuchAddress)
+
+    def test_password(self) -> None:
+        """A user whose registration was approved is invited with the password of a members-only room."""
+        self.room.settings.membersOnly, self.room.settings.password = True, "cauldronburn"
+        self.register(HAG, "thirdwitch")
+        inside = f"<invite from='{ROOM}'/><password>cauldronburn</password>"
+        invitation = f"<message from='{ROOM}' to='{HAG_}'><x xmlns='{ns.MUC_USER}'>{inside}</x></message>"
+        self.assertSent(self.answer(CRONE, HAG_, "thirdwitch"), invitation)
 
     def test_denied(self) -> None:
         """A denied request ends; the user may ask again, and then the admins are asked again."""
