@@ -5,7 +5,7 @@ recipient's real JID".
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from gateway import ns
 from gateway.addresses import jids
@@ -36,6 +36,8 @@ _BOUND = 10_000
 _TIMEOUT = 30.0
 # Requests that a user's server answers, not the client: the client need not be able to.
 _OF_ACCOUNT = frozenset(((ns.VCARD, "vCard"), (ns.VCARD_4, "vcard")))
+# Errors of a server that could not reach another one.
+_OF_SERVERS = frozenset(("remote-server-not-found", "remote-server-timeout"))
 
 
 @frozen
@@ -58,11 +60,13 @@ class Exchange:
         """
         Return the answer for the requester.
 
-        A result is forwarded as it is. An error is written anew: its attribute C{by} may be the real JID.
+        A result is forwarded as it is. An error is written anew: its attribute C{by} may be the real JID, and the
+        text of a server that cannot reach the recipient's server may name that server.
         """
         if stanza.type == "result":
             return ForwardIq(stanza, self.asked, self.requester)
-        return self._error(errorOf(stanza))
+        error = errorOf(stanza)
+        return self._error(evolve(error, text="") if error.condition in _OF_SERVERS else error)
 
     def refuse(self, why: type[GatewayError]) -> Action:
         """Return an error for the requester."""

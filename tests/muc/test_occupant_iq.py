@@ -96,6 +96,17 @@ class OccupantIqTests(LocalCase):
         expected = f"<error type='cancel'><undefined-condition xmlns='{ns.STANZA_ERRORS}'/></error>"
         self.assertSent(sent, iq(f"{ROOM}/wise", HAG, expected, "error"))
 
+    def test_server(self) -> None:
+        """A server that cannot reach the recipient's server may name it: its text is left out."""
+        for condition in ("remote-server-not-found", "remote-server-timeout"):
+            self.take(iq(HAG, f"{ROOM}/wise"))
+            found = f"<{condition} xmlns='{ns.STANZA_ERRORS}'/>"
+            text = f"<text xmlns='{ns.STANZA_ERRORS}'>no connection to {WISE.partition('@')[2]}</text>"
+            error = f"<error type='cancel'>{found}{text}</error>"
+            expected = f"<error type='cancel'>{found}</error>"
+            sent = self.take(iq(WISE, f"{ROOM}/hag", error, "error"))
+            self.assertSent(sent, iq(f"{ROOM}/wise", HAG, expected, "error"))
+
     def test_oneAnswer(self) -> None:
         """An answer must come from the occupant that was asked, with the request's id, and only once."""
         self.take(iq(HAG, f"{ROOM}/wise"))
