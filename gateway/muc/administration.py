@@ -245,7 +245,14 @@ def _removal(each: Change, code: int, actor: str) -> PresenceChange:
 
 
 def _reserve(room: Room, each: Change) -> None:
-    """Section 9.5: a list of members may change reserved nicks. Only users with an affiliation have one."""
+    """
+    Section 9.5: a list of members may change reserved nicks. Only users with an affiliation have one, and requests
+    of banned users are not kept.
+    """
+    requests = room.registrations.requests
+    if each.affiliation == OUTCAST:
+        for who in [who for who in requests if room.affiliation(who) == OUTCAST]:
+            del requests[who]
     if each.affiliation in (NONE, OUTCAST) or each.reserved == "":
         room.registrations.release(each.jid)
     elif each.reserved:

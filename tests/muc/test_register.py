@@ -356,6 +356,16 @@ class MemberListTests(RegisterCase):
         self.assertEqual(self.room.registrations.nicks, {})
         self.assertRefusedBy(self.administer(f"{item} nick='{'x' * 257}'/>"), CRONE, ROOM, BadNick)
 
+    def test_banned(self) -> None:
+        """The requests of users who are banned end, also by a ban of their domain: others may ask then."""
+        users = [f"u{number}@a.example/x" for number in range(99)]
+        for number, who in enumerate((HAG, *users)):
+            self.register(who, f"n{number}")
+        self.administer(f"<item jid='{HAG_}' affiliation='outcast'/>")
+        self.assertEqual(len(self.room.registrations.requests), 99)
+        self.administer("<item jid='a.example' affiliation='outcast'/>")
+        self.assertEqual(self.room.registrations.requests, {})
+
     def test_twice(self) -> None:
         """One request cannot reserve one nick for two users; nothing of it is done."""
         items = "".join(f"<item jid='{who}' affiliation='member' nick='witch'/>" for who in (HAG_, WISE_))
