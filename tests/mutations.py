@@ -70,7 +70,7 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("            silence=table.ping_after,\n", ""),
         ("            idle=table.idle_timeout,\n", ""),
         ("default if table.create is None else", "default if True else"),
-        ("_prepared(table.peers) | {rooms.home", "{rooms.home"),
+        ("default = _prepared(table.peers) | (", "default = ("),
     ),
     "gateway/embedded/host.py": (
         ("self.secrets = dict(table.components)", "self.secrets = {}"),

@@ -59,7 +59,7 @@ class RoomsTable(ComponentTable):
     """
     Keys of C{[rooms."component JID"]}; see docs/fmuc.md.
 
-    @ivar create: C{None} for the users of the server's own domain, and those of the nodes in C{peers}.
+    @ivar create: C{None} for users of the server's own domain and its subdomains, and of nodes in C{peers}.
     """
 
     create: frozenset[str] | None = None
@@ -159,7 +159,7 @@ class RoomsPlugin:
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
         link = _served(jid, table, composition, rooms)
-        default = _prepared(table.peers) | {rooms.home or "*"}
+        default = _prepared(table.peers) | ({rooms.home, f".{rooms.home}"} if rooms.home else {"*"})
         rooms.creators = default if table.create is None else frozenset(map(_creator, table.create))
         return link
 

@@ -28,8 +28,8 @@ class RoomService:
     @ivar rooms: by bare JID.
     @ivar utcClock: the time of day; each C{now} is on the link's clock.
     @ivar home: the server's own domain; empty if it is unknown.
-    @ivar creators: domains and bare JIDs of users who may make rooms, and domains of nodes all of whose users may;
-        C{"*"} for all users.
+    @ivar creators: domains and bare JIDs of users who may make rooms, and domains of nodes all of whose users may.
+        A domain after a dot stands for its subdomains, C{"*"} for all users.
     @ivar iqs: open requests between occupants.
     @ivar ghosts: finds local users who are gone.
     @ivar areMirrors: True if the rooms are mirrors of rooms elsewhere.
@@ -101,7 +101,9 @@ class RoomService:
         @raise GatewayError: if there can be no such room.
         """
         creator = person(creator)
-        if self.creators.isdisjoint(("*", creator, jids.split(creator)[1], domain)):
+        labels = jids.split(creator)[1].split(".")
+        above = (f".{'.'.join(labels[number:])}" for number in range(1, len(labels)))
+        if self.creators.isdisjoint(("*", creator, ".".join(labels), domain, *above)):
             # XEP-0045 section 10.1.1: "the service MUST return a <not-allowed/> error".
             raise CreationRestricted
         creators = creator, f"@{domain}"

@@ -93,14 +93,15 @@ class PluginTests(SynchronousTestCase):
 
     def test_creators(self) -> None:
         """By default the users of the server's own domain may create rooms; all, if the domain is unknown."""
-        self.assertEqual(self.rooms(SERVER + ROOMS).creators, {"example.com"})
+        self.assertEqual(self.rooms(SERVER + ROOMS).creators, {"example.com", ".example.com"})
         self.assertEqual(self.rooms(SERVER + ROOMS + 'endpoint = "tcp:127.0.0.1:5348"\n').creators, {"*"})
         given = 'create = ["Example.NET", "Tom@Example.org."]\n'
         self.assertEqual(self.rooms(SERVER + ROOMS + given).creators, {"example.net", "tom@example.org"})
         self.assertEqual(self.rooms(SERVER + ROOMS + "create = []\n").creators, frozenset())
         self.assertEqual(self.rooms(SERVER + MIRROR).creators, {"*"})
         peers = 'peers = ["Mirror.example.org"]\n'
-        self.assertEqual(self.rooms(SERVER + ROOMS + peers).creators, {"example.com", "mirror.example.org"})
+        found = self.rooms(SERVER + ROOMS + peers).creators
+        self.assertEqual(found, {"example.com", ".example.com", "mirror.example.org"})
         self.assertEqual(self.rooms(SERVER + ROOMS + peers + "create = []\n").creators, frozenset())
         found = self.problems(ROOMS + 'create = ["a b", "tom@example.org/desk", "@x", "*"]\n')
         for each in ("a b", "tom@example.org/desk", "@x"):

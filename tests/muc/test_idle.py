@@ -152,6 +152,14 @@ class CreateTests(ServiceCase):
         self.assertEqual(self.there, {ROOM})
         self.assertIn(b"<not-allowed", self.join("tom@b.example/1", "tom", f"r0@{ROOM.partition('@')[2]}"))
 
+    def test_subdomains(self) -> None:
+        """A domain after a dot stands for its subdomains."""
+        self.service.rooms.creators = frozenset((".b.example",))
+        for who in ("tom@b.example/1", "tom@bb.example/1", "tom@example/1"):
+            self.assertIn(b"<not-allowed", self.join(who, "tom"))
+        for number, who in enumerate(("tom@a.b.example/1", "tom@c.a.B.example/1")):
+            self.assertIn(b"code='201'", self.join(who, "tom", f"r{number}@chat.shakespeare.lit"))
+
     def test_nobody(self) -> None:
         """An empty list allows nobody."""
         self.service.rooms.creators = frozenset()
