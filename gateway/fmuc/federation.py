@@ -41,6 +41,9 @@ from gateway.muc.values import (
     stanzaError,
 )
 
+# Answers to withdrawn joins with one nick that the joined node has not sent yet; more joins with it are refused.
+_MAX_OWED = 100
+
 
 @define(eq=False)
 class Federation:
@@ -141,6 +144,10 @@ class Federation:
             raise RoomFull
         if node is None and self._pendingOf(request.realJid) is not None:
             raise NickChangeForbidden
+        earlier = self.pending.get(request.nick)
+        if earlier is not None and earlier.owed >= _MAX_OWED:
+            # The joined node answers nothing, and users join and leave again and again.
+            raise ResourceLimit
         if self._isKnownElsewhere(request, node):
             # To the joined node, both joins come from this node: it would assume a restart of this node.
             raise JoinedElsewhere
@@ -157,6 +164,9 @@ class Federation:
         who = person(request.realJid)
         if occupant is not None and not occupant.nodes:
             # A local user has the nick, so it is this one, whose join would have been refused otherwise.
+            if self._pendingOf(request.realJid) is not None:
+                # The client has asked for another nick before; it is one occupant at most.
+                raise NickChangeForbidden
             join.addSession(self.room, occupant, request, now)
             return True
         if pending is None or not pending.isOf(None) or person(pending.request.realJid) != who:

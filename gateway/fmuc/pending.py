@@ -103,6 +103,11 @@ class PendingJoin:
         """True if the next answer is for an earlier join by this nick."""
         return bool(self.owedAnswers) or any(each != self.fence for each in self.fences)
 
+    @property
+    def owed(self) -> int:
+        """Number of answers that are still to come."""
+        return self.owedAnswers + len(self.fences)
+
     def fenceAnswered(self, identifier: str) -> bool:
         """Return True if an id is that of the join's own fence: all earlier joins are answered by then, too."""
         if identifier in self.fences:

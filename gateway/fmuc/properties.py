@@ -31,6 +31,8 @@ _MAX_KNOWN, KEEP = 1_000, 60.0
 _MAX_WAITING, WAIT = 1_000, 10.0
 # Elements of an answer; characters of a name or of all fields together.
 _MAX_ELEMENTS, _MAX_NAME, _MAX_FIELDS = 500, 1_000, 8_000
+# Characters that the tags of a field, and of a value, count as: very many empty ones take long to write.
+_FIELD, _VALUE = 20, 20
 # The mirror counts its occupants itself.
 _COUNTED = "muc#roominfo_occupants"
 
@@ -150,15 +152,14 @@ class Properties:
         return [action for mirror, each in waiting.items() for action in self._answers(mirror, each, Stopping)]
 
     def _answers(self, mirror: str, found: _Open, error: type[GatewayError] | None = None) -> list[Action]:
-        actions: list[Action] = []
         for asker in found.askers:
             asker.share.giveBack()
-            if error is not None:
-                actions.append(SendError("iq", mirror, asker.user, asker.id, stanzaError(error)))
-            else:
-                payload = discoInfo(self._rooms, asker.user, mirror).encode()
-                actions.append(SendResult(mirror, asker.user, asker.id, payload))
-        return actions
+        if error is not None:
+            why = stanzaError(error)
+            return [SendError("iq", mirror, asker.user, asker.id, why) for asker in found.askers]
+        # It is the same for all users, and may be long.
+        payload = discoInfo(self._rooms, found.askers[0].user, mirror).encode()
+        return [SendResult(mirror, asker.user, asker.id, payload) for asker in found.askers]
 
 
 def readInfo(stanza: Stanza) -> Info:
@@ -187,7 +188,7 @@ def readInfo(stanza: Stanza) -> Info:
 def _fields(form: domish.Element) -> Iterator[FormField]:
     left = _MAX_FIELDS
     for var, values in readForm(form).values.items():
-        left -= len(var) + sum(map(len, values))
+        left -= _FIELD + len(var) + sum(_VALUE + len(each) for each in values)
         if left < 0:
             return
         if var.startswith(("muc#roominfo_", "muc#roomconfig_")) and var != _COUNTED:

@@ -41,6 +41,8 @@ from gateway.muc.values import (
     person,
 )
 
+# Of one request: each may be sent to all occupants.
+MAX_CHANGES = 100
 # In ascending order of rights (section 5.2).
 _LEVELS = {OUTCAST: 0, NONE: 1, MEMBER: 2, ADMIN: 3, OWNER: 4}
 
@@ -109,6 +111,7 @@ def applyChanges(room: Room, user: str, changes: list[Change]) -> None:
             _checkAffiliation(room, user, own, each)
             if each.reserved:
                 checkReservable(room, each.reserved, each.jid)
+                # The same list may reserve the nick for another user.
                 if reserved.setdefault(each.reserved, each.jid) != each.jid:
                     raise NickInUse
     # The nick of an occupant who is removed by one change is unknown to the following ones.

@@ -12,7 +12,7 @@ from gateway.addresses.stringprep import MAX_PART
 from gateway.errors import BadRequest, Malformed, NoHandler, NotInTheRoom, ResourceLimit
 from gateway.muc import avatar, configuration, disco, register
 from gateway.muc.actions import Action
-from gateway.muc.administration import Change, ListedUser, adminList, applyChanges, checkEntitled
+from gateway.muc.administration import MAX_CHANGES, Change, ListedUser, adminList, applyChanges, checkEntitled
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, itemXml
 from gateway.muc.forms import Form, formXml, isForm, readForm
 from gateway.muc.info import Info
@@ -22,9 +22,6 @@ from gateway.muc.service import RoomService
 from gateway.muc.values import AFFILIATIONS, OUTCAST, ROLES
 from gateway.stream.stanzas import Stanza
 from gateway.xml.write import iq, route, tag, textTag
-
-# Of one request.
-_MAX_CHANGES = 100
 
 
 def answer(rooms: RoomService, stanza: Stanza, now: float) -> tuple[str | None, list[Action]]:
@@ -162,7 +159,7 @@ def _items(payload: domish.Element) -> list[domish.Element]:
     items = [item for item in payload.elements() if item.name == "item"]
     if not items:
         raise BadRequest
-    if len(items) > _MAX_CHANGES:
+    if len(items) > MAX_CHANGES:
         raise ResourceLimit
     return items
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from gateway.addresses import jids
-from gateway.errors import Malformed, NotAcceptable
-from gateway.muc.administration import Change
+from gateway.errors import Malformed, NotAcceptable, ResourceLimit
+from gateway.muc.administration import MAX_CHANGES, Change
 from gateway.muc.forms import Form, FormField
 from gateway.muc.room import Room
 from gateway.muc.values import ADMIN, MEMBER, OWNER
@@ -33,6 +33,7 @@ def changes(room: Room, given: Form) -> list[Change]:
     Return the changes of affiliations that a submitted form asks for. A field that is missing changes nothing.
 
     @raise NotAcceptable: if a value is not a JID.
+    @raise ResourceLimit: if there are too many.
     """
     wanted = {affiliation: _read(given.values.get(var)) for affiliation, var in _VARS.items()}
     found: dict[str, str] = {}
@@ -50,11 +51,10 @@ def changes(room: Room, given: Form) -> list[Change]:
             isOwner = affiliation == ADMIN and wanted[OWNER] is None and room.affiliations.get(jid) == OWNER
             if not isOwner:
                 found[jid] = affiliation
-    return [
-        Change(jid=jid, affiliation=affiliation)
-        for jid, affiliation in found.items()
-        if room.affiliations.get(jid) != affiliation
-    ]
+    new = {jid: affiliation for jid, affiliation in found.items() if room.affiliations.get(jid) != affiliation}
+    if len(new) > MAX_CHANGES:
+        raise ResourceLimit
+    return [Change(jid=jid, affiliation=affiliation) for jid, affiliation in new.items()]
 
 
 def _read(values: tuple[str, ...] | None) -> frozenset[str] | None:

@@ -160,7 +160,11 @@ def _ask(room: Room, who: str, nick: str) -> None:
         # They were asked before.
         return
     if who not in requests and len(requests) >= _MAX_REQUESTS:
-        raise ResourceLimit
+        # Requests of users who were banned meanwhile cannot be approved any longer.
+        for each in [each for each in requests if room.affiliation(each) == OUTCAST]:
+            del requests[each]
+        if len(requests) >= _MAX_REQUESTS:
+            raise ResourceLimit
     present = [jid for jid, occupant in room.users.items() if occupant.standing.affiliation in (OWNER, ADMIN)]
     absent = [jid for jid, affiliation in room.affiliations.items() if affiliation in (OWNER, ADMIN)]
     asked = present or absent[:_MAX_ASKED]
