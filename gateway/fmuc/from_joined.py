@@ -114,7 +114,9 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
     occupant = room.occupants.get(nick)
     if occupant is not None and federation.isDownstream(occupant):
         if _isOf(occupant.realJid, realJid, stanza):
-            uplink.changes[nick] = max(0, uplink.changes[nick] - 1)
+            if standing == occupant.standing and not stanza.change.actor:
+                # A moderator's change answers none of the occupant's own changes.
+                uplink.changes[nick] = max(0, uplink.changes[nick] - 1)
             _update(federation, uplink, occupant, standing, stanza)
             return
         if _isOfPerson(occupant.realJid, realJid):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from gateway import ns
 from gateway.errors import NickChangeForbidden, ResourceLimit
 from gateway.fmuc.values import Dialect
 from gateway.testing import stanzas
 from tests.fmuc import wire
 from tests.fmuc.support import MUC, RoomCase, Service, mirror, refused
-from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, WAYS
+from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS, Site
 from tests.fmuc.test_properties import OPEN, asking, info
 from tests.fmuc.wire import fmuc
 from tests.muc.test_local import user
@@ -164,3 +165,35 @@ class PropertiesTests(QuickCase):
             self.assertFalse(self.wire.handler.stanzaReceived(stanza))
         self.assertEqual(self.wire.link.sent, [])
         self.assertIsNone(self.wire.rooms.properties.known(HERE))
+
+
+class CrossingTests(RoomCase):
+    """Stanzas that cross on a slow link."""
+
+    def test_kickedMeanwhile(self) -> None:
+        """
+        A user changes the presence, while a moderator changes the user's affiliation, and then kicks the user. The
+        affiliation is no answer to the change: the change may come later than the kick, and count as a join. So the
+        mirror takes it back, and no ghost stays in the joined room.
+        """
+        for dialect, replica in WAYS:
+            site = Site(dialect, replica)
+            for who, nick in ((OWN, "own"), (ANN, "ann"), (BEN, "ben")):
+                site.join(who, nick)
+            above, here = site.above, site.mirror
+            late = here.take(f"<presence from='{BEN}' to='{HERE}/ben'><show>away</show></presence>")
+            down = b""
+            for item in ("jid='ben@a.example' affiliation='none'", "nick='ben' role='none'"):
+                query = f"<query xmlns='{ns.MUC_ADMIN}'><item {item}/></query>"
+                down += above.take(f"<iq from='{OWN}' to='{ABOVE}' id='q' type='set'>{query}</iq>")
+            down += above.take(_crossing(late, ABOVE))
+            site.take(here, _crossing(down, HERE))
+            self.assertEqual(set(above.rooms.rooms[ABOVE].occupants), {"own", "ann"}, (dialect, replica))
+            self.assertEqual(set(here.rooms.rooms[HERE].occupants), {"own", "ann"}, (dialect, replica))
+
+
+def _crossing(sent: bytes, room: str) -> str:
+    """Return the stanzas to a room, or to a node's room, and leave out those to users."""
+    found = [each for each in stanzas(sent) if (each.recipient or "").partition("/")[0] == room]
+    addresses = [f" from='{each.sender}' to='{each.recipient}'".encode() for each in found]
+    return b"".join(each.readdressed(to) for each, to in zip(found, addresses, strict=True)).decode()
