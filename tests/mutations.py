@@ -206,6 +206,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("condition == _UNAVAILABLE and not request.isLast", "False"),
         ("size = min(MAX_ROOM_PINGS, MAX_PINGS", "size = min(MAX_PINGS, MAX_PINGS"),
         (" and user not in sweep.heard and", " and"),
+        ("if len(sweep.heard) > 2 * len(room.users) + _MAX_LEFT:", "if False:"),
         ("for user in room.users if user not in sweep.heard", "for user in room.users"),
     ),
     "gateway/muc/password.py": (("request.password != room.settings.password", "not request.password"),),
@@ -221,6 +222,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if room.affiliation(user) not in (OWNER, ADMIN):", "if False:"),
         ("if room.registrations.requests.get(who) != nick:", "if False:"),
         ("who not in requests and len(requests) >= _MAX_REQUESTS", "False"),
+        ("if room.affiliation(each) == OUTCAST]", "if False]"),
         ("        _check(room, who)\n", ""),
     ),
     "gateway/muc/nick.py": (
@@ -253,13 +255,17 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("checkOwner(room, user)", "pass"),
         ("ns.COMPONENT_ACCEPT, _MAX_CARD", "ns.COMPONENT_ACCEPT"),
     ),
-    "gateway/muc/owners.py": (("if sum(len(jid.encode())", "if 0 and sum(len(jid.encode())"),),
+    "gateway/muc/owners.py": (
+        ("if sum(len(jid.encode())", "if 0 and sum(len(jid.encode())"),
+        ("if len(new) > MAX_CHANGES:", "if False:"),
+    ),
     "gateway/muc/room.py": (
         ("self.affiliations.get(jids.split(who)[1]) == OUTCAST", "False"),
         ("        self.shared.pop(occupant, None)\n", ""),
         ("occupant.sessions and to is None:", "False:"),
     ),
     "gateway/fmuc/properties.py": (
+        ("left -= _FIELD + len(var) + sum(_VALUE + len(each) for each in values)", "pass"),
         ("if found is None or found.id != stanza.id:", "if found is None:"),
         ("if not share.take():", "if False:"),
         (" and mirror not in self._rooms.rooms", ""),
@@ -277,6 +283,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/federation.py": (
         ("max(len(self.pending), unanswered) >=", "len(self.pending) >="),
         ("id=uplink.formMark + (message.id", 'id="form:" + (message.id'),
+        ("if earlier is not None and earlier.owed >= _MAX_OWED:", "if False:"),
         ("if len(pending.further) + 1 >= self.room.bounds.sessions:", "if False:"),
         ("return not isMirrored and occupant.person == person(request.realJid)", "return not isMirrored"),
         ("message if node is origin else _messageAt(node, message)", "message"),

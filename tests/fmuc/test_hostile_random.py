@@ -86,6 +86,21 @@ JOIN = (
     x(ns.MUC, "<history since='2001-01-01T00:00:00Z'/><password/>"),
     x(ns.MUC, "<history maxchars='-1' seconds='many'/>"),
 )
+# Entries of a list: together they reserve one nick for two users.
+RESERVED = (
+    "<item affiliation='member' jid='bob@here.example' nick='d'/>",
+    "<item affiliation='none' jid='bob@here.example'/>",
+    "<item affiliation='admin' jid='alice@here.example' nick='d'/>",
+)
+REGISTRATIONS = tuple(
+    x(
+        ns.DATA,
+        f"<field var='FORM_TYPE'><value>{ns.MUC_REGISTER}</value></field>"
+        f"<field var='muc#register_roomnick'><value>{nick}</value></field>",
+        more=" type='submit'",
+    )
+    for nick in ("a", "d")
+)
 QUERIES = (
     *(
         x(space, name="query", more=node and f" node='{node}'")
@@ -94,6 +109,8 @@ QUERIES = (
     ),
     *(x(ns.MUC_ADMIN, item, "query") for item in ITEMS),
     x(ns.MUC_ADMIN, ITEMS[0] + ITEMS[4], "query"),
+    *(x(ns.MUC_ADMIN, "".join(RESERVED[start:end]), "query") for start, end in ((0, 3), (1, 3), (0, 2))),
+    *(x(ns.REGISTER, inside, "query") for inside in (x(ns.REGISTER, name="remove"), *REGISTRATIONS)),
     *(
         x(
             ns.MUC_OWNER,
@@ -274,6 +291,9 @@ class RandomTests(WireCase):
         self.assertLessEqual(len(room.nodes.pending), BOUNDS.pending)
         self.assertLessEqual(len(room.history), BOUNDS.messages)
         self.assertLessEqual(len(room.affiliations), BOUNDS.affiliations + 1)
+        reserved = room.registrations
+        self.assertEqual({nick: who for who, nick in reserved.nicks.items()}, reserved.users)
+        self.assertLessEqual(set(reserved.nicks), set(room.affiliations))
         tables = [
             room.nodes.joiningNodes.values(),
             [] if room.nodes.joinedNode is None else [room.nodes.joinedNode],
