@@ -243,6 +243,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("    if session.jid == occupant.realJid:\n", "    if False:\n"),
         ("realJid=session.jid, payload=payload", "payload=payload"),
         ("if isNew else None", "if False else None"),
+        ("occupant] = None\n    room.sessionsChanged()\n", "occupant] = None\n"),
+        ("    \"\"\"\n    room.sessionsChanged()\n", "    \"\"\"\n"),
         ("        room.nodes.sessionReplaced(occupant, known)\n", "        pass\n"),
         ("        room.nodes.sendPresence(occupant, occupant.presence(AVAILABLE), True, None)\n", "        pass\n"),
     ),
@@ -262,6 +264,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/muc/room.py": (
         ("self.affiliations.get(jids.split(who)[1]) == OUTCAST", "False"),
         ("        self.shared.pop(occupant, None)\n", ""),
+        ("occupant.person))\n        self.sessionsChanged()\n", "occupant.person))\n"),
+        ("is told.\"\"\"\n        self.sessionsChanged()\n", "is told.\"\"\"\n"),
+        ("if other is not to]", "]"),
         ("occupant.sessions and to is None:", "False:"),
     ),
     "gateway/fmuc/properties.py": (

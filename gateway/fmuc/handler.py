@@ -21,7 +21,7 @@ from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.uplink import UplinkState
 from gateway.interfaces import IRefusalHandler, IStatusProvider
 from gateway.metrics import IMetrics, IMetricsProvider, bounded, label, names
-from gateway.muc.actions import ANSWER_IQ, Action, LogLine, SendError, ToUsers
+from gateway.muc.actions import ANSWER_IQ, Action, LogLine, SendError, ShowOccupants, ToUsers
 from gateway.muc.iq import answer, result
 from gateway.reports import StatusItem
 from gateway.stream.budget import COPY, FREE
@@ -305,8 +305,10 @@ class RoomsHandler(RawHandler):
             if isinstance(data, Copies):
                 spread += max(data.size, COPY * len(data.recipients))
                 self._link.sendCopies(data)
+            elif isinstance(data, list):
+                assert isinstance(action, ShowOccupants)
+                self._sendSeveral(action.recipient, data, alone)
             elif isinstance(action, ToUsers):
-                # A join to a large room causes thousands of these.
                 send(data)
                 user = action.recipients[0]
                 if user in alone:
@@ -324,6 +326,13 @@ class RoomsHandler(RawHandler):
         if speaker and spread > FREE:
             self._link.fairness.spread(speaker, spread)
         return alone
+
+    def _sendSeveral(self, user: bytes, stanzas: list[bytes], alone: Counter[bytes]) -> None:
+        """Send stanzas to one user: a join to a large room causes thousands of them."""
+        for stanza in stanzas:
+            self._send(stanza)
+        size = sum(map(len, stanzas))
+        alone[user] += size if user in alone else size - len(stanzas[0])
 
     def _sentToNode(self, action: ToNode, size: int, alone: Counter[bytes]) -> None:
         peer = action.peer.encode()

@@ -18,13 +18,12 @@ from gateway.muc.actions import Action
 from gateway.muc.elements import MAX_REASON
 from gateway.muc.stanzas import parts, readAddress, readCodes, readError, readId
 from gateway.muc.values import CONFIGURATION_CODES
-from gateway.muc.writers import WRITERS
-from gateway.stream.outflow import Copies
+from gateway.muc.writers import WRITERS, Written
 from gateway.stream.stanzas import Stanza
 from gateway.xml.cut import children
 
 _RESERVED = muc.RESERVED | {ns.FMUC}
-_WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {**WRITERS, ToNode: toNode}
+_WRITERS: dict[type[Action], Callable[[Any], Written]] = {**WRITERS, ToNode: toNode}
 
 
 def readPresence(stanza: Stanza) -> NodePresence:
@@ -80,9 +79,9 @@ def _fmuc(element: domish.Element) -> Fmuc:
     )
 
 
-def write(action: Action) -> bytes | Copies:
+def write(action: Action) -> Written:
     """
-    Serialise the stanza of an action; return no bytes if it has none.
+    Serialise the stanzas of an action.
 
     @raise BadRequest: if a character is not allowed in XML.
     """

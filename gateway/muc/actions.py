@@ -35,6 +35,23 @@ class ToUsers(Action):
 
 
 @frozen
+class ShowOccupants(Action):
+    """
+    Send the presence of several occupants to one local user.
+
+    @ivar room: bare JID.
+    @ivar presences: at least one.
+    @ivar recipient: full JID, escaped for an XML attribute.
+    @ivar showRealJids: True if the recipient sees all real JIDs.
+    """
+
+    room: str
+    presences: list[OccupantPresence]
+    recipient: bytes
+    showRealJids: bool
+
+
+@frozen
 class AnswerIq(Action):
     """
     The answer to the iq request that is being handled is sent at this point. Without this action it is sent first.

@@ -93,11 +93,9 @@ def admit(room: Room, request: JoinRequest, standing: Standing, now: float, crea
         room.settings.nonAnonymous,
         id=request.occupantId,
     )
-    occupants = list(room.occupants.values())
     room.add(occupant)
     # Section 7.2.2: first "the complete list of existing occupants", then "the new occupant's own presence".
-    for other in occupants:
-        room.sendPresence(other, occupant, occupant.address)
+    room.sendOccupants(occupant, occupant.address)
     room.broadcastPresence(occupant, AVAILABLE, to=())
     codes = (*((NON_ANONYMOUS,) if occupant.nonAnonymous else ()), *((CREATED,) if created else ()))
     room.sendSelfPresence(occupant, AVAILABLE, *codes, identifier=request.id)
@@ -133,9 +131,7 @@ def rejoin(
     """
     session = occupant.session(user)
     address = occupant.address if session is None else session.address
-    for other in room.occupants.values():
-        if other is not occupant:
-            room.sendPresence(other, occupant, address)
+    room.sendOccupants(occupant, address)
     codes = (NON_ANONYMOUS,) if occupant.nonAnonymous else ()
     room.sendSelfPresence(occupant, AVAILABLE, *codes, identifier=identifier, to=(address,))
     _sendHistory(room, limits, user, address, now)

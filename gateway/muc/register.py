@@ -178,4 +178,4 @@ def _ask(room: Room, who: str, nick: str) -> None:
     )
     question = formXml("form", ns.MUC_REGISTER, fields, _TITLE, _INSTRUCTIONS)
     message = RoomMessage(nick="", kind=None, payload=Payload(question.encode()))
-    room.toUsers(message, [escape(jid).encode() for jid in asked])
+    room.toUsers(message, tuple(escape(jid).encode() for jid in asked))

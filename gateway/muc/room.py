@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from attrs import define, field, frozen
 
 from gateway.addresses import jids
-from gateway.muc.actions import Action, LogLine, ToUsers
+from gateway.muc.actions import Action, LogLine, ShowOccupants, ToUsers
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.history import History
 from gateway.muc.ids import Ids, occupantId
@@ -29,6 +29,7 @@ from gateway.muc.values import (
     VCard,
     person,
 )
+from gateway.stream.outflow import Addresses
 from gateway.xml.write import escape
 
 
@@ -142,6 +143,7 @@ class Room:
     history: History = field(init=False)
     _actions: list[Action] = field(init=False, factory=list)
     shared: dict[Occupant, None] = field(init=False, factory=dict)
+    _addresses: Addresses | None = field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self.history = History(self.bounds.messages, self.bounds.bytes)
@@ -169,6 +171,7 @@ class Room:
         """Add an occupant, with an occupant id if another node has given none."""
         if not occupant.id and occupant.realJid:
             occupant.giveId(self.occupantId(occupant.person))
+        self.sessionsChanged()
         self.occupants[occupant.nick] = occupant
         if occupant.sessions:
             self.shared[occupant] = None
@@ -184,12 +187,17 @@ class Room:
 
     def remove(self, occupant: Occupant) -> None:
         """Remove an occupant with all sessions; nobody is told."""
+        self.sessionsChanged()
         del self.occupants[occupant.nick]
         self.shared.pop(occupant, None)
         for jid in occupant.localJids:
             del self.users[jid]
         for node in occupant.nodes:
             node.remove(occupant, occupant.jidAt(node))
+
+    def sessionsChanged(self) -> None:
+        """A local session was added or removed."""
+        self._addresses = None
 
     @property
     def localCount(self) -> int:
@@ -250,27 +258,28 @@ class Room:
     def toUsers(
         self,
         stanza: OccupantPresence | RoomMessage,
-        recipients: Sequence[bytes],
+        recipients: tuple[bytes, ...],
         showRealJid: bool = False,
         codes: tuple[int, ...] = (),
         identifier: str | None = None,
     ) -> None:
         """Send a stanza to some local users."""
         if recipients:
-            self.emit(ToUsers(self.jid, stanza, tuple(recipients), showRealJid, codes, identifier))
+            self.emit(ToUsers(self.jid, stanza, recipients, showRealJid, codes, identifier))
 
     def log(self, text: str, warn: bool = False) -> None:
         """Log a line about this room."""
         self.emit(LogLine(f"{self.jid}: {text}", warn))
 
-    def sendPresence(self, occupant: Occupant, to: Occupant, address: bytes) -> None:
+    def sendOccupants(self, to: Occupant, address: bytes) -> None:
         """
-        Send one occupant's presence to one local user.
+        Send the presence of all other occupants to one local user.
 
         @param address: of one of the user's sessions.
         """
-        showRealJid = occupant.nonAnonymous or to.standing.role == MODERATOR
-        self.toUsers(occupant.presence(AVAILABLE), (address,), showRealJid)
+        others = [other.presence(AVAILABLE) for other in self.occupants.values() if other is not to]
+        if others:
+            self.emit(ShowOccupants(self.jid, others, address, to.standing.role == MODERATOR))
 
     def _lone(self) -> Iterable[Occupant]:
         """Return the local users who have one session."""
@@ -354,8 +363,11 @@ class Room:
 
         @param origin: the node that the message comes from.
         """
-        recipients = [user.address for user in self._lone()]
-        for user in self.shared:
-            recipients += user.addresses
-        self.toUsers(message, recipients)
+        if self._addresses is None:
+            addresses = [user.address for user in self._lone()]
+            for user in self.shared:
+                addresses += user.addresses
+            # Kept, because most messages go to the same users as the one before.
+            self._addresses = Addresses(addresses)
+        self.toUsers(message, self._addresses)
         self.nodes.sendMessage(message, origin)

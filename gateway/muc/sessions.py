@@ -86,6 +86,7 @@ def insert(room: Room, occupant: Occupant, session: Session) -> None:
     """Add a further session of an occupant; nobody is told."""
     occupant.sessions = (*occupant.allSessions(), session)
     room.shared[occupant] = None
+    room.sessionsChanged()
     if session.node is None:
         session.address = escape(session.jid).encode()
         room.users[session.jid] = occupant
@@ -100,6 +101,7 @@ def _extract(room: Room, occupant: Occupant, session: Session) -> Payload:
 
     @return: the latest presence of the sessions that stay.
     """
+    room.sessionsChanged()
     if session.node is None:
         del room.users[session.jid]
     else:

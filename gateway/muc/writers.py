@@ -1,4 +1,4 @@
-"""Writes actions: L{WRITERS} has a function for each kind. It returns no bytes for an action without a stanza."""
+"""Writes actions: L{WRITERS} has a function for each kind."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from gateway.muc.actions import (
     SendError,
     SendInvitation,
     SendResult,
+    ShowOccupants,
     ToUsers,
     ToUsersAvatar,
 )
@@ -27,6 +28,9 @@ from gateway.xml.write import iq, message, presence, route, tag, textTag, writeS
 # Stands for the recipient's address in a stanza to many. XML does not allow this character.
 _RECIPIENT = "\0"
 
+# What an action sends: no bytes, one stanza, several stanzas, or one for many recipients.
+Written = bytes | list[bytes] | Copies
+
 
 def _toUsers(action: ToUsers) -> bytes | Copies:
     """Serialise once; only the address differs."""
@@ -34,6 +38,19 @@ def _toUsers(action: ToUsers) -> bytes | Copies:
     if len(action.recipients) == 1:
         return head + action.recipients[0] + tail
     return Copies(head, action.recipients, tail)
+
+
+def _showOccupants(action: ShowOccupants) -> list[bytes]:
+    """A join to a large room sends thousands of these; nearly all of them have been serialised before."""
+    room, recipient, showRealJids = action.room, action.recipient, action.showRealJids
+    keys = (room, False), (room, True)
+    written = []
+    for stanza in action.presences:
+        showRealJid = showRealJids or stanza.nonAnonymous
+        found = stanza.serialised.get(keys[showRealJid])
+        head, tail = found or _around(ToUsers(room, stanza, (recipient,), showRealJid))
+        written.append(head + recipient + tail)
+    return written
 
 
 def _invite(action: SendInvitation) -> bytes:
@@ -53,12 +70,13 @@ def _avatar(action: ToUsersAvatar) -> bytes | Copies:
 
 def _around(action: ToUsers) -> tuple[bytes, bytes]:
     """Return the bytes before and after the recipient's address."""
-    stanza, key = action.stanza, (action.room, action.showRealJid)
+    stanza = action.stanza
     if not isinstance(stanza, OccupantPresence):
         # XEP-0045 section 7.5: to a private message "The service SHOULD add the <x/> element".
         mark = "" if stanza.kind == "groupchat" or not stanza.nick else tag("x", xmlns=ns.MUC_USER)
         ids = occupantIdXml(stanza.occupantId) + stanzaIdXml(stanza.stanzaId, action.room)
         return _split(messageXml(stanza, _addresses(action), mark, ids))
+    key = action.room, action.showRealJid
     found = None if action.codes else stanza.serialised.get(key)
     if found is not None:
         return found
@@ -106,8 +124,9 @@ def _nothing(action: LogLine | AnswerIq) -> bytes:
     return b""
 
 
-WRITERS: dict[type[Action], Callable[[Any], bytes | Copies]] = {
+WRITERS: dict[type[Action], Callable[[Any], Written]] = {
     ToUsers: _toUsers,
+    ShowOccupants: _showOccupants,
     SendError: _refuse,
     ToUsersAvatar: _avatar,
     SendInvitation: _invite,

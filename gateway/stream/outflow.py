@@ -6,12 +6,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import islice
 
 from attrs import field, frozen
 
 # Parts that are looked at for one piece.
 MAX_PARTS = 10_000
+
+
+class Addresses(tuple[bytes, ...]):  # noqa: SLOT001  # the size is kept
+    """Addresses that several stanzas are sent to; their sizes are added up once."""
+
+    @cached_property
+    def size(self) -> int:
+        """Bytes of all together."""
+        return sum(map(len, self))
 
 
 @frozen
@@ -32,8 +42,9 @@ class Copies:
 
     @size.default
     def _count(self) -> int:
-        around = len(self.before) + len(self.after)
-        return around * len(self.recipients) + sum(map(len, self.recipients))
+        recipients = self.recipients
+        size = recipients.size if isinstance(recipients, Addresses) else sum(map(len, recipients))
+        return (len(self.before) + len(self.after)) * len(recipients) + size
 
     @property
     def largest(self) -> int:

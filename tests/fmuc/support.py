@@ -27,6 +27,8 @@ MUC = f"<x xmlns='{ns.MUC}'/>"
 def written(action: Action) -> bytes:
     """Return the bytes that an action sends."""
     data = write(action)
+    if isinstance(data, list):
+        return b"".join(data)
     return data.written() if isinstance(data, Copies) else data
 
 

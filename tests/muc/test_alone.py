@@ -87,6 +87,26 @@ class AloneTests(SynchronousTestCase):
             from_user.presence(self.service, user, f"{ROOM}/{nick}", Presence(unavailable=True), 0.0)
         self.assertEqual(self.service.rooms, {})
 
+    def test_recipients(self) -> None:
+        """A message goes to the sessions that are there at that time, whatever has changed since the last one."""
+
+        def leave(user: str, nick: str) -> None:
+            from_user.presence(self.service, user, f"{ROOM}/{nick}", Presence(unavailable=True), 0.0)
+
+        second = "ann@a.example/2"
+        self.join(ANN, "ann")
+        for change, expected in (
+            (lambda: self.join(BEN, "ben"), [ANN, BEN]),
+            (lambda: self.join(second, "ann"), [ANN, second, BEN]),
+            (lambda: leave(second, "ann"), [ANN, BEN]),
+            (lambda: leave(BEN, "ben"), [ANN]),
+        ):
+            self.say(ANN, b"<body>x</body>")
+            change()
+            [message] = self.say(ANN, b"<body>x</body>")
+            assert isinstance(message, ToUsers)
+            self.assertEqual(sorted(message.recipients), [user.encode() for user in expected])
+
     def test_refused(self) -> None:
         """A refusal is raised by the rule, and becomes one error; of several changes none is made then."""
         self.join(ANN, "ann")
