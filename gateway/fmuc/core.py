@@ -130,16 +130,13 @@ class Rooms(RoomService):
 
     def message(self, sender: str, recipient: str, stanza: NodeMessage, now: float) -> list[Action]:
         """Handle a message to a room or an occupant."""
-        room = self.rooms.get(jids.bare(recipient))
-        if room is not None and sender in room.users:
-            # Nearly all messages are from local users, who are no nodes.
-            return from_user.message(self, sender, recipient, stanza, now)
         federation = self.federation(jids.bare(recipient))
         if federation is None and self._isFromJoined(sender, recipient):
             return [] if stanza.kind == "error" else [_absent("message", sender, recipient, stanza.id)]
         handle = None if federation is None else _MESSAGE.get(_kindOf(federation, sender))
         if federation is None or handle is None:
-            return from_user.message(self, sender, recipient, stanza, now)
+            room = None if federation is None else federation.room
+            return from_user.message(self, room, sender, recipient, stanza, now)
         handle(federation, sender, recipient, stanza, now)
         if stanza.codes and handle is messages_from_joined.message:
             # The configuration has changed.

@@ -21,6 +21,7 @@ from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.uplink import UplinkState
 from gateway.interfaces import IRefusalHandler, IStatusProvider
 from gateway.metrics import IMetrics, IMetricsProvider, bounded, label, names
+from gateway.muc import from_user
 from gateway.muc.actions import ANSWER_IQ, Action, LogLine, SendError, ShowOccupants, ToUsers
 from gateway.muc.iq import answer, result
 from gateway.reports import StatusItem
@@ -175,7 +176,8 @@ class RoomsHandler(RawHandler):
         room = self._rooms.rooms.get(jids.bare(recipient))
         if room is not None and sender in room.users:
             # Nearly all messages are from local users, who are charged themselves, and are no nodes.
-            self._perform(self._rooms.message(sender, recipient, message, now), speaker=jids.bare(sender))
+            actions = from_user.message(self._rooms, room, sender, recipient, message, now)
+            self._perform(actions, speaker=jids.bare(sender))
         else:
             speaker = self._rooms.speaker(sender, recipient)
             if self._echoes:

@@ -45,9 +45,14 @@ def presence(service: RoomService, sender: str, recipient: str, stanza: Presence
     return service.settled(room)
 
 
-def message(service: RoomService, sender: str, recipient: str, stanza: Message, now: float) -> list[Action]:
-    """Handle a user's message to a room or an occupant."""
-    room = service.rooms.get(jids.bare(recipient))
+def message(
+    service: RoomService, room: Room | None, sender: str, recipient: str, stanza: Message, now: float
+) -> list[Action]:
+    """
+    Handle a user's message to a room or an occupant.
+
+    @param room: C{None} if there is no room with this address.
+    """
     try:
         if room is None:
             raise service.absent(jids.bare(recipient))

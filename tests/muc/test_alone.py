@@ -64,7 +64,8 @@ class AloneTests(SynchronousTestCase):
         return from_user.presence(self.service, user, f"{ROOM}/{nick}", Presence(joins=True), 0.0)
 
     def say(self, user: str, body: bytes) -> list[Action]:
-        return from_user.message(self.service, user, ROOM, Message(kind="groupchat", payload=Payload(body)), 0.0)
+        room, stanza = self.service.rooms.get(ROOM), Message(kind="groupchat", payload=Payload(body))
+        return from_user.message(self.service, room, user, ROOM, stanza, 0.0)
 
     def test_sessions(self) -> None:
         """A nick is one user's, who may have it with several clients."""
