@@ -264,7 +264,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/muc/room.py": (
         ("self.affiliations.get(jids.split(who)[1]) == OUTCAST", "False"),
         ("        self.shared.pop(occupant, None)\n", ""),
-        ("occupant.person))\n        self.sessionsChanged()\n", "occupant.person))\n"),
+        ("realJid)))\n        self.sessionsChanged()\n", "realJid)))\n"),
         ("is told.\"\"\"\n        self.sessionsChanged()\n", "is told.\"\"\"\n"),
         ("if other is not to]", "]"),
         ("occupant.sessions and to is None:", "False:"),

@@ -170,7 +170,7 @@ class Room:
     def add(self, occupant: Occupant) -> None:
         """Add an occupant, with an occupant id if another node has given none."""
         if not occupant.id and occupant.realJid:
-            occupant.giveId(self.occupantId(occupant.person))
+            occupant.giveId(self.occupantId(person(occupant.realJid)))
         self.sessionsChanged()
         self.occupants[occupant.nick] = occupant
         if occupant.sessions:

@@ -158,7 +158,8 @@ class OccupantPresence:
     @ivar realJid: full JID, if it is known.
     @ivar nonAnonymous: True if every occupant may see the real JID.
     @ivar occupantId: occupant id (XEP-0421); empty if it is unknown.
-    @ivar serialised: cache of C{stanzas.py}, by room and by whether the real JID is shown; no part of the value.
+    @ivar serialised: cache of C{writers.py}, by whether the real JID is shown; no part of the value. It takes most
+        of an occupant's memory, and is smaller than a dictionary.
     """
 
     nick: str
@@ -168,7 +169,11 @@ class OccupantPresence:
     payload: Payload
     change: PresenceChange = AVAILABLE
     occupantId: str = ""
-    serialised: dict[tuple[str, bool], tuple[bytes, bytes]] = field(init=False, factory=dict, eq=False, repr=False)
+    serialised: list[tuple[bytes, bytes] | None] = field(init=False, eq=False, repr=False)
+
+    @serialised.default
+    def _nothingSerialised(self) -> list[tuple[bytes, bytes] | None]:
+        return [None, None]
 
 
 @frozen

@@ -43,11 +43,10 @@ def _toUsers(action: ToUsers) -> bytes | Copies:
 def _showOccupants(action: ShowOccupants) -> list[bytes]:
     """A join to a large room sends thousands of these; nearly all of them have been serialised before."""
     room, recipient, showRealJids = action.room, action.recipient, action.showRealJids
-    keys = (room, False), (room, True)
     written = []
     for stanza in action.presences:
         showRealJid = showRealJids or stanza.nonAnonymous
-        found = stanza.serialised.get(keys[showRealJid])
+        found = stanza.serialised[showRealJid]
         head, tail = found or _around(ToUsers(room, stanza, (recipient,), showRealJid))
         written.append(head + recipient + tail)
     return written
@@ -76,8 +75,7 @@ def _around(action: ToUsers) -> tuple[bytes, bytes]:
         mark = "" if stanza.kind == "groupchat" or not stanza.nick else tag("x", xmlns=ns.MUC_USER)
         ids = occupantIdXml(stanza.occupantId) + stanzaIdXml(stanza.stanzaId, action.room)
         return _split(messageXml(stanza, _addresses(action), mark, ids))
-    key = action.room, action.showRealJid
-    found = None if action.codes else stanza.serialised.get(key)
+    found = None if action.codes else stanza.serialised[action.showRealJid]
     if found is not None:
         return found
     kind = "unavailable" if stanza.change.unavailable else None
@@ -86,7 +84,7 @@ def _around(action: ToUsers) -> tuple[bytes, bytes]:
     content = b"".join((user, stanza.payload.raw, occupantIdXml(stanza.occupantId)))
     around = _split(presence(_addresses(action), kind, content, stanza.payload.language or None, action.id))
     if not action.codes:
-        stanza.serialised[key] = around
+        stanza.serialised[action.showRealJid] = around
     return around
 
 
