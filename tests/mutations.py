@@ -206,7 +206,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("condition == _UNAVAILABLE and not request.isLast", "False"),
         ("size = min(MAX_ROOM_PINGS, MAX_PINGS", "size = min(MAX_PINGS, MAX_PINGS"),
         (" and user not in sweep.heard and", " and"),
-        ("if len(sweep.heard) > 2 * len(room.users) + _MAX_LEFT:", "if False:"),
+        ("if len(sweep.heard) > 2 * len(room.users) + _SPARE:", "if False:"),
         ("for user in room.users if user not in sweep.heard", "for user in room.users"),
     ),
     "gateway/muc/password.py": (("request.password != room.settings.password", "not request.password"),),
