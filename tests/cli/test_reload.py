@@ -69,9 +69,12 @@ class ReloadTests(SynchronousTestCase):
 
     def process(self, name: str) -> int:
         """Return a process with this word in its command line, which ends with the test."""
-        command = [sys.executable, "-c", WAIT, name]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE)
+        command = ["sh", "-c", "echo; read end", name]
+        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.addCleanup(process.communicate)
+        # Popen returns just before the process has its command line.
+        assert process.stdout is not None
+        process.stdout.readline()
         self.pidfile.write_text(f"{process.pid}")
         return process.pid
 
