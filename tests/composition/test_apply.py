@@ -42,6 +42,7 @@ from tests.effects.proxy import ask
 from tests.effects.world import USER, Gateway, told
 from tests.embedded.support import Component, said
 from tests.metrics import RecordingMetrics
+from tests.state.support import closeAll
 
 LOGGER = "gateway.composition.service"
 COMPONENT = "c.example.com"
@@ -802,6 +803,7 @@ class ThreadTests(TestCase):
         """
         rooms = '[rooms."rooms.localhost"]\n'
         self.patch(sys, "stdout", StringIO())
+        closeAll(self)
 
         def config(text: str) -> Config:
             path.write_text(text)
@@ -811,13 +813,11 @@ class ThreadTests(TestCase):
         gateway.startService()
         self.addCleanup(gateway.stopService)
         [other] = gateway.databases
-        self.addCleanup(other.close)
         yield other.read(lambda cursor: None)
         before = threading.active_count()
         for _ in range(2):
             yield gateway.apply(config(text + rooms + table))
             [database] = [each for each in gateway.databases if each is not other]
-            self.addCleanup(database.close)
             yield database.read(lambda cursor: None)
             while not gateway.links[1].ready:
                 yield deferLater(reactor, 0.02)

@@ -21,7 +21,7 @@ from gateway.proxy.store import MIGRATIONS, ExchangeFile, ExchangeStore
 from gateway.state import files
 from gateway.state.database import Database
 from gateway.state.memory import MemoryStore
-from tests.state.support import StartedReactor
+from tests.state.support import StartedReactor, closeAll
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 OPEN = [
@@ -156,6 +156,7 @@ class StoppedTests(SynchronousTestCase):
 
     def test_stopped(self) -> None:
         """Exchanges that are stored during the shutdown are on the disk when the process ends."""
+        closeAll(self)
         path, memory = Path(self.mktemp()), StartedReactor()
         process = ExchangeStore(Database(path, MIGRATIONS, memory))
         memory.run()

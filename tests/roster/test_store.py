@@ -19,7 +19,7 @@ from gateway.roster.refresher import Refresher
 from gateway.roster.store import MIGRATIONS, EntityTags
 from gateway.state.database import Database
 from gateway.state.memory import MemoryStore
-from tests.state.support import StartedReactor
+from tests.state.support import StartedReactor, closeAll
 
 SOURCE = "0.1.0 h http://localhost/contacts/%s?key=s3cret"
 
@@ -149,6 +149,7 @@ class EntityTagsTests(TagsCase):
 
     def test_file(self) -> None:
         """The same in a file."""
+        closeAll(self)
         path, reactor = Path(self.mktemp()), StartedReactor()
         tags = EntityTags(Database(path, MIGRATIONS, reactor), SOURCE, reactor)
         reactor.run()

@@ -1,10 +1,24 @@
-"""A reactor that starts and ends a store."""
+"""A reactor that starts and ends a store, and the end of all threads of stores."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from twisted.internet.testing import MemoryReactorClock
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.state.database import Database
+
+
+def closeAll(test: SynchronousTestCase) -> None:
+    """Close all databases of a test, also if it fails: the process waits for their threads."""
+    start = Database._start
+
+    def started(database: Database) -> None:
+        test.addCleanup(database.close)
+        start(database)
+
+    test.patch(Database, "_start", started)
 
 
 class StartedReactor(MemoryReactorClock):

@@ -25,7 +25,7 @@ from gateway.state.migrations import Migrations, migrate
 from gateway.state.sqlite import Job, SqliteFile
 from tests.disks import smallDisk
 from tests.profiles import steady
-from tests.state.support import StartedReactor
+from tests.state.support import StartedReactor, closeAll
 from tests.state.test_database import locked
 
 MIGRATIONS = (("CREATE TABLE kept (name TEXT PRIMARY KEY, content TEXT NOT NULL)",),)
@@ -210,6 +210,7 @@ class AtStartTests(TestCase):
     @inlineCallbacks
     def test_shutDown(self) -> Any:
         """Requests of services that stop are done before the process ends; further ones fail."""
+        closeAll(self)
         memory = StartedReactor()
         path = Path(self.mktemp())
         store = Database(path, MIGRATIONS, memory)
@@ -219,7 +220,6 @@ class AtStartTests(TestCase):
         self.assertEqual(self.successResultOf(written), "a")
         self.failureResultOf(store.write(put, "b"), StoreBroken)
         again = Database(path, MIGRATIONS, reactor)
-        self.addCleanup(again.close)
         self.assertEqual((yield again.read(names)), ["a"])
 
 
@@ -295,6 +295,7 @@ class SharedTests(TestCase):
     @inlineCallbacks
     def test_full(self) -> Any:
         """If a change does not fit on the disk, it fails alone: smaller ones of the same turn are stored."""
+        closeAll(self)
         with smallDisk(Path(self.mktemp()).absolute(), "256k") as disk:
             store = Database(disk.path / "x.db", MIGRATIONS, reactor)
             yield store.write(put, "first")
