@@ -21,7 +21,6 @@ class QuickCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         # The gateway freezes its first objects; in the tests a collection would visit the objects of all tests.
-        gc.collect()
         gc.disable()
         self.addCleanup(gc.enable)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
@@ -57,7 +56,6 @@ def run(folder: Path, *command: str, path: Path | None = None) -> str:
     return done.stdout
 
 
-@cache
 def installed() -> tuple[Path, Path]:
     """Write the projects and install them; return the folder with them, by page, and that with the modules."""
     sources = Path(mkdtemp(dir=".", prefix="examples-")).absolute()
@@ -84,8 +82,8 @@ class ExampleTests(SynchronousTestCase):
             self.assertRegex(names[2], r"^test_\w+\.py$")
 
     def test_installed(self) -> None:
-        """pip installs the plugins and nothing else, and the gateway finds them."""
-        _, target = installed()
+        """pip installs the plugins and nothing else, the gateway finds them, and their own tests pass."""
+        sources, target = installed()
         modules = {str(each.relative_to(target)) for each in target.rglob("*.py")}
         self.assertEqual(modules, {name for page in PAGES for name in project(page) if "/" in name})
         folder = Path(self.mktemp()).absolute()
@@ -95,15 +93,13 @@ class ExampleTests(SynchronousTestCase):
         self.assertIn("gateway.toml: OK", run(folder, *check, path=target))
         # It is the plugins that make these tables valid.
         self.assertRaises(AssertionError, run, folder, *check)
-
-    def test_ownTests(self) -> None:
-        """The tests of each pass, as the documentation says how to run them, with the installed plugin."""
-        sources, target = installed()
+        # Their tests pass, as the documentation says how to run them, with the installed plugins.
+        modules: dict[str, int] = {}
         for page in PAGES:
             [name] = [name for name in project(page) if name.startswith("test_")]
-            folder = Path(self.mktemp()).absolute()
-            folder.mkdir()
             (folder / name).write_text((sources / page / name).read_text())
-            output = run(folder, "-m", "twisted.trial", name.removesuffix(".py"), path=target)
-            tests = project(page)[name].count("def test_")
-            self.assertIn(f"PASSED (successes={tests})", output)
+            modules[name.removesuffix(".py")] = project(page)[name].count("def test_")
+        self.assertEqual(len(modules), len(PAGES))
+        self.assertTrue(all(modules.values()))
+        output = run(folder, "-m", "twisted.trial", *modules, path=target)
+        self.assertIn(f"PASSED (successes={sum(modules.values())})", output)

@@ -100,17 +100,13 @@ class OtherPluginTests(SynchronousTestCase):
             ],
         )
 
-    def test_broken(self) -> None:
-        """A module that cannot be imported, or is not valid Python, is logged and affects no other one."""
+    def test_faulty(self) -> None:
+        """
+        These are logged and affect no other one: a module that cannot be imported, or is not valid Python; an
+        object that is not a valid plugin; a second plugin of one kind.
+        """
         (self.plugins / "broken.py").write_text("import nothing_of_this_name\n")
         (self.plugins / "worse.py").write_text("def (\n")
-        found, said = self.run_()
-        self.assertIn("version:v.example.com", found["names"])
-        self.assertIn("nothing_of_this_name", said)
-        self.assertIn("SyntaxError", said)
-
-    def test_incomplete(self) -> None:
-        """An object that is not a valid plugin is skipped and logged; so is a second plugin of one kind."""
         (self.plugins / "another.py").write_text(
             EXAMPLE
             + "class Another(VersionPlugin):\\n    kind = 'proxy'\\nanother = Another()\\n".replace("\\n", "\n")
@@ -125,5 +121,5 @@ class OtherPluginTests(SynchronousTestCase):
         )
         found, said = self.run_()
         self.assertEqual(set(found["names"]), {"version:v.example.com", "proxy:proxy.example.com", "http"})
-        self.assertIn("Hollow", said)
-        self.assertIn("Another", said)
+        for each in ("nothing_of_this_name", "SyntaxError", "Hollow", "Another"):
+            self.assertIn(each, said)

@@ -1,4 +1,4 @@
-"""The twistd command, each time in a process of its own, as an operator runs it."""
+"""The twistd command, mostly in a process of its own, as an operator runs it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +64,14 @@ class TapTests(SynchronousTestCase):
             check=False,
         )
 
+    def check(self, path: str) -> subprocess.CompletedProcess[str]:
+        """Check a file as the process does, in this one."""
+        out, err = StringIO(), StringIO()
+        self.patch(sys, "stdout", out)
+        self.patch(sys, "stderr", err)
+        ended = self.assertRaises(SystemExit, Options().parseOptions, ["--config", path, "--check"])
+        return subprocess.CompletedProcess("", ended.code, out.getvalue(), err.getvalue())
+
     def test_right(self) -> None:
         """Exit with 0, and create, connect to and reveal nothing."""
         path = self.write(RIGHT, "mine.toml")
@@ -80,7 +89,7 @@ class TapTests(SynchronousTestCase):
         (self.folder / "state").chmod(0o755)
         (self.folder / "key").write_text("00" * 32)
         (self.folder / "key").chmod(0o644)
-        done = self.twistd("--config", path, "--check")
+        done = self.check(path)
         said = f"{NOTE}\n{path}: OK\n"
         self.assertEqual((done.returncode, done.stdout), (0, said), done.stderr)
         lines = done.stderr.splitlines()
@@ -94,7 +103,7 @@ class TapTests(SynchronousTestCase):
         """The requirements on the server's configuration are printed, line by line."""
         roster = '[roster."r.example.com"]\ndomain = "example.com"\nurl = "http://localhost/%s"\nlock = true\n'
         path = self.write(RIGHT + roster, "mine.toml")
-        done = self.twistd("--config", path, "--check")
+        done = self.check(path)
         first, *_, last = done.stdout.splitlines()
         note = 'roster."r.example.com".lock: the server must delegate rosters. In Prosody\'s configuration:'
         self.assertEqual((done.returncode, first), (0, note), done.stderr)
@@ -103,8 +112,8 @@ class TapTests(SynchronousTestCase):
 
     def test_printable(self) -> None:
         """Text of the file cannot control the operator's screen, or look like a separate line."""
-        self.write(RIGHT.replace("implementation@", "\u202e\\u001b[2J\\n  forged: @"))
-        done = self.twistd("--check")
+        path = self.write(RIGHT.replace("implementation@", "\u202e\\u001b[2J\\n  forged: @"))
+        done = self.check(path)
         [_, line] = done.stderr.split("\n")[:-1]
         self.assertIn(r'found "\u202e\x1b[2J\n  forged: @example.com"', line)
 
@@ -119,10 +128,10 @@ class TapTests(SynchronousTestCase):
 
     def test_beyondTheFile(self) -> None:
         """Errors beyond the file are reported as well, each by its key; nothing is created."""
-        self.write(RIGHT + 'key_file = "key"\n')
+        path = self.write(RIGHT + 'key_file = "key"\n')
         (self.folder / "key").write_text("hidden")
         (self.folder / "state").write_text("")
-        done = self.twistd("--check")
+        done = self.check(path)
         self.assertEqual(done.returncode, 1)
         self.assertIn("2 errors:\n  state_dir: ", done.stderr)
         self.assertIn('  proxy."proxy.example.com".key_file: ', done.stderr)
@@ -131,9 +140,9 @@ class TapTests(SynchronousTestCase):
 
     def test_everything(self) -> None:
         """They are reported together with errors in the file, also for a table with an unknown key."""
-        self.write(RIGHT + 'key_file = "gateway.toml"\ntimeouts = 3\n[http]\nlisten = "tcp:x"\n')
+        path = self.write(RIGHT + 'key_file = "gateway.toml"\ntimeouts = 3\n[http]\nlisten = "tcp:x"\n')
         (self.folder / "state").write_text("")
-        done = self.twistd("--check")
+        done = self.check(path)
         self.assertEqual(done.returncode, 1)
         self.assertIn("4 errors:\n", done.stderr)
         for key in ('proxy."proxy.example.com".timeouts', "http.listen", "state_dir", ".key_file"):
@@ -153,7 +162,7 @@ class TapTests(SynchronousTestCase):
         done = self.twistd("--check")
         self.assertEqual((done.returncode, done.stderr), (0, ""))
         self.assertEqual(done.stdout, "The embedded default: OK\n")
-        done = self.twistd("--config", "elsewhere.toml", "--check")
+        done = self.check("elsewhere.toml")
         self.assertEqual(done.returncode, 1)
         self.assertIn("elsewhere.toml cannot be read: No such file or directory", done.stderr)
 

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import ast
-import functools
 import io
 import re
 import tokenize
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from attrs import frozen
@@ -45,6 +44,7 @@ class Words:
     """
     The words of a module.
 
+    @ivar comments: all, if one may have a wrong word.
     @ivar strings: all strings: docstrings, log lines, errors, and others.
     """
 
@@ -53,12 +53,13 @@ class Words:
     strings: list[str]
 
 
-@functools.cache
 def wordsOf(source: str) -> Words:
-    """Return the words of a module; each module is parsed once for all tests."""
+    """Return the words of a module."""
     nodes = list(ast.walk(ast.parse(source)))
-    documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    # The tokenizer is slow, and a comment has its words as the source has them.
+    isNeeded = PRONOUN.search(source) or IDIOM.search(source)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline) if isNeeded else ()
     return Words(
         [text for node in nodes if isinstance(node, documented) and (text := ast.get_docstring(node))],
         [token.string for token in tokens if token.type == tokenize.COMMENT],
@@ -76,10 +77,6 @@ class WordsTests(SynchronousTestCase):
 
     def assertNone(self, found: dict[Path, list[str]]) -> None:
         self.assertEqual({str(path.relative_to(ROOT)): each for path, each in found.items() if each}, {})
-
-    def modules(self) -> Iterator[tuple[Path, Words]]:
-        """Yield the modules with their words."""
-        return ((path, wordsOf(path.read_text())) for path in MODULES)
 
     def test_files(self) -> None:
         """Modules of each folder and all pages are checked."""
@@ -99,19 +96,20 @@ class WordsTests(SynchronousTestCase):
         names = NAME.findall("_MOST_X PATIENCE LONGEST_Y LARGEST MOST")
         self.assertEqual(names, ["_MOST_", "PATIENCE", "LONGEST_", "LARGEST"])
 
-    def test_beginnings(self) -> None:
-        """No docstring begins with a question word."""
-        self.assertNone({path: list(filter(BEGINNING.match, words.docstrings)) for path, words in self.modules()})
-
-    def test_pronouns(self) -> None:
-        """No docstring, comment or page calls a user "he"."""
-        found = {path: wrong(PRONOUN, words.docstrings + words.comments) for path, words in self.modules()}
-        self.assertNone(found | {path: wrong(PRONOUN, [path.read_text()]) for path in PAGES})
-
-    def test_idioms(self) -> None:
-        """No old idiom in docstrings, comments, messages and pages."""
-        found = {path: wrong(IDIOM, words.strings + words.comments) for path, words in self.modules()}
-        self.assertNone(found | {path: wrong(IDIOM, [path.read_text()]) for path in PAGES})
+    def test_words(self) -> None:
+        """
+        No docstring begins with a question word. No docstring, comment or page calls a user "he". No old idiom in
+        docstrings, comments, messages and pages.
+        """
+        found = {path: wrong(PRONOUN, [text := path.read_text()]) + wrong(IDIOM, [text]) for path in PAGES}
+        for path in MODULES:
+            words = wordsOf(path.read_text())
+            found[path] = [
+                *filter(BEGINNING.match, words.docstrings),
+                *wrong(PRONOUN, words.docstrings + words.comments),
+                *wrong(IDIOM, words.strings + words.comments),
+            ]
+        self.assertNone(found)
 
     def test_names(self) -> None:
         """Limits and deadlines have the usual names."""
