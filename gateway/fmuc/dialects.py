@@ -25,7 +25,7 @@ from gateway.fmuc.actions import (
 )
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.elements import itemXml, messageXml, mucUser, mucXml, occupantIdXml, stanzaIdXml
-from gateway.muc.values import HistoryLimits, OccupantPresence, RoomMessage, StanzaError
+from gateway.muc.values import OccupantPresence, RoomMessage, StanzaError
 from gateway.xml.errors import errorXml
 from gateway.xml.write import escape, iq, presence, route, tag
 
@@ -80,8 +80,7 @@ class Protoxep:
 
     def join(self, room: str, peer: str, stanza: Join) -> bytes:
         request = stanza.request
-        limited = request.password or request.limits != HistoryLimits()
-        muc = mucXml(request.password, request.limits) if limited else ""
+        muc = mucXml(request.password) if request.password else ""
         inside = _fmuc(request.realJid) + muc
         addresses = route(room, f"{peer}/{request.nick}")
         return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
@@ -127,7 +126,7 @@ class Xep0289:
         asked = _mode(stanza.mode) + (tag("occupant-id") if stanza.asksId else "")
         who = _fmuc(request.realJid, asked)
         user = tag("x", itemXml(standing.affiliation, standing.role, request.realJid), xmlns=ns.MUC_USER)
-        inside = who + mucXml(request.password, request.limits) + user
+        inside = who + mucXml(request.password) + user
         addresses = route(f"{room}/{request.nick}", f"{peer}/{request.nick}")
         return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 

@@ -22,7 +22,6 @@ from gateway.muc.sessions import changePresence
 from gateway.muc.values import (
     TECHNICAL_PROBLEM,
     UNAVAILABLE,
-    HistoryLimits,
     JoinRequest,
     OccupantPresence,
     PresenceChange,
@@ -354,7 +353,7 @@ class Uplink:
     # Outputs. Each takes the time, and the join of the event.
 
     def _sendFirstJoin(self, now: float, join: PendingJoin | None) -> None:
-        """Send the join, with the limits of the history."""
+        """Send the join. The history is for all users of the mirror, so the limits of the first one stay here."""
         assert join is not None
         self.node.mode = FederationMode(self.node.mode.asked)
         self.lastLeave = ""
@@ -362,12 +361,12 @@ class Uplink:
         self._mirror.toNode(self.node, Join(join.request, self.node.mode.current))
 
     def _sendJoin(self, now: float, join: PendingJoin | None) -> None:
-        """Send the join without history; in primary mode, a fence follows it."""
+        """Send the join; in primary mode, a fence follows it."""
         assert join is not None
         join.state, join.deadline = JoinState.SENT, now + ANSWER
-        request = evolve(join.request, limits=HistoryLimits())
-        self._mirror.toNode(self.node, Join(request, self.node.mode.current, asksId=not self.node.returnsPresence))
-        if not self.node.returnsPresence:
+        returns = self.node.returnsPresence
+        self._mirror.toNode(self.node, Join(join.request, self.node.mode.current, asksId=not returns))
+        if not returns:
             # The joined node may reject the join, but does not confirm it. The user is shown nothing before: the
             # room may have banned the user, or be open to members only.
             self._fences += 1

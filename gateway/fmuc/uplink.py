@@ -44,8 +44,8 @@ class Event(Enum):
 class Output(Enum):
     """Outputs of the machine."""
 
-    SEND_FIRST_JOIN = "send the join, with the limits of the history"
-    SEND_JOIN = "send the join, without history; in primary mode, a fence follows it"
+    SEND_FIRST_JOIN = "send the join, which brings the history"
+    SEND_JOIN = "send a further join; in primary mode, a fence follows it"
     AWAIT_ANSWER = "wait for the answer"
     EXTEND_WAIT = "extend the wait, within its limit; it is short after a joiner's own presence"
     SETTLE_MODE = "fall back to primary mode if replica mode was not agreed"

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from gateway import ns
 from gateway.muc import datetimes
-from gateway.muc.values import Delay, HistoryLimits, OccupantPresence, RoomMessage
+from gateway.muc.values import Delay, OccupantPresence, RoomMessage
 from gateway.xml import write
 from gateway.xml.write import escape, tag, textTag
 
@@ -106,13 +106,6 @@ def _aroundStanzaId(room: str) -> tuple[bytes, bytes]:
     return before, after
 
 
-def mucXml(password: str, limits: HistoryLimits) -> str:
-    """Return the element C{x} of C{muc} of a join (XEP-0045 section 7.2.1)."""
-    inside = textTag("password", password)
-    wanted = {"maxchars": limits.maxchars, "maxstanzas": limits.maxstanzas, "seconds": limits.seconds}
-    given = {name: str(number) for name, number in wanted.items() if number is not None}
-    if limits.since is not None:
-        given["since"] = datetimes.formatDateTime(limits.since)
-    if given:
-        inside += tag("history", **given)
-    return tag("x", inside or None, xmlns=ns.MUC)
+def mucXml(password: str) -> str:
+    """Return the element C{x} of C{muc} of a join (XEP-0045 section 7.2.1), without limits of the history."""
+    return tag("x", textTag("password", password) or None, xmlns=ns.MUC)

@@ -14,6 +14,7 @@ MIDDLE = r"room\40top.example@middle.example"
 OTHER = r"room\40top.example@other.example"
 LOW = f"{jids.escapeLocal(MIDDLE)}@low.example"
 OWNER, ANN, BEN, CAT = "owner@top.example/1", "ann@middle.example/1", "ben@other.example/1", "cat@low.example/1"
+NEXT = "next@middle.example/1"
 WAYS = [(dialect, replica) for dialect in Dialect for replica in (True, False)]
 
 
@@ -42,7 +43,10 @@ class JoiningTests(WireCase):
         self.assertEqual({node.dialect for node in of.wires[TOP].room(TOP).nodes.joiningNodes.values()}, {dialect})
 
     def test_limits(self) -> None:
-        """The first join's limits and password are passed on; neither changes the protocol."""
+        """
+        The first join's password is passed on, and does not change the protocol. Its limits are for this user
+        alone: the next user of the mirror gets the whole history.
+        """
         for dialect, replica in WAYS:
             of = net(dialect, replica)
             of.join(TOP, "owner", OWNER)
@@ -54,6 +58,10 @@ class JoiningTests(WireCase):
             self.assertDialect(of, dialect)
             bodies = [each for each in told if "body=" in each]
             self.assertEqual(bodies, [f"message {MIDDLE}/owner body={body} delayed" for body in ("two", "three")])
+            self.assertEqual(told[-1], f"message {MIDDLE} subject=")
+            told = to(NEXT, of.join(MIDDLE, "next", NEXT, "<password>secret</password>"))
+            bodies = [each for each in told if "body=" in each]
+            self.assertEqual(bodies, [f"message {MIDDLE}/owner body={n} delayed" for n in ("one", "two", "three")])
             self.assertEqual(told[-1], f"message {MIDDLE} subject=")
 
     def test_refused(self) -> None:
