@@ -29,7 +29,7 @@ unit-newest:
 
 # On the servers of this machine, the newer ones and the embedded host. Not in parallel: tests share servers.
 live: $(VENV)/made
-	$(BOUND) 2400 $(TRIAL) tests/live
+	$(BOUND) 2700 $(TRIAL) tests/live
 
 lint: $(VENV)/made
 	$(BOUND) 120 $(BIN)/ruff check
