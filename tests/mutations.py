@@ -70,7 +70,8 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("            silence=table.ping_after,\n", ""),
         ("            idle=table.idle_timeout,\n", ""),
         ("default if table.create is None else", "default if True else"),
-        ("default = _prepared(table.peers) | (", "default = ("),
+        ("default = _prepared(table.peers) | ", "default = "),
+        ('if "." in parent or parent == "localhost" else', "if False else"),
     ),
     "gateway/embedded/host.py": (
         ("self.secrets = dict(table.components)", "self.secrets = {}"),

@@ -59,7 +59,7 @@ class RoomsTable(ComponentTable):
     """
     Keys of C{[rooms."component JID"]}; see docs/fmuc.md.
 
-    @ivar create: C{None} for users of the server's own domain and its subdomains, and of nodes in C{peers}.
+    @ivar create: C{None} for local users, and those of nodes in C{peers}.
     """
 
     create: frozenset[str] | None = None
@@ -159,7 +159,7 @@ class RoomsPlugin:
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
         link = _served(jid, table, composition, rooms)
-        default = _prepared(table.peers) | ({rooms.home, f".{rooms.home}"} if rooms.home else {"*"})
+        default = _prepared(table.peers) | _local(jid, rooms.home)
         rooms.creators = default if table.create is None else frozenset(map(_creator, table.create))
         return link
 
@@ -252,6 +252,19 @@ def _creator(text: str) -> str:
     if "/" in text:
         raise ValueError
     return jids.prepared(text)
+
+
+def _local(jid: str, home: str) -> frozenset[str]:
+    """
+    Return the domains of local users, with their subdomains: the server's own domain and, as for Prosody's
+    C{restrict_room_creation}, the one above the component's. If the server's is unknown, all users are local.
+    """
+    if not home:
+        return frozenset("*")
+    parent = jid.partition(".")[2]
+    # Everybody may be below a top-level domain.
+    domains = [home, *([parent] if "." in parent or parent == "localhost" else [])]
+    return frozenset(each for domain in domains for each in (domain, f".{domain}"))
 
 
 def _timeProblems(**times: float) -> list[str]:

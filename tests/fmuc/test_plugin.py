@@ -92,8 +92,13 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual((mirroring.dialect, mirroring.mode), (Dialect.PROTOXEP, Mode.PRIMARY))
 
     def test_creators(self) -> None:
-        """By default the users of the server's own domain may create rooms; all, if the domain is unknown."""
+        """By default local users may create rooms; everybody, if the server's own domain is unknown."""
         self.assertEqual(self.rooms(SERVER + ROOMS).creators, {"example.com", ".example.com"})
+        below = {"chat.example.org", ".chat.example.org"}
+        for jid, more in (("r.chat.example.org", below), ("example.org", set())):
+            found = self.rooms(SERVER + f'[rooms."{jid}"]\n').creators
+            self.assertEqual(found, {"example.com", ".example.com"} | more)
+        self.assertIn(".localhost", self.rooms(SERVER + '[rooms."r.localhost"]\n').creators)
         self.assertEqual(self.rooms(SERVER + ROOMS + 'endpoint = "tcp:127.0.0.1:5348"\n').creators, {"*"})
         given = 'create = ["Example.NET", "Tom@Example.org."]\n'
         self.assertEqual(self.rooms(SERVER + ROOMS + given).creators, {"example.net", "tom@example.org"})
