@@ -160,9 +160,9 @@ def testsOf(name: str) -> list[list[str]]:
         return [["tests.effects"], OF_THE_WHOLE]
     near = [[f"tests.{package.name}.{module}"]] if (package / f"{module}.py").exists() else []
     wider = [[f"tests.{package.name}"], ["tests.test_fairness"]]
-    if package.name == "muc":
-        # Rooms of several sites use the rules of rooms.
-        wider.insert(1, ["tests.fmuc"])
+    if package.name in ("muc", "fmuc"):
+        # Rooms of several sites use the rules of rooms, and tests of a rule try it in mirrors as well.
+        wider.insert(1, ["tests.fmuc" if package.name == "muc" else "tests.muc"])
     return [["tests.effects"], *near, *wider] if name in OPTIONS else [*near, *wider, ["tests.effects"]]
 
 

@@ -287,9 +287,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("(self.node.returnsPresence or isHeld or each.fences)", "(self.node.returnsPresence or isHeld)"),
     ),
     "gateway/fmuc/federation.py": (
-        ("max(len(self.pending), unanswered) >=", "len(self.pending) >="),
+        ("len(self.pending) >= most or (", "("),
         ("id=uplink.formMark + (message.id", 'id="form:" + (message.id'),
-        ("if earlier is not None and earlier.owed >= _MAX_OWED:", "if False:"),
+        (" or (earlier is not None and earlier.owed >= min(_MAX_OWED, most)):", ":"),
+        ("min(_MAX_OWED, most)", "most"),
         ("if len(pending.further) + 1 >= self.room.bounds.sessions:", "if False:"),
         ("return not isMirrored and occupant.person == person(request.realJid)", "return not isMirrored"),
         ("message if node is origin else _messageAt(node, message)", "message"),

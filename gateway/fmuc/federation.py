@@ -136,18 +136,14 @@ class Federation:
         self._checkConflict(request, node)
         if self.uplink is None:
             return False
-        earlier = self.pending.get(request.nick)
-        unanswered = 0 if earlier is None else len(earlier.fences)
-        if max(len(self.pending), unanswered) >= self.room.bounds.pending:
+        most, earlier = self.room.bounds.pending, self.pending.get(request.nick)
+        # The joined node may answer nothing, while users join and leave again and again.
+        if len(self.pending) >= most or (earlier is not None and earlier.owed >= min(_MAX_OWED, most)):
             raise ResourceLimit
         if len(self.room.occupants) >= self.room.bounds.occupants:
             raise RoomFull
         if node is None and self._pendingOf(request.realJid) is not None:
             raise NickChangeForbidden
-        earlier = self.pending.get(request.nick)
-        if earlier is not None and earlier.owed >= _MAX_OWED:
-            # The joined node answers nothing, and users join and leave again and again.
-            raise ResourceLimit
         if self._isKnownElsewhere(request, node):
             # To the joined node, both joins come from this node: it would assume a restart of this node.
             raise JoinedElsewhere

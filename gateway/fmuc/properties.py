@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import takewhile
 
 from attrs import define, field, frozen
 from twisted.words.xish import domish
@@ -141,8 +142,9 @@ class Properties:
 
     def expire(self, now: float) -> list[Action]:
         """Answer the requests whose joined room has not answered in time; forget old properties."""
-        late = [mirror for mirror, each in self._open.items() if each.deadline <= now]
-        for mirror in [mirror for mirror, (_, until) in self._known.items() if until <= now]:
+        # Both tables are in the order of their times.
+        late = [mirror for mirror, _ in takewhile(lambda item: item[1].deadline <= now, self._open.items())]
+        for mirror, _ in list(takewhile(lambda item: item[1][1] <= now, self._known.items())):
             del self._known[mirror]
         return [action for mirror in late for action in self._answers(mirror, self._open.pop(mirror))]
 

@@ -192,6 +192,8 @@ class MirrorTests(RoomCase):
                 site.take(site.mirror, f"<message from='{ANN}' to='{HERE}' {given}>{REQUEST}</message>")
                 self.assertSent(site.seen(ANN).encode(), refused("message", HERE, ANN, NoModerator, given))
             for why in (RecipientUnavailable, NotInTheRoom):
+                sent = site.mirror.take(f"<message from='{ANN}' to='{HERE}' id='v'>{REQUEST}</message>")
+                self.assertIn(b"id='form-t:v'", sent)
                 error = refused("message", ABOVE, f"{HERE}/ann", why, "id='form-t:v'")
                 self.assertSent(site.mirror.take(error), refused("message", HERE, ANN, why, "id='v'"))
             self.assertEqual(set(site.mirror.rooms.rooms[HERE].occupants), {"ann", "ben"})
