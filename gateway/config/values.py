@@ -76,9 +76,10 @@ _DESCRIPTIONS: dict[Any, str] = {
     Passwords: 'a table of unique user names with non-empty passwords, such as alice = "..."',
     Secrets: 'a table of unique component JIDs with non-empty secrets, such as "echo.example.com" = "..."',
     ClientEndpoint: 'a Twisted client endpoint, such as "tcp:127.0.0.1:5347", "tls:example.com:5347" or '
-    '"unix:/run/x"; a port from 1 to 65535',
+    f'"unix:/run/x"; a port from 1 to 65535, or a socket whose path has at most {_MAX_SOCKET_NAME} bytes',
     ServerEndpoint: 'a Twisted server endpoint, such as "tcp:5290:interface=127.0.0.1" or '
-    '"unix:/run/gateway.http"; a port up to 65535, or a socket in an existing folder',
+    '"unix:/run/gateway.http"; a port up to 65535, or a socket in an existing folder '
+    f"whose path has at most {_MAX_SOCKET_NAME} bytes",
 }
 
 
@@ -211,10 +212,15 @@ def _checkPort(endpoint: str, position: int, lowest: int) -> None:
 
 
 def _socketName(endpoint: str) -> str:
-    """Return the file name of a UNIX socket, or an empty string; check its length, which Twisted does not."""
+    """
+    Return the file name of a UNIX socket, an empty string for another kind of endpoint; check its length, which
+    Twisted does not.
+    """
     kind, positional, named = _split(endpoint)
-    name = named.get("address") or named.get("path") or [*positional, ""][0] if kind == "unix" else ""
-    if len(os.fsencode(name)) > _MAX_SOCKET_NAME:
+    if kind != "unix":
+        return ""
+    name = named.get("address") or named.get("path") or [*positional, ""][0]
+    if not 0 < len(os.fsencode(name)) <= _MAX_SOCKET_NAME:
         raise ValueError
     return name
 
