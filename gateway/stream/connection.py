@@ -175,6 +175,9 @@ class Connection(Protocol):
             if self._isEnough or (not count & _BY_CLOCK and self._clock.seconds() >= until):
                 self._waiting.extend(events)
                 break
+        self._worked()
+
+    def _worked(self) -> None:
         self._working = False
         if self._output.size or self._closeBy:
             self._flush()
@@ -261,6 +264,17 @@ class Connection(Protocol):
             for data in stanzas:
                 self._output.put(data)
             self._written()
+
+    def together(self, act: Callable[[], object]) -> None:
+        """Call a function whose output is written at once, as that of an event is."""
+        if self._working:
+            act()
+            return
+        self._working = True
+        try:
+            act()
+        finally:
+            self._worked()
 
     def writeCopies(self, copies: Copies) -> bool:
         """Send one stanza to many recipients, otherwise as L{write}."""

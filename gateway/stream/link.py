@@ -48,9 +48,11 @@ from gateway.stream.trouble import explain, isRefused, logOutage
 # The conditions of RFC 6120 section 8.3.3; Twisted's list lacks one.
 _CONDITIONS = STANZA_CONDITIONS.keys() | {"policy-violation"}
 
-# Seconds between two tries to connect: at first, and at most.
-_FIRST_DELAY = 1.0
+# Seconds between two tries to connect: at first, and at most. A server that is restarted is back in a few seconds.
+# A client that is there earlier is told that the component is unavailable, and may not try again.
+_FIRST_DELAY = 0.5
 _LAST_DELAY = 30.0
+_QUICK_FOR = 10.0
 
 
 @implementer(IXMPPHandlerCollection, IStatusProvider)
@@ -121,7 +123,7 @@ class Link(Service):
         outage: Outage | None = None,
     ) -> None:
         self._reactor = reactor
-        self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random or Random())
+        self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random or Random(), _QUICK_FOR)
         self.limits = limits or Limits()
         self.budget = budget or Budget()
         self.fairness = Fairness(self, self.budget, reactor)
@@ -281,6 +283,13 @@ class Link(Service):
         if write(data) if write is not None else self.outbox.put(data, self.now):
             return True
         return self._drop()
+
+    def together(self, act: Callable[[], object]) -> None:
+        """Call a function that sends many stanzas, and write them at once."""
+        if self._protocol is None:
+            act()
+        else:
+            self._protocol.together(act)
 
     def sendCopies(self, copies: Copies) -> bool:
         """Send one stanza to many recipients. It is kept once, not once for each. Otherwise as L{sendRaw}."""

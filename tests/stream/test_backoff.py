@@ -29,6 +29,14 @@ class BackoffTests(SynchronousTestCase):
         """If an early attempt would fail in the same way, the longest interval comes first."""
         self.assertEqual(Backoff(1.0, 30.0).next(isHopeless=True), 30.0)
 
+    def test_quick(self) -> None:
+        """For some seconds intervals do not grow, unless another try is hopeless; a success starts them again."""
+        backoff = Backoff(0.5, 8.0, quickFor=2.0)
+        for _ in range(2):
+            self.assertEqual([backoff.next() for _ in range(8)], [0.5, 0.5, 0.5, 0.5, 0.5, 1.0, 2.0, 4.0])
+            backoff.reset()
+        self.assertEqual([backoff.next(isHopeless=True), backoff.next()], [8.0, 1.0])
+
     def test_random(self) -> None:
         """At most half of an interval is random."""
         intervals = [Backoff(8.0, 8.0, Random(seed)).next() for seed in range(100)]
