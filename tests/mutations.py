@@ -199,6 +199,25 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if self.creators.isdisjoint(", "if False and self.creators.isdisjoint("),
         ("        creator = person(creator)\n", ""),
     ),
+    "gateway/muc/changes.py": (
+        ("        if self.fault is not None:\n", "        if False:\n"),
+        ("        self.changed.update(dict.fromkeys(self))\n", ""),
+        ("        if key in self:\n            self.changed[key] = None\n", ""),
+    ),
+    "gateway/muc/records.py": (
+        ("if any(value) else None", "if value[0] else None"),
+        ("            if now != before.get(node):\n", "            if now and now != before.get(node):\n"),
+        ("    if len(found) > 1:\n", "    if False:\n"),
+        ("        room.lockedUntil = now + room.bounds.locked\n", "        pass\n"),
+    ),
+    "gateway/fmuc/commits.py": (
+        ("if self._isGoingOn or not (new or self._waiting):", "if True:"),
+        ("if self._isGoingOn or not (new or self._waiting):", "if not new:"),
+        ("        known.pop(key, None)\n", ""),
+        ("        _merge(kept, self._records.items())\n", ""),
+        ("        self._release(self._belonging)\n        if self._records", "        if self._records"),
+        ("        self._isGoingOn = False\n        self._release", "        self._release"),
+    ),
     "gateway/muc/idle.py": (("if not room.activeAt or room.settings.persistent:", "if not room.activeAt:"),),
     "gateway/muc/ghosts.py": (
         ("                sweep.heard.intersection_update(room.users)\n", "                pass\n"),

@@ -38,6 +38,7 @@ OUTER = (
     "mount",
     "disco",
     "held",
+    "commits",
     "batch",
     "resource",
     "demo",

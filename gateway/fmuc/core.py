@@ -28,7 +28,7 @@ from gateway.fmuc import from_joined, from_joining, messages_from_joined
 from gateway.fmuc.actions import AskProperties, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.joining import Uplink
-from gateway.fmuc.nodes import JoinedNode, Node
+from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.properties import Properties, asksProperties
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode, NodeMessage, NodePresence
@@ -335,12 +335,19 @@ class Rooms(RoomService):
                 actions += self.settled(room)
         return actions + self.properties.expire(now)
 
-    def shutDown(self) -> list[Action]:
+    def shutDown(self, isFinal: bool = True) -> list[Action]:
         for jid in self.rooms:
             federation = self.federation(jid)
             if federation is not None and federation.uplink is not None:
                 federation.uplink.leaveNow(stanzaError(Stopping))
-        return [*self.properties.stop(), *super().shutDown()]
+        return [*self.properties.stop(), *super().shutDown(isFinal)]
+
+    def restoredNode(self, room: Room, jid: str, record: str) -> Node | None:
+        federation = room.nodes
+        assert isinstance(federation, Federation)
+        if record:
+            federation.joiningNodes[jid] = JoiningNode.restored(jid, record)
+        return federation.joiningNodes.get(jid)
 
     # Mirrors.
 

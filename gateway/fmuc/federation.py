@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from attrs import define, evolve, field
 
 from gateway.addresses import jids
@@ -107,6 +109,9 @@ class Federation:
         # this node's operator trusts the other one with that.
         if jids.split(address)[1] not in self.administrators:
             raise OnlyInTheRoom
+
+    def records(self) -> Mapping[str, str]:
+        return {jid: node.record() for jid, node in self.joiningNodes.items() if node.hasJoined}
 
     def isDownstream(self, occupant: Occupant) -> bool:
         """True if the occupant is connected through this node: a local user, or an occupant of a joining node."""
@@ -455,9 +460,11 @@ class Federation:
             return
         if self.joiningNodes.pop(node.jid, None) is not None and node.hasJoined:
             self._confirmLeft(node)
+        self.room.changes.nodes = True
 
     def _confirmLeft(self, node: JoiningNode) -> None:
         node.hasJoined = False
+        self.room.changes.nodes = True
         self.toNode(node, ConfirmLeft())
         self.room.log(f"no longer mirrored by {node.jid}")
 

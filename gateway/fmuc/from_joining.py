@@ -98,6 +98,7 @@ def presence(federation: Federation, sender: str, recipient: str, stanza: NodePr
 def presenceOf(federation: Federation, sender: str, nick: str, stanza: NodePresence, now: float) -> None:
     """Handle the presence of a user of a joining node, which may be new."""
     federation.room.activeAt = now
+    federation.room.changes.nodes = True
     incoming = _Incoming(jids.bare(sender), nick, stanza, dialectOf(sender, stanza), now)
     node = federation.joiningNodes.get(incoming.peer)
     if node is None:
@@ -248,6 +249,7 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
         elif stanza.kind == "groupchat" and not recipient:
             _toAll(federation, node, sender, stanza, now)
         elif stanza.form is not None and stanza.stanzaError is None:
+            federation.room.durability.check()
             room_forms.fromNode(federation.room, node.occupants.get(sender), f"{peer}/{sender}", stanza)
     except GatewayError as error:
         returnError(federation, node, sender, recipient, stanza, error)
@@ -255,7 +257,9 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
 
 def _toAll(federation: Federation, node: JoiningNode, sender: str, stanza: NodeMessage, now: float) -> None:
     # A node writes C{nomirror} into all of its messages, or into none.
-    node.nomirror = stanza.nomirror
+    if node.nomirror is not stanza.nomirror:
+        node.nomirror = stanza.nomirror
+        federation.room.changes.nodes = True
     occupant = federation.room.occupants.get(sender)
     # The node does not speak for other nodes' occupants.
     isIn = occupant is not None and node in occupant.nodes
@@ -308,3 +312,4 @@ def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:
             federation.uplink.withdraw(pending, now)
     federation.release(node)
     federation.joiningNodes.pop(node.jid, None)
+    room.changes.nodes = True

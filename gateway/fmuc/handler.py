@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 
 from twisted.logger import Logger, LogLevel
 from zope.interface import implementer
@@ -13,6 +14,7 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, OverBudget, Stopping
 from gateway.fmuc.actions import ToNode
+from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.echo import Echoes
 from gateway.fmuc.nodes import Node
@@ -50,13 +52,18 @@ class RoomsHandler(RawHandler):
     All rooms of one component.
 
     @ivar dropped: number of dropped stanzas by reason.
+    @param commits: stores the rooms; C{None} for rooms that end with the process.
     @param wallClock: as L{gateway.interfaces.IServiceBuilder.wallClock}; the default is the link's clock.
     """
 
     _log = Logger()
 
-    def __init__(self, rooms: Rooms, wallClock: Callable[[], float] | None = None) -> None:
+    def __init__(
+        self, rooms: Rooms, wallClock: Callable[[], float] | None = None, commits: Commits | None = None
+    ) -> None:
         super().__init__()
+        self._commits = commits
+        rooms.durability.isOn = commits is not None
         self._wallClock = wallClock
         self._rooms = rooms
         self._stopping = False
@@ -107,16 +114,31 @@ class RoomsHandler(RawHandler):
         if self._rooms.pending:
             text = "open requests to occupants and joined rooms: {count}"
             yield StatusItem("rooms.pending", text, {"count": self._rooms.pending})
+        if self._commits is not None and self._rooms.durability.fault is not None:
+            text = "changes that are not stored: {count}; new ones are refused until the store works"
+            yield StatusItem("rooms.unstored", text, {"count": self._commits.unstored}, True)
         yield from described(self._rooms)
 
+    @property
+    def pending(self) -> int:
+        return 0 if self._commits is None else len(self._commits)
+
     def drain(self) -> None:
-        self._perform(self._rooms.shutDown())
+        self._perform(self._rooms.shutDown(self._link.isFinal))
         self._stopping = True
+
+    def drained(self) -> None:
+        if self._commits is not None:
+            self._commits.end()
 
     def connectionInitialized(self) -> None:
         # A link that was stopped may be started again.
         self._stopping = False
         self._readWallClock(self._link.now)
+        if self._commits is not None:
+            self._commits.together = self._link.together
+            # The server may have been restarted.
+            self._rooms.ghosts.verify(self._rooms.rooms, self._link.now)
 
     def _readWallClock(self, now: float) -> None:
         """Read the wall clock. Once a second is sufficient, because stamps have whole seconds."""
@@ -126,6 +148,8 @@ class RoomsHandler(RawHandler):
     def tick(self, now: float) -> None:
         self._readWallClock(now)
         self._perform(self._rooms.tick(now))
+        if self._commits is not None:
+            self._commits.tick(now)
         if self._reportAt <= now and self.dropped != self._reported:
             self._reportAt = now + _REPORT_INTERVAL
             news = self.dropped - self._reported
@@ -201,7 +225,7 @@ class RoomsHandler(RawHandler):
             else:
                 speaker = self._rooms.speaker(sender, recipient)
                 actions = self._rooms.presence(sender, recipient, received, self._link.now)
-                self._charge(self._perform(actions, speaker=speaker))
+                self._perform(actions, speaker=speaker, isCharged=True)
                 self._count(stanza, sender, recipient)
         elif kind in ("subscribe", "unsubscribe"):
             # There are no subscriptions to rooms and occupants.
@@ -285,19 +309,40 @@ class RoomsHandler(RawHandler):
         for address, size in sent.items():
             self._link.budget.charge(address.decode(), size, self._link.now)
 
-    def _perform(self, actions: Iterable[Action], answer: bytes = b"", speaker: str = "") -> Counter[bytes]:
+    def _perform(
+        self, actions: Iterable[Action], answer: bytes = b"", speaker: str = "", isCharged: bool = False
+    ) -> None:
         """
-        Carry out actions.
+        Carry out actions, after the changes that they tell are stored.
 
         @param answer: answer to an iq; it is sent first, or in the place of L{ANSWER_IQ}.
         @param speaker: user whom copies to many recipients are charged to; empty for nobody.
-        @return: bytes of stanzas to a single user or node, by address. The first stanza to each address is not
-            counted: in a room of two occupants, every stanza goes to a single user.
+        @param isCharged: True if stanzas to a single user are charged to that user.
         """
-        alone: Counter[bytes] = Counter()
-        spread = 0
         # Serialise every action before sending the first, so that a serialisation error leaves nothing half sent.
         ready = [(action, answer if action is ANSWER_IQ else write(action)) for action in actions]
+        if self._commits is None:
+            self._carryOut(ready, answer, speaker, isCharged)
+            return
+        records = self._rooms.takeRecords()
+        if ready or answer or records:
+            size = sum(
+                len(data.before) + len(data.after) + 8 * len(data.recipients)
+                if isinstance(data, Copies)
+                else len(data)
+                for _, data in ready
+            )
+            send = partial(self._carryOut, ready, answer, speaker, isCharged)
+            self._commits.put(records, send, size, self._link.now)
+
+    def _carryOut(
+        self, ready: list[tuple[Action, bytes | Copies]], answer: bytes, speaker: str, isCharged: bool
+    ) -> None:
+        """Send what L{_perform} has serialised."""
+        # Bytes of stanzas to a single user or node, by address. The first stanza to each address is not counted: in
+        # a room of two occupants, every stanza goes to a single user.
+        alone: Counter[bytes] = Counter()
+        spread = 0
         if answer and all(action is not ANSWER_IQ for action, _ in ready):
             # XEP-0045 section 8.2, and the same for other requests: "After informing the moderator, the service
             # MUST then inform all of the remaining occupants".
@@ -327,7 +372,8 @@ class RoomsHandler(RawHandler):
                     self._link.countCondition(action.stanzaError.condition)
         if speaker and spread > FREE:
             self._link.fairness.spread(speaker, spread)
-        return alone
+        if isCharged:
+            self._charge(alone)
 
     def _sendSeveral(self, user: bytes, stanzas: list[bytes], alone: Counter[bytes]) -> None:
         """Send stanzas to one user: a join to a large room causes thousands of them."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from attrs import define, field
 
 from gateway.fmuc.values import Dialect, FederationMode, Mode
@@ -77,6 +79,23 @@ class JoiningNode(Node):
     nomirror: bool = False
     isGateway: bool = False
     users: dict[str, Occupant] = field(factory=dict)
+
+    def record(self) -> str:
+        """Return what must be known of the node after a restart, as a text."""
+        mode = self.mode
+        agreed = None if mode.agreed is None else mode.agreed.value
+        return json.dumps([self.dialect.value, mode.asked.value, agreed, self.nomirror, self.isGateway])
+
+    @classmethod
+    def restored(cls, jid: str, record: str) -> JoiningNode:
+        """
+        Return the node of a record.
+
+        @raise ValueError: if the text is not a record.
+        """
+        dialect, asked, agreed, nomirror, isGateway = json.loads(record)
+        mode = FederationMode(Mode(asked), None if agreed is None else Mode(agreed))
+        return cls(jid, Dialect(dialect), mode, hasJoined=True, nomirror=nomirror, isGateway=isGateway)
 
     def add(self, occupant: Occupant, jid: str) -> None:
         self.occupants[occupant.nick] = self.users[jid] = occupant

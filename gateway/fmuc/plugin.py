@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 from attrs import evolve, frozen
@@ -15,6 +16,7 @@ from gateway.config.tables import AnyDomain, ComponentTable, ConfigError, Count,
 from gateway.config.values import checkDomain
 from gateway.errors import GatewayError
 from gateway.fmuc import tour
+from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.values import Dialect, Mode
@@ -30,7 +32,7 @@ from gateway.interfaces import (
 from gateway.muc.elements import MAX_STANZA
 from gateway.muc.ids import Ids
 from gateway.muc.room import Bounds, Settings
-from gateway.muc.store import MIGRATIONS, loadSecret
+from gateway.muc.store import MIGRATIONS, loadRecords, loadSecret
 from gateway.requirements import Remark
 
 _LOBBY = "lobby"
@@ -156,9 +158,15 @@ class RoomsPlugin:
         ids = _ids(jid, composition)
         administrators = _prepared(table.administering_peers)
         rooms = Rooms(jid, None, _prepared(table.peers), most, ids, administrators)
+        store = composition.store(_storeName(jid), MIGRATIONS)
+        try:
+            rooms.restore(store.atStart(loadRecords), composition.reactor.seconds())
+        except GatewayError as error:
+            raise ConfigError([f"state_dir: {error}"]) from error
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
-        link = _served(jid, table, composition, rooms)
+        commits = Commits(store, rooms.durability, partial(composition.reactor.callLater, 0))
+        link = _served(jid, table, composition, rooms, commits)
         default = _prepared(table.peers) | _local(jid, rooms.home)
         rooms.creators = default if table.create is None else frozenset(map(_creator, table.create))
         return link
@@ -179,12 +187,14 @@ def _federation(peers: frozenset[str], environment: IServiceEnvironment) -> list
     return [Remark(f"it reaches {names} by s2s: both names need DNS records and certificates")]
 
 
-def _served(jid: str, table: ComponentTable, composition: IServiceBuilder, rooms: Rooms) -> IService:
+def _served(
+    jid: str, table: ComponentTable, composition: IServiceBuilder, rooms: Rooms, commits: Commits | None = None
+) -> IService:
     link = composition.link(jid, table)
     # Rooms need no larger stanzas, and read every stanza.
     link.limits = evolve(link.limits, stanzaSize=min(link.limits.stanzaSize, MAX_STANZA))
     rooms.home = link.domain or ""
-    RoomsHandler(rooms, composition.wallClock).setHandlerParent(link)
+    RoomsHandler(rooms, composition.wallClock, commits).setHandlerParent(link)
     return link
 
 

@@ -88,8 +88,10 @@ def _message(room: Room, user: str, nick: str, stanza: Message, now: float) -> N
     elif stanza.kind == "error":
         return
     elif stanza.invitations:
+        room.durability.check()
         invitations.fromUser(room, user, stanza)
     else:
+        room.durability.check()
         room_forms.fromUser(room, user, stanza)
 
 

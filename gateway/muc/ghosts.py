@@ -107,6 +107,16 @@ class Ghosts:
             if self._open:
                 self._open.pop((room.jid, user), None)
 
+    def verify(self, rooms: Mapping[str, Room], now: float) -> None:
+        """Send a ping to each user once, soon: the gateway, or its server, was away, and users may have gone."""
+        if not self._silence:
+            return
+        self._turns.clear()
+        for jid, room in rooms.items():
+            self._sweeps[jid] = _Sweep(now + self._silence, queue=deque(room.users))
+            if room.users:
+                self._turns.append(jid)
+
     def tick(self, rooms: Mapping[str, Room], now: float) -> list[Action]:
         """Return the pings that are due. Called once a second."""
         if not self._silence:

@@ -40,6 +40,8 @@ def submit(
         raise NotInTheRoom
     if len(stanza.payload.raw) * len(room.users) > room.bounds.copies:
         raise TooLarge
+    if stanza.store or stanza.subject:
+        room.durability.check()
     if occupant.standing.role != MODERATOR:
         checkVoice(occupant)
         if stanza.subject:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
+from itertools import count, islice
 
 from gateway.muc.values import HistoryLimits, RoomMessage
 
@@ -15,6 +16,7 @@ class History:
     """
     The newest messages, each with its delay.
 
+    @ivar added: number of messages that were added so far.
     @param messages: maximum number.
     @param size: maximum size, in bytes of payload and characters of the rest.
     """
@@ -23,6 +25,7 @@ class History:
         self._messages = messages
         self._largest = size
         self._size = 0
+        self.added = 0
         self._kept: deque[RoomMessage] = deque()
         # The size of each.
         self._sizes: deque[int] = deque()
@@ -39,9 +42,15 @@ class History:
         self._kept.append(message)
         self._sizes.append(size)
         self._size += size
+        self.added += 1
         while len(self._kept) > self._messages or self._size > self._largest:
             self._kept.popleft()
             self._size -= self._sizes.popleft()
+
+    def since(self, number: int) -> Iterator[tuple[int, RoomMessage]]:
+        """Return the messages that were added as number C{number} (from 0) or later, with their numbers."""
+        new = min(self.added - number, len(self._kept))
+        return zip(count(self.added - new), islice(self._kept, len(self._kept) - new, None), strict=False)
 
     def clear(self) -> None:
         """Remove all messages."""

@@ -64,6 +64,8 @@ def _toRoom(
     request = (payload.uri, payload.name, stanza.type)
     if elsewhere is not None and (request in _OF_AUTHORITY or _asksOutcasts(request, payload)):
         room.nodes.checkAuthority(user)
+    if stanza.type == "set":
+        room.durability.check()
     occupant = elsewhere or room.users.get(user)
     if room.nodes.isMirror and occupant is not None:
         rooms.iqs.relay(room, occupant, stanza, room.nodes.joinedRoom, now)

@@ -61,6 +61,7 @@ def grant(room: Room, request: JoinRequest, occupant: Occupant | None = None) ->
     @param occupant: the user's occupant, if the join is that of a further session.
     @raise GatewayError: if the user may not enter.
     """
+    room.durability.check()
     created = not (room.occupants or room.affiliations or room.settings.persistent)
     if created:
         # Section 10.1.1: "assign the requesting user as the initial room owner".

@@ -7,6 +7,7 @@ them, asks them, and sends them what happens here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
 from gateway.muc.occupant import Node, Occupant
@@ -55,6 +56,9 @@ class OtherNodes(Protocol):
 
         @raise OnlyInTheRoom: if it may not.
         """
+
+    def records(self) -> Mapping[str, str]:
+        """Return the records of the joining nodes, by bare JID."""
 
     # Questions to the node that decides. Each returns True if this room has to wait for the answer.
 
@@ -151,6 +155,9 @@ class NoOtherNodes:
 
     def checkAuthority(self, address: str) -> None:
         pass
+
+    def records(self) -> Mapping[str, str]:
+        return {}
 
     def requestJoin(self, request: JoinRequest, now: float) -> bool:
         return False

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from attrs import define, field
 
+from gateway.muc.changes import Tracked
+
 
 @define(eq=False)
 class Registrations:
@@ -15,9 +17,9 @@ class Registrations:
     @ivar requests: the requested nick, by user.
     """
 
-    nicks: dict[str, str] = field(factory=dict)
+    nicks: Tracked = field(factory=Tracked)
     users: dict[str, str] = field(factory=dict)
-    requests: dict[str, str] = field(factory=dict)
+    requests: Tracked = field(factory=Tracked)
 
     def reserve(self, user: str, nick: str) -> None:
         """Reserve a nick that is free; the user's former one becomes free."""

@@ -8,6 +8,7 @@ from attrs import define, field, frozen
 
 from gateway.addresses import jids
 from gateway.muc.actions import Action, LogLine, ShowOccupants, ToUsers
+from gateway.muc.changes import Changes, Durability, Tracked
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.history import History
 from gateway.muc.ids import Ids, occupantId
@@ -76,7 +77,7 @@ class Settings:
     Configuration of a room by its owners (XEP-0045 section 10).
 
     @ivar description: a text for people; empty for none.
-    @ivar persistent: True if the room stays when it is empty, until the process ends.
+    @ivar persistent: True if the room stays when it is empty.
     @ivar public: True if the service lists the room.
     @ivar nonAnonymous: True if all occupants see real JIDs; otherwise only moderators do (semi-anonymous).
     @ivar changeSubject: True if every occupant with voice may set the subject.
@@ -120,6 +121,8 @@ class Room:
     @ivar lockedUntil: end of the wait for the owner's first form, in seconds of the link's clock; 0 if the room is
         open.
     @ivar stamped: stamp of the last message that was stamped here.
+    @ivar durability: of the service.
+    @ivar changes: marks of what has changed since the records of the room were taken.
     @ivar activeAt: time of the last message, or presence of a user, in seconds of the link's clock; 0 if unknown.
     """
 
@@ -129,18 +132,20 @@ class Room:
     ids: Ids
     salt: bytes
     creators: tuple[str, ...] = ()
+    durability: Durability = field(factory=Durability)
     nodes: OtherNodes = field(factory=NoOtherNodes)
     settings: Settings = field(factory=Settings)
     occupants: dict[str, Occupant] = field(factory=dict)
     users: dict[str, Occupant] = field(factory=dict)
     subject: RoomMessage | None = None
-    affiliations: dict[str, str] = field(factory=dict)
+    affiliations: Tracked = field(factory=Tracked)
     registrations: Registrations = field(factory=Registrations)
     card: VCard | None = None
     stamped: float = 0.0
     lockedUntil: float = 0.0
     activeAt: float = 0.0
     history: History = field(init=False)
+    changes: Changes = field(init=False, factory=Changes)
     _actions: list[Action] = field(init=False, factory=list)
     shared: dict[Occupant, None] = field(init=False, factory=dict)
     _addresses: Addresses | None = field(init=False, default=None)
@@ -173,6 +178,7 @@ class Room:
             occupant.giveId(self.occupantId(person(occupant.realJid)))
         self.sessionsChanged()
         self.occupants[occupant.nick] = occupant
+        self.changes.nicks[occupant.nick] = None
         if occupant.sessions:
             self.shared[occupant] = None
             self.users.update(dict.fromkeys(occupant.localJids, occupant))
@@ -189,6 +195,7 @@ class Room:
         """Remove an occupant with all sessions; nobody is told."""
         self.sessionsChanged()
         del self.occupants[occupant.nick]
+        self.changes.nicks[occupant.nick] = None
         self.shared.pop(occupant, None)
         for jid in occupant.localJids:
             del self.users[jid]
@@ -315,6 +322,7 @@ class Room:
         @param to: addresses of the occupant's own sessions that are told; C{None} for all.
         @param identifier: C{id} of the stanza that the occupant has sent.
         """
+        self.changes.nicks[occupant.nick] = None
         presence = occupant.presence(change)
         plain, privileged = known or self.audience(occupant)
         if occupant.nonAnonymous:

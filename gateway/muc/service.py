@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
+from functools import partial
+from itertools import groupby
+from operator import itemgetter
 
 from gateway.addresses import jids
 from gateway.errors import CreationRestricted, GatewayError, Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
-from gateway.muc import idle, locked
+from gateway.muc import idle, locked, records
 from gateway.muc.actions import Action, LogLine
+from gateway.muc.changes import Durability
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.ghosts import Ghosts
 from gateway.muc.ids import Ids
 from gateway.muc.info import Info
 from gateway.muc.leave import close
+from gateway.muc.occupant import Node
 from gateway.muc.occupant_iq import OccupantIqs
 from gateway.muc.presence import notInRoom
 from gateway.muc.room import Bounds, Room, Settings
@@ -32,6 +38,7 @@ class RoomService:
         A domain after a dot stands for its subdomains, C{"*"} for all users.
     @ivar iqs: open requests between occupants.
     @ivar ghosts: finds local users who are gone.
+    @ivar durability: whether the rooms are stored, and can be.
     @ivar areMirrors: True if the rooms are mirrors of rooms elsewhere.
     @param ids: makes the ids; by default, they end with the process.
     """
@@ -51,6 +58,8 @@ class RoomService:
         self.ghosts = Ghosts(self._bounds.silence)
         self._made: Counter[str] = Counter()
         self._lines: list[Action] = []
+        self.durability = Durability()
+        self._records: list[records.Record] = []
 
     # Methods that other services override.
 
@@ -73,7 +82,7 @@ class RoomService:
 
     def newRoom(self, jid: str, creators: tuple[str, ...] = ()) -> Room:
         """Return a new room; it is not in the table yet."""
-        return Room(jid, self._bounds, self.utcClock, self._ids, self._ids.salt(jid), creators)
+        return Room(jid, self._bounds, self.utcClock, self._ids, self._ids.salt(jid), creators, self.durability)
 
     def absent(self, jid: str) -> GatewayError:
         """Return the error for a message or a request to a room that does not exist."""
@@ -118,10 +127,11 @@ class RoomService:
         return room
 
     def open(self, name: str, settings: Settings) -> None:
-        """Make one of the component's own rooms at the start."""
+        """Make one of the component's own rooms at the start, unless it was restored."""
         jid = f"{name}@{self.jid}"
-        room = self.rooms[jid] = self.newRoom(jid)
-        room.settings = settings
+        if jid not in self.rooms:
+            room = self.rooms[jid] = self.newRoom(jid)
+            room.settings = settings
 
     def settled(self, room: Room | None, *further: Action) -> list[Action]:
         """Remove a room if it is empty. Return its actions, followed by C{further}."""
@@ -129,13 +139,49 @@ class RoomService:
         if self._lines:
             actions, self._lines = [*self._lines, *actions], []
         actions.extend(further)
-        if room is not None and room.isEmpty and not room.settings.persistent:
-            self._remove(room)
+        if room is not None:
+            if room.isEmpty and not room.settings.persistent:
+                self._remove(room)
+            elif self.durability.isOn:
+                self._records += records.take(room)
+            else:
+                records.forget(room)
         return actions
+
+    def takeRecords(self) -> list[records.Record]:
+        """Return the records of all changes since the last call, in their order."""
+        taken = self._records
+        if taken:
+            self._records = []
+        return taken
+
+    def restore(self, rows: Iterable[records.Row], now: float) -> None:
+        """
+        Make the rooms of an earlier process, at the start. Their occupants are in them; L{Ghosts.verify} finds
+        those who have gone.
+
+        @param now: seconds of the link's clock.
+        @raise StoreBroken: if the rows are not those of rooms.
+        """
+        room = itemgetter(0)
+        for jid, each in groupby(sorted(rows, key=room), key=room):
+            made = self.rooms[jid] = self.newRoom(jid)
+            records.restore(made, each, now, partial(self.restoredNode, made))
+            self._made.update(made.creators)
+
+    def restoredNode(self, room: Room, jid: str, record: str) -> Node | None:
+        """
+        Return a joining node of a room that is restored; C{None} if it is unknown.
+
+        @param record: its record; empty for a node that was restored before.
+        """
+        return None
 
     def _remove(self, room: Room) -> None:
         if self.rooms.pop(room.jid, None) is None:
             return
+        if self.durability.isOn:
+            self._records.append(records.removal(room.jid))
         for creator in room.creators:
             if self._made[creator] > 1:
                 self._made[creator] -= 1
@@ -166,13 +212,19 @@ class RoomService:
         room = self.rooms.get(stanza.recipient or "")
         return self.settled(room) if room is not None and self.ghosts.answered(room, stanza, now) else None
 
-    def shutDown(self) -> list[Action]:
-        """End the service and tell everybody (XEP-0045 section 11.2)."""
+    def shutDown(self, isFinal: bool = True) -> list[Action]:
+        """
+        End the service and tell everybody (XEP-0045 section 11.2).
+
+        @param isFinal: False if rooms that are stored do not end: the next process has them, with their occupants.
+        """
         actions = self.iqs.stop()
         self.ghosts.stop()
+        if self.durability.isOn and not isFinal:
+            return actions
         for room in list(self.rooms.values()):
             close(room, PresenceChange(unavailable=True, codes=(SERVICE_SHUTDOWN,)))
-            actions += room.takeActions()
+            actions += self.settled(room)
         self.rooms.clear()
         self._made.clear()
         return actions

@@ -87,6 +87,7 @@ def insert(room: Room, occupant: Occupant, session: Session) -> None:
     occupant.sessions = (*occupant.allSessions(), session)
     room.shared[occupant] = None
     room.sessionsChanged()
+    room.changes.nicks[occupant.nick] = None
     if session.node is None:
         session.address = escape(session.jid).encode()
         room.users[session.jid] = occupant
@@ -107,6 +108,7 @@ def _extract(room: Room, occupant: Occupant, session: Session) -> Payload:
     else:
         session.node.remove(occupant, session.jid)
     occupant.sessions = rest = tuple(each for each in occupant.sessions if each is not session)
+    room.changes.nicks[occupant.nick] = None
     last = rest[-1]
     occupant.node = None if occupant.addresses else last.node
     if session.jid == occupant.realJid:

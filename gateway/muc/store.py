@@ -1,18 +1,33 @@
-"""Durable state of a service: the secret of its ids."""
+"""Durable state of a service: the secret of its ids, and the records of its rooms."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.errors import StoreBroken
 from gateway.muc.ids import SECRET
+from gateway.muc.records import GONE, Record, Row
 from gateway.state.interfaces import IStore
 
 MIGRATIONS = (
     # Version 1.
     ("CREATE TABLE secrets (name TEXT PRIMARY KEY, value TEXT NOT NULL)",),
+    # Version 2.
+    (
+        """
+        CREATE TABLE records (
+            room TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            name TEXT NOT NULL,
+            value TEXT NOT NULL,
+            PRIMARY KEY (room, kind, name)
+        ) WITHOUT ROWID
+        """,
+    ),
 )
+_SET = "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (room, kind, name) DO UPDATE SET value = excluded.value"
 
 
 def loadSecret(store: IStore) -> bytes:
@@ -37,3 +52,21 @@ def _keep(cursor: Any, name: str, new: str) -> str:
     cursor.execute("INSERT INTO secrets VALUES (?, ?) ON CONFLICT DO NOTHING", (name, new))
     cursor.execute("SELECT value FROM secrets WHERE name = ?", (name,))
     return str(cursor.fetchone()[0])
+
+
+def loadRecords(cursor: Any) -> list[Row]:
+    """Return all records."""
+    cursor.execute("SELECT room, kind, name, value FROM records")
+    found: list[Row] = cursor.fetchall()
+    return found
+
+
+def saveRecords(cursor: Any, records: Sequence[Record]) -> None:
+    """Store records, in their order."""
+    for key, value in records:
+        if value is not None:
+            cursor.execute(_SET, (*key, value))
+        elif key[1] == GONE:
+            cursor.execute("DELETE FROM records WHERE room = ?", key[:1])
+        else:
+            cursor.execute("DELETE FROM records WHERE room = ? AND kind = ? AND name = ?", key)

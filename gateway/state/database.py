@@ -61,7 +61,7 @@ class Database:
     @ivar name: the name of the file.
     @ivar path: the file.
     @ivar failures: number of requests and probes that failed since the start.
-    @param reactor: provides the clock, and C{callFromThread}.
+    @param reactor: provides the clock, and C{callFromThread}; for tests, it may also provide C{makeThreadPool}.
     @raise OSError: if the file cannot be created.
     """
 
@@ -88,7 +88,7 @@ class Database:
         self._isLeaving = False
         self._isClosed = False
         # One thread: SQLite allows one writer, and requests keep their order.
-        self._pool = ThreadPool(0, 1, name=path.name)
+        self._pool = getattr(reactor, "makeThreadPool", ThreadPool)(0, 1, name=path.name)
         # Only the thread uses it, once there is one.
         self._file = SqliteFile(path, self._prepare, reactor.seconds, self._onReplaced)
         files.makeFile(path)

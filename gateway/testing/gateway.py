@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ParamSpec
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectError
@@ -21,9 +21,38 @@ from gateway.testing.http import PORT, Call, Response, calls, request
 from gateway.testing.server import ServerSide
 from gateway.testing.wire import HEADER, MemoryTransport, children
 
+P = ParamSpec("P")
+
 # Added to the tables of a test that names no host for its components.
 _SERVER = '\n[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "secret"\ndomain = "example.com"\n'
 _NAMES_HOST = re.compile(r"^\[(server|embedded)\b", re.MULTILINE)
+
+
+class _Pool:
+    """A thread pool whose work is done before the call returns."""
+
+    def __init__(self, *arguments: object, **more: object) -> None:
+        pass
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    stop = start
+
+    def callInThread(self, work: Callable[..., object], *arguments: object) -> None:
+        work(*arguments)
+
+
+class _Reactor(MemoryReactorClock):
+    """A running reactor whose stores use no threads."""
+
+    makeThreadPool = _Pool
+
+    def callWhenRunning(self, callable: Callable[P, object], *args: P.args, **kw: P.kwargs) -> None:  # noqa: A002
+        callable(*args, **kw)
+
+    def callFromThread(self, call: Callable[P, object], *args: P.args, **kw: P.kwargs) -> None:
+        call(*args, **kw)
 
 
 class ComponentSide(ServerSide):
@@ -34,13 +63,18 @@ class ComponentSide(ServerSide):
     @ivar proof: the content of the component's C{<handshake/>}.
     """
 
-    def __init__(self, transport: MemoryTransport, place: tuple[str, int]) -> None:
-        self._transport, self.place = transport, place
+    def __init__(self, transport: MemoryTransport, place: tuple[str, int], reactor: MemoryReactorClock) -> None:
+        self._transport, self.place, self._reactor = transport, place, reactor
         transport.say(HEADER.encode())
         [shown] = children(transport.value())
         self.proof = shown.text
         transport.clear()
         transport.say(b"<handshake/>")
+
+    def send(self, xml: str | bytes) -> None:
+        super().send(xml)
+        # What is stored first is sent at the end of the reactor turn.
+        self._reactor.advance(0)
 
     @property
     def transport(self) -> MemoryTransport:
@@ -64,7 +98,7 @@ class MemoryGateway:
 
     def __init__(self, folder: Path | str, tables: str) -> None:
         self.refuses = False
-        self.reactor = MemoryReactorClock()
+        self.reactor = _Reactor()
         self._sides: dict[str, ComponentSide] = {}
         self._others: list[tuple[MemoryTransport, tuple[str, int]]] = []
         self._answered = 0
@@ -80,6 +114,9 @@ class MemoryGateway:
         """Stop the gateway, and let 20 seconds pass; its connections stay open."""
         self.service.stopService()
         self.wait(20)
+        for call, arguments, more in self.reactor.triggers.pop("during", {}).get("shutdown", ()):
+            # Closes the stores.
+            call(*arguments, **more)
 
     # Time.
 
@@ -137,7 +174,7 @@ class MemoryGateway:
             if component is None:
                 self._others.append((transport, (host, port)))
             else:
-                self._sides[component[1].decode()] = ComponentSide(transport, (host, port))
+                self._sides[component[1].decode()] = ComponentSide(transport, (host, port), self.reactor)
 
     # Connections of others to the gateway.
 

@@ -141,9 +141,13 @@ def _request(server: ComponentSide) -> list[Element]:
     return ask(server)
 
 
-def _stored(server: ComponentSide) -> list[Element]:
-    # The database has no thread here, so its answer never comes.
-    return forward(server, f"<query xmlns='{ns.PRIVATE}'><x xmlns='urn:x'/></query>")
+def _forwarded(server: ComponentSide) -> list[Element]:
+    # The other managing entity answers for itself, and does not answer the request.
+    for each in server.received():
+        if each.get("to") == "m.example.com":
+            answer = f"<iq from='m.example.com' to='{COMPONENT}' id='{each.get('id')}' type='result'>"
+            server.send(f"{answer}<query xmlns='{ns.DISCO_INFO}'/></iq>")
+    return forward(server, "<x xmlns='urn:x'/>")
 
 
 def _login(server: ComponentSide) -> list[Element]:
@@ -172,7 +176,7 @@ KINDS = {
     "delegation": Kind(
         f'[delegation{HEAD}servers = ["example.com"]\nlend_privileges = ["m.example.com"]\n{STORAGE}',
         f'[delegation{HEAD}servers = ["example.com", "example.net"]\n{STORAGE}',
-        _stored,
+        _forwarded,
         f"iq result d {COMPONENT} > example.com service-unavailable",
     ),
     "roster": Kind(
@@ -351,6 +355,7 @@ class KindTests(ChangeCase):
 
     def test_released(self) -> None:
         """Nothing of a removed service stays in memory, and no call is scheduled."""
+        self.gateway.wait(5)
         scheduled = len(self.gateway.reactor.getDelayedCalls())
 
         def released(kind: Kind) -> None:
@@ -384,7 +389,10 @@ class KindTests(ChangeCase):
             factory = reactor.tcpClients.pop()[2]
             if isRefused:
                 factory.clientConnectionFailed(None, Failure(ConnectError()))
-            self.successResultOf(self.gateway.begin(BASE))
+            changing = self.gateway.begin(BASE)
+            # The store is closed.
+            reactor.advance(0)
+            self.successResultOf(changing)
             self.assertEqual(len(reactor.getDelayedCalls()), scheduled)
         self.assertUndisturbed()
 
@@ -690,7 +698,9 @@ class ServiceTests(ChangeCase):
             return {labels[0] for each in metrics.families.values() for labels in each.functions if labels}
 
         self.assertLessEqual({BYSTANDER, COMPONENT, f"{COMPONENT}.private"}, recorded())
-        self.successResultOf(root.remove(COMPONENT))
+        removed = root.remove(COMPONENT)
+        self.gateway.reactor.advance(0)
+        self.successResultOf(removed)
         self.assertIn(BYSTANDER, recorded())
         self.assertEqual([each for each in recorded() if each.startswith(COMPONENT)], [])
 

@@ -1,0 +1,171 @@
+"""Output that waits until the records of what it tells are stored."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from functools import partial
+
+from attrs import frozen
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull, TooManyPending
+from gateway.muc.changes import Durability
+from gateway.muc.records import Key, Record
+from gateway.muc.store import saveRecords
+from gateway.state.interfaces import IStore
+
+# Bytes of output that may wait, and seconds that it may wait if the store fails.
+_MAX_WAITING = 64 * 1024 * 1024
+_MAX_WAIT = 10.0
+
+
+@frozen
+class _Output:
+    """
+    Output that waits.
+
+    @ivar send: sends it.
+    @ivar size: bytes of memory that it takes.
+    @ivar since: seconds of the link's clock.
+    """
+
+    send: Callable[[], object]
+    size: int
+    since: float
+
+
+class Commits:
+    """
+    The output of one component, in order; what is not stored yet is sent after the commit.
+
+    The records of one reactor turn, and those that come while a commit is under way, share a commit. If the store
+    fails, the records stay, and are written again once a second; meanwhile L{Durability.fault} refuses new changes.
+    Output that has waited for ten seconds is sent: what it tells is true in memory, and is stored later.
+
+    @ivar together: calls a function that sends several outputs.
+    @param later: calls a function at the end of the reactor turn.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, store: IStore, durability: Durability, later: Callable[[Callable[[], object]], object]
+    ) -> None:
+        self._store = store
+        self._durability = durability
+        self._later = later
+        self.together: Callable[[Callable[[], object]], object] = lambda act: act()
+        # Records that no commit has, by their keys, and those of the commit that is under way.
+        self._records: dict[Key, str | None] = {}
+        self._writing: dict[Key, str | None] = {}
+        self._isWriting = self._isDue = False
+        # True if output has waited for too long, until the store works.
+        self._isGoingOn = False
+        # All output that waits. The first ones belong to the commit that is under way.
+        self._waiting: deque[_Output] = deque()
+        self._belonging = 0
+        self._size = 0
+
+    def __len__(self) -> int:
+        """Return the number of outputs and records that wait."""
+        return len(self._waiting) + len(self._records) + len(self._writing)
+
+    @property
+    def unstored(self) -> int:
+        """Number of records that are not stored."""
+        return len(self._records) + len(self._writing)
+
+    def put(self, records: Iterable[Record], send: Callable[[], object], size: int, now: float) -> None:
+        """
+        Send output after its records are stored, and after earlier output; at once if nothing waits.
+
+        @param size: bytes of memory that the output takes.
+        """
+        new = tuple(records)
+        _merge(self._records, new)
+        if self._isGoingOn or not (new or self._waiting):
+            send()
+            return
+        self._waiting.append(_Output(send, size, now))
+        self._size += size
+        if self._size > _MAX_WAITING:
+            self._release(len(self._waiting))
+        if not self._isWriting and not self._isDue and self._durability.fault is None:
+            self._isDue = True
+            self._later(self._commit)
+
+    def tick(self, now: float) -> None:
+        """Try again after a failure, and send what has waited for too long. Called once a second."""
+        if self._waiting and self._waiting[0].since + _MAX_WAIT <= now:
+            self._durability.fault = self._durability.fault or StoreBusy
+            self._isGoingOn = True
+            self._release(len(self._waiting))
+        if self._records and not self._isWriting:
+            self._commit()
+
+    def end(self) -> None:
+        """Send what waits: the link stops, and has waited for the store."""
+        self._release(len(self._waiting))
+
+    def _commit(self) -> None:
+        self._isDue = False
+        if self._isWriting:
+            return
+        self._belonging = len(self._waiting)
+        self._writing, self._records = self._records, {}
+        if not self._writing:
+            self._release(self._belonging)
+            return
+        self._isWriting = True
+        self._store.write(saveRecords, tuple(self._writing.items())).addCallbacks(self._onStored, self._onFailed)
+
+    def _onStored(self, result: object) -> None:
+        self._isWriting = False
+        self._writing = {}
+        self._durability.fault = None
+        self._isGoingOn = False
+        self._release(self._belonging)
+        if self._records or self._waiting:
+            self._commit()
+
+    def _onFailed(self, failure: Failure) -> None:
+        self._isWriting = False
+        self._durability.fault = failure.check(StoreFull, StoreBusy, StoreBroken, TooManyPending) or StoreBroken
+        if not isinstance(failure.value, GatewayError):
+            self._log.failure(
+                "{store}: records of rooms cannot be stored.",
+                failure,
+                event="rooms.not_stored",
+                store=self._store.name,
+            )
+        # Later records replace earlier ones.
+        kept, self._writing = self._writing, {}
+        _merge(kept, self._records.items())
+        self._records = kept
+
+    def _release(self, number: int) -> None:
+        """Send the first outputs that wait."""
+        if number:
+            self.together(partial(self._send, number))
+
+    def _send(self, number: int) -> None:
+        for _ in range(min(number, len(self._waiting))):
+            output = self._waiting.popleft()
+            self._size -= output.size
+            self._belonging = max(0, self._belonging - 1)
+            try:
+                output.send()
+            except Exception:
+                # The others are sent nevertheless.
+                self._log.failure(
+                    "{store}: output of rooms cannot be sent.", event="rooms.not_sent", store=self._store.name
+                )
+
+
+def _merge(known: dict[Key, str | None], records: Iterable[Record]) -> None:
+    for key, value in records:
+        # The order counts: the removal of a room comes after earlier records of it, and before later ones.
+        known.pop(key, None)
+        known[key] = value

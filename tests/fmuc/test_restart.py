@@ -1,0 +1,365 @@
+"""Rooms after a restart: nothing that was shown or answered is lost, and occupants notice nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.composition import service
+from gateway.config.tables import ConfigError
+from gateway.errors import StoreBroken, StoreFull
+from gateway.fmuc.handler import RoomsHandler
+from gateway.muc.room import Bounds
+from gateway.muc.store import loadRecords
+from gateway.stream.link import Link
+from gateway.testing import MemoryGateway
+from gateway.testing.wire import canonicalElement
+from tests.fmuc.durable import ROOM, C, DurableCase, served, stateOf
+from tests.fmuc.support import MUC
+from tests.fmuc.test_configured import submitted
+from tests.reports import sentences
+
+ANN, BEN = "ann@a.example/1", "ben@b.example/1"
+NODE = "mirror@node.example"
+
+
+def join(user: str, nick: str, inside: str = MUC) -> str:
+    """Return a join."""
+    return f"<presence from='{user}' to='{ROOM}/{nick}'>{inside}</presence>"
+
+
+def said(user: str, text: str, number: object = 1) -> str:
+    """Return a message to all."""
+    return f"<message type='groupchat' id='{number}' from='{user}' to='{ROOM}'><body>{text}</body></message>"
+
+
+def asked(user: str, payload: str, kind: str = "set") -> str:
+    """Return a request to the room."""
+    return f"<iq type='{kind}' id='q' from='{user}' to='{ROOM}'>{payload}</iq>"
+
+
+def administered(item: str) -> str:
+    """Return a request of a moderator, or of an admin."""
+    return f"<query xmlns='{ns.MUC_ADMIN}'>{item}</query>"
+
+
+def left(user: str, nick: str) -> str:
+    """Return a leave."""
+    return f"<presence type='unavailable' from='{user}' to='{ROOM}/{nick}'/>"
+
+
+class CommitTests(DurableCase):
+    """The order of the commit and of the output."""
+
+    def test_storedFirst(self) -> None:
+        """A message, a join and an answer are sent after the commit; then in the order of their causes."""
+        self.take(join(ANN, "ann"))
+        self.store.isHeld = True
+        ban = administered("<item jid='eve@e.example' affiliation='outcast'/>")
+        self.assertEqual(self.take(said(ANN, "x") + asked(ANN, ban) + join(BEN, "ben")), [])
+        self.store.commit()
+        self.store.isHeld = False
+        self.store.commit()
+        sent = self.server.received()
+        self.assertEqual([each.tag.partition("}")[2] for each in sent][:3], ["message", "iq", "presence"])
+        self.assertEqual(self.room.affiliation("eve@e.example"), "outcast")
+
+    def test_killed(self) -> None:
+        """Before the commit nothing is shown, and nothing is there afterwards; after it everything is there."""
+        self.take(join(ANN, "ann"))
+        for isCommitted in (False, True):
+            self.store.isHeld = True
+            self.assertEqual(self.take(said(ANN, "x")), [])
+            if isCommitted:
+                self.store.commit(isTold=False)
+            self.kill()
+            self.assertEqual(len(self.room.history), int(isCommitted))
+            self.assertEqual(list(self.room.occupants), ["ann"])
+
+    def test_atOnce(self) -> None:
+        """Output that tells no change is sent at once, and writes nothing; but not before earlier output."""
+        self.take(join(ANN, "ann") + join(BEN, "ben"))
+        before = self.store.writes
+        typing = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
+        state = f"<message type='groupchat' from='{ANN}' to='{ROOM}'>{typing}</message>"
+        self.assertEqual(len(self.take(state)), 2)
+        self.assertEqual(self.store.writes, before)
+        self.store.isHeld = True
+        self.assertEqual(self.take(said(ANN, "x") + state), [])
+        self.store.commit()
+        sent = self.server.taken()
+        self.assertEqual(["composing" in each for each in sent], [False, False, True, True])
+
+    def test_group(self) -> None:
+        """Changes that come while a commit is under way share the next one."""
+        self.take(join(ANN, "ann"))
+        self.store.isHeld = True
+        before = self.store.writes
+        for number in range(20):
+            self.take(said(ANN, "x", number))
+        self.assertEqual(self.store.writes, before + 1)
+        self.store.commit()
+        self.assertEqual((len(self.server.taken()), self.store.writes), (1, before + 2))
+        self.store.commit()
+        self.assertEqual(len(self.server.taken()), 19)
+
+    def test_fault(self) -> None:
+        """
+        If the store fails, nothing is shown; the records are written again, and new changes are refused. Leaves
+        are no changes that could be refused.
+        """
+        self.take(join(ANN, "ann") + join(BEN, "ben"))
+        self.store.fault = StoreFull()
+        self.assertEqual(self.take(said(ANN, "x")), [])
+        self.assertEqual(self.take(said(BEN, "y", 2)), [])
+        self.assertEqual(self.take(join("eve@e.example/1", "eve")), [])
+        # The answers keep their order, except for those to requests.
+        [error] = self.take(asked(ANN, submitted(roomname="Cave")))
+        self.assertIn("resource-constraint", error)
+        self.assertEqual(self.take(left(BEN, "ben")), [])
+        self.assertIn("changes that are not stored: 2", "".join(sentences(self.handlerOf().report())))
+        self.store.fault = None
+        self.server.wait(1.5)
+        sent = self.server.taken()
+        self.assertEqual(["body>" in each for each in sent], [True, True, False, False, False, False])
+        self.assertEqual(["resource-constraint" in each for each in sent[2:4]], [True, True])
+        self.assertEqual(["unavailable" in each for each in sent[4:]], [True, True])
+        self.assertEqual(len(self.take(said(ANN, "z", 3))), 1)
+        self.kill()
+        self.assertEqual([message.id for message in self.room.history], ["1", "3"])
+        self.assertEqual(list(self.room.occupants), ["ann"])
+
+    def handlerOf(self) -> RoomsHandler:
+        """Return the handler."""
+        [handler] = self.server.link._raw
+        assert isinstance(handler, RoomsHandler)
+        return handler
+
+    def test_goesOn(self) -> None:
+        """After ten seconds without the store, what waits is sent, and so is what follows; it is stored later."""
+        self.take(join(ANN, "ann") + join(BEN, "ben"))
+        self.store.fault = StoreFull()
+        self.assertEqual(self.take(said(ANN, "x")), [])
+        self.server.wait(9)
+        self.assertEqual(self.server.taken(), [])
+        self.server.wait(3)
+        self.assertEqual(len(self.server.taken()), 2)
+        self.assertEqual(len(self.take(left(BEN, "ben"))), 2)
+        self.store.fault = None
+        self.server.wait(2)
+        self.kill()
+        self.assertEqual(list(self.room.occupants), ["ann"])
+        self.assertEqual(len(self.room.history), 1)
+
+    def test_slow(self) -> None:
+        """A commit that takes too long delays output by ten seconds; then changes are refused until it ends."""
+        self.take(join(ANN, "ann"))
+        self.store.isHeld = True
+        self.take(said(ANN, "x"))
+        self.server.wait(12)
+        self.assertEqual(len(self.server.taken()), 1)
+        self.assertIn("resource-constraint", self.take(said(ANN, "y", 2))[0])
+        self.store.isHeld = False
+        self.store.commit()
+        self.assertEqual(len(self.take(said(ANN, "z", 3))), 1)
+
+
+class RestartTests(DurableCase):
+    """Restored rooms."""
+
+    bounds = Bounds(silence=1_800.0, messages=5)
+
+    def test_stop(self) -> None:
+        """A stop tells nobody, and the rooms are there again, with everything."""
+        self.take(join(ANN, "ann") + join(BEN, "ben"))
+        self.take(asked(ANN, submitted(roomname="Cave", persistentroom="1")))
+        subject = f"<message type='groupchat' from='{ANN}' to='{ROOM}'><subject>s</subject></message>"
+        self.take(subject + "".join(said(ANN, "x", number) for number in range(8)))
+        before = stateOf(self.rooms)
+        Link.stopService(self.server.link)
+        self.server.wait(6)
+        self.assertEqual(self.server.taken(), [])
+        self.start()
+        self.assertEqual(stateOf(self.rooms), before)
+        self.assertEqual([message.id for message in self.room.history], ["3", "4", "5", "6", "7"])
+
+    def test_locked(self) -> None:
+        """A room that waits for its owner's form waits after a restart, too."""
+        self.bounds = Bounds(locked=300.0)
+        self.start()
+        self.take(join(ANN, "ann"))
+        self.kill()
+        self.assertIn("item-not-found", self.take(join(BEN, "ben"))[0])
+        self.server.wait(302)
+        self.server.taken()
+        self.assertIn("presence", self.take(join(BEN, "ben"))[0])
+        self.assertEqual(len(self.room.occupants), 2)
+
+    def test_nobodyGetsIn(self) -> None:
+        """A private room stays private: a third party neither enters nor becomes its owner."""
+        self.take(join(ANN, "ann") + asked(ANN, submitted(persistentroom="1", membersonly="1")) + left(ANN, "ann"))
+        self.kill()
+        self.assertIn("registration-required", self.take(join(BEN, "ben"))[0])
+        self.assertEqual(dict(self.room.affiliations), {"ann@a.example": "owner"})
+
+    def test_verified(self) -> None:
+        """
+        Each local user gets one ping, a few in each second. A user who is gone is removed with 333; the others
+        see nothing else, and nothing more is sent.
+        """
+        users = [f"u{number}@a.example/1" for number in range(25)]
+        self.take("".join(join(user, f"n{number}") for number, user in enumerate(users)))
+        self.kill()
+        pinged: list[str] = []
+        for _ in range(6):
+            self.server.wait(1)
+            for each in self.server.received():
+                self.assertEqual(each.tag.partition("}")[2], "iq")
+                pinged.append(each.get("to", ""))
+                gone = f"<error type='cancel'><recipient-unavailable xmlns='{ns.STANZA_ERRORS}'/></error>"
+                kind, inside = ("error", gone) if each.get("to") == users[3] else ("result", "")
+                self.server.send(
+                    f"<iq type='{kind}' id='{each.get('id')}' from='{each.get('to')}' to='{ROOM}'>{inside}</iq>"
+                )
+                for other in self.server.received():
+                    self.assertEqual((other.get("from"), other.get("type")), (f"{ROOM}/n3", "unavailable"))
+                    self.assertIn('code="333"', canonicalElement(other))
+        self.assertEqual(sorted(pinged), sorted(users))
+        self.assertEqual(len(self.room.occupants), 24)
+        self.server.wait(300)
+        self.assertEqual(self.server.received(), [])
+
+    def test_serverRestarted(self) -> None:
+        """After a loss of the link, too, users are verified once."""
+        self.take(join(ANN, "ann"))
+        self.server.lose()
+        self.server.restore()
+        self.server.wait(2)
+        [ping] = self.server.received()
+        self.assertEqual((ping.get("to"), ping[0].tag), (ANN, f"{{{ns.PING}}}ping"))
+
+    def test_rejoins(self) -> None:
+        """A user who joins again meanwhile is one occupant, and gets no ping."""
+        self.take(join(ANN, "ann") + join(BEN, "ben"))
+        self.kill()
+        sent = self.take(join(ANN, "ann"))
+        self.assertEqual({each.partition(' to="')[2].partition('"')[0] for each in sent}, {ANN})
+        self.assertEqual(list(self.room.occupants), ["ann", "ben"])
+        self.server.wait(3)
+        self.assertEqual([each.get("to") for each in self.server.received()], [BEN])
+
+    def test_temporary(self) -> None:
+        """A temporary room outlives a restart while it has occupants, and no longer."""
+        self.take(join(ANN, "ann"))
+        self.kill()
+        self.take(left(ANN, "ann"))
+        self.assertEqual(self.rooms.rooms, {})
+        self.assertEqual(self.store.atStart(loadRecords), [])
+        self.kill()
+        self.assertIn('code="201"', self.take(join(BEN, "ben"))[0])
+
+    def test_nodes(self) -> None:
+        """A joining node stays: it sees neither a leave nor a join, and gets messages."""
+        self.take(join(ANN, "ann") + mirrored("join", "eve"))
+        self.kill()
+        sent = self.take(said(ANN, "x"))
+        self.assertEqual({each.partition(' to="')[2].partition('"')[0] for each in sent}, {ANN, NODE})
+
+    def test_damaged(self) -> None:
+        """A record that is none stops the start with an error that names the room."""
+        self.take(join(ANN, "ann"))
+        for value in ("{", "[]", "[1,2]", '{"settings":1}'):
+            for kind in ("room", "occupant", "user", "node", "message"):
+                with self.subTest(value=value, kind=kind):
+                    rows = [(ROOM, kind, "x", value)]
+                    rooms, server = served(None, Bounds())
+                    error = self.assertRaises(StoreBroken, rooms.restore, rows, 0.0)
+                    self.assertIn(ROOM, str(error))
+                    server.stop()
+
+
+def mirrored(act: str, nick: str) -> str:
+    """Return a stanza of a joining node."""
+    user = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant' jid='{nick}@x.example/1'/></x>"
+    fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{nick}@x.example/1'/>"
+    kind = " type='unavailable'" if act == "leave" else ""
+    inside = f"{MUC}{user}{fmuc}" if act == "join" else f"{user}{fmuc}"
+    if act == "message":
+        return (
+            f"<message type='groupchat' id='m' from='{NODE}/{nick}' to='{ROOM}'><body>n</body>{fmuc}</message>"
+        )
+    return f"<presence{kind} from='{NODE}/{nick}' to='{ROOM}/{nick}'>{inside}</presence>"
+
+
+class ConfiguredTests(SynchronousTestCase):
+    """Rooms of a gateway, with the store in a file."""
+
+    table = f'[rooms."{C}"]\n'
+
+    def gateway(self) -> MemoryGateway:
+        return MemoryGateway(self.folder, self.table)
+
+    def setUp(self) -> None:
+        self.folder = Path(self.mktemp())
+
+    def test_restart(self) -> None:
+        """Rooms are there after a stop, with an occupant who is told nothing; also after the table has changed."""
+        gateway = self.gateway()
+        owner = "ann@example.com/1"
+        server = gateway.server(C)
+        self.assertEqual(len(server.ask(join(owner, "ann"))), 2)
+        server.ask(asked(owner, submitted(persistentroom="1")))
+        self.assertEqual(len(server.ask(said(owner, "x"))), 1)
+        gateway.stop()
+        self.assertEqual([each.tag for each in server.received() if not each.tag.endswith("iq")], [])
+        again = self.gateway()
+        self.addCleanup(again.stop)
+        server = again.server(C)
+        self.assertEqual(len(server.ask(said(owner, "y"))), 1)
+        [*_, first, second, _] = server.ask(join("ben@example.com/1", "ben"))
+        self.assertEqual([each.findtext("{*}body") for each in (first, second)], ["x", "y"])
+        self.table += "ping_after = 99\n"
+        path = self.folder / "gateway.toml"
+        path.write_text(path.read_text().replace(f'[rooms."{C}"]\n', self.table))
+        again.service.apply(service.read(path, again.reactor))
+        again.wait(8)
+        server = again.server(C)
+        self.assertEqual(len(server.ask(said(owner, "z"))), 2)
+
+    def test_killed(self) -> None:
+        """Rooms are there after the process was killed."""
+        gateway = self.gateway()
+        gateway.server(C).ask(join(ANN.replace("a.example", "example.com"), "ann"))
+        again = self.gateway()
+        self.addCleanup(again.stop)
+        self.assertEqual(len(again.server(C).ask(said(ANN.replace("a.example", "example.com"), "y"))), 1)
+
+    def test_removed(self) -> None:
+        """If the table is removed, users are told (332); a temporary room ends."""
+        gateway = self.gateway()
+        self.addCleanup(gateway.stop)
+        server = gateway.server(C)
+        server.ask(join("ann@example.com/1", "ann"))
+        gateway.service.remove(C)
+        gateway.wait(8)
+        [left] = [each for each in server.received() if "presence" in each.tag]
+        self.assertIn('code="332"', canonicalElement(left))
+        [store] = self.folder.rglob(f"{C}.rooms")
+        with closing(sqlite3.connect(store)) as connection:
+            self.assertEqual(connection.execute("SELECT count(*) FROM records").fetchone(), (0,))
+
+    def test_unreadable(self) -> None:
+        """A file that is no store, or has damaged records, is an error of the configuration."""
+        self.gateway().stop()
+        [store] = self.folder.rglob(f"{C}.rooms")
+        with closing(sqlite3.connect(store)) as connection, connection:
+            connection.execute("INSERT INTO records VALUES (?, 'user', 'x', '[')", (ROOM,))
+        [problem] = self.assertRaises(ConfigError, self.gateway).problems
+        self.assertIn(f"the record of room {ROOM} is damaged", problem)
+        store.write_bytes(b"x" * 5000)
+        [problem] = self.assertRaises(ConfigError, self.gateway).problems
+        self.assertIn("file is not a database", problem)
