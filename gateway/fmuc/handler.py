@@ -45,6 +45,16 @@ _MAX_LINE = 1_000
 # A stanza asks to join if this namespace is declared in it.
 _JOINS = re.compile(rb"""=\s*["']%b["']""" % re.escape(ns.MUC.encode()))
 
+# An action as it is sent.
+_Written = bytes | list[bytes] | Copies
+
+
+def _memoryOf(data: _Written) -> int:
+    """Return about the bytes of memory that output takes while it waits."""
+    if isinstance(data, Copies):
+        return len(data.before) + len(data.after) + 8 * len(data.recipients)
+    return len(data) if isinstance(data, bytes) else sum(map(len, data))
+
 
 @implementer(IMetricsProvider, IRefusalHandler, IStatusProvider)
 class RoomsHandler(RawHandler):
@@ -321,32 +331,24 @@ class RoomsHandler(RawHandler):
         """
         # Serialise every action before sending the first, so that a serialisation error leaves nothing half sent.
         ready = [(action, answer if action is ANSWER_IQ else write(action)) for action in actions]
+        if answer and all(action is not ANSWER_IQ for action, _ in ready):
+            # XEP-0045 section 8.2, and the same for other requests: "After informing the moderator, the service
+            # MUST then inform all of the remaining occupants".
+            ready.insert(0, (ANSWER_IQ, answer))
         if self._commits is None:
-            self._carryOut(ready, answer, speaker, isCharged)
+            self._carryOut(ready, speaker, isCharged)
             return
         records = self._rooms.takeRecords()
-        if ready or answer or records:
-            size = sum(
-                len(data.before) + len(data.after) + 8 * len(data.recipients)
-                if isinstance(data, Copies)
-                else len(data)
-                for _, data in ready
-            )
-            send = partial(self._carryOut, ready, answer, speaker, isCharged)
-            self._commits.put(records, send, size, self._link.now)
+        if ready or records:
+            size = sum(_memoryOf(data) for _, data in ready)
+            self._commits.put(records, partial(self._carryOut, ready, speaker, isCharged), size, self._link.now)
 
-    def _carryOut(
-        self, ready: list[tuple[Action, bytes | Copies]], answer: bytes, speaker: str, isCharged: bool
-    ) -> None:
+    def _carryOut(self, ready: list[tuple[Action, _Written]], speaker: str, isCharged: bool) -> None:
         """Send what L{_perform} has serialised."""
         # Bytes of stanzas to a single user or node, by address. The first stanza to each address is not counted: in
         # a room of two occupants, every stanza goes to a single user.
         alone: Counter[bytes] = Counter()
         spread = 0
-        if answer and all(action is not ANSWER_IQ for action, _ in ready):
-            # XEP-0045 section 8.2, and the same for other requests: "After informing the moderator, the service
-            # MUST then inform all of the remaining occupants".
-            self._send(answer)
         send = self._send
         for action, data in ready:
             if isinstance(data, Copies):

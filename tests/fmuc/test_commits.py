@@ -1,0 +1,112 @@
+"""Tests for L{gateway.fmuc.commits}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.errors import StoreBroken, StoreFull
+from gateway.fmuc import commits
+from gateway.fmuc.commits import Commits
+from gateway.muc.changes import Durability
+from gateway.muc.records import Record, removal
+from gateway.muc.store import loadRecords
+from tests.fmuc.durable import HeldStore
+
+ROOM = "room@chat.example"
+
+
+def record(value: str | None, name: str = "") -> Record:
+    """Return a record of the room."""
+    return (ROOM, "room", name), value
+
+
+class CommitsTests(SynchronousTestCase):
+    """L{Commits}."""
+
+    def setUp(self) -> None:
+        self.store = HeldStore()
+        self.durability = Durability(isOn=True)
+        self.commits = Commits(self.store, self.durability, lambda call: call())
+        self.sent: list[str] = []
+
+    def put(self, output: str, *records: Record, size: int = 1) -> None:
+        self.commits.put(records, lambda: self.sent.append(output), size, 0.0)
+
+    def stored(self) -> dict[str, str]:
+        return {name: value for _, _, name, value in self.store.atStart(loadRecords)}
+
+    def test_removed(self) -> None:
+        """A room that was removed and made again while the store failed has the later records only."""
+        self.store.fault = StoreFull()
+        self.put("1", record("old"), record("old", "other"))
+        self.put("2", removal(ROOM))
+        self.put("3", record("new"))
+        self.store.fault = None
+        self.commits.tick(1.0)
+        self.assertEqual((self.stored(), self.sent, len(self.commits)), ({"": "new"}, ["1", "2", "3"], 0))
+
+    def test_later(self) -> None:
+        """Records that come during a commit that fails are written with its records, and replace them."""
+        self.store.isHeld = True
+        self.put("1", record("a"), record("b", "other"))
+        self.put("2", record("c"))
+        self.store.isHeld = False
+        self.store.fault = StoreFull()
+        self.store.commit()
+        self.assertEqual((self.durability.fault, self.commits.unstored, self.sent), (StoreFull, 2, []))
+        self.store.fault = None
+        self.commits.tick(1.0)
+        self.assertEqual((self.stored(), self.sent), ({"": "c", "other": "b"}, ["1", "2"]))
+        self.assertIs(self.durability.fault, None)
+
+    def test_worksAgain(self) -> None:
+        """After a failure that took long, output waits for the commit again."""
+        self.store.fault = StoreFull()
+        self.put("1", record("a"))
+        self.commits.tick(10.0)
+        self.put("2", record("b"))
+        self.assertEqual(self.sent, ["1", "2"])
+        self.store.fault = None
+        self.commits.tick(11.0)
+        self.store.isHeld = True
+        self.put("3", record("c"))
+        self.assertEqual(self.sent, ["1", "2"])
+        self.store.commit()
+        self.assertEqual(self.sent, ["1", "2", "3"])
+
+    def test_bounded(self) -> None:
+        """More output than the bound is sent without its records."""
+        self.patch(commits, "_MAX_WAITING", 10)
+        self.store.isHeld = True
+        self.put("1", record("a"), size=6)
+        self.assertEqual(self.sent, [])
+        self.put("2", record("b"), size=6)
+        self.assertEqual(self.sent, ["1", "2"])
+        self.store.isHeld = False
+        self.store.commit()
+        self.put("3", record("c"), size=6)
+        self.assertEqual((self.stored(), self.sent), ({"": "c"}, ["1", "2", "3"]))
+
+    def test_end(self) -> None:
+        """At the end of the link all output is sent."""
+        self.store.isHeld = True
+        self.put("1", record("a"))
+        self.put("2")
+        self.commits.end()
+        self.assertEqual(self.sent, ["1", "2"])
+
+    def test_faults(self) -> None:
+        """Output that raises does not keep the following; a fault of the program is that of a broken store."""
+
+        def fail() -> None:
+            raise ValueError
+
+        self.store.isHeld = True
+        self.commits.put([record("a")], fail, 1, 0.0)
+        self.put("2")
+        self.store.isHeld = False
+        self.store.commit()
+        self.assertEqual((self.sent, len(self.flushLoggedErrors(ValueError))), (["2"], 1))
+        self.put("3", ((ROOM, "room", object()), "a"))  # type: ignore[arg-type]  # the fault
+        self.assertIs(self.durability.fault, StoreBroken)
+        self.assertEqual((self.sent, len(self.flushLoggedErrors())), (["2"], 1))
