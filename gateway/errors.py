@@ -236,6 +236,18 @@ class LastOwner(GatewayError):
     """The change would leave the room without an owner, or ban the requester."""
 
 
+class NoSuchMessage(GatewayError):
+    """The archive of a room has no message with a requested id."""
+
+
+class ArchiveClosed(GatewayError):
+    """The sender may not read the archive of a room."""
+
+
+class UnknownField(GatewayError):
+    """A form has a field that is not supported."""
+
+
 class NotMirrored(GatewayError):
     """The room may not be mirrored, or the user may not join through the mirror."""
 
@@ -314,6 +326,9 @@ ERRORS: dict[type[GatewayError], Error] = {
     NotAPeer: Error("not-allowed", "cancel", "The room does not federate with this mirror of it."),
     Loop: Error("not-allowed", "cancel", "The room mirrors itself: this join has come back to its start."),
     LastOwner: Error("conflict", "cancel"),
+    NoSuchMessage: Error("item-not-found", "cancel", "The archive has no message with this id."),
+    ArchiveClosed: Error("forbidden", "auth", "You must be in this room to read its archive."),
+    UnknownField: Error("feature-not-implemented", "cancel", "The form has a field that is not supported."),
     NotMirrored: Error("not-allowed", "cancel", "This room may not be mirrored here, or not by you."),
 }
 

@@ -88,6 +88,11 @@ OCCUPANT_ID = "urn:xmpp:occupant-id:0"
 # XEP-0359 0.7.0: Unique and Stable Stanza IDs.
 SID = "urn:xmpp:sid:0"
 
+# XEP-0313 1.1.3: Message Archive Management; XEP-0122 1.0.2: Data Forms Validation.
+MAM = "urn:xmpp:mam:2"
+MAM_EXTENDED = "urn:xmpp:mam:2#extended"
+VALIDATE = "http://jabber.org/protocol/xdata-validate"
+
 # XEP-0334 1.0: Message Processing Hints.
 HINTS = "urn:xmpp:hints"
 

@@ -42,6 +42,7 @@ OUTER = (
     "batch",
     "resource",
     "demo",
+    "archiving",
     "handler",
     "lending",
     "plugin",

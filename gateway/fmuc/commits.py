@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from attrs import frozen
@@ -11,14 +11,19 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull, TooManyPending
+from gateway.muc.archive_store import Step
+from gateway.muc.archive_values import Retention
 from gateway.muc.changes import Durability
 from gateway.muc.records import Key, Record
-from gateway.muc.store import saveRecords
+from gateway.muc.store import save
 from gateway.state.interfaces import IStore
 
 # Bytes of output that may wait, and seconds that it may wait if the store fails.
 _MAX_WAITING = 64 * 1024 * 1024
 _MAX_WAIT = 10.0
+# Changes of archives that may wait.
+_MAX_STEPS = 10_000
+_NO_ARCHIVE = Retention(0, 0.0)
 
 
 @frozen
@@ -44,22 +49,35 @@ class Commits:
     fails, the records stay, and are written again once a second; meanwhile L{Durability.fault} refuses new changes.
     Output that has waited for ten seconds is sent: what it tells is true in memory, and is stored later.
 
+    Changes of archives share the commits, but for those that exceed a limit while the store does not work.
+
     @ivar together: calls a function that sends several outputs.
+    @ivar lost: number of changes of archives that were never stored.
+    @param retention: bounds of the archives.
     @param later: calls a function at the end of the reactor turn.
     """
 
     _log = Logger()
 
     def __init__(
-        self, store: IStore, durability: Durability, later: Callable[[Callable[[], object]], object]
+        self,
+        store: IStore,
+        durability: Durability,
+        later: Callable[[Callable[[], object]], object],
+        retention: Retention = _NO_ARCHIVE,
     ) -> None:
         self._store = store
         self._durability = durability
         self._later = later
+        self._retention = retention
+        self.lost = 0
         self.together: Callable[[Callable[[], object]], object] = lambda act: act()
         # Records that no commit has, by their keys, and those of the commit that is under way.
         self._records: dict[Key, str | None] = {}
         self._writing: dict[Key, str | None] = {}
+        # The same of archives.
+        self._steps: list[Step] = []
+        self._writingSteps: list[Step] = []
         self._isWriting = self._isDue = False
         # True if output has waited for too long, until the store works.
         self._isGoingOn = False
@@ -70,22 +88,32 @@ class Commits:
 
     def __len__(self) -> int:
         """Return the number of outputs and records that wait."""
-        return len(self._waiting) + len(self._records) + len(self._writing)
+        return len(self._waiting) + self.unstored
 
     @property
     def unstored(self) -> int:
-        """Number of records that are not stored."""
-        return len(self._records) + len(self._writing)
+        """Number of records, and of changes of archives, that are not stored."""
+        return len(self._records) + len(self._writing) + len(self._steps) + len(self._writingSteps)
 
-    def put(self, records: Iterable[Record], send: Callable[[], object], size: int, now: float) -> None:
+    def put(
+        self,
+        records: Iterable[Record],
+        send: Callable[[], object],
+        size: int,
+        now: float,
+        steps: Sequence[Step] = (),
+    ) -> None:
         """
         Send output after its records are stored, and after earlier output; at once if nothing waits.
 
         @param size: bytes of memory that the output takes.
+        @param steps: changes of archives, which are stored as the records are.
         """
         new = tuple(records)
         _merge(self._records, new)
-        if self._isGoingOn or not (new or self._waiting):
+        self._steps += steps
+        self._boundSteps()
+        if self._isGoingOn or not (new or steps or self._waiting):
             send()
             return
         self._waiting.append(_Output(send, size, now))
@@ -102,7 +130,7 @@ class Commits:
             self._durability.fault = self._durability.fault or StoreBusy
             self._isGoingOn = True
             self._release(len(self._waiting))
-        if self._records and not self._isWriting:
+        if (self._records or self._steps) and not self._isWriting:
             self._commit()
 
     def end(self) -> None:
@@ -115,19 +143,23 @@ class Commits:
             return
         self._belonging = len(self._waiting)
         self._writing, self._records = self._records, {}
-        if not self._writing:
+        self._writingSteps, self._steps = self._steps, []
+        if not self._writing and not self._writingSteps:
             self._release(self._belonging)
             return
         self._isWriting = True
-        self._store.write(saveRecords, tuple(self._writing.items())).addCallbacks(self._onStored, self._onFailed)
+        written = self._store.write(
+            save, tuple(self._writing.items()), tuple(self._writingSteps), self._retention
+        )
+        written.addCallbacks(self._onStored, self._onFailed)
 
     def _onStored(self, result: object) -> None:
         self._isWriting = False
-        self._writing = {}
+        self._writing, self._writingSteps = {}, []
         self._durability.fault = None
         self._isGoingOn = False
         self._release(self._belonging)
-        if self._records or self._waiting:
+        if self._records or self._steps or self._waiting:
             self._commit()
 
     def _onFailed(self, failure: Failure) -> None:
@@ -144,6 +176,15 @@ class Commits:
         kept, self._writing = self._writing, {}
         _merge(kept, self._records.items())
         self._records = kept
+        self._steps, self._writingSteps = self._writingSteps + self._steps, []
+        self._boundSteps()
+
+    def _boundSteps(self) -> None:
+        """Drop the oldest changes of archives, if the store has not worked for long."""
+        excess = len(self._steps) - _MAX_STEPS
+        if excess > 0:
+            del self._steps[:excess]
+            self.lost += excess
 
     def _release(self, number: int) -> None:
         """Send the first outputs that wait."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 from twisted.logger import Logger, LogLevel
@@ -14,6 +14,7 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, OverBudget, Stopping
 from gateway.fmuc.actions import ToNode
+from gateway.fmuc.archiving import Archiving, Found
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.echo import Echoes
@@ -24,7 +25,10 @@ from gateway.fmuc.uplink import UplinkState
 from gateway.interfaces import IRefusalHandler, IStatusProvider
 from gateway.metrics import IMetrics, IMetricsProvider, bounded, label, names
 from gateway.muc import from_user
-from gateway.muc.actions import ANSWER_IQ, Action, LogLine, SendError, ShowOccupants, ToUsers
+from gateway.muc.actions import ANSWER_IQ, Action, LogLine, ReadArchive, SendError, ShowOccupants, ToUsers
+from gateway.muc.archive_store import Step
+from gateway.muc.archive_values import ArchivePage
+from gateway.muc.archive_xml import finXml, metadataXml, resultsXml
 from gateway.muc.iq import answer, result
 from gateway.reports import StatusItem
 from gateway.stream.budget import COPY, FREE
@@ -64,16 +68,23 @@ class RoomsHandler(RawHandler):
     @ivar dropped: number of dropped stanzas by reason.
     @param commits: stores the rooms; C{None} for rooms that end with the process.
     @param wallClock: as L{gateway.interfaces.IServiceBuilder.wallClock}; the default is the link's clock.
+    @param archiving: the readers of the archives; C{None} for no archives.
     """
 
     _log = Logger()
 
     def __init__(
-        self, rooms: Rooms, wallClock: Callable[[], float] | None = None, commits: Commits | None = None
+        self,
+        rooms: Rooms,
+        wallClock: Callable[[], float] | None = None,
+        commits: Commits | None = None,
+        archiving: Archiving | None = None,
     ) -> None:
         super().__init__()
         self._commits = commits
-        rooms.durability.isOn = commits is not None
+        self._archiving = archiving
+        # Of a mirror, nothing but the archive is stored.
+        rooms.durability.isOn = commits is not None and not rooms.areMirrors
         self._wallClock = wallClock
         self._rooms = rooms
         self._stopping = False
@@ -96,7 +107,7 @@ class RoomsHandler(RawHandler):
                 "elsewhere": sum(len(room.occupants) - room.localCount for room in rooms.values()),
             }
         )
-        metrics.gauge(*names.PENDING).labels("rooms").setFunction(lambda: self._rooms.pending)
+        metrics.gauge(*names.PENDING).labels("rooms").setFunction(lambda: self._rooms.pending + self._queries)
         metrics.gauge(*names.MIRRORS).setFunction(self._mirrors)
         metrics.gauge(*names.JOINING_NODES).setFunction(
             lambda: sum(len(each.joiningNodes) for each in map(self._rooms.federation, rooms) if each is not None)
@@ -116,6 +127,11 @@ class RoomsHandler(RawHandler):
                 states[federation.uplink.state] += 1
         return {label(state.name): count for state, count in states.items()}
 
+    @property
+    def _queries(self) -> int:
+        """Number of open queries of archives."""
+        return 0 if self._archiving is None else self._archiving.pending
+
     def report(self) -> Iterator[StatusItem]:
         rooms = self._rooms.rooms
         occupants = sum(len(room.occupants) for room in rooms.values())
@@ -124,20 +140,29 @@ class RoomsHandler(RawHandler):
         if self._rooms.pending:
             text = "open requests to occupants and joined rooms: {count}"
             yield StatusItem("rooms.pending", text, {"count": self._rooms.pending})
+        if self._queries:
+            yield StatusItem("rooms.queries", "open queries of archives: {count}", {"count": self._queries})
+        if self._commits is not None and self._commits.lost:
+            text = "messages that are missing in the archives, because the store did not work: {count}"
+            yield StatusItem("rooms.lost", text, {"count": self._commits.lost}, True)
         if self._commits is not None and self._rooms.durability.fault is not None:
-            text = "changes that are not stored: {count}; new ones are refused until the store works"
+            text = "changes that are not stored: {count}"
+            if self._rooms.durability.isOn:
+                text += "; new ones are refused until the store works"
             yield StatusItem("rooms.unstored", text, {"count": self._commits.unstored}, True)
         yield from described(self._rooms)
 
     @property
     def pending(self) -> int:
-        return 0 if self._commits is None else len(self._commits)
+        return self._queries + (0 if self._commits is None else len(self._commits))
 
     def drain(self) -> None:
         self._perform(self._rooms.shutDown(self._link.isFinal))
         self._stopping = True
 
     def drained(self) -> None:
+        if self._archiving is not None:
+            self._archiving.stop()
         if self._commits is not None:
             self._commits.end()
 
@@ -147,6 +172,7 @@ class RoomsHandler(RawHandler):
         self._readWallClock(self._link.now)
         if self._commits is not None:
             self._commits.together = self._link.together
+        if self._rooms.durability.isOn:
             # The server may have been restarted.
             self._rooms.ghosts.verify(self._rooms.rooms, self._link.now)
 
@@ -160,6 +186,8 @@ class RoomsHandler(RawHandler):
         self._perform(self._rooms.tick(now))
         if self._commits is not None:
             self._commits.tick(now)
+        if self._archiving is not None:
+            self._archiving.tick(now, self._rooms.utcClock.utc(now))
         if self._reportAt <= now and self.dropped != self._reported:
             self._reportAt = now + _REPORT_INTERVAL
             news = self.dropped - self._reported
@@ -320,7 +348,7 @@ class RoomsHandler(RawHandler):
             self._link.budget.charge(address.decode(), size, self._link.now)
 
     def _perform(
-        self, actions: Iterable[Action], answer: bytes = b"", speaker: str = "", isCharged: bool = False
+        self, actions: Sequence[Action], answer: bytes = b"", speaker: str = "", isCharged: bool = False
     ) -> None:
         """
         Carry out actions, after the changes that they tell are stored.
@@ -341,7 +369,9 @@ class RoomsHandler(RawHandler):
         records = self._rooms.takeRecords()
         if ready or records:
             size = sum(_memoryOf(data) for _, data in ready)
-            self._commits.put(records, partial(self._carryOut, ready, speaker, isCharged), size, self._link.now)
+            send = partial(self._carryOut, ready, speaker, isCharged)
+            steps = [action for action in actions if isinstance(action, Step)]
+            self._commits.put(records, send, size, self._link.now, steps)
 
     def _carryOut(self, ready: list[tuple[Action, _Written]], speaker: str, isCharged: bool) -> None:
         """Send what L{_perform} has serialised."""
@@ -364,9 +394,9 @@ class RoomsHandler(RawHandler):
                     alone[user] += len(data)
                 else:
                     alone[user] = 0
-            elif isinstance(action, LogLine):
-                self._logOnce(action)
-            elif data:
+            elif not data:
+                self._carryOutUnsent(action)
+            else:
                 send(data)
                 if isinstance(action, ToNode):
                     self._sentToNode(action, len(data), alone)
@@ -376,6 +406,32 @@ class RoomsHandler(RawHandler):
             self._link.fairness.spread(speaker, spread)
         if isCharged:
             self._charge(alone)
+
+    def _carryOutUnsent(self, action: Action) -> None:
+        """Carry out an action that has no stanza."""
+        if isinstance(action, LogLine):
+            self._logOnce(action)
+        elif isinstance(action, ReadArchive) and self._archiving is not None:
+            # Its answer follows when the messages are read.
+            self._archiving.read(action, partial(self._sendArchive, action), partial(self._refuse, action.stanza))
+
+    def _sendArchive(self, action: ReadArchive, found: Found) -> None:
+        stanza, user = action.stanza, action.stanza.sender or ""
+        if self._link.budget.isOver(user, self._link.now):
+            # Many queries may have come at once.
+            self._refuse(stanza, OverBudget)
+            return
+        results: list[bytes] = []
+        if isinstance(found, ArchivePage):
+            assert action.query is not None
+            results, payload = resultsXml(found, action.query, user), finXml(found)
+        else:
+            payload = metadataXml(found)
+        # XEP-0313 section 4: the answer is sent "after last query result".
+        results.append(result(stanza, payload))
+        self._link.budget.charge(user, sum(map(len, results)), self._link.now)
+        for each in results:
+            self._send(each)
 
     def _sendSeveral(self, user: bytes, stanzas: list[bytes], alone: Counter[bytes]) -> None:
         """Send stanzas to one user: a join to a large room causes thousands of them."""

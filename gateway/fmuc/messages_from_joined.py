@@ -12,6 +12,7 @@ from gateway.fmuc.from_joining import privateMessage, returnError
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.uplink import Event, UplinkState
 from gateway.fmuc.values import NodeMessage
+from gateway.muc import archive
 from gateway.muc.actions import SendError
 from gateway.muc.elements import statusXml
 from gateway.muc.groupchat import broadcast
@@ -139,11 +140,13 @@ def _joinContext(room: Room, uplink: Uplink, message: RoomMessage, origin: AnyNo
     """
     message = _ofHere(room, message)
     if message.subject:
+        archive.resume(room, message)
         _newSubject(room, message)
         uplink.feed(Event.COMPLETE, now)
     elif message.delay is not None:
         room.history.add(message)
     else:
+        archive.resume(room)
         broadcast(room, message, origin, now)
 
 

@@ -16,6 +16,7 @@ from gateway.config.tables import AnyDomain, ComponentTable, ConfigError, Count,
 from gateway.config.values import checkDomain
 from gateway.errors import GatewayError
 from gateway.fmuc import tour
+from gateway.fmuc.archiving import Archiving
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
@@ -29,6 +30,8 @@ from gateway.interfaces import (
     IServicePlugin,
     ITourStop,
 )
+from gateway.muc.archive_store import keepOnly
+from gateway.muc.archive_values import Retention
 from gateway.muc.elements import MAX_STANZA
 from gateway.muc.ids import Ids
 from gateway.muc.room import Bounds, Settings
@@ -40,6 +43,10 @@ _ROOMS_PER_USER, _LOCKED = Count(100), Seconds(300.0)
 _PING_AFTER, _IDLE = Seconds(1_800.0), Seconds(7 * 86_400.0)
 # Seconds: in a shorter time a user may well be silent, and the answer to a ping is awaited for that long.
 _MIN_TIME = 60.0
+# Archives by default, and at most; 0 for none.
+_ARCHIVE_DAYS, _ARCHIVE_MESSAGES = 30, 10_000
+_MAX_DAYS, _MAX_MESSAGES = 36_500, 1_000_000
+_DAY = 86_400.0
 
 
 @frozen(kw_only=True)
@@ -54,6 +61,8 @@ class MirrorTable(ComponentTable):
     administering_peers: frozenset[AnyDomain] = frozenset()
     max_rooms_per_user: Count = _ROOMS_PER_USER
     ping_after: Seconds = _PING_AFTER
+    archive_days: int = _ARCHIVE_DAYS
+    archive_messages: int = _ARCHIVE_MESSAGES
 
 
 @frozen(kw_only=True)
@@ -71,6 +80,8 @@ class RoomsTable(ComponentTable):
     lock_timeout: Seconds = _LOCKED
     idle_timeout: Seconds = _IDLE
     ping_after: Seconds = _PING_AFTER
+    archive_days: int = _ARCHIVE_DAYS
+    archive_messages: int = _ARCHIVE_MESSAGES
     backing: Domain | None = None
 
 
@@ -96,6 +107,7 @@ class MirrorPlugin:
         for key, domains in (("allow", table.allow), ("users", table.users), ("peers", table.peers)):
             problems += _domainProblems(key, domains)
         problems += _administeringProblems(table) + _timeProblems(ping_after=table.ping_after)
+        problems += _archiveProblems(table)
         # A user could send stanzas as a node, in the name of others, or be taken for a room.
         users = _valid(table.users)
         problems += [
@@ -115,7 +127,7 @@ class MirrorPlugin:
             allow=_prepared(table.allow),
             users=_prepared(table.users),
         )
-        bounds = Bounds(made=table.max_rooms_per_user, silence=table.ping_after)
+        bounds = Bounds(made=table.max_rooms_per_user, silence=table.ping_after, archived=_archived(table))
         ids, administrators = _ids(jid, composition), _prepared(table.administering_peers)
         rooms = Rooms(jid, mirroring, _prepared(table.peers), bounds, ids, administrators)
         return _served(jid, table, composition, rooms)
@@ -138,6 +150,7 @@ class RoomsPlugin:
         problems = _storeProblems(jid, environment) + _domainProblems("peers", table.peers)
         problems += _administeringProblems(table) + _creatorProblems(table.create or frozenset())
         problems += _timeProblems(idle_timeout=table.idle_timeout, ping_after=table.ping_after)
+        problems += _archiveProblems(table)
         if jid in table.peers:
             allowed = "other domains, those of the mirrors of these rooms"
             problems.append(f'peers: found "{jid}", which is this service; allowed: {allowed}')
@@ -154,6 +167,7 @@ class RoomsPlugin:
             locked=table.lock_timeout,
             silence=table.ping_after,
             idle=table.idle_timeout,
+            archived=_archived(table),
         )
         ids = _ids(jid, composition)
         administrators = _prepared(table.administering_peers)
@@ -165,8 +179,7 @@ class RoomsPlugin:
             raise ConfigError([f"state_dir: {error}"]) from error
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
-        commits = Commits(store, rooms.durability, partial(composition.reactor.callLater, 0))
-        link = _served(jid, table, composition, rooms, commits)
+        link = _served(jid, table, composition, rooms)
         default = _prepared(table.peers) | _local(jid, rooms.home)
         rooms.creators = default if table.create is None else frozenset(map(_creator, table.create))
         return link
@@ -187,15 +200,31 @@ def _federation(peers: frozenset[str], environment: IServiceEnvironment) -> list
     return [Remark(f"it reaches {names} by s2s: both names need DNS records and certificates")]
 
 
-def _served(
-    jid: str, table: ComponentTable, composition: IServiceBuilder, rooms: Rooms, commits: Commits | None = None
-) -> IService:
+def _served(jid: str, table: MirrorTable | RoomsTable, composition: IServiceBuilder, rooms: Rooms) -> IService:
     link = composition.link(jid, table)
     # Rooms need no larger stanzas, and read every stanza.
     link.limits = evolve(link.limits, stanzaSize=min(link.limits.stanzaSize, MAX_STANZA))
     rooms.home = link.domain or ""
-    RoomsHandler(rooms, composition.wallClock, commits).setHandlerParent(link)
+    store = composition.store(_storeName(jid), MIGRATIONS)
+    commits, archiving = None, None
+    if rooms.areArchived or not rooms.areMirrors:
+        retention = Retention(table.archive_messages, table.archive_days * _DAY)
+        commits = Commits(store, rooms.durability, partial(composition.reactor.callLater, 0), retention)
+        archiving = Archiving(store, retention) if rooms.areArchived else None
+    if not (rooms.areArchived and rooms.areMirrors):
+        # A room that does not exist any longer has no archive. A mirror stands for a room elsewhere.
+        kept = frozenset(rooms.rooms if rooms.areArchived else ())
+        try:
+            store.atStart(keepOnly, kept)
+        except GatewayError as error:
+            raise ConfigError([f"state_dir: {error}"]) from error
+    RoomsHandler(rooms, composition.wallClock, commits, archiving).setHandlerParent(link)
     return link
+
+
+def _archived(table: MirrorTable | RoomsTable) -> int:
+    """Return the number of messages of a room that are archived."""
+    return table.archive_messages if table.archive_days else 0
 
 
 def _ids(jid: str, composition: IServiceBuilder) -> Ids:
@@ -275,6 +304,18 @@ def _local(jid: str, home: str) -> frozenset[str]:
     # Everybody may be below a top-level domain.
     domains = [home, *([parent] if "." in parent or parent == "localhost" else [])]
     return frozenset(each for domain in domains for each in (domain, f".{domain}"))
+
+
+def _archiveProblems(table: MirrorTable | RoomsTable) -> list[str]:
+    keys = (
+        ("archive_days", table.archive_days, _MAX_DAYS),
+        ("archive_messages", table.archive_messages, _MAX_MESSAGES),
+    )
+    return [
+        f"{key}: found {value}; allowed: 0 (no archive) to {most}"
+        for key, value, most in keys
+        if not 0 <= value <= most
+    ]
 
 
 def _timeProblems(**times: float) -> list[str]:

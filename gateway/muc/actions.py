@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from gateway.muc.archive_values import ArchivedMessage, ArchiveQuery
 from gateway.muc.values import Invitation, OccupantPresence, RoomMessage, StanzaError
 from gateway.stream.stanzas import Stanza
 
@@ -145,6 +146,49 @@ class SendInvitation(Action):
     sender: str
     invitation: Invitation
     password: str = ""
+
+
+@frozen
+class ToArchive(Action):
+    """Store a message in the archive of its room. The actions after this one are carried out when it is stored."""
+
+    message: ArchivedMessage
+
+
+@frozen
+class ResumeArchive(Action):
+    """
+    Continue the archive of a mirror that has joined its room again, or begin it anew.
+
+    @ivar room: bare JID.
+    @ivar messages: the newest messages of the room, oldest first.
+    """
+
+    room: str
+    messages: tuple[ArchivedMessage, ...]
+
+
+@frozen
+class ForgetArchive(Action):
+    """
+    Remove the archive of a room that does not exist any longer.
+
+    @ivar room: bare JID.
+    """
+
+    room: str
+
+
+@frozen
+class ReadArchive(Action):
+    """
+    Answer an iq request with a page of an archive, or with its two ends.
+
+    @ivar query: C{None} for the ends.
+    """
+
+    stanza: Stanza
+    query: ArchiveQuery | None
 
 
 @frozen

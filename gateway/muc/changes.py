@@ -78,5 +78,5 @@ class Durability:
 
         @raise GatewayError: if nothing can be stored now.
         """
-        if self.fault is not None:
+        if self.isOn and self.fault is not None:
             raise self.fault

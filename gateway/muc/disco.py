@@ -6,7 +6,18 @@ from attrs import evolve, frozen
 
 from gateway import ns
 from gateway.errors import NoHandler, NoSuchAddress, NoSuchNode
-from gateway.muc import avatar, description, max_users, members_only, moderated, password, persistent, public, whois
+from gateway.muc import (
+    archive,
+    avatar,
+    description,
+    max_users,
+    members_only,
+    moderated,
+    password,
+    persistent,
+    public,
+    whois,
+)
 from gateway.muc.forms import FormField
 from gateway.muc.info import Info
 from gateway.muc.name import nameOf
@@ -82,7 +93,7 @@ def info(rooms: RoomService, address: str, node: str, user: str = "") -> Info | 
         *avatar.infoFields(room),
     )
     options = (option.feature(settings) for option in _OPTIONS)
-    return Info(name, (*_SERVED, *_OF_ROOMS, *_REQUESTS, *options), fields)
+    return Info(name, (*_SERVED, *_OF_ROOMS, *archive.features(rooms), *_REQUESTS, *options), fields)
 
 
 def ownNick(room: Room, user: str) -> Info | None:
@@ -101,7 +112,8 @@ def _mirrored(rooms: RoomService, address: str, room: Room | None) -> Info:
     if not features and room is not None and room.settings.nonAnonymous:
         features = (whois.OPTION.features[0],)
     fields = known.fields if room is None else (*known.fields, _count(room))
-    return Info(known.name or rooms.defaultName(address), (*_SERVED, *_OF_ROOMS, *features), fields)
+    features = (*_SERVED, *_OF_ROOMS, *archive.features(rooms), *features)
+    return Info(known.name or rooms.defaultName(address), features, fields)
 
 
 def _count(room: Room) -> FormField:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gateway.errors import NotInTheRoom, TooLarge
+from gateway.muc import archive
 from gateway.muc.moderated import checkVoice
 from gateway.muc.occupant import Node, Occupant
 from gateway.muc.room import Room
@@ -64,12 +65,13 @@ def submit(
 
 def broadcast(room: Room, message: RoomMessage, origin: Node | None, now: float) -> None:
     """
-    Send a message to all, and store it.
+    Store a message, and send it to all.
 
     @param origin: the node that the message comes from.
     """
-    room.broadcastMessage(message, origin)
     stored = message.delayed(room.stamp(now))
+    archive.add(room, stored)
+    room.broadcastMessage(message, origin)
     if message.subject:
         room.subject = stored
     elif message.store:

@@ -10,7 +10,7 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.addresses.stringprep import MAX_PART
 from gateway.errors import BadRequest, Malformed, NoHandler, NotInTheRoom, ResourceLimit
-from gateway.muc import avatar, configuration, disco, register
+from gateway.muc import archive, avatar, configuration, disco, register
 from gateway.muc.actions import Action
 from gateway.muc.administration import MAX_CHANGES, Change, ListedUser, adminList, applyChanges, checkEntitled
 from gateway.muc.elements import MAX_PAYLOAD, MAX_REASON, itemXml
@@ -28,8 +28,8 @@ def answer(rooms: RoomService, stanza: Stanza, now: float) -> tuple[str | None, 
     """
     Return the payload of the answer to an iq request, and actions.
 
-    @return: C{None} as the payload if the request is forwarded to an occupant, or by a mirror to its joined node;
-        then the answer comes later.
+    @return: C{None} as the payload if the request is forwarded to an occupant, or by a mirror to its joined node,
+        or if an archive is read; then the answer comes later.
     @raise GatewayError: the answer is this error.
     """
     user, address = stanza.sender or "", stanza.recipient or ""
@@ -45,6 +45,8 @@ def answer(rooms: RoomService, stanza: Stanza, now: float) -> tuple[str | None, 
         return "", []
     if nick:
         return None, _toOccupant(rooms, stanza, payload, now)
+    if payload.uri == ns.MAM:
+        return archive.answer(rooms, stanza, payload), rooms.settled(room)
     # A mirror does not know the reserved nicks.
     isOwnNick = room is not None and payload.getAttribute("node") == disco.OWN_NICK
     if request in _OF_SERVICE and not (isOwnNick and request in _OF_ROOM):

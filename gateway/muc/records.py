@@ -241,5 +241,4 @@ def _readMessage(
         id=identifier,
         subject=subject,
         delay=Delay(by, stamp),
-        store=not subject,
     )

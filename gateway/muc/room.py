@@ -53,6 +53,7 @@ class Bounds:
     @ivar locked: seconds that a new room waits for its owner's first form; 0 for rooms that do not wait.
     @ivar silence: seconds without a stanza of a local user after which a ping is sent; 0 for no pings.
     @ivar idle: seconds after which a temporary room is destroyed in which nothing happens; 0 for never.
+    @ivar archived: messages in the archive of a room; 0 for no archives.
     """
 
     rooms: int = 1_000
@@ -69,6 +70,7 @@ class Bounds:
     locked: float = 0.0
     silence: float = 0.0
     idle: float = 0.0
+    archived: int = 0
 
 
 @define

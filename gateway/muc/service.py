@@ -11,7 +11,7 @@ from operator import itemgetter
 from gateway.addresses import jids
 from gateway.errors import CreationRestricted, GatewayError, Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
 from gateway.muc import idle, locked, records
-from gateway.muc.actions import Action, LogLine
+from gateway.muc.actions import Action, ForgetArchive, LogLine
 from gateway.muc.changes import Durability
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.ghosts import Ghosts
@@ -142,6 +142,9 @@ class RoomService:
         if room is not None:
             if room.isEmpty and not room.settings.persistent:
                 self._remove(room)
+                if room.bounds.archived and not self.areMirrors:
+                    # Others may make a new room with this address. A mirror stands for the same room later on.
+                    actions.append(ForgetArchive(room.jid))
             elif self.durability.isOn:
                 self._records += records.take(room)
             else:
@@ -201,6 +204,11 @@ class RoomService:
             idle.expire(room, now)
             actions += self.settled(room)
         return actions
+
+    @property
+    def areArchived(self) -> bool:
+        """True if the rooms have archives."""
+        return self._bounds.archived > 0
 
     def heard(self, room: Room, user: str, now: float) -> None:
         """Record that a user has sent a message or a presence to a room."""

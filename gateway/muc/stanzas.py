@@ -146,7 +146,7 @@ def readMessage(
         id=stanza.id,
         # "only a message that contains a <subject/> but no <body/> element shall be considered a subject change".
         subject="subject" in names and "body" not in names,
-        store=hasContent and hints.isdisjoint(_NOT_STORED),
+        store=(hasContent or "subject" in names) and hints.isdisjoint(_NOT_STORED),
         lasts=hasContent or "subject" in names,
         stanzaId=given,
         **values,

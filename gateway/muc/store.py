@@ -1,4 +1,4 @@
-"""Durable state of a service: the secret of its ids, and the records of its rooms."""
+"""Durable state of a service: the secret of its ids, the records of its rooms, and their archives."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.errors import StoreBroken
+from gateway.muc import archive_store
+from gateway.muc.archive_store import Step
+from gateway.muc.archive_values import Retention
 from gateway.muc.ids import SECRET
 from gateway.muc.records import GONE, Record, Row
 from gateway.state.interfaces import IStore
@@ -26,6 +29,8 @@ MIGRATIONS = (
         ) WITHOUT ROWID
         """,
     ),
+    # Version 3.
+    archive_store.MIGRATION,
 )
 _SET = "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (room, kind, name) DO UPDATE SET value = excluded.value"
 
@@ -70,3 +75,9 @@ def saveRecords(cursor: Any, records: Sequence[Record]) -> None:
             cursor.execute("DELETE FROM records WHERE room = ?", key[:1])
         else:
             cursor.execute("DELETE FROM records WHERE room = ? AND kind = ? AND name = ?", key)
+
+
+def save(cursor: Any, records: Sequence[Record], steps: Sequence[Step], retention: Retention) -> None:
+    """Store records, and changes of archives, in their order."""
+    saveRecords(cursor, records)
+    archive_store.apply(cursor, steps, retention)

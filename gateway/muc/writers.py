@@ -10,12 +10,16 @@ from gateway.muc.actions import (
     Action,
     AnswerIq,
     AskUser,
+    ForgetArchive,
     ForwardIq,
     LogLine,
+    ReadArchive,
+    ResumeArchive,
     SendError,
     SendInvitation,
     SendResult,
     ShowOccupants,
+    ToArchive,
     ToUsers,
     ToUsersAvatar,
 )
@@ -118,7 +122,7 @@ def _result(action: SendResult) -> bytes:
     return iq(route(action.sender, action.recipient), action.id, "result", action.payload or None)
 
 
-def _nothing(action: LogLine | AnswerIq) -> bytes:
+def _nothing(action: Action) -> bytes:
     return b""
 
 
@@ -133,4 +137,5 @@ WRITERS: dict[type[Action], Callable[[Any], Written]] = {
     SendResult: _result,
     LogLine: _nothing,
     AnswerIq: _nothing,
+    **dict.fromkeys((ToArchive, ResumeArchive, ForgetArchive, ReadArchive), _nothing),
 }

@@ -183,6 +183,29 @@ def rejoined(gateway: Gateway) -> int:
     return sum(bool(server.ask(enters)) for _ in range(20))
 
 
+def archived(gateway: Gateway, room: str = "room") -> int:
+    """Return how many of four messages, one a day, are in the archive of a room a day after the last one."""
+    server = gateway.server(COMPONENT)
+    address = f"{room}@{COMPONENT}"
+    server.ask(f"<presence from='{USER}' to='{address}/nick'>{MUC}</presence>")
+    speaker = USER
+    if room != "room":
+        speaker = f"{SOURCE}/nick"
+        item = f"<item affiliation='none' role='participant' jid='{USER}'/>"
+        server.ask(
+            f"<presence from='{speaker}' to='{MIRRORED}/nick'>"
+            f"<fmuc xmlns='{ns.FMUC}' from='{USER}'><replica/></fmuc><x xmlns='{ns.MUC_USER}'>{item}</x></presence>"
+            f"<message from='{SOURCE}' to='{MIRRORED}' type='groupchat'><subject/></message>"
+        )
+    for _ in range(4):
+        server.ask(f"<message from='{speaker}' to='{address}' type='groupchat'><body>x</body></message>")
+        for _ in range(72):
+            gateway.reactor.advance(1_200)
+            server.ask(f"<message from='{USER}' to='{address}' type='groupchat'><x xmlns='urn:x'/></message>")
+    query = f"<query xmlns='{ns.MAM}'/>"
+    return len(server.ask(f"<iq from='{USER}' to='{address}' type='set' id='q'>{query}</iq>")) - 1
+
+
 _NODES = ["", 'peers = ["one.example"]', 'peers = ["two.example"]', 'peers = ["*"]']
 _ADMINISTERING = [
     "",
@@ -280,6 +303,30 @@ EFFECTS = (
         MIRROR,
         lambda gateway: pinged(gateway, "room\\40rooms.example"),
         {"": 30, "ping_after = 300": 5, "ping_after = 60": 1},
+    ),
+    Effect(
+        "rooms.archive_days",
+        ROOMS,
+        archived,
+        {"": 4, "archive_days = 3": 3, "archive_days = 0": 0},
+    ),
+    Effect(
+        "rooms.archive_messages",
+        ROOMS,
+        archived,
+        {"": 4, "archive_messages = 2": 2, "archive_messages = 0": 0},
+    ),
+    Effect(
+        "mirror.archive_days",
+        MIRROR,
+        lambda gateway: archived(gateway, "room\\40rooms.example"),
+        {"": 4, "archive_days = 3": 3, "archive_days = 0": 0},
+    ),
+    Effect(
+        "mirror.archive_messages",
+        MIRROR,
+        lambda gateway: archived(gateway, "room\\40rooms.example"),
+        {"": 4, "archive_messages = 2": 2, "archive_messages = 0": 0},
     ),
     Effect("rooms.idle_timeout", ROOMS, idle, {"": 168, "idle_timeout = 7_200": 2, "idle_timeout = 1e6": 0}),
     Effect("rooms.lock_timeout", ROOMS, opened, {"": 300, "lock_timeout = 20": 20, "lock_timeout = 0.5": 1}),

@@ -121,6 +121,17 @@ class PluginTests(SynchronousTestCase):
                 self.assertIn(f"{key}: found 59; allowed: 60 seconds or more", found)
                 check(self.config(f"{SERVER}{table}{key} = 60\n"))
 
+    def test_archives(self) -> None:
+        """Archives are on by default; 0 switches them off, and other numbers are refused."""
+        for table in (MIRROR, ROOMS):
+            for keys, number in (("", 10_000), ("archive_days = 0", 0), ("archive_messages = 0", 0)):
+                self.assertEqual(self.rooms(f"{SERVER}{table}{keys}\n")._bounds.archived, number)
+            for key, most in (("archive_days", 36_500), ("archive_messages", 1_000_000)):
+                for number in (-1, most + 1):
+                    found = self.problems(f"{table}{key} = {number}\n")
+                    self.assertIn(f"{key}: found {number}; allowed: 0 (no archive) to {most}", found)
+                check(self.config(f"{SERVER}{table}{key} = {most}\n"))
+
     def test_home(self) -> None:
         """The server's own domain is known to the rooms, unless the component is on another server."""
         for table in (MIRROR, ROOMS):

@@ -35,8 +35,10 @@ class DurabilityTests(SynchronousTestCase):
     """L{Durability}."""
 
     def test_check(self) -> None:
-        """While the store fails, its error is raised."""
-        durability = Durability()
+        """While the store fails, its error is raised, if the rooms are stored: mirrors are not."""
+        durability = Durability(isOn=True)
         durability.check()
         durability.fault = StoreFull
         self.assertRaises(StoreFull, durability.check)
+        durability.isOn = False
+        durability.check()

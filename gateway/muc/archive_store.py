@@ -1,0 +1,338 @@
+"""
+The table of the archives of one service: interactions of a store (L{gateway.interfaces.IStore}).
+
+The messages of a room have numbers without gaps, in the order in which they were shown. Only the oldest ones are
+removed (XEP-0313 section 3.2), so numbers also count messages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from operator import itemgetter
+from typing import Any
+
+from gateway.errors import NoSuchMessage
+from gateway.muc.actions import ForgetArchive, ResumeArchive, ToArchive
+from gateway.muc.archive_values import ArchivedMessage, ArchiveEnd, ArchivePage, ArchiveQuery, Retention
+
+# C{upto}: bytes of this message and all before it, in its room.
+MIGRATION = (
+    """
+    CREATE TABLE archive (
+        room TEXT NOT NULL, number BIGINT NOT NULL, id TEXT NOT NULL, utc BIGINT NOT NULL, upto BIGINT NOT NULL,
+        nick TEXT NOT NULL, real_jid TEXT NOT NULL, person TEXT NOT NULL, is_open BIGINT NOT NULL,
+        affiliation TEXT NOT NULL, role TEXT NOT NULL, occupant_id TEXT NOT NULL, stanza TEXT,
+        language TEXT NOT NULL, payload TEXT NOT NULL,
+        PRIMARY KEY (room, number)
+    )
+    """,
+    "CREATE UNIQUE INDEX archive_ids ON archive (room, id)",
+    "CREATE INDEX archive_times ON archive (room, utc)",
+)
+
+Step = ToArchive | ResumeArchive | ForgetArchive
+
+# Messages that one call removes at most from a room's beginning: a change of the configuration may concern many.
+_STEP = 256
+# Bytes of one page, by L{_size}; a page has at least one message.
+PAGE_BYTES = 256 * 1024
+# Estimated bytes of a result beside the parts of L{_size}.
+_AROUND = 800
+_DAY = 86_400
+
+# The conditions of L{_conditions}.
+_FIRST = (
+    "SELECT * FROM archive WHERE room = ? AND number >= ? AND number <= ? AND (? = 0 OR nick = ?) "
+    "AND (? = 0 OR person = ?) AND (? = 0 OR real_jid = ?) AND (? = 0 OR is_open = 1) "
+    "ORDER BY number LIMIT ? OFFSET ?"
+)
+_LAST = (
+    "SELECT * FROM archive WHERE room = ? AND number >= ? AND number <= ? AND (? = 0 OR nick = ?) "
+    "AND (? = 0 OR person = ?) AND (? = 0 OR real_jid = ?) AND (? = 0 OR is_open = 1) "
+    "ORDER BY number DESC LIMIT ? OFFSET ?"
+)
+_COUNT = (
+    "SELECT count(*) FROM archive WHERE room = ? AND number >= ? AND number <= ? AND (? = 0 OR nick = ?) "
+    "AND (? = 0 OR person = ?) AND (? = 0 OR real_jid = ?) AND (? = 0 OR is_open = 1)"
+)
+_AFTER_TIME = "SELECT number FROM archive WHERE room = ? AND utc >= ? ORDER BY utc, number LIMIT 1"
+_BEFORE_TIME = "SELECT number FROM archive WHERE room = ? AND utc <= ? ORDER BY utc DESC, number DESC LIMIT 1"
+
+
+def append(cursor: Any, message: ArchivedMessage, retention: Retention) -> None:
+    """
+    Add a message, and remove the oldest ones that exceed a limit. A message whose id is there already is not added
+    again: another node may send it twice.
+    """
+    room = message.room
+    cursor.execute("SELECT number, utc, upto FROM archive WHERE room = ? ORDER BY number DESC LIMIT 1", (room,))
+    number, last, upto = cursor.fetchone() or (0, 0, 0)
+    # Searches by time need the order of the messages. As in UtcClock, a clock that was ahead by a day is followed.
+    utc = last if message.utc < last <= message.utc + _DAY else message.utc
+    number, upto = number + 1, upto + _size(message)
+    cursor.execute(
+        "INSERT INTO archive VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        (
+            room,
+            number,
+            message.id,
+            utc,
+            upto,
+            message.nick,
+            message.realJid,
+            message.person,
+            int(message.isOpen),
+            message.affiliation,
+            message.role,
+            message.occupantId,
+            message.stanza,
+            message.language,
+            message.payload,
+        ),
+    )
+    _trim(cursor, room, number - retention.messages, utc - retention.seconds, upto - retention.bytes)
+
+
+def apply(cursor: Any, steps: Sequence[Step], retention: Retention) -> None:
+    """Carry out changes in their order."""
+    for step in steps:
+        if isinstance(step, ToArchive):
+            append(cursor, step.message, retention)
+        elif isinstance(step, ResumeArchive):
+            resume(cursor, step.room, step.messages, retention)
+        else:
+            forget(cursor, step.room)
+
+
+def resume(cursor: Any, room: str, messages: tuple[ArchivedMessage, ...], retention: Retention) -> None:
+    """
+    Continue the archive of a mirror that joins its room again.
+
+    Section 3.2: "it is not permitted to create gaps". If the last message of the archive is not one of the room's
+    newest, messages are missing, or another room has the address now: then the archive begins anew.
+
+    @param messages: the newest ones of the room, oldest first.
+    """
+    cursor.execute("SELECT id FROM archive WHERE room = ? ORDER BY number DESC LIMIT 1", (room,))
+    found = cursor.fetchone()
+    known = [number for number, message in enumerate(messages, 1) if found is not None and message.id == found[0]]
+    if not known:
+        forget(cursor, room)
+    for message in messages[max(known, default=0) :]:
+        append(cursor, message, retention)
+    others = [each for each in _rooms(cursor) if each != room]
+    for _ in range(len(others) + 1 - retention.rooms):
+        oldest = min(others, key=lambda each: _lastTime(cursor, each))
+        others.remove(oldest)
+        forget(cursor, oldest)
+
+
+def forget(cursor: Any, room: str) -> None:
+    """Remove the archive of a room."""
+    cursor.execute("DELETE FROM archive WHERE room = ?", (room,))
+
+
+def keepOnly(cursor: Any, rooms: frozenset[str]) -> None:
+    """Remove the archives of rooms that do not exist: others may make new rooms with these addresses."""
+    for room in [each for each in _rooms(cursor) if each not in rooms]:
+        forget(cursor, room)
+
+
+def sweep(cursor: Any, after: str, most: int, utc: float, retention: Retention) -> str:
+    """
+    Remove old messages of some rooms: in a room without new messages, nothing else does.
+
+    @param after: the last room of the last call.
+    @param most: number of rooms.
+    @return: the last room; empty if the next call begins anew.
+    """
+    room = ""
+    for room in islice(_rooms(cursor, after), most):
+        _trim(cursor, room, _ends(cursor, room)[1] - retention.messages, utc - retention.seconds, -1)
+    return room
+
+
+def _trim(cursor: Any, room: str, number: int, utc: float, upto: int) -> None:
+    """Remove the oldest messages: those up to a number, before a time, or up to a number of bytes."""
+    cursor.execute("SELECT number, utc, upto FROM archive WHERE room = ? ORDER BY number LIMIT ?", (room, _STEP))
+    last = None
+    for row in cursor:
+        if row[0] > number and row[1] >= utc and row[2] > upto:
+            break
+        last = row[0]
+    if last is not None:
+        cursor.execute("DELETE FROM archive WHERE room = ? AND number <= ?", (room, last))
+
+
+def _rooms(cursor: Any, after: str = "") -> Iterator[str]:
+    """Yield the rooms with archives, in their order; each costs one search."""
+    while True:
+        cursor.execute("SELECT min(room) FROM archive WHERE room > ?", (after,))
+        [found] = cursor.fetchone()
+        if found is None:
+            return
+        after = found
+        yield after
+
+
+def _lastTime(cursor: Any, room: str) -> int:
+    cursor.execute("SELECT max(utc) FROM archive WHERE room = ?", (room,))
+    return int(cursor.fetchone()[0])
+
+
+def _size(message: ArchivedMessage) -> int:
+    """Return the bytes of a result that others choose, and of the rest."""
+    return len(message.payload.encode()) + 2 * len(message.nick) + len(message.realJid) + _AROUND
+
+
+def ends(cursor: Any, room: str) -> tuple[ArchiveEnd, ArchiveEnd] | None:
+    """Return the first and the last message of an archive; C{None} if it is empty."""
+    numbers = _ends(cursor, room)
+    if numbers[0] > numbers[1]:
+        return None
+    found = []
+    for number in numbers:
+        cursor.execute("SELECT id, utc FROM archive WHERE room = ? AND number = ?", (room, number))
+        found.append(ArchiveEnd(*cursor.fetchone()))
+    return found[0], found[1]
+
+
+def page(cursor: Any, query: ArchiveQuery) -> ArchivePage:
+    """
+    Return a page of an archive.
+
+    @raise NoSuchMessage: if the archive does not have a message whose id is in the query. Section 4.1.3: the server
+        "MUST return an item-not-found error".
+    """
+    room = query.room
+    first, last = _ends(cursor, room)
+    first = max(first, _numberOf(cursor, room, query.afterId) + 1 if query.afterId else first)
+    last = min(last, _numberOf(cursor, room, query.beforeId) - 1 if query.beforeId else last)
+    if query.start is not None:
+        first = max(first, _nearest(cursor, _AFTER_TIME, room, query.start, last + 1))
+    if query.end is not None:
+        last = min(last, _nearest(cursor, _BEFORE_TIME, room, query.end, first - 1))
+    low = max(first, _numberOf(cursor, room, query.after) + 1 if query.after else first)
+    high = min(last, _numberOf(cursor, room, query.before) - 1 if query.before else last)
+    if query.ids is not None:
+        return _pageOf(cursor, query, query.ids, (first, last), (low, high))
+    conditions = _conditions(query)
+    statement = _LAST if query.isBackwards else _FIRST
+    cursor.execute(statement, (room, low, high, *conditions, query.limit + 1, query.offset))
+    found, isComplete = _fitting(cursor, query.limit)
+    count = _count(cursor, room, first, last, conditions)
+    index = _count(cursor, room, first, min(number for number, _ in found) - 1, conditions) if found else 0
+    return _pageWith(found, isComplete, count, index)
+
+
+# Messages of a page, with their numbers, in the order of the search.
+_Numbered = list[tuple[int, ArchivedMessage]]
+
+
+def _pageOf(
+    cursor: Any, query: ArchiveQuery, ids: tuple[str, ...], selected: tuple[int, int], paged: tuple[int, int]
+) -> ArchivePage:
+    """
+    Return a page of messages with some ids.
+
+    @param selected: the first and the last number that the filters select.
+    @param paged: the same, of those that the page may have.
+    """
+    numbers = sorted(_numberOf(cursor, query.room, identifier) for identifier in ids)
+    rows = []
+    for number in numbers:
+        if selected[0] <= number <= selected[1]:
+            cursor.execute(_FIRST, (query.room, number, number, *_conditions(query), 1, 0))
+            rows += cursor.fetchall()
+    of = [row for row in rows if paged[0] <= row[1] <= paged[1]]
+    found, isComplete = _fitting((of[::-1] if query.isBackwards else of)[query.offset :], query.limit)
+    first = min((number for number, _ in found), default=0)
+    index = sum(row[1] < first for row in rows)
+    return _pageWith(found, isComplete, len(rows), index)
+
+
+def _pageWith(found: _Numbered, isComplete: bool, count: int, index: int) -> ArchivePage:
+    messages = tuple(message for _, message in sorted(found, key=itemgetter(0)))
+    return ArchivePage(messages=messages, isComplete=isComplete, count=count, index=index)
+
+
+def _fitting(rows: Iterable[tuple[Any, ...]], limit: int) -> tuple[_Numbered, bool]:
+    """Return the messages that fit into a page, and True if these are all."""
+    found: _Numbered = []
+    size = 0
+    for row in rows:
+        message = _message(row)
+        size += _size(message)
+        if len(found) == limit or (found and size > PAGE_BYTES):
+            return found, False
+        found.append((row[1], message))
+    return found, True
+
+
+def _conditions(query: ArchiveQuery) -> tuple[object, ...]:
+    """Return the values of the conditions beside the range of numbers."""
+    sender = query.sender or ""
+    isFull = "/" in sender
+    return (
+        *(int(query.nick is not None), query.nick or ""),
+        *(int(bool(sender) and not isFull), sender),
+        *(int(isFull), sender),
+        int(bool(sender) and not query.seesAll),
+    )
+
+
+def _count(cursor: Any, room: str, first: int, last: int, conditions: tuple[object, ...]) -> int:
+    if not any(conditions):
+        return max(0, last - first + 1)
+    cursor.execute(_COUNT, (room, first, last, *conditions))
+    return int(cursor.fetchone()[0])
+
+
+def _ends(cursor: Any, room: str) -> tuple[int, int]:
+    """Return the first and the last number of an archive; of an empty one, the first is after the last."""
+    cursor.execute("SELECT min(number) FROM archive WHERE room = ?", (room,))
+    [first] = cursor.fetchone()
+    cursor.execute("SELECT max(number) FROM archive WHERE room = ?", (room,))
+    [last] = cursor.fetchone()
+    return (1, 0) if first is None or last is None else (first, last)
+
+
+def _numberOf(cursor: Any, room: str, identifier: str) -> int:
+    """
+    Return the number of a message.
+
+    @raise NoSuchMessage: if there is none with this id.
+    """
+    cursor.execute("SELECT number FROM archive WHERE room = ? AND id = ?", (room, identifier))
+    found = cursor.fetchone()
+    if found is None:
+        raise NoSuchMessage
+    return int(found[0])
+
+
+def _nearest(cursor: Any, statement: str, room: str, utc: int, otherwise: int) -> int:
+    """Return the number of the first message of a search by time."""
+    cursor.execute(statement, (room, utc))
+    found = cursor.fetchone()
+    return otherwise if found is None else int(found[0])
+
+
+def _message(row: tuple[Any, ...]) -> ArchivedMessage:
+    room, _, identifier, utc, _, nick, realJid, person, isOpen, affiliation, role, occupantId, *rest = row
+    stanza, language, payload = rest
+    return ArchivedMessage(
+        room=room,
+        id=identifier,
+        utc=utc,
+        nick=nick,
+        realJid=realJid,
+        person=person,
+        isOpen=bool(isOpen),
+        affiliation=affiliation,
+        role=role,
+        occupantId=occupantId,
+        stanza=stanza,
+        language=language,
+        payload=payload,
+    )
