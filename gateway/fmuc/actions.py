@@ -6,7 +6,7 @@ from attrs import frozen
 
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.actions import Action
-from gateway.muc.values import JoinRequest, OccupantPresence, RoomMessage, StanzaError
+from gateway.muc.values import Invitation, JoinRequest, OccupantPresence, RoomMessage, StanzaError
 
 
 @frozen
@@ -45,6 +45,19 @@ class AskProperties:
     """
 
     id: str
+
+
+@frozen
+class AskInvitations:
+    """
+    Ask the joined node whether an occupant may invite some users.
+
+    @ivar id: id of the request.
+    """
+
+    nick: str
+    id: str
+    invitations: tuple[Invitation, ...]
 
 
 @frozen
@@ -111,6 +124,7 @@ Content = (
     Join
     | Fence
     | AskProperties
+    | AskInvitations
     | Admission
     | Submission
     | OccupantPresence

@@ -24,7 +24,7 @@ from gateway.errors import (
     NotMirrored,
     Stopping,
 )
-from gateway.fmuc import from_joined, from_joining, messages_from_joined
+from gateway.fmuc import from_joined, from_joining, invitations, messages_from_joined
 from gateway.fmuc.actions import AskProperties, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.joining import Uplink
@@ -36,10 +36,11 @@ from gateway.muc import from_user, whois
 from gateway.muc.actions import Action, SendError
 from gateway.muc.ids import Ids
 from gateway.muc.info import Info
+from gateway.muc.invitations import invitationsOf
 from gateway.muc.occupant_iq import errorOf
 from gateway.muc.room import Bounds, Room
 from gateway.muc.service import RoomService
-from gateway.muc.values import Presence, stanzaError
+from gateway.muc.values import Message, Presence, stanzaError
 from gateway.stream.stanzas import Stanza
 
 # States of the uplink that have a deadline.
@@ -155,6 +156,8 @@ class Rooms(RoomService):
         federation = self.federation(jid)
         if federation is not None and from_joining.holdsFence(federation, stanza):
             return []
+        if federation is not None and invitations.answer(federation, stanza, self.iqs, now):
+            return self.settled(federation.room)
         source = self.mirrored(jid) if self._mirroring is not None and "/" not in jid else None
         if self._mirroring is None or source is None or not asksProperties(stanza):
             return None
@@ -278,6 +281,15 @@ class Rooms(RoomService):
         if isinstance(stanza, NodePresence) and stanza.fmuc is not None:
             raise NoSuchAddress
         return super().outsider(jid, nick, user, stanza)
+
+    def invite(self, room: Room, user: str, stanza: Message, now: float) -> None:
+        federation = room.nodes
+        assert isinstance(federation, Federation)
+        if self._mirroring is None or not invitationsOf(stanza):
+            super().invite(room, user, stanza, now)
+            return
+        known, users = self.joinedInfo(room.jid), self._mirroring.users
+        invitations.ask(federation, user, stanza, self.iqs, users, known, now)
 
     # Charges and refused stanzas.
 

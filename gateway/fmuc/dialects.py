@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from gateway import ns
 from gateway.fmuc.actions import (
     Admission,
+    AskInvitations,
     AskProperties,
     ConfirmLeft,
     Content,
@@ -24,7 +25,7 @@ from gateway.fmuc.actions import (
     ToNode,
 )
 from gateway.fmuc.values import Dialect, Mode
-from gateway.muc.elements import itemXml, messageXml, mucUser, mucXml, occupantIdXml, stanzaIdXml
+from gateway.muc.elements import invitesXml, itemXml, messageXml, mucUser, mucXml, occupantIdXml, stanzaIdXml
 from gateway.muc.values import OccupantPresence, RoomMessage, StanzaError
 from gateway.xml.errors import errorXml
 from gateway.xml.write import escape, iq, presence, route, tag
@@ -181,6 +182,10 @@ def _askProperties(room: str, peer: str, stanza: AskProperties) -> bytes:
     return iq(route(room, peer), stanza.id, "get", tag("query", xmlns=ns.DISCO_INFO).encode())
 
 
+def _askInvitations(room: str, peer: str, stanza: AskInvitations) -> bytes:
+    return iq(route(f"{room}/{stanza.nick}", peer), stanza.id, "set", invitesXml(stanza.invitations))
+
+
 def _error(error: StanzaError) -> str:
     return errorXml(error.kind, error.condition, error.text)
 
@@ -191,6 +196,7 @@ _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     Join: lambda codec, to, stanza: codec.join(to.room, to.peer, stanza),
     Fence: lambda codec, to, stanza: _fence(to.room, to.peer, stanza),
     AskProperties: lambda codec, to, stanza: _askProperties(to.room, to.peer, stanza),
+    AskInvitations: lambda codec, to, stanza: _askInvitations(to.room, to.peer, stanza),
     Admission: lambda codec, to, stanza: codec.presence(to, stanza.presence, stanza.mode),
     OccupantPresence: lambda codec, to, stanza: codec.presence(to, stanza),
     Submission: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza.message, stanza.nomirror),

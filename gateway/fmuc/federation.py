@@ -393,7 +393,8 @@ class Federation:
         self, recipient: Occupant, message: RoomMessage, error: StanzaError | None, origin: AnyNode | None
     ) -> None:
         for node in recipient.nodes:
-            if node is not origin:
+            # A message of the room itself is none of the joined node's.
+            if node is not origin and (message.nick or node is not self.joinedNode):
                 assert isinstance(node, Node)
                 self.toNode(node, PrivateMessage(_withoutId(message), recipient.nick, error))
 

@@ -7,6 +7,7 @@ from attrs import frozen
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, ResourceLimit
+from gateway.fmuc import invitations
 from gateway.fmuc.actions import Probe, Reject, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoiningNode, Node
@@ -248,6 +249,9 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
             privateMessage(federation, node, sender, recipient, stanza)
         elif stanza.kind == "groupchat" and not recipient:
             _toAll(federation, node, sender, stanza, now)
+        elif stanza.invitations and stanza.stanzaError is None:
+            federation.room.durability.check()
+            invitations.fromNode(federation, node.occupants.get(sender), f"{peer}/{sender}", stanza)
         elif stanza.form is not None and stanza.stanzaError is None:
             federation.room.durability.check()
             room_forms.fromNode(federation.room, node.occupants.get(sender), f"{peer}/{sender}", stanza)

@@ -299,7 +299,7 @@ class RoomsHandler(RawHandler):
             if exchange is None:
                 return False
             isAllowed = self._link.budget.allows(exchange.requester, len(stanza.raw), now)
-            actions = [exchange.answer(stanza) if isAllowed else exchange.refuse(OverBudget)]
+            actions = exchange.answer(stanza) if isAllowed else [exchange.refuse(OverBudget)]
         self._perform(actions)
         self._count(stanza, stanza.sender or "", stanza.recipient or "")
         return True

@@ -16,6 +16,7 @@ from gateway.muc import archive
 from gateway.muc.actions import SendError
 from gateway.muc.elements import statusXml
 from gateway.muc.groupchat import broadcast
+from gateway.muc.invitations import declined
 from gateway.muc.leave import drop
 from gateway.muc.occupant import Node as AnyNode
 from gateway.muc.occupant import Occupant
@@ -62,7 +63,12 @@ def _fromRoom(federation: Federation, nick: str, stanza: NodeMessage) -> None:
     """Pass on a message of the joined room itself to one downstream occupant, such as a form for a moderator."""
     room = federation.room
     occupant = room.occupants.get(nick)
-    if occupant is not None and federation.isDownstream(occupant):
+    if occupant is None or not federation.isDownstream(occupant):
+        return
+    for each in stanza.invitations:
+        if each.declines:
+            declined(room, occupant, each.sender, each.reason)
+    if not stanza.invitations:
         message = RoomMessage(nick="", kind=stanza.kind, id=stanza.id, payload=stanza.payload)
         room.toUsers(message, occupant.addresses)
         federation.sendPrivate(occupant, message, None, None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from gateway.errors import NotAcceptable, NotEntitled, OnlyInTheRoom
 from gateway.muc import (
     description,
+    invitations,
     max_users,
     members_only,
     moderated,
@@ -37,6 +38,7 @@ OPTIONS: tuple[Option, ...] = (
     members_only.OPTION,
     moderated.OPTION,
     subject.OPTION,
+    invitations.OPTION,
     whois.OPTION,
     max_users.OPTION,
     register.OPTION,

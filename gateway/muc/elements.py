@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from gateway import ns
 from gateway.muc import datetimes
-from gateway.muc.values import Delay, OccupantPresence, RoomMessage
+from gateway.muc.values import Delay, Invitation, OccupantPresence, RoomMessage
 from gateway.xml import write
 from gateway.xml.write import escape, tag, textTag
 
@@ -55,6 +55,17 @@ def statusXml(codes: Sequence[int]) -> bytes:
 
 def _status(codes: Sequence[int]) -> str:
     return "".join(tag("status", code=str(code)) for code in codes)
+
+
+def invitesXml(invitations: Iterable[Invitation]) -> bytes:
+    """Return the element C{x} of C{muc#user} with the invitations of an occupant (section 7.8.2)."""
+    inside = "".join(tag("invite", textTag("reason", each.reason) or None, to=each.jid) for each in invitations)
+    return tag("x", inside, xmlns=ns.MUC_USER).encode()
+
+
+def declineXml(sender: str, reason: str) -> bytes:
+    """Return the element C{x} of C{muc#user} with a decline, as the room passes it on (section 7.8.2)."""
+    return tag("x", tag("decline", textTag("reason", reason) or None, from_=sender), xmlns=ns.MUC_USER).encode()
 
 
 def messageXml(message: RoomMessage, addresses: bytes, extra: str = "", ids: bytes = b"") -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway.addresses import jids
 from gateway.errors import GatewayError, NoSuchAddress
-from gateway.muc import groupchat, invitations, private_messages, room_forms
+from gateway.muc import groupchat, private_messages, room_forms
 from gateway.muc.actions import Action, SendError
 from gateway.muc.leave import drop
 from gateway.muc.presence import fromUser
@@ -60,7 +60,7 @@ def message(
             _bounced(room, sender, stanza.stanzaError, now)
         else:
             service.heard(room, sender, now)
-            _message(room, sender, recipient.partition("/")[2], stanza, now)
+            _message(service, room, sender, recipient.partition("/")[2], stanza, now)
     except GatewayError as error:
         # An error is never answered.
         if stanza.kind != "error":
@@ -80,7 +80,7 @@ def _bounced(room: Room, user: str, error: StanzaError, now: float) -> None:
         drop(room, occupant, now, occupant.session(user))
 
 
-def _message(room: Room, user: str, nick: str, stanza: Message, now: float) -> None:
+def _message(service: RoomService, room: Room, user: str, nick: str, stanza: Message, now: float) -> None:
     if nick:
         private_messages.fromUser(room, user, nick, stanza)
     elif stanza.kind == "groupchat":
@@ -89,7 +89,7 @@ def _message(room: Room, user: str, nick: str, stanza: Message, now: float) -> N
         return
     elif stanza.invitations:
         room.durability.check()
-        invitations.fromUser(room, user, stanza)
+        service.invite(room, user, stanza, now)
     else:
         room.durability.check()
         room_forms.fromUser(room, user, stanza)

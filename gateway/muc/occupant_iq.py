@@ -5,6 +5,8 @@ recipient's real JID".
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from attrs import evolve, frozen
 
 from gateway import ns
@@ -33,7 +35,7 @@ OPTION = boolean("muc#roomconfig_allow_query_users", "queries", "Allow Occupants
 
 # Open requests of one service, and seconds until an answer must come.
 _BOUND = 10_000
-_TIMEOUT = 30.0
+TIMEOUT = 30.0
 # Requests that a user's server answers, not the client: the client need not be able to.
 _OF_ACCOUNT = frozenset(((ns.VCARD, "vCard"), (ns.VCARD_4, "vcard")))
 # Errors of a server that could not reach another one.
@@ -48,7 +50,10 @@ class Exchange:
     @ivar requester: the address that gets the answer.
     @ivar asked: the address that the request was sent to: an occupant's.
     @ivar deadline: seconds of the link's clock.
+    @cvar name: the kind of stanza that was sent to that address.
     """
+
+    name: ClassVar[str] = "iq"
 
     requester: str
     asked: str
@@ -56,24 +61,24 @@ class Exchange:
     deadline: float
     share: Share
 
-    def answer(self, stanza: Stanza) -> Action:
+    def answer(self, stanza: Stanza) -> list[Action]:
         """
-        Return the answer for the requester.
+        Return what an answer causes: the answer for the requester.
 
         A result is forwarded as it is. An error is written anew: its attribute C{by} may be the real JID, and the
         text of a server that cannot reach the recipient's server may name that server.
         """
         if stanza.type == "result":
-            return ForwardIq(stanza, self.asked, self.requester)
+            return [ForwardIq(stanza, self.asked, self.requester)]
         error = errorOf(stanza)
-        return self._error(evolve(error, text="") if error.condition in _OF_SERVERS else error)
+        return [self._error(evolve(error, text="") if error.condition in _OF_SERVERS else error)]
 
     def refuse(self, why: type[GatewayError]) -> Action:
         """Return an error for the requester."""
         return self._error(stanzaError(why))
 
     def _error(self, error: StanzaError) -> Action:
-        return SendError("iq", self.asked, self.requester, self.id, error)
+        return SendError(self.name, self.asked, self.requester, self.id, error)
 
 
 def errorOf(stanza: Stanza) -> StanzaError:
@@ -86,14 +91,14 @@ def errorOf(stanza: Stanza) -> StanzaError:
 
 
 # The address that must answer, the address that it answers to, and the id.
-_Key = tuple[str, str, str]
+Key = tuple[str, str, str]
 
 
 class OccupantIqs:
     """The open requests between occupants, in all rooms of a service. Each gets exactly one answer."""
 
     def __init__(self, bound: int = _BOUND) -> None:
-        self._open: PendingTable[_Key, Exchange] = PendingTable(bound)
+        self._open: PendingTable[Key, Exchange] = PendingTable(bound)
         self._shares = Shares(bound)
 
     def __len__(self) -> int:
@@ -129,18 +134,28 @@ class OccupantIqs:
         @raise GatewayError: if it is refused.
         """
         asked, requester, identifier = stanza.recipient or "", stanza.sender or "", stanza.id or ""
-        share = self._shares.of(requester)
-        if not share.take():
-            raise TooManyPending
         sender = room.address(occupant.nick)
-        try:
-            self._open.add(
-                (recipient, sender, identifier), Exchange(requester, asked, identifier, now + _TIMEOUT, share)
-            )
-        except GatewayError:
-            share.giveBack()
-            raise
+        share = self.share(requester)
+        self.open((recipient, sender, identifier), Exchange(requester, asked, identifier, now + TIMEOUT, share))
         room.emit(ForwardIq(stanza, sender, recipient))
+
+    def share(self, requester: str) -> Share:
+        """Return the share of a user, for an exchange."""
+        return self._shares.of(requester)
+
+    def open(self, key: Key, exchange: Exchange) -> None:
+        """
+        Add an exchange.
+
+        @raise GatewayError: if the user has too many, or if one with this key is open.
+        """
+        if not exchange.share.take():
+            raise TooManyPending
+        try:
+            self._open.add(key, exchange)
+        except GatewayError:
+            exchange.share.giveBack()
+            raise
 
     def close(self, stanza: Stanza) -> Exchange | None:
         """Return the exchange that an iq of type result or error ends; C{None} if it answers no open request."""

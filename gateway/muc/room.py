@@ -84,6 +84,7 @@ class Settings:
     @ivar nonAnonymous: True if all occupants see real JIDs; otherwise only moderators do (semi-anonymous).
     @ivar changeSubject: True if every occupant with voice may set the subject.
     @ivar queries: True if occupants may send iq requests to each other.
+    @ivar invites: True if members of a members-only room may invite others, who become members.
     @ivar registration: users who may become members by registration; L{gateway.muc.register} has the values.
     @ivar maxUsers: number of occupants, without some more owners and admins; 0 for the service's limit.
     """
@@ -98,6 +99,7 @@ class Settings:
     nonAnonymous: bool = False
     changeSubject: bool = True
     queries: bool = True
+    invites: bool = False
     maxUsers: int = 0
     registration: str = "approval"
 

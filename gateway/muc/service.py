@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from gateway.addresses import jids
 from gateway.errors import CreationRestricted, GatewayError, Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
-from gateway.muc import idle, locked, records
+from gateway.muc import idle, invitations, locked, records
 from gateway.muc.actions import Action, ForgetArchive, LogLine
 from gateway.muc.changes import Durability
 from gateway.muc.datetimes import UtcClock
@@ -22,7 +22,7 @@ from gateway.muc.occupant import Node
 from gateway.muc.occupant_iq import OccupantIqs
 from gateway.muc.presence import notInRoom
 from gateway.muc.room import Bounds, Room, Settings
-from gateway.muc.values import SERVICE_SHUTDOWN, Presence, PresenceChange, person
+from gateway.muc.values import SERVICE_SHUTDOWN, Message, Presence, PresenceChange, person
 from gateway.stream.stanzas import Stanza
 
 
@@ -97,6 +97,14 @@ class RoomService:
         if not nick:
             raise NoSuchAddress
         return notInRoom(jid, nick, user)
+
+    def invite(self, room: Room, user: str, stanza: Message, now: float) -> None:
+        """
+        Handle invitations, or declines, that a user sends to a room.
+
+        @raise GatewayError: if they are refused.
+        """
+        invitations.fromUser(room, user, stanza)
 
     # Rooms.
 

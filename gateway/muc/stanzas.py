@@ -130,7 +130,7 @@ def readMessage(
         elif part.namespace == ns.HINTS:
             hints.add(part.name)
         elif part.namespace == ns.MUC_USER:
-            values["invitations"] = _invitations(part.element)
+            values["invitations"] = readInvitations(part.element)
         elif part.namespace == ns.DELAY:
             element = part.element
             stamp = datetimes.parseDateTime(element.getAttribute("stamp", ""))
@@ -243,9 +243,19 @@ def _limits(element: domish.Element) -> HistoryLimits:
     )
 
 
-def _invitations(element: domish.Element) -> tuple[Invitation, ...]:
+def readInvitations(element: domish.Element) -> tuple[Invitation, ...]:
+    """
+    Return the invitations and declines in an element C{x} of C{muc#user}.
+
+    @raise BadRequest: if there are too many elements, or an address is too long.
+    """
     return tuple(
-        Invitation(readAddress(child, "to"), _text(child, "reason")[:MAX_REASON], child.name == "decline")
+        Invitation(
+            readAddress(child, "to"),
+            _text(child, "reason")[:MAX_REASON],
+            child.name == "decline",
+            readAddress(child, "from"),
+        )
         for child in children(element)
         if child.name in ("invite", "decline")
     )

@@ -258,11 +258,13 @@ class Invitation:
     A mediated invitation, or a decline of one.
 
     @ivar jid: the invited user; of a decline, the user who sent the invitation.
+    @ivar sender: the user who declines, as another node names it.
     """
 
     jid: str
     reason: str = ""
     declines: bool = False
+    sender: str = ""
 
 
 @frozen(kw_only=True)

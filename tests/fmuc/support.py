@@ -105,7 +105,7 @@ class Service:
     def _answered(self, stanza: Stanza) -> list[bytes]:
         actions = self.rooms.answered(stanza, self.now)
         exchange = self.rooms.iqs.close(stanza) if actions is None else None
-        return [written(action) for action in actions or ([] if exchange is None else [exchange.answer(stanza)])]
+        return [written(action) for action in actions or ([] if exchange is None else exchange.answer(stanza))]
 
     def _asked(self, stanza: Stanza) -> list[bytes]:
         try:
@@ -129,12 +129,20 @@ class Service:
         return b"".join(written(action) for action in self.rooms.tick(self.now))
 
 
-def mirror(jid: str, dialect: Dialect = Dialect.XEP_0289, replica: bool = True, peers: str = "") -> Service:
-    """Return a mirror that allows all rooms and users."""
+def mirror(
+    jid: str,
+    dialect: Dialect = Dialect.XEP_0289,
+    replica: bool = True,
+    peers: str = "",
+    users: str = "*",
+    administrators: str = "",
+) -> Service:
+    """Return a mirror that allows all rooms."""
     everything = frozenset(("*",))
     mode = Mode.REPLICA if replica else Mode.PRIMARY
-    mirroring = Mirroring(dialect=dialect, mode=mode, allow=everything, users=everything)
-    return Service(Rooms(jid, mirroring, frozenset(peers.split())))
+    mirroring = Mirroring(dialect=dialect, mode=mode, allow=everything, users=frozenset(users.split()))
+    administering = frozenset(administrators.split())
+    return Service(Rooms(jid, mirroring, frozenset(peers.split()), administrators=administering))
 
 
 def rooms(jid: str, *peers: str, bounds: Bounds | None = None, administrators: str = "") -> Service:

@@ -31,9 +31,13 @@ class Site:
     """A mirror, its joined node, and a link between them that counts stanzas."""
 
     def __init__(
-        self, dialect: Dialect = Dialect.XEP_0289, replica: bool = True, administrators: str = ""
+        self,
+        dialect: Dialect = Dialect.XEP_0289,
+        replica: bool = True,
+        administrators: str = "",
+        users: str = "*",
     ) -> None:
-        self.mirror = mirror("mirror.example", dialect, replica)
+        self.mirror = mirror("mirror.example", dialect, replica, users=users)
         self.above = rooms("chat.example", "mirror.example", administrators=administrators)
         self.crossed = {"up": 0, "down": 0}
         self.shown: list[tuple[str, str]] = []

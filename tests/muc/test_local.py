@@ -402,6 +402,30 @@ class InvitingTests(LocalCase):
         self.assertEqual(self.room.affiliations["b@c"], "member")
         self.assertSent(self.write(HAG, "<invite to='b@c'/>"), self.invited("b@c", f"<invite from='{ROOM}/hag'/>"))
 
+    def test_allowed(self) -> None:
+        """
+        Section 9.5: the owners may open "invitation privileges to any member of a members-only room"; invited users
+        become members. Others than members still may not invite, and a member invites no banned user.
+        """
+        self.room.settings.membersOnly = True
+        form = (
+            f"<field var='FORM_TYPE'><value>{ns.MUC_ROOM_CONFIG}</value></field>"
+            "<field var='muc#roomconfig_allowinvites'><value>1</value></field>"
+        )
+        query = f"<query xmlns='{ns.MUC_OWNER}'><x xmlns='{ns.DATA}' type='submit'>{form}</x></query>"
+        self.service.take(f"<iq from='{CRONE}' to='{ROOM}' id='f' type='set'>{query}</iq>")
+        refusal = refused("message", ROOM, HAG, NotEntitled, "id='1'")
+        self.assertSent(self.write(HAG, "<invite to='b@c'/>"), refusal)
+        hag = HAG.partition("/")[0]
+        self.room.affiliations[hag] = "member"
+        self.assertSent(
+            self.write(HAG, "<invite to='b@c/d'/>"), self.invited("b@c/d", f"<invite from='{ROOM}/hag'/>")
+        )
+        self.assertEqual(self.room.affiliations["b@c"], "member")
+        self.room.affiliations["bad@c"] = "outcast"
+        self.assertSent(self.write(HAG, "<invite to='new@c'/><invite to='bad@c'/>"), refusal)
+        self.assertNotIn("new@c", self.room.affiliations)
+
     def test_refused(self) -> None:
         """A user who is not an occupant cannot invite; invalid JIDs and too many users cannot be invited."""
         for who, inside, why in (
