@@ -11,8 +11,9 @@ import secrets
 from collections.abc import Callable
 from enum import Enum
 
-from attrs import frozen
+from attrs import evolve, frozen
 
+from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import (
     GatewayError,
@@ -22,6 +23,7 @@ from gateway.errors import (
     NotAPeer,
     NotInTheRoom,
     NotMirrored,
+    OnlyInTheRoom,
     Stopping,
 )
 from gateway.fmuc import from_joined, from_joining, invitations, messages_from_joined
@@ -43,6 +45,8 @@ from gateway.muc.service import RoomService
 from gateway.muc.values import Message, Presence, stanzaError
 from gateway.stream.stanzas import Stanza
 
+# Requests that a mirror passes on: administration, configuration, registration, the vCard.
+_OF_JOINED = frozenset((ns.MUC_ADMIN, ns.MUC_OWNER, ns.REGISTER, ns.VCARD))
 # States of the uplink that have a deadline.
 _WAITING = frozenset((UplinkState.JOINING, UplinkState.LEAVING, UplinkState.WITHDRAWING))
 
@@ -146,10 +150,11 @@ class Rooms(RoomService):
 
     def request(self, stanza: Stanza, now: float) -> list[Action] | None:
         """
-        Handle an iq request that waits for another node: a joining node's fence, until its join is answered, and
-        disco#info of a mirror, until the joined node has told its properties.
+        Handle an iq request that concerns other nodes: a joining node's fence, which waits until its join is
+        answered; an invitation by an occupant of a joining node; disco#info of a mirror, which waits until the
+        joined node has told its properties; a request for the joined node by a user who is not in the mirror.
 
-        @return: C{None} if the request does not wait.
+        @return: C{None} if the request is another one.
         @raise GatewayError: the answer is this error.
         """
         jid = stanza.recipient or ""
@@ -159,7 +164,16 @@ class Rooms(RoomService):
         if federation is not None and invitations.answer(federation, stanza, self.iqs, now):
             return self.settled(federation.room)
         source = self.mirrored(jid) if self._mirroring is not None and "/" not in jid else None
-        if self._mirroring is None or source is None or not asksProperties(stanza):
+        if self._mirroring is None or source is None:
+            return None
+        if _asksJoined(stanza) and (federation is None or not federation.isHere(stanza.sender or "")):
+            self.checkAddress(jid)
+            # ProtoXEP, "Administration": "connect directly to the MUC and follow the standard process". No address
+            # stands for this user there.
+            text = f"A mirror passes on the requests of its occupants: join it, or ask {source} itself."
+            why = evolve(stanzaError(OnlyInTheRoom), text=text)
+            return [SendError("iq", jid, stanza.sender or "", stanza.id, why)]
+        if not asksProperties(stanza):
             return None
         self.checkAddress(jid)
         domain = jids.split(stanza.sender or "")[1]
@@ -419,6 +433,14 @@ class Rooms(RoomService):
 # The rules for stanzas of nodes. Those for users are in L{gateway.muc.from_user}.
 _PRESENCE = {Sender.JOINED_NODE: from_joined.presence, Sender.JOINING_NODE: from_joining.presence}
 _MESSAGE = {Sender.JOINED_NODE: messages_from_joined.message, Sender.JOINING_NODE: from_joining.message}
+
+
+def _asksJoined(stanza: Stanza) -> bool:
+    """True if an iq request to a mirror is for the joined node."""
+    if not any(each.encode() in stanza.raw for each in _OF_JOINED):
+        return False
+    payload = next(stanza.element.elements(), None)
+    return payload is not None and payload.uri in _OF_JOINED
 
 
 def _absent(name: str, sender: str, recipient: str, identifier: str | None) -> SendError:

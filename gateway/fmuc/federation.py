@@ -104,6 +104,10 @@ class Federation:
         node = self.joiningNodes.get(jids.bare(address))
         return None if node is None else node.occupants.get(address.partition("/")[2])
 
+    def isHere(self, address: str) -> bool:
+        """True if an occupant of this node, or of a joining node, sends from this address."""
+        return address in self.room.users or self.downstreamAt(address) is not None
+
     def checkAuthority(self, address: str) -> None:
         # XEP-0289: "an owner on another node cannot effect changes to the affiliation lists on this node", unless
         # this node's operator trusts the other one with that.

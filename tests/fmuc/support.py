@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.errors import ERRORS, BadRequest, GatewayError
+from gateway.errors import ERRORS, BadRequest, GatewayError, OnlyInTheRoom
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.properties import Properties
 from gateway.fmuc.stanzas import readMessage, readPresence, write
@@ -76,6 +76,13 @@ def refused(name: str, sender: str, recipient: str, error: type[GatewayError], g
         f"{head} {attributes}>{'<' + inside if inside else ''}<error type='{said.kind}'>"
         f"<{said.condition} xmlns='{ns.STANZA_ERRORS}'/>{text}</error></{name}>"
     )
+
+
+def elsewhere(mirror: str, joined: str, who: str, identifier: str) -> str:
+    """Return the error of a request to a mirror that its sender is not in."""
+    text = ERRORS[OnlyInTheRoom].text
+    words = f"A mirror passes on the requests of its occupants: join it, or ask {joined} itself."
+    return refused("iq", mirror, who, OnlyInTheRoom, f"id='{identifier}' ").replace(text, words)
 
 
 class Service:

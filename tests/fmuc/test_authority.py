@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway import ns
 from gateway.errors import GatewayError, NoAnswer, NotEntitled, OnlyInTheRoom
 from gateway.muc.values import ADMIN, MEMBER, OWNER
-from tests.fmuc.support import RoomCase, canonical, refused
+from tests.fmuc.support import RoomCase, canonical, elsewhere, refused
 from tests.fmuc.test_configured import message, submitted
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS, Site
 from tests.muc.test_local import status, user
@@ -102,12 +102,32 @@ class ListTests(AuthorityCase):
                     self.assertRefusal(site, OnlyInTheRoom)
 
     def test_outside(self) -> None:
-        """A user who is not in the mirror asks the room itself. So does an occupant of the room."""
+        """
+        An owner who is not in the mirror gets no list and no form there, and cannot submit one. The error names the
+        room, which is to be asked, or the user joins the mirror. It is the same if nobody is in the mirror. An
+        occupant of the room asks the room, too.
+        """
         for site in self.sites(OWNER):
-            for payload in (asked(OWNER), MINE):
-                self.ask(site, payload, who=EVE)
-                self.assertRefusal(site, OnlyInTheRoom, EVE)
-            self.assertEqual(site.counted(), (0, 0))
+            site.above.rooms.rooms[ABOVE].affiliations[EVE.partition("/")[0]] = OWNER
+            for isEmpty in (False, True):
+                for kind, payload in (
+                    ("get", asked(OWNER)),
+                    ("get", MINE),
+                    ("set", submitted(roomname="x")),
+                    ("set", admin(KICK)),
+                    ("get", f"<query xmlns='{ns.REGISTER}'/>"),
+                ):
+                    self.ask(site, payload, kind, EVE)
+                    self.assertSent(site.seen(EVE).encode(), elsewhere(HERE, ABOVE, EVE, "q"))
+                self.assertEqual(site.counted(), (0, 0))
+                if not isEmpty:
+                    site.leave(ANN, "ann")
+                    site.leave(BEN, "ben")
+                    site.counted()
+            self.ask(site, MINE, who=EVE, room=r"other\40evil.example@mirror.example/x")
+            self.ask(site, MINE, who=EVE, room="other@mirror.example")
+            self.assertIn("No room has this address", site.seen(EVE))
+        for site in self.sites(OWNER):
             for payload in (asked(OWNER), MINE):
                 self.ask(site, payload, who=f"{ABOVE}/own")
             self.assertEqual(site.counted(), (2, 0))

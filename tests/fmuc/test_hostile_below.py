@@ -219,14 +219,15 @@ class UserTests(WireCase):
 
     def test_notInMirror(self) -> None:
         """
-        The same in a mirror, also in one that nobody is in (XEP-0045 section 7.4); the joined node is sent nothing.
+        The same in a mirror, also in one that nobody is in (XEP-0045 section 7.4). Requests for the room are not
+        allowed. The joined node is sent nothing.
         """
         wire = mirror("mirror.example")
         for address in (M, f"{M}/alice"):
             self.assertTold(wire.say(address, EVE, "hello"), f"message {address} > {EVE} error not-acceptable")
         for namespace in ("jabber:iq:register", "http://jabber.org/protocol/muc#owner"):
             asked = f"<iq from='{EVE}' to='{M}' id='q' type='get'><query xmlns='{namespace}'/></iq>"
-            self.assertTold(wire.take(asked), f"iq {M} > {EVE} error not-acceptable")
+            self.assertTold(wire.take(asked), f"iq {M} > {EVE} error not-allowed")
         # No room can have these addresses; the first one is spelled in an unusual way.
         for address in (M.replace("\\40", "\\5c40"), "nowhere@mirror.example"):
             self.assertTold(wire.say(address, EVE, "hello"), f"message {address} > {EVE} error item-not-found")

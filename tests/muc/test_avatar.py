@@ -8,7 +8,7 @@ from hashlib import sha1
 from gateway import ns
 from gateway.errors import BadRequest, NoSuchAddress, NotEntitled, OnlyInTheRoom, TooLarge
 from gateway.fmuc.values import Dialect
-from tests.fmuc.support import refused
+from tests.fmuc.support import elsewhere, refused
 from tests.fmuc.test_mirrors import ABOVE, ANN, HERE, OWN, WAYS, Site
 from tests.muc.test_local import CRONE, HAG, NO_SUBJECT, ROOM, WISE, presence, said, status, user
 from tests.muc.test_queries import SERVICE, QueryCase
@@ -149,7 +149,7 @@ class MirrorTests(QueryCase):
         site = self.site(WAYS[0])
         for kind, payload in (("get", EMPTY), ("set", card(BINVAL))):
             sent = site.mirror.take(f"<iq from='{WISE}' to='{HERE}' id='1' type='{kind}'>{payload}</iq>")
-            self.assertSent(sent, refused("iq", HERE, WISE, OnlyInTheRoom, "id='1'"))
+            self.assertSent(sent, elsewhere(HERE, ABOVE, WISE, "1"))
 
     def site(self, way: tuple[Dialect, bool]) -> Site:
         site = Site(*way)
