@@ -133,13 +133,15 @@ def rosterGateway(port: int, url: str, isLocked: bool) -> "Contestant":
     return _gateway(port, table + "lock = true\n" * isLocked, largest=_MAX_STANZA)
 
 
-def rooms(port: int, component: str) -> "Contestant":
+def rooms(port: int, component: str, isArchived: bool, isDurable: bool = True) -> "Contestant":
     """
     Return the gateway with rooms of its own.
 
     @param port: the fake server's port on the loopback.
+    @param isDurable: False for rooms that are in memory only.
     """
-    return _gateway(port, _ROOMS.format(component=component))
+    table = _ROOMS.format(component=component) + "archive_days = 0\n" * (not isArchived)
+    return _gateway(port, table, program=None if isDurable else _HERE / "rooms_in_memory.py")
 
 
 def freePort() -> int:
@@ -149,15 +151,26 @@ def freePort() -> int:
     return port
 
 
-def _gateway(port: int, table: str, plugin: pathlib.Path | None = None, largest: int = 256 * 1024) -> "Contestant":
-    """Return the gateway as an operator runs it."""
+def _gateway(
+    port: int,
+    table: str,
+    plugin: pathlib.Path | None = None,
+    largest: int = 256 * 1024,
+    program: pathlib.Path | None = None,
+) -> "Contestant":
+    """
+    Return the gateway as an operator runs it.
+
+    @param program: is run in the place of C{twistd}.
+    """
     http = freePort()
     config = _SERVER.format(port=port, http=http, domain=forwards.SERVER.decode(), largest=largest) + table
     files = {"gateway.toml": config}
     if plugin is not None:
         files[f"gateway/plugins/{plugin.name}"] = plugin.read_text()
     twistd = pathlib.Path(sys.executable).parent / "twistd"
-    command = [str(twistd), "-n", "--pidfile=", "gateway", "--config", "gateway.toml"]
+    started = [str(twistd)] if program is None else [sys.executable, str(program)]
+    command = [*started, "-n", "--pidfile=", "gateway", "--config", "gateway.toml"]
     return Contestant("gateway", command, files, http)
 
 

@@ -8,6 +8,7 @@ import re
 import shutil
 import socket
 import time
+from functools import partial
 
 import contestants
 from fakeserver import Broken, FakeServer, Wire
@@ -67,9 +68,9 @@ class Occupants(Wire):
         self.readUntil(b"<handshake", 5)
 
 
-def _gateway() -> tuple[Wire, contestants.Contestant]:
+def _gateway(isArchived: bool, isDurable: bool = True) -> tuple[Wire, contestants.Contestant]:
     server = FakeServer()
-    contestant = contestants.rooms(server.port, ROOMS)
+    contestant = contestants.rooms(server.port, ROOMS, isArchived, isDurable)
     server.accept(ROOMS.encode())
     return server, contestant
 
@@ -126,7 +127,13 @@ def _ejabberd() -> tuple[Wire, contestants.Contestant]:
     return Occupants(port), contestant
 
 
-MUCS = {"gateway": _gateway, "prosody": _prosody, "ejabberd": _ejabberd}
+MUCS = {
+    "gateway": partial(_gateway, True),
+    "gateway-durable": partial(_gateway, False),
+    "gateway-memory": partial(_gateway, False, False),
+    "prosody": _prosody,
+    "ejabberd": _ejabberd,
+}
 
 
 def missing(name: str) -> bool:

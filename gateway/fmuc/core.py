@@ -112,6 +112,8 @@ class Rooms(RoomService):
         if mirroring is not None:
             self.name = "Mirrored rooms"
             self.areMirrors = True
+            # A message without a stanza id is in the history alone.
+            self.durability.hasArchive = False
 
     # Stanzas.
 

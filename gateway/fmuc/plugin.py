@@ -35,7 +35,7 @@ from gateway.muc.archive_values import Retention
 from gateway.muc.elements import MAX_STANZA
 from gateway.muc.ids import Ids
 from gateway.muc.room import Bounds, Settings
-from gateway.muc.store import MIGRATIONS, loadRecords, loadSecret
+from gateway.muc.store import MIGRATIONS, loadSecret, restore
 from gateway.requirements import Remark
 
 _LOBBY = "lobby"
@@ -174,7 +174,7 @@ class RoomsPlugin:
         rooms = Rooms(jid, None, _prepared(table.peers), most, ids, administrators)
         store = composition.store(_storeName(jid), MIGRATIONS)
         try:
-            rooms.restore(store.atStart(loadRecords), composition.reactor.seconds())
+            restore(store, rooms, composition.reactor.seconds())
         except GatewayError as error:
             raise ConfigError([f"state_dir: {error}"]) from error
         if composition.isEmbedded:
@@ -211,11 +211,9 @@ def _served(jid: str, table: MirrorTable | RoomsTable, composition: IServiceBuil
         retention = Retention(table.archive_messages, table.archive_days * _DAY)
         commits = Commits(store, rooms.durability, partial(composition.reactor.callLater, 0), retention)
         archiving = Archiving(store, retention) if rooms.areArchived else None
-    if not (rooms.areArchived and rooms.areMirrors):
-        # A room that does not exist any longer has no archive. A mirror stands for a room elsewhere.
-        kept = frozenset(rooms.rooms if rooms.areArchived else ())
+    if rooms.areMirrors and not rooms.areArchived:
         try:
-            store.atStart(keepOnly, kept)
+            store.atStart(keepOnly, frozenset())
         except GatewayError as error:
             raise ConfigError([f"state_dir: {error}"]) from error
     RoomsHandler(rooms, composition.wallClock, commits, archiving).setHandlerParent(link)

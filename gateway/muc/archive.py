@@ -82,6 +82,7 @@ def archived(room: Room, message: RoomMessage) -> ArchivedMessage:
         stanza=message.id,
         language=message.payload.language,
         payload=message.payload.raw.decode(),
+        isSubject=message.subject,
     )
 
 

@@ -16,25 +16,27 @@ from gateway.errors import NoSuchMessage
 from gateway.muc.actions import ForgetArchive, ResumeArchive, ToArchive
 from gateway.muc.archive_values import ArchivedMessage, ArchiveEnd, ArchivePage, ArchiveQuery, Retention
 
-# C{upto}: bytes of this message and all before it, in its room.
+# C{upto}: bytes of this message and all before it, in its room. There are few indices, because a commit writes each
+# changed page as a whole.
 MIGRATION = (
     """
     CREATE TABLE archive (
         room TEXT NOT NULL, number BIGINT NOT NULL, id TEXT NOT NULL, utc BIGINT NOT NULL, upto BIGINT NOT NULL,
         nick TEXT NOT NULL, real_jid TEXT NOT NULL, person TEXT NOT NULL, is_open BIGINT NOT NULL,
         affiliation TEXT NOT NULL, role TEXT NOT NULL, occupant_id TEXT NOT NULL, stanza TEXT,
-        language TEXT NOT NULL, payload TEXT NOT NULL,
+        language TEXT NOT NULL, payload TEXT NOT NULL, is_subject BIGINT NOT NULL,
         PRIMARY KEY (room, number)
-    )
+    ) WITHOUT ROWID
     """,
     "CREATE UNIQUE INDEX archive_ids ON archive (room, id)",
-    "CREATE INDEX archive_times ON archive (room, utc)",
 )
 
 Step = ToArchive | ResumeArchive | ForgetArchive
 
 # Messages that one call removes at most from a room's beginning: a change of the configuration may concern many.
 _STEP = 256
+# Messages by which a large archive may exceed its limits, and bytes of a long message.
+_EXCESS, _LONG = 64, 8_192
 # Bytes of one page, by L{_size}; a page has at least one message.
 PAGE_BYTES = 256 * 1024
 # Estimated bytes of a result beside the parts of L{_size}.
@@ -56,8 +58,7 @@ _COUNT = (
     "SELECT count(*) FROM archive WHERE room = ? AND number >= ? AND number <= ? AND (? = 0 OR nick = ?) "
     "AND (? = 0 OR person = ?) AND (? = 0 OR real_jid = ?) AND (? = 0 OR is_open = 1)"
 )
-_AFTER_TIME = "SELECT number FROM archive WHERE room = ? AND utc >= ? ORDER BY utc, number LIMIT 1"
-_BEFORE_TIME = "SELECT number FROM archive WHERE room = ? AND utc <= ? ORDER BY utc DESC, number DESC LIMIT 1"
+_NEWEST = "SELECT * FROM archive WHERE room = ? AND is_subject = 0 ORDER BY number DESC LIMIT ?"
 
 
 def append(cursor: Any, message: ArchivedMessage, retention: Retention) -> None:
@@ -72,7 +73,7 @@ def append(cursor: Any, message: ArchivedMessage, retention: Retention) -> None:
     utc = last if message.utc < last <= message.utc + _DAY else message.utc
     number, upto = number + 1, upto + _size(message)
     cursor.execute(
-        "INSERT INTO archive VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+        "INSERT INTO archive VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (
             room,
             number,
@@ -89,9 +90,16 @@ def append(cursor: Any, message: ArchivedMessage, retention: Retention) -> None:
             message.stanza,
             message.language,
             message.payload,
+            int(message.isSubject),
         ),
     )
-    _trim(cursor, room, number - retention.messages, utc - retention.seconds, upto - retention.bytes)
+    if number % _stepOf(retention) == 0:
+        _trim(cursor, room, number - retention.messages, utc - retention.seconds, upto - retention.bytes)
+
+
+def _stepOf(retention: Retention) -> int:
+    """Return the number of messages of a room after which old ones are removed: several at a time cost less."""
+    return max(1, min(_EXCESS, retention.messages // _EXCESS, retention.bytes // _LONG // _EXCESS))
 
 
 def apply(cursor: Any, steps: Sequence[Step], retention: Retention) -> None:
@@ -177,13 +185,26 @@ def _rooms(cursor: Any, after: str = "") -> Iterator[str]:
 
 
 def _lastTime(cursor: Any, room: str) -> int:
-    cursor.execute("SELECT max(utc) FROM archive WHERE room = ?", (room,))
+    cursor.execute("SELECT utc FROM archive WHERE room = ? ORDER BY number DESC LIMIT 1", (room,))
     return int(cursor.fetchone()[0])
 
 
 def _size(message: ArchivedMessage) -> int:
     """Return the bytes of a result that others choose, and of the rest."""
     return len(message.payload.encode()) + 2 * len(message.nick) + len(message.realJid) + _AROUND
+
+
+def newest(cursor: Any, most: int) -> dict[str, list[ArchivedMessage]]:
+    """
+    Return the newest messages of each room, oldest first, without those that set the subject.
+
+    @param most: number of messages of a room.
+    """
+    found = {}
+    for room in list(_rooms(cursor)):
+        cursor.execute(_NEWEST, (room, most))
+        found[room] = [_message(row) for row in cursor.fetchall()][::-1]
+    return found
 
 
 def ends(cursor: Any, room: str) -> tuple[ArchiveEnd, ArchiveEnd] | None:
@@ -210,9 +231,9 @@ def page(cursor: Any, query: ArchiveQuery) -> ArchivePage:
     first = max(first, _numberOf(cursor, room, query.afterId) + 1 if query.afterId else first)
     last = min(last, _numberOf(cursor, room, query.beforeId) - 1 if query.beforeId else last)
     if query.start is not None:
-        first = max(first, _nearest(cursor, _AFTER_TIME, room, query.start, last + 1))
+        first = _firstSince(cursor, room, query.start, first, last)
     if query.end is not None:
-        last = min(last, _nearest(cursor, _BEFORE_TIME, room, query.end, first - 1))
+        last = _firstSince(cursor, room, query.end + 1, first, last) - 1
     low = max(first, _numberOf(cursor, room, query.after) + 1 if query.after else first)
     high = min(last, _numberOf(cursor, room, query.before) - 1 if query.before else last)
     if query.ids is not None:
@@ -311,16 +332,25 @@ def _numberOf(cursor: Any, room: str, identifier: str) -> int:
     return int(found[0])
 
 
-def _nearest(cursor: Any, statement: str, room: str, utc: int, otherwise: int) -> int:
-    """Return the number of the first message of a search by time."""
-    cursor.execute(statement, (room, utc))
-    found = cursor.fetchone()
-    return otherwise if found is None else int(found[0])
+def _firstSince(cursor: Any, room: str, utc: int, first: int, last: int) -> int:
+    """
+    Return the number of the first of some messages that was sent at a time or later; the one after C{last} if all
+    were sent before. The messages are in the order of their times: an index of these is not worth its cost.
+    """
+    while first <= last:
+        middle = (first + last) // 2
+        cursor.execute("SELECT utc FROM archive WHERE room = ? AND number = ?", (room, middle))
+        [found] = cursor.fetchone()
+        if found < utc:
+            first = middle + 1
+        else:
+            last = middle - 1
+    return first
 
 
 def _message(row: tuple[Any, ...]) -> ArchivedMessage:
     room, _, identifier, utc, _, nick, realJid, person, isOpen, affiliation, role, occupantId, *rest = row
-    stanza, language, payload = rest
+    stanza, language, payload, isSubject = rest
     return ArchivedMessage(
         room=room,
         id=identifier,
@@ -335,4 +365,5 @@ def _message(row: tuple[Any, ...]) -> ArchivedMessage:
         stanza=stanza,
         language=language,
         payload=payload,
+        isSubject=bool(isSubject),
     )

@@ -20,6 +20,7 @@ class ArchivedMessage:
     @ivar affiliation: of the sender, as of C{role}; empty if the sender had left.
     @ivar stanza: C{id} of the stanza; C{None} if it had none.
     @ivar payload: XML whose default namespace is the stanza's.
+    @ivar isSubject: True if the message sets the subject.
     """
 
     room: str
@@ -35,6 +36,7 @@ class ArchivedMessage:
     stanza: str | None = None
     language: str = ""
     payload: str = ""
+    isSubject: bool = False
 
 
 @frozen(kw_only=True)

@@ -66,10 +66,12 @@ class Durability:
     Durability of the rooms of one service.
 
     @ivar isOn: True if the rooms are stored.
+    @ivar hasArchive: True if the archives have the messages of the history, so that these need no records.
     @ivar fault: the reason why nothing can be stored now; C{None} while the store works.
     """
 
     isOn: bool = False
+    hasArchive: bool = False
     fault: type[GatewayError] | None = None
 
     def check(self) -> None:

@@ -46,6 +46,11 @@ def take(room: Room) -> list[Record]:
     return found
 
 
+def withoutHistory(room: Room) -> list[Record]:
+    """Return the records of a room whose history has no records any longer."""
+    return [((room.jid, _MESSAGE, str(number)), None) for number in range(room.bounds.messages)]
+
+
 def forget(room: Room) -> None:
     """Regard the state of a room as recorded."""
     changes, registrations = room.changes, room.registrations
@@ -79,8 +84,9 @@ def _changed(room: Room) -> Iterator[Record]:
     for nick in changes.nicks:
         occupant = room.occupants.get(nick)
         yield (jid, _OCCUPANT, nick), None if occupant is None else _occupant(occupant)
-    history = room.history
-    for number, message in history.since(changes.messages):
+    if room.durability.hasArchive:
+        return
+    for number, message in room.history.since(changes.messages):
         # A message takes the place of the oldest one.
         yield (jid, _MESSAGE, str(number % room.bounds.messages)), _write([number, *_message(message)])
 

@@ -58,7 +58,7 @@ class RoomService:
         self.ghosts = Ghosts(self._bounds.silence)
         self._made: Counter[str] = Counter()
         self._lines: list[Action] = []
-        self.durability = Durability()
+        self.durability = Durability(hasArchive=self._bounds.archived >= self._bounds.messages)
         self._records: list[records.Record] = []
 
     # Methods that other services override.
@@ -217,6 +217,11 @@ class RoomService:
     def areArchived(self) -> bool:
         """True if the rooms have archives."""
         return self._bounds.archived > 0
+
+    @property
+    def historyLength(self) -> int:
+        """Number of messages in the history of a room."""
+        return self._bounds.messages
 
     def heard(self, room: Room, user: str, now: float) -> None:
         """Record that a user has sent a message or a presence to a room."""

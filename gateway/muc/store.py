@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from gateway.errors import StoreBroken
-from gateway.muc import archive_store
+from gateway.muc import archive_store, archived_history
 from gateway.muc.archive_store import Step
-from gateway.muc.archive_values import Retention
+from gateway.muc.archive_values import ArchivedMessage, Retention
 from gateway.muc.ids import SECRET
 from gateway.muc.records import GONE, Record, Row
+from gateway.muc.service import RoomService
 from gateway.state.interfaces import IStore
 
 MIGRATIONS = (
@@ -57,6 +58,29 @@ def _keep(cursor: Any, name: str, new: str) -> str:
     cursor.execute("INSERT INTO secrets VALUES (?, ?) ON CONFLICT DO NOTHING", (name, new))
     cursor.execute("SELECT value FROM secrets WHERE name = ?", (name,))
     return str(cursor.fetchone()[0])
+
+
+def restore(store: IStore, rooms: RoomService, now: float) -> None:
+    """
+    Make the rooms of an earlier process, at the start.
+
+    @param now: seconds of the link's clock.
+    @raise StoreBroken: if the records are not those of rooms, or another error of L{IStore}.
+    """
+    rows, messages = store.atStart(_load, rooms.historyLength)
+    rooms.restore(rows, now)
+    # A room that does not exist any longer has no archive.
+    kept = frozenset(rooms.rooms if rooms.areArchived else ())
+    store.atStart(_settle, archived_history.restore(rooms, messages), kept)
+
+
+def _settle(cursor: Any, records: Sequence[Record], rooms: frozenset[str]) -> None:
+    saveRecords(cursor, records)
+    archive_store.keepOnly(cursor, rooms)
+
+
+def _load(cursor: Any, messages: int) -> tuple[list[Row], dict[str, list[ArchivedMessage]]]:
+    return loadRecords(cursor), archive_store.newest(cursor, messages)
 
 
 def loadRecords(cursor: Any) -> list[Row]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import count
 from typing import Any
 
 from attrs import asdict
@@ -13,9 +14,10 @@ from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.handler import RoomsHandler
+from gateway.muc.archive_values import Retention
 from gateway.muc.ids import Ids
 from gateway.muc.room import Bounds, Room
-from gateway.muc.store import MIGRATIONS, loadRecords
+from gateway.muc.store import MIGRATIONS, restore
 from gateway.state.memory import MemoryStore
 from gateway.testing import MemoryServer, canonical
 
@@ -63,6 +65,21 @@ class HeldStore(MemoryStore):
         self._held.clear()
 
 
+class NumberedIds(Ids):
+    """
+    Predictable ids, which differ.
+
+    @param numbers: of the stanza ids.
+    """
+
+    def __init__(self, numbers: Iterator[int]) -> None:
+        super().__init__(b"secret", bytes)
+        self._numbers = numbers
+
+    def stanzaId(self) -> str:
+        return f"{next(self._numbers):016}"
+
+
 class DurableCase(SynchronousTestCase):
     """Rooms of one component that are stored."""
 
@@ -71,11 +88,12 @@ class DurableCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.store = HeldStore()
+        self.numbers = count()
         self.start()
 
     def start(self) -> None:
         """Start a process with the rooms of the store."""
-        self.rooms, self.server = served(self.store, self.bounds)
+        self.rooms, self.server = served(self.store, self.bounds, self.numbers)
         # What is left of a killed process must not store anything.
         self.server.link.stopService = lambda: None
 
@@ -100,19 +118,23 @@ class DurableCase(SynchronousTestCase):
         self.assertEqual(self.take(xml), canonical("".join(expected)))
 
 
-def served(store: MemoryStore | None, bounds: Bounds) -> tuple[Rooms, MemoryServer]:
+def served(
+    store: MemoryStore | None, bounds: Bounds, numbers: Iterator[int] | None = None
+) -> tuple[Rooms, MemoryServer]:
     """
     Return running rooms with those of a store.
 
     @param store: C{None} for rooms in memory only.
+    @param numbers: of the stanza ids, if they are compared.
     """
-    rooms = Rooms(C, None, PEERS, bounds, Ids(b"secret", bytes), PEERS)
+    rooms = Rooms(C, None, PEERS, bounds, NumberedIds(numbers or count()), PEERS)
     rooms.ghosts._token = "ping"
     commits = None
     server = MemoryServer(C)
     if store is not None:
-        rooms.restore(store.atStart(loadRecords), 0.0)
-        commits = Commits(store, rooms.durability, lambda call: call())
+        retention = Retention(bounds.archived, 1e9)
+        restore(store, rooms, 0.0)
+        commits = Commits(store, rooms.durability, lambda call: call(), retention)
     RoomsHandler(rooms, None, commits).setHandlerParent(server.link)
     server.start()
     return rooms, server

@@ -187,6 +187,39 @@ class RestartTests(DurableCase):
         self.assertEqual(stateOf(self.rooms), before)
         self.assertEqual([message.id for message in self.room.history], ["3", "4", "5", "6", "7"])
 
+    def test_history(self) -> None:
+        """
+        The history of a room with an archive has no records, and is there after a restart, also if archives are
+        switched off, or on again: then its messages are not archived later on.
+        """
+        self.take(join(ANN, "ann"))
+        subject = f"<message type='groupchat' from='{ANN}' to='{ROOM}'><subject>s</subject></message>"
+        last = 0
+        on, off = Bounds(messages=5, archived=9), Bounds(messages=5)
+        steps = ((on, 2, 0), (on, 2, 0), (off, 0, 5), (off, 0, 5), (on, 2, 5), (on, 0, 5), (on, 1, 0))
+        for self.bounds, more, recorded in steps:
+            self.kill()
+            self.take(subject + "".join(said(ANN, "x", last + number) for number in range(more)))
+            last += more
+            self.rooms.utcClock.offset = 100.0 * last
+            self.take(said(ANN, "y", last))
+            last += 1
+            before = stateOf(self.rooms), self.room.stamped
+            self.kill()
+            self.assertEqual((stateOf(self.rooms), self.room.stamped), before)
+            shown = [message.id for message in self.room.history]
+            self.assertEqual(shown, [str(number) for number in range(max(0, last - 5), last)])
+            rows = self.store.atStart(loadRecords)
+            self.assertEqual(sum(row[1] == "message" for row in rows), recorded, last)
+
+    def test_fewArchived(self) -> None:
+        """If the archive keeps less than the history, the history has records."""
+        self.bounds = Bounds(messages=5, archived=3)
+        self.kill()
+        self.take(join(ANN, "ann") + "".join(said(ANN, "x", number) for number in range(7)))
+        self.kill()
+        self.assertEqual([message.id for message in self.room.history], ["2", "3", "4", "5", "6"])
+
     def test_locked(self) -> None:
         """A room that waits for its owner's form waits after a restart, too."""
         self.bounds = Bounds(locked=300.0)

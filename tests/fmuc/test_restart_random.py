@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from random import Random
 
 from gateway import ns
@@ -64,14 +65,16 @@ class RandomTests(DurableCase):
     """Restarts change nothing."""
 
     bounds = Bounds(messages=7, bytes=600)
+    archived = Bounds(messages=7, bytes=600, archived=20)
 
     def test_random(self) -> None:
         """The output and the state are those of rooms that were not restarted."""
         met: set[str] = set()
         for seed in range(8):
             random = Random(seed)
+            self.bounds = (RandomTests.bounds, self.archived)[seed % 2]
             self.setUp()
-            twin, other = served(None, self.bounds)
+            twin, other = served(None, self.bounds, count())
             self.addCleanup(other.stop)
             for step in range(250):
                 stanza = anything(random)
@@ -93,6 +96,7 @@ class RandomTests(DurableCase):
         held = 0
         for seed in range(4):
             random = Random(seed)
+            self.bounds = (RandomTests.bounds, self.archived)[seed % 2]
             self.setUp()
             for step in range(150):
                 stanza = anything(random)

@@ -1,0 +1,13 @@
+"""The gateway whose rooms are in memory only, as C{twistd}: what durable rooms are compared with."""
+
+import sys
+
+from twisted.scripts.twistd import run
+
+from gateway.fmuc import plugin
+from gateway.fmuc.handler import RoomsHandler
+
+plugin.RoomsHandler = lambda rooms, wallClock, *stores: RoomsHandler(rooms, wallClock)  # type: ignore[assignment,misc]
+
+if __name__ == "__main__":
+    sys.exit(run())
