@@ -305,6 +305,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        _check(room, who)\n", ""),
     ),
     "gateway/muc/nick.py": (
+        ("    room.arrivals = arrivals\n", ""),
         ("if owner is not None and owner != person(user):", "if False:"),
         ("or occupant.person != person(user)", "or False"),
         ("room.nodes.isMirror or occupant.nodes", "room.nodes.isMirror"),
@@ -316,6 +317,29 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if count <= _MAX_STANZA_IDS else", "if True else"),
         ("and hints.isdisjoint(_NOT_STORED)", "and True"),
         ("ns.DELAY_1, ns.OCCUPANT_ID))", "ns.DELAY_1))"),
+    ),
+    "gateway/muc/arrivals.py": (
+        ("return presence.change.unavailable and not presence.change.nick", "return presence.change.unavailable"),
+        ("return presence.change.unavailable and not presence.change.nick", "return False"),
+        ("return self.unsent is not None and presence.nick not in self.unsent", "return self.unsent is not None"),
+        ("return self.unsent is not None and presence.nick not in self.unsent", "return False"),
+        ("if number >= arrival.start and", "if"),
+        (" or arrival.address in recipients", " or True"),
+        ("or self._size > _MAX_BYTES", ""),
+        ("len(self._kept) > _MAX_MESSAGES or ", ""),
+        ("            self._dropped += 1\n", ""),
+    ),
+    "gateway/muc/welcome.py": (
+        (" if each is not arrival.occupant]", "]"),
+        (" if nick in room.occupants]", " if True]"),
+        ("room.forgetArrival(arrival.address)", "pass"),
+        ("if not arrivals.waiting:", "if False:"),
+    ),
+    "gateway/fmuc/pacing.py": (
+        ("if self.link.isBusy:", "if False:"),
+        ("if self._sizes[key] > _MAX_LANE:", "if False:"),
+        ("self._lanes[key] = lane", "pass"),
+        ("self._call.cancel()", "pass"),
     ),
     "gateway/muc/join.py": (("if len(occupant.allSessions()) >= room.bounds.sessions:", "if False:"),),
     "gateway/muc/sessions.py": (
@@ -345,7 +369,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        self.shared.pop(occupant, None)\n", ""),
         ("realJid)))\n        self.sessionsChanged()\n", "realJid)))\n"),
         ("is told.\"\"\"\n        self.sessionsChanged()\n", "is told.\"\"\"\n"),
-        ("if other is not to]", "]"),
+        ("            self.forgetArrival(address)\n", "            pass\n"),
         ("occupant.sessions and to is None:", "False:"),
     ),
     "gateway/fmuc/properties.py": (

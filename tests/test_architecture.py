@@ -43,6 +43,7 @@ OUTER = (
     "resource",
     "demo",
     "archiving",
+    "pacing",
     "handler",
     "lending",
     "plugin",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 from twisted.logger import Logger, LogLevel
+from twisted.words.protocols.jabber.ijabber import IXMPPHandlerCollection
 from zope.interface import implementer
 
 from gateway import ns
@@ -19,6 +20,7 @@ from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.echo import Echoes
 from gateway.fmuc.nodes import Node
+from gateway.fmuc.pacing import Pacing
 from gateway.fmuc.reports import described
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.uplink import UplinkState
@@ -87,6 +89,7 @@ class RoomsHandler(RawHandler):
         rooms.durability.isOn = commits is not None and not rooms.areMirrors
         self._wallClock = wallClock
         self._rooms = rooms
+        self._paced = Pacing(rooms, partial(self._perform, isCharged=True), self._sendPortion)
         self._stopping = False
         self.dropped: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
@@ -97,6 +100,10 @@ class RoomsHandler(RawHandler):
         self._crossed: Counter[tuple[str, str]] = Counter()
         self._domains: set[str] = set()
         self._echoes: Echoes | None = None
+
+    def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
+        super().setHandlerParent(parent)
+        self._paced.link = self._link
 
     def measure(self, metrics: IMetrics) -> None:
         rooms = self._rooms.rooms
@@ -142,6 +149,9 @@ class RoomsHandler(RawHandler):
             yield StatusItem("rooms.pending", text, {"count": self._rooms.pending})
         if self._queries:
             yield StatusItem("rooms.queries", "open queries of archives: {count}", {"count": self._queries})
+        if self._paced.arriving:
+            text = "joins to large rooms that are being answered: {count}"
+            yield StatusItem("rooms.arriving", text, {"count": self._paced.arriving})
         if self._commits is not None and self._commits.lost:
             text = "messages that are missing in the archives, because the store did not work: {count}"
             yield StatusItem("rooms.lost", text, {"count": self._commits.lost}, True)
@@ -154,13 +164,14 @@ class RoomsHandler(RawHandler):
 
     @property
     def pending(self) -> int:
-        return self._queries + (0 if self._commits is None else len(self._commits))
+        return self._queries + self._paced.arriving + (0 if self._commits is None else len(self._commits))
 
     def drain(self) -> None:
         self._perform(self._rooms.shutDown(self._link.isFinal))
         self._stopping = True
 
     def drained(self) -> None:
+        self._paced.stop()
         if self._archiving is not None:
             self._archiving.stop()
         if self._commits is not None:
@@ -363,6 +374,8 @@ class RoomsHandler(RawHandler):
             # XEP-0045 section 8.2, and the same for other requests: "After informing the moderator, the service
             # MUST then inform all of the remaining occupants".
             ready.insert(0, (ANSWER_IQ, answer))
+        if self._rooms.arriving:
+            self._paced.start()
         if self._commits is None:
             self._carryOut(ready, speaker, isCharged)
             return
@@ -380,6 +393,7 @@ class RoomsHandler(RawHandler):
         alone: Counter[bytes] = Counter()
         spread = 0
         send = self._send
+        self._paced.begin(ready)
         for action, data in ready:
             if isinstance(data, Copies):
                 spread += max(data.size, COPY * len(data.recipients))
@@ -396,11 +410,12 @@ class RoomsHandler(RawHandler):
                     alone[user] = 0
             elif not data:
                 self._carryOutUnsent(action)
+            elif isinstance(action, ToNode):
+                if not self._paced.holds(action, data):
+                    self._sendToNode(action, data, alone)
             else:
                 send(data)
-                if isinstance(action, ToNode):
-                    self._sentToNode(action, len(data), alone)
-                elif isinstance(action, SendError):
+                if isinstance(action, SendError):
                     self._link.countCondition(action.stanzaError.condition)
         if speaker and spread > FREE:
             self._link.fairness.spread(speaker, spread)
@@ -440,7 +455,16 @@ class RoomsHandler(RawHandler):
         size = sum(map(len, stanzas))
         alone[user] += size if user in alone else size - len(stanzas[0])
 
-    def _sentToNode(self, action: ToNode, size: int, alone: Counter[bytes]) -> None:
+    def _sendPortion(self, stanzas: Iterable[tuple[ToNode, bytes]]) -> None:
+        """Send a portion of what a large room has told a node that joins."""
+        alone: Counter[bytes] = Counter()
+        for action, data in stanzas:
+            self._sendToNode(action, data, alone)
+        self._charge(alone)
+
+    def _sendToNode(self, action: ToNode, data: bytes, alone: Counter[bytes]) -> None:
+        self._send(data)
+        size = len(data)
         peer = action.peer.encode()
         alone[peer] += size if peer in alone else 0
         node = self._rooms.node(action.room, action.peer)

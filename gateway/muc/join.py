@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from gateway.addresses import jids
 from gateway.errors import Banned, ResourceLimit
-from gateway.muc import avatar, locked, max_users, members_only, password, register
+from gateway.muc import locked, max_users, members_only, password, register, welcome
 from gateway.muc.moderated import defaultRole
 from gateway.muc.nick import checkFree, checkNick
 from gateway.muc.occupant import Node, Occupant, Session
 from gateway.muc.room import Room
 from gateway.muc.sessions import changePresence, insert
-from gateway.muc.subject import subjectOf
-from gateway.muc.values import (
-    AVAILABLE,
-    CREATED,
-    NON_ANONYMOUS,
-    OUTCAST,
-    OWNER,
-    HistoryLimits,
-    JoinRequest,
-    Standing,
-    person,
-)
+from gateway.muc.values import AVAILABLE, OUTCAST, OWNER, HistoryLimits, JoinRequest, Standing, person
 
 
 def enter(room: Room, request: JoinRequest, now: float) -> None:
@@ -96,11 +85,10 @@ def admit(room: Room, request: JoinRequest, standing: Standing, now: float, crea
     )
     room.add(occupant)
     # Section 7.2.2: first "the complete list of existing occupants", then "the new occupant's own presence".
-    room.sendOccupants(occupant, occupant.address)
+    arrival = welcome.begin(room, occupant, request.realJid, request.limits, now, request.id, created)
     room.broadcastPresence(occupant, AVAILABLE, to=())
-    codes = (*((NON_ANONYMOUS,) if occupant.nonAnonymous else ()), *((CREATED,) if created else ()))
-    room.sendSelfPresence(occupant, AVAILABLE, *codes, identifier=request.id)
-    _sendHistory(room, request.limits, request.realJid, occupant.address, now)
+    if arrival is not None:
+        welcome.complete(room, arrival)
     return occupant
 
 
@@ -130,19 +118,6 @@ def rejoin(
 
     @param user: full JID of the session.
     """
-    session = occupant.session(user)
-    address = occupant.address if session is None else session.address
-    room.sendOccupants(occupant, address)
-    codes = (NON_ANONYMOUS,) if occupant.nonAnonymous else ()
-    room.sendSelfPresence(occupant, AVAILABLE, *codes, identifier=identifier, to=(address,))
-    _sendHistory(room, limits, user, address, now)
-
-
-def _sendHistory(room: Room, limits: HistoryLimits, user: str, address: bytes, now: float) -> None:
-    """Section 7.2.13: history after presence. Section 7.2.15: the subject after history, even an empty one."""
-    to = (address,)
-    for message in room.recent(limits, user, now):
-        room.toUsers(message, to)
-    room.toUsers(subjectOf(room), to)
-    if room.card is not None and room.card.hashes:
-        avatar.show(room, to)
+    arrival = welcome.begin(room, occupant, user, limits, now, identifier)
+    if arrival is not None:
+        welcome.complete(room, arrival)

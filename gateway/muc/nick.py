@@ -75,10 +75,13 @@ def changeNick(room: Room, occupant: Occupant, user: str, nick: str, stanza: Pre
     checkReserved(room, nick, occupant.realJid)
     # The occupant stays, so the presence says nothing about the standing.
     room.broadcastPresence(occupant, PresenceChange(unavailable=True, codes=(NICK_CHANGED,), nick=nick))
+    # A session that is still being sent the occupants stays.
+    arrivals, room.arrivals = room.arrivals, None
     room.remove(occupant)
     session = occupant.session(user)
     if session is not None:
         occupant.showSession(session, stanza.payload)
     occupant.nick, occupant.payload = nick, stanza.payload
     room.add(occupant)
+    room.arrivals = arrivals
     room.broadcastPresence(occupant, AVAILABLE, identifier=stanza.id)

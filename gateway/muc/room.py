@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from attrs import define, field, frozen
 
 from gateway.addresses import jids
-from gateway.muc.actions import Action, LogLine, ShowOccupants, ToUsers
+from gateway.muc.actions import Action, LogLine, ToUsers
+from gateway.muc.arrivals import Arrivals
 from gateway.muc.changes import Changes, Durability, Tracked
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.history import History
@@ -16,7 +17,6 @@ from gateway.muc.occupant import Node, Occupant
 from gateway.muc.port import NoOtherNodes, OtherNodes
 from gateway.muc.registrations import Registrations
 from gateway.muc.values import (
-    AVAILABLE,
     MODERATOR,
     NONE,
     OUTCAST,
@@ -127,6 +127,7 @@ class Room:
     @ivar stamped: stamp of the last message that was stamped here.
     @ivar durability: of the service.
     @ivar changes: marks of what has changed since the records of the room were taken.
+    @ivar arrivals: local sessions that are still being sent the occupants; C{None} if there are none.
     @ivar activeAt: time of the last message, or presence of a user, in seconds of the link's clock; 0 if unknown.
     """
 
@@ -148,6 +149,7 @@ class Room:
     stamped: float = 0.0
     lockedUntil: float = 0.0
     activeAt: float = 0.0
+    arrivals: Arrivals | None = None
     history: History = field(init=False)
     changes: Changes = field(init=False, factory=Changes)
     _actions: list[Action] = field(init=False, factory=list)
@@ -203,8 +205,17 @@ class Room:
         self.shared.pop(occupant, None)
         for jid in occupant.localJids:
             del self.users[jid]
+        for address in occupant.addresses if self.arrivals is not None else ():
+            self.forgetArrival(address)
         for node in occupant.nodes:
             node.remove(occupant, occupant.jidAt(node))
+
+    def forgetArrival(self, address: bytes) -> None:
+        """Forget a session that is being sent the occupants: it has left, or joins again."""
+        if self.arrivals is not None:
+            self.arrivals.waiting.pop(address, None)
+            if not self.arrivals.waiting:
+                self.arrivals = None
 
     def sessionsChanged(self) -> None:
         """A local session was added or removed."""
@@ -274,23 +285,15 @@ class Room:
         codes: tuple[int, ...] = (),
         identifier: str | None = None,
     ) -> None:
-        """Send a stanza to some local users."""
+        """Send a stanza to some local users. Those that are still being sent the occupants get some later."""
+        if self.arrivals is not None:
+            recipients = self.arrivals.hold(stanza, recipients)
         if recipients:
             self.emit(ToUsers(self.jid, stanza, recipients, showRealJid, codes, identifier))
 
     def log(self, text: str, warn: bool = False) -> None:
         """Log a line about this room."""
         self.emit(LogLine(f"{self.jid}: {text}", warn))
-
-    def sendOccupants(self, to: Occupant, address: bytes) -> None:
-        """
-        Send the presence of all other occupants to one local user.
-
-        @param address: of one of the user's sessions.
-        """
-        others = [other.presence(AVAILABLE) for other in self.occupants.values() if other is not to]
-        if others:
-            self.emit(ShowOccupants(self.jid, others, address, to.standing.role == MODERATOR))
 
     def _lone(self) -> Iterable[Occupant]:
         """Return the local users who have one session."""

@@ -10,7 +10,7 @@ from operator import itemgetter
 
 from gateway.addresses import jids
 from gateway.errors import CreationRestricted, GatewayError, Malformed, NoSuchAddress, ResourceLimit, TooManyRooms
-from gateway.muc import idle, invitations, locked, records
+from gateway.muc import idle, invitations, locked, records, welcome
 from gateway.muc.actions import Action, ForgetArchive, LogLine
 from gateway.muc.changes import Durability
 from gateway.muc.datetimes import UtcClock
@@ -39,6 +39,8 @@ class RoomService:
     @ivar iqs: open requests between occupants.
     @ivar ghosts: finds local users who are gone.
     @ivar durability: whether the rooms are stored, and can be.
+    @ivar arriving: rooms with sessions that are still being sent the occupants, by bare JID and in turn; the values
+        mean nothing.
     @ivar areMirrors: True if the rooms are mirrors of rooms elsewhere.
     @param ids: makes the ids; by default, they end with the process.
     """
@@ -60,6 +62,7 @@ class RoomService:
         self._lines: list[Action] = []
         self.durability = Durability(hasArchive=self._bounds.archived >= self._bounds.messages)
         self._records: list[records.Record] = []
+        self.arriving: dict[str, None] = {}
 
     # Methods that other services override.
 
@@ -148,6 +151,8 @@ class RoomService:
             actions, self._lines = [*self._lines, *actions], []
         actions.extend(further)
         if room is not None:
+            if room.arrivals is not None:
+                self.arriving[room.jid] = None
             if room.isEmpty and not room.settings.persistent:
                 self._remove(room)
                 if room.bounds.archived and not self.areMirrors:
@@ -158,6 +163,17 @@ class RoomService:
             else:
                 records.forget(room)
         return actions
+
+    def portion(self) -> list[Action]:
+        """Return the next portion for a session that is still being sent the occupants of a large room."""
+        while self.arriving:
+            jid = next(iter(self.arriving))
+            del self.arriving[jid]
+            room = self.rooms.get(jid)
+            if room is not None and room.arrivals is not None:
+                welcome.proceed(room)
+                return self.settled(room)
+        return []
 
     def takeRecords(self) -> list[records.Record]:
         """Return the records of all changes since the last call, in their order."""

@@ -105,6 +105,7 @@ def _extract(room: Room, occupant: Occupant, session: Session) -> Payload:
     room.sessionsChanged()
     if session.node is None:
         del room.users[session.jid]
+        room.forgetArrival(session.address)
     else:
         session.node.remove(occupant, session.jid)
     occupant.sessions = rest = tuple(each for each in occupant.sessions if each is not session)

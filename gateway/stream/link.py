@@ -390,6 +390,16 @@ class Link(Service):
         return protocol is not None and protocol.unsentBytes > protocol.pauseAboveBytes
 
     @property
+    def isBusy(self) -> bool:
+        """True if any output waits; also while the link is down."""
+        protocol = self._protocol
+        return self._write is None or protocol is None or protocol.stalled or protocol.unsentBytes > 0
+
+    def later(self, seconds: float, act: Callable[[], object]) -> IDelayedCall:
+        """Call a function after some seconds of the link's clock."""
+        return self._reactor.callLater(seconds, act)
+
+    @property
     def unsentBytes(self) -> int:
         """Bytes of output that wait for the server to read."""
         return 0 if self._protocol is None else self._protocol.unsentBytes

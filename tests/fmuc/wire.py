@@ -42,9 +42,19 @@ class FakeLink(Link):
         self.now = START
         self.sent: list[bytes] = []
 
+    @property
+    def isBusy(self) -> bool:
+        return False
+
     def sendAll(self, data: bytes) -> bool:
         self.sent.append(data)
         return True
+
+    def settle(self) -> None:
+        """Carry out what is left for later reactor turns."""
+        assert isinstance(self._reactor, Clock)
+        while self._reactor.getDelayedCalls():
+            self._reactor.advance(0)
 
 
 class Wire:
