@@ -228,6 +228,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        _merge(kept, self._records.items())\n", ""),
         ("        self._release(self._belonging)\n        if self._records", "        if self._records"),
         ("        self._isGoingOn = False\n        self._release", "        self._release"),
+        ("self._durability.fault is not None) and not self._isWriting", "False) and not self._isWriting"),
+        ("                    self._records.pop(key, None)\n", "                    pass\n"),
+        ("            self._written.cancel()\n", "            pass\n"),
+        ("for output in reversed(self._waiting):", "for output in self._waiting:"),
+        ("if id(step) not in steps]", "]"),
     ),
     "gateway/muc/archive.py": (
         ("message.store and message.stanzaId:", "message.stanzaId:"),
@@ -311,7 +316,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("room.nodes.isMirror or occupant.nodes", "room.nodes.isMirror"),
     ),
     "gateway/muc/ids.py": (("hmac.digest(self._secret, room.encode()", "hmac.digest(self._secret, b''"),),
-    "gateway/muc/groupchat.py": (("and stanza.lasts and not room.nodes.returnsMessages", "and stanza.lasts"),),
+    "gateway/muc/groupchat.py": (
+        ("and stanza.lasts and not room.nodes.returnsMessages", "and stanza.lasts"),
+        ("    room.changes.messages = min(room.changes.messages, added)\n", ""),
+        ("    room.subject = subject\n    return", "    return"),
+    ),
     "gateway/muc/stanzas.py": (
         ('if by in ("", room, sender):', 'if by in ("", room):'),
         ("if count <= _MAX_STANZA_IDS else", "if True else"),

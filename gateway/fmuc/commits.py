@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
+from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -14,16 +16,29 @@ from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull, TooM
 from gateway.muc.archive_store import Step
 from gateway.muc.archive_values import Retention
 from gateway.muc.changes import Durability
-from gateway.muc.records import Key, Record
+from gateway.muc.records import MESSAGE, Key, Record
 from gateway.muc.store import save
 from gateway.state.interfaces import IStore
 
-# Bytes of output that may wait, and seconds that it may wait if the store fails.
+# Bytes of output that may wait, and seconds that it may wait while the store does not work.
 _MAX_WAITING = 64 * 1024 * 1024
 _MAX_WAIT = 10.0
 # Changes of archives that may wait.
 _MAX_STEPS = 10_000
 _NO_ARCHIVE = Retention(0, 0.0)
+
+
+@frozen
+class Refusal:
+    """
+    The way to tell a sender that a change has failed, in the place of output that tells the change.
+
+    @ivar undo: removes the change from the memory. Of several changes, the newest one is undone first.
+    @ivar send: sends the error.
+    """
+
+    undo: Callable[[], object]
+    send: Callable[[type[GatewayError]], object]
 
 
 @frozen
@@ -34,11 +49,17 @@ class _Output:
     @ivar send: sends it.
     @ivar size: bytes of memory that it takes.
     @ivar since: seconds of the link's clock.
+    @ivar refusal: C{None} for output that tells no change, or one that cannot be refused, such as a leave.
+    @ivar messages: keys of the records of messages; empty without a C{refusal}.
+    @ivar steps: changes of archives; empty without a C{refusal}.
     """
 
     send: Callable[[], object]
     size: int
     since: float
+    refusal: Refusal | None = None
+    messages: Sequence[Key] = ()
+    steps: Sequence[Step] = ()
 
 
 class Commits:
@@ -47,7 +68,9 @@ class Commits:
 
     The records of one reactor turn, and those that come while a commit is under way, share a commit. If the store
     fails, the records stay, and are written again once a second; meanwhile L{Durability.fault} refuses new changes.
-    Output that has waited for ten seconds is sent: what it tells is true in memory, and is stored later.
+    If output has waited for ten seconds, no output waits any longer. What has a L{Refusal}, such as a message, is
+    refused: it was not stored, so nobody may see it. The rest, such as leaves, cannot be refused: what it tells is
+    true in memory, and is stored later.
 
     Changes of archives share the commits, but for those that exceed a limit while the store does not work.
 
@@ -79,6 +102,7 @@ class Commits:
         self._steps: list[Step] = []
         self._writingSteps: list[Step] = []
         self._isWriting = self._isDue = False
+        self._written: Deferred[Any] | None = None
         # True if output has waited for too long, until the store works.
         self._isGoingOn = False
         # All output that waits. The first ones belong to the commit that is under way.
@@ -102,12 +126,14 @@ class Commits:
         size: int,
         now: float,
         steps: Sequence[Step] = (),
+        refusal: Refusal | None = None,
     ) -> None:
         """
         Send output after its records are stored, and after earlier output; at once if nothing waits.
 
         @param size: bytes of memory that the output takes.
         @param steps: changes of archives, which are stored as the records are.
+        @param refusal: of the change that the output tells; C{None} if it cannot be refused.
         """
         new = tuple(records)
         _merge(self._records, new)
@@ -116,25 +142,50 @@ class Commits:
         if self._isGoingOn or not (new or steps or self._waiting):
             send()
             return
-        self._waiting.append(_Output(send, size, now))
+        if refusal is not None and (new or steps):
+            messages = [key for key, _ in new if key[1] == MESSAGE]
+            self._waiting.append(_Output(send, size, now, refusal, messages, steps))
+        else:
+            self._waiting.append(_Output(send, size, now))
         self._size += size
         if self._size > _MAX_WAITING:
-            self._release(len(self._waiting))
+            self._giveUp()
         if not self._isWriting and not self._isDue and self._durability.fault is None:
             self._isDue = True
             self._later(self._commit)
 
     def tick(self, now: float) -> None:
-        """Try again after a failure, and send what has waited for too long. Called once a second."""
+        """Try again after a failure, and end a wait that takes too long. Called once a second."""
         if self._waiting and self._waiting[0].since + _MAX_WAIT <= now:
-            self._durability.fault = self._durability.fault or StoreBusy
             self._isGoingOn = True
-            self._release(len(self._waiting))
-        if (self._records or self._steps) and not self._isWriting:
+            self._giveUp()
+        if (self._records or self._steps or self._durability.fault is not None) and not self._isWriting:
             self._commit()
 
     def end(self) -> None:
-        """Send what waits: the link stops, and has waited for the store."""
+        """End the wait: the link stops, and has waited for the store."""
+        if self._waiting:
+            self._giveUp()
+
+    def _giveUp(self) -> None:
+        """Refuse all that waits; send what cannot be refused."""
+        if self._written is not None:
+            # Nothing of it is stored, unless the commit has begun.
+            self._written.cancel()
+        fault = self._durability.fault = self._durability.fault or StoreBusy
+        # By identity: two steps may be equal.
+        steps = {id(step) for output in self._waiting for step in output.steps}
+        self._steps = [step for step in self._steps if id(step) not in steps]
+        outputs: list[_Output] = []
+        for output in reversed(self._waiting):
+            if output.refusal is not None:
+                for key in output.messages:
+                    self._records.pop(key, None)
+                self._try(output.refusal.undo)
+                outputs.append(evolve(output, send=partial(output.refusal.send, fault)))
+            else:
+                outputs.append(output)
+        self._waiting = deque(reversed(outputs))
         self._release(len(self._waiting))
 
     def _commit(self) -> None:
@@ -144,17 +195,18 @@ class Commits:
         self._belonging = len(self._waiting)
         self._writing, self._records = self._records, {}
         self._writingSteps, self._steps = self._steps, []
-        if not self._writing and not self._writingSteps:
+        if not self._writing and not self._writingSteps and self._durability.fault is None:
             self._release(self._belonging)
             return
         self._isWriting = True
-        written = self._store.write(
+        written = self._written = self._store.write(
             save, tuple(self._writing.items()), tuple(self._writingSteps), self._retention
         )
         written.addCallbacks(self._onStored, self._onFailed)
 
     def _onStored(self, result: object) -> None:
         self._isWriting = False
+        self._written = None
         self._writing, self._writingSteps = {}, []
         self._durability.fault = None
         self._isGoingOn = False
@@ -164,8 +216,13 @@ class Commits:
 
     def _onFailed(self, failure: Failure) -> None:
         self._isWriting = False
-        self._durability.fault = failure.check(StoreFull, StoreBusy, StoreBroken, TooManyPending) or StoreBroken
-        if not isinstance(failure.value, GatewayError):
+        self._written = None
+        if failure.check(CancelledError):
+            # By L{_giveUp}.
+            self._durability.fault = StoreBusy
+        else:
+            self._durability.fault = failure.check(StoreFull, StoreBusy, StoreBroken, TooManyPending) or StoreBroken
+        if not isinstance(failure.value, GatewayError | CancelledError):
             self._log.failure(
                 "{store}: records of rooms cannot be stored.",
                 failure,
@@ -196,13 +253,16 @@ class Commits:
             output = self._waiting.popleft()
             self._size -= output.size
             self._belonging = max(0, self._belonging - 1)
-            try:
-                output.send()
-            except Exception:
-                # The others are sent nevertheless.
-                self._log.failure(
-                    "{store}: output of rooms cannot be sent.", event="rooms.not_sent", store=self._store.name
-                )
+            self._try(output.send)
+
+    def _try(self, send: Callable[[], object]) -> None:
+        try:
+            send()
+        except Exception:
+            # The others are sent nevertheless.
+            self._log.failure(
+                "{store}: output of rooms cannot be sent.", event="rooms.not_sent", store=self._store.name
+            )
 
 
 def _merge(known: dict[Key, str | None], records: Iterable[Record]) -> None:

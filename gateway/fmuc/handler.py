@@ -16,7 +16,7 @@ from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, OverBudget, Stopping
 from gateway.fmuc.actions import ToNode
 from gateway.fmuc.archiving import Archiving, Found
-from gateway.fmuc.commits import Commits
+from gateway.fmuc.commits import Commits, Refusal
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.echo import Echoes
 from gateway.fmuc.nodes import Node
@@ -26,12 +26,14 @@ from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.uplink import UplinkState
 from gateway.interfaces import IRefusalHandler, IStatusProvider
 from gateway.metrics import IMetrics, IMetricsProvider, bounded, label, names
-from gateway.muc import from_user
+from gateway.muc import from_user, groupchat
 from gateway.muc.actions import ANSWER_IQ, Action, LogLine, ReadArchive, SendError, ShowOccupants, ToUsers
 from gateway.muc.archive_store import Step
 from gateway.muc.archive_values import ArchivePage
 from gateway.muc.archive_xml import finXml, metadataXml, resultsXml
 from gateway.muc.iq import answer, result
+from gateway.muc.room import Room
+from gateway.muc.values import RoomMessage
 from gateway.reports import StatusItem
 from gateway.stream.budget import COPY, FREE
 from gateway.stream.outflow import Copies
@@ -60,6 +62,10 @@ def _memoryOf(data: _Written) -> int:
     if isinstance(data, Copies):
         return len(data.before) + len(data.after) + 8 * len(data.recipients)
     return len(data) if isinstance(data, bytes) else sum(map(len, data))
+
+
+def _nothing() -> None:
+    """Undo nothing."""
 
 
 @implementer(IMetricsProvider, IRefusalHandler, IStatusProvider)
@@ -100,6 +106,8 @@ class RoomsHandler(RawHandler):
         self._crossed: Counter[tuple[str, str]] = Counter()
         self._domains: set[str] = set()
         self._echoes: Echoes | None = None
+        # Stanza ids of messages that were withdrawn, while output that waited for them is sent.
+        self._withdrawn: set[str] = set()
 
     def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
         super().setHandlerParent(parent)
@@ -197,6 +205,7 @@ class RoomsHandler(RawHandler):
         self._perform(self._rooms.tick(now))
         if self._commits is not None:
             self._commits.tick(now)
+            self._withdrawn.clear()
         if self._archiving is not None:
             self._archiving.tick(now, self._rooms.utcClock.utc(now))
         if self._reportAt <= now and self.dropped != self._reported:
@@ -247,10 +256,14 @@ class RoomsHandler(RawHandler):
             return
         now = self._link.now
         room = self._rooms.rooms.get(jids.bare(recipient))
+        refusal = None
+        if self._commits is not None and room is not None and not room.nodes.isMirror:
+            undo = partial(self._undoMessage, room, room.history.added, room.subject)
+            refusal = Refusal(undo, partial(self._refuse, stanza))
         if room is not None and sender in room.users:
             # Nearly all messages are from local users, who are charged themselves, and are no nodes.
             actions = from_user.message(self._rooms, room, sender, recipient, message, now)
-            self._perform(actions, speaker=jids.bare(sender))
+            self._perform(actions, speaker=jids.bare(sender), refusal=refusal)
         else:
             speaker = self._rooms.speaker(sender, recipient)
             if self._echoes:
@@ -261,8 +274,13 @@ class RoomsHandler(RawHandler):
             if mayBeOver and self._link.fairness.copies.isUserOver(speaker, now):
                 self._refuse(stanza, OverBudget)
             else:
-                self._perform(self._rooms.message(sender, recipient, message, now), speaker=speaker)
+                actions = self._rooms.message(sender, recipient, message, now)
+                self._perform(actions, speaker=speaker, refusal=refusal)
             self._count(stanza, sender, recipient)
+
+    def _undoMessage(self, room: Room, added: int, subject: RoomMessage | None) -> None:
+        """Remove a message that was not stored from its room; arguments as of L{groupchat.withdraw}."""
+        self._withdrawn.update(groupchat.withdraw(room, added, subject))
 
     def _presenceReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
         kind = stanza.type
@@ -299,7 +317,7 @@ class RoomsHandler(RawHandler):
             written = result(stanza, payload)
             self._link.budget.charge(stanza.sender or "", len(written), self._link.now)
             speaker = self._rooms.speaker(stanza.sender or "", stanza.recipient or "")
-            self._perform(actions, written, speaker)
+            self._perform(actions, written, speaker, request=stanza)
 
     def _iqAnswered(self, stanza: Stanza) -> bool:
         """Pass an answer on to the rooms: to a mirror that has asked its joined node, or to an occupant."""
@@ -359,7 +377,13 @@ class RoomsHandler(RawHandler):
             self._link.budget.charge(address.decode(), size, self._link.now)
 
     def _perform(
-        self, actions: Sequence[Action], answer: bytes = b"", speaker: str = "", isCharged: bool = False
+        self,
+        actions: Sequence[Action],
+        answer: bytes = b"",
+        speaker: str = "",
+        isCharged: bool = False,
+        request: Stanza | None = None,
+        refusal: Refusal | None = None,
     ) -> None:
         """
         Carry out actions, after the changes that they tell are stored.
@@ -367,6 +391,8 @@ class RoomsHandler(RawHandler):
         @param answer: answer to an iq; it is sent first, or in the place of L{ANSWER_IQ}.
         @param speaker: user whom copies to many recipients are charged to; empty for nobody.
         @param isCharged: True if stanzas to a single user are charged to that user.
+        @param request: the iq that is answered.
+        @param refusal: of a message, in case it cannot be stored.
         """
         # Serialise every action before sending the first, so that a serialisation error leaves nothing half sent.
         ready = [(action, answer if action is ANSWER_IQ else write(action)) for action in actions]
@@ -384,10 +410,24 @@ class RoomsHandler(RawHandler):
             size = sum(_memoryOf(data) for _, data in ready)
             send = partial(self._carryOut, ready, speaker, isCharged)
             steps = [action for action in actions if isinstance(action, Step)]
-            self._commits.put(records, send, size, self._link.now, steps)
+            if request is not None and records:
+                refusal = Refusal(_nothing, partial(self._carryOutUnstored, ready, request, speaker))
+            self._commits.put(records, send, size, self._link.now, steps, refusal)
+
+    def _carryOutUnstored(
+        self, ready: list[tuple[Action, _Written]], request: Stanza, speaker: str, why: type[GatewayError]
+    ) -> None:
+        """Tell a change that an iq has made and that is not stored. The requester gets an error: it may be lost."""
+        self._link.countError(why)
+        error = errorReply(request, why)
+        self._carryOut(
+            [(action, error if action is ANSWER_IQ else data) for action, data in ready], speaker, False
+        )
 
     def _carryOut(self, ready: list[tuple[Action, _Written]], speaker: str, isCharged: bool) -> None:
         """Send what L{_perform} has serialised."""
+        if self._withdrawn:
+            ready = [each for each in ready if not self._isWithdrawn(each[0])]
         # Bytes of stanzas to a single user or node, by address. The first stanza to each address is not counted: in
         # a room of two occupants, every stanza goes to a single user.
         alone: Counter[bytes] = Counter()
@@ -421,6 +461,11 @@ class RoomsHandler(RawHandler):
             self._link.fairness.spread(speaker, spread)
         if isCharged:
             self._charge(alone)
+
+    def _isWithdrawn(self, action: Action) -> bool:
+        """True if an action shows a withdrawn message, in the history for a user who joins."""
+        message = action.stanza if isinstance(action, ToUsers) else None
+        return isinstance(message, RoomMessage) and message.stanzaId in self._withdrawn
 
     def _carryOutUnsent(self, action: Action) -> None:
         """Carry out an action that has no stanza."""

@@ -76,3 +76,21 @@ def broadcast(room: Room, message: RoomMessage, origin: Node | None, now: float)
         room.subject = stored
     elif message.store:
         room.history.add(stored)
+
+
+def withdraw(room: Room, added: int, subject: RoomMessage | None) -> list[str]:
+    """
+    Remove a message that cannot be stored, and that nobody was shown; later messages must be withdrawn first.
+
+    @param added: number of messages of the history before this one.
+    @param subject: subject before this message.
+    @return: stanza ids of what was removed.
+    """
+    found = []
+    while room.history.added > added:
+        message = room.history.withdraw()
+        if message is not None:
+            found.append(message.stanzaId)
+    room.changes.messages = min(room.changes.messages, added)
+    room.subject = subject
+    return found

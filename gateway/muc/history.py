@@ -47,6 +47,18 @@ class History:
             self._kept.popleft()
             self._size -= self._sizes.popleft()
 
+    def withdraw(self) -> RoomMessage | None:
+        """
+        Remove the newest message, as if it had not been added. Older ones that were removed for it do not return.
+
+        @return: the message; C{None} if it was larger than the history may be.
+        """
+        self.added -= 1
+        if not self._kept:
+            return None
+        self._size -= self._sizes.pop()
+        return self._kept.pop()
+
     def since(self, number: int) -> Iterator[tuple[int, RoomMessage]]:
         """Return the messages that were added as number C{number} (from 0) or later, with their numbers."""
         new = min(self.added - number, len(self._kept))

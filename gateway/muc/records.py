@@ -26,9 +26,9 @@ Record = tuple[Key, str | None]
 # A stored record: room, kind, name, value.
 Row = tuple[str, str, str, str]
 
-GONE, _ROOM, _USER, NODE, _OCCUPANT, _MESSAGE = "", "room", "user", "node", "occupant", "message"
+GONE, _ROOM, _USER, NODE, _OCCUPANT, MESSAGE = "", "room", "user", "node", "occupant", "message"
 # A room is restored in this order: an occupant may be connected through a node.
-_ORDER = {kind: place for place, kind in enumerate((_ROOM, _USER, NODE, _OCCUPANT, _MESSAGE))}
+_ORDER = {kind: place for place, kind in enumerate((_ROOM, _USER, NODE, _OCCUPANT, MESSAGE))}
 _SETTINGS = frozenset(each.name for each in fields(Settings))
 
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
@@ -88,7 +88,7 @@ def _changed(room: Room) -> Iterator[Record]:
         return
     for number, message in room.history.since(changes.messages):
         # A message takes the place of the oldest one.
-        yield (jid, _MESSAGE, str(number % room.bounds.messages)), _write([number, *_message(message)])
+        yield (jid, MESSAGE, str(number % room.bounds.messages)), _write([number, *_message(message)])
 
 
 def _head(room: Room) -> str:
@@ -156,7 +156,7 @@ def restore(room: Room, rows: Iterable[Row], now: float, nodeOf: Callable[[str, 
                 nodeOf(name, text)
             elif kind == _OCCUPANT:
                 _restoreOccupant(room, name, nodeOf, *value)
-            elif kind == _MESSAGE:
+            elif kind == MESSAGE:
                 messages.append(value)
         for number, *message in sorted(messages):
             room.history.added = number

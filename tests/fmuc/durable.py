@@ -44,8 +44,9 @@ class HeldStore(MemoryStore):
         self.writes += 1
         if not self.isHeld:
             return super().write(interaction, *arguments)
-        done: Deferred[Any] = Deferred()
-        self._held.append((done, interaction, arguments))
+        done: Deferred[Any] = Deferred(lambda _: self._held.remove(held))
+        held = (done, interaction, arguments)
+        self._held.append(held)
         return done
 
     def commit(self, isTold: bool = True) -> None:

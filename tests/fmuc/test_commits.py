@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.errors import StoreBroken, StoreFull
+from gateway.errors import StoreBroken, StoreBusy, StoreFull
 from gateway.fmuc import commits
-from gateway.fmuc.commits import Commits
+from gateway.fmuc.commits import Commits, Refusal
+from gateway.muc.actions import ForgetArchive, ToArchive
+from gateway.muc.archive_store import page
+from gateway.muc.archive_values import ArchivedMessage, ArchiveQuery, Retention
 from gateway.muc.changes import Durability
-from gateway.muc.records import Record, removal
+from gateway.muc.records import MESSAGE, Record, removal
 from gateway.muc.store import loadRecords
 from tests.fmuc.durable import HeldStore
 
@@ -26,11 +29,32 @@ class CommitsTests(SynchronousTestCase):
     def setUp(self) -> None:
         self.store = HeldStore()
         self.durability = Durability(isOn=True)
-        self.commits = Commits(self.store, self.durability, lambda call: call())
+        self.commits = Commits(self.store, self.durability, lambda call: call(), Retention(100, 1e9))
         self.sent: list[str] = []
 
     def put(self, output: str, *records: Record, size: int = 1) -> None:
         self.commits.put(records, lambda: self.sent.append(output), size, 0.0)
+
+    def say(self, output: str, slot: int) -> None:
+        """Put a message, which can be refused."""
+        key = (ROOM, MESSAGE, str(slot))
+        step = ToArchive(ArchivedMessage(room=ROOM, id=output, utc=0, nick=""))
+        self.commits.put(
+            [(key, output)],
+            lambda: self.sent.append(output),
+            1,
+            0.0,
+            [step],
+            Refusal(
+                lambda: self.sent.append(f"undo {output}"),
+                lambda why: self.sent.append(f"refuse {output}: {why.__name__}"),
+            ),
+        )
+
+    def archived(self) -> list[str]:
+        """Return the ids in the archive."""
+        query = ArchiveQuery(room=ROOM, queryId=None, seesAll=True, seesOpen=True, limit=100)
+        return [each.id for each in self.store.atStart(page, query).messages]
 
     def stored(self) -> dict[str, str]:
         return {name: value for _, _, name, value in self.store.atStart(loadRecords)}
@@ -75,25 +99,64 @@ class CommitsTests(SynchronousTestCase):
         self.assertEqual(self.sent, ["1", "2", "3"])
 
     def test_bounded(self) -> None:
-        """More output than the bound is sent without its records."""
+        """More output than the bound does not wait for its records, and they are stored later."""
         self.patch(commits, "_MAX_WAITING", 10)
         self.store.isHeld = True
         self.put("1", record("a"), size=6)
         self.assertEqual(self.sent, [])
         self.put("2", record("b"), size=6)
         self.assertEqual(self.sent, ["1", "2"])
+        self.assertIs(self.durability.fault, StoreBusy)
         self.store.isHeld = False
-        self.store.commit()
+        self.commits.tick(1.0)
         self.put("3", record("c"), size=6)
         self.assertEqual((self.stored(), self.sent), ({"": "c"}, ["1", "2", "3"]))
 
     def test_end(self) -> None:
-        """At the end of the link all output is sent."""
+        """At the end of the link all output is sent, but for a message that was not stored."""
         self.store.isHeld = True
         self.put("1", record("a"))
         self.put("2")
+        self.say("3", 0)
         self.commits.end()
-        self.assertEqual(self.sent, ["1", "2"])
+        self.assertEqual(self.sent, ["undo 3", "1", "2", "refuse 3: StoreBusy"])
+
+    def test_refused(self) -> None:
+        """
+        Messages that wait for ten seconds are refused, whether the store fails or does not respond, and are stored
+        nowhere. The newest one is undone first. Other output is sent in its order.
+        """
+        for isHeld, fault in ((False, StoreFull), (True, StoreBusy)):
+            self.sent.clear()
+            self.store.isHeld, self.store.fault = isHeld, None if isHeld else fault()
+            self.say("1", 0)
+            self.put("2", record("left"))
+            self.say("3", 1)
+            self.commits.tick(9.0)
+            self.assertEqual(self.sent, [])
+            self.commits.tick(10.0)
+            name = fault.__name__
+            self.assertEqual(self.sent, ["undo 3", "undo 1", f"refuse 1: {name}", "2", f"refuse 3: {name}"])
+            self.store.isHeld, self.store.fault = False, None
+            self.store.commit()
+            self.commits.tick(11.0)
+            self.assertEqual((self.stored(), self.archived(), self.commits.lost), ({"": "left"}, [], 0))
+            self.assertEqual((self.durability.fault, len(self.commits)), (None, 0))
+            self.say("4", 0)
+            self.assertEqual(self.sent[-1], "4")
+            self.commits.put([removal(ROOM)], lambda: None, 1, 0.0, [ForgetArchive(ROOM)])
+
+    def test_stored(self) -> None:
+        """A message whose commit succeeded before is not refused."""
+        self.store.isHeld = True
+        self.say("1", 0)
+        self.say("2", 1)
+        self.store.commit()
+        self.commits.tick(10.0)
+        self.assertEqual(self.sent, ["1", "undo 2", "refuse 2: StoreBusy"])
+        self.store.isHeld = False
+        self.store.commit()
+        self.assertEqual((self.stored(), self.archived()), ({"0": "1"}, ["1"]))
 
     def test_faults(self) -> None:
         """Output that raises does not keep the following; a fault of the program is that of a broken store."""

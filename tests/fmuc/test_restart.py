@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import secrets
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +18,7 @@ from gateway.fmuc.handler import RoomsHandler
 from gateway.muc.room import Bounds
 from gateway.muc.store import loadRecords
 from gateway.stream.link import Link
-from gateway.testing import MemoryGateway
+from gateway.testing import MemoryGateway, canonical
 from gateway.testing.wire import canonicalElement
 from tests.fmuc.durable import ROOM, C, DurableCase, served, stateOf
 from tests.fmuc.support import MUC
@@ -140,32 +142,113 @@ class CommitTests(DurableCase):
         return handler
 
     def test_goesOn(self) -> None:
-        """After ten seconds without the store, what waits is sent, and so is what follows; it is stored later."""
+        """After ten seconds without the store, a leave is told, and what follows too; it is stored later."""
         self.take(join(ANN, "ann") + join(BEN, "ben"))
         self.store.fault = StoreFull()
-        self.assertEqual(self.take(said(ANN, "x")), [])
+        self.assertEqual(self.take(left("x@x.example/1", "x") + left(BEN, "ben")), [])
         self.server.wait(9)
         self.assertEqual(self.server.taken(), [])
         self.server.wait(3)
         self.assertEqual(len(self.server.taken()), 2)
-        self.assertEqual(len(self.take(left(BEN, "ben"))), 2)
+        self.assertIn("resource-constraint", self.take(said(ANN, "y", 2))[0])
+        self.assertEqual(len(self.take(left(ANN, "ann"))), 1)
         self.store.fault = None
         self.server.wait(2)
         self.kill()
-        self.assertEqual(list(self.room.occupants), ["ann"])
-        self.assertEqual(len(self.room.history), 1)
+        self.assertEqual(self.rooms.rooms, {})
+
+    def test_refused(self) -> None:
+        """
+        Messages that are not stored within ten seconds are refused, also to the occupant of a node: nobody is shown
+        them, they are neither in the history nor in that of a join that waited, and a subject is the old one.
+        """
+        self.patch(self.rooms._ids, "_random", secrets.token_bytes)
+        self.take(join(ANN, "ann") + join(BEN, "ben") + mirrored("join", "eve"))
+        self.take(said(ANN, "old", 0))
+        subject = f"<message type='groupchat' id='s' from='{ANN}' to='{ROOM}'><subject>{{}}</subject></message>"
+        self.take(subject.format("before"))
+        before = self.room.subject
+        self.store.isHeld = True
+        self.take(said(ANN, "x") + subject.format("after") + mirrored("message", "eve") + said(ANN, "y", 2))
+        self.take(join("carl@c.example/1", "carl"))
+        self.assertEqual(len(self.room.history), 4)
+        self.server.wait(12)
+        sent = self.server.taken()
+        error = (
+            '<error type="wait"><resource-constraint xmlns="urn:ietf:params:xml:ns:xmpp-stanzas"/>'
+            '<text xmlns="urn:ietf:params:xml:ns:xmpp-stanzas">The storage is busy; try again later.</text></error>'
+        )
+        self.assertEqual(
+            sent[:4],
+            canonical(
+                f'<message from="{ROOM}" to="{ANN}" id="1" type="error">{error}</message>'
+                f'<message from="{ROOM}" to="{ANN}" id="s" type="error">{error}</message>'
+                f'<message from="{ROOM}" to="{NODE}/eve" id="m" type="error">{error}</message>'
+                f'<message from="{ROOM}" to="{ANN}" id="2" type="error">{error}</message>'
+            ),
+        )
+        joined = "".join(sent[4:])
+        self.assertIn(f'from="{ROOM}/carl" to="carl@c.example/1"', joined)
+        self.assertEqual(re.findall("body>([^<]+)<", joined), ["old"])
+        self.store.isHeld = False
+        self.store.commit()
+        self.server.wait(2)
+        self.assertEqual(self.room.subject, before)
+        self.take(said(ANN, "new", 3))
+        state = stateOf(self.rooms)
+        self.kill()
+        self.assertEqual([message.id for message in self.room.history], ["0", "3"])
+        self.assertEqual(stateOf(self.rooms), state)
+
+    def test_unanswered(self) -> None:
+        """
+        If a change of an admin is not stored within ten seconds, the admin gets an error. It was made, so others
+        are told; and it is stored later.
+        """
+        self.take(join(ANN, "ann") + join(BEN, "ben"))
+        self.store.fault = StoreFull()
+        ban = administered("<item affiliation='outcast' jid='ben@b.example'/>")
+        self.assertEqual(self.take(asked(ANN, ban)), [])
+        self.server.wait(12)
+        answer, *told = self.server.taken()
+        self.assertIn('type="error"', answer)
+        self.assertIn("resource-constraint", answer)
+        self.assertIn('code="301"', told[0])
+        self.store.fault = None
+        self.server.wait(2)
+        self.kill()
+        self.assertEqual(dict(self.room.affiliations), {"ann@a.example": "owner", "ben@b.example": "outcast"})
 
     def test_slow(self) -> None:
-        """A commit that takes too long delays output by ten seconds; then changes are refused until it ends."""
+        """A commit that takes ten seconds is cancelled, and its message refused; so are later ones at once."""
         self.take(join(ANN, "ann"))
         self.store.isHeld = True
         self.take(said(ANN, "x"))
         self.server.wait(12)
-        self.assertEqual(len(self.server.taken()), 1)
+        self.assertIn("resource-constraint", self.server.taken()[0])
         self.assertIn("resource-constraint", self.take(said(ANN, "y", 2))[0])
         self.store.isHeld = False
         self.store.commit()
+        self.server.wait(2)
         self.assertEqual(len(self.take(said(ANN, "z", 3))), 1)
+        self.kill()
+        self.assertEqual([message.id for message in self.room.history], ["3"])
+
+    def test_soonAgain(self) -> None:
+        """If the store works again at the moment of the refusal, the next message is stored."""
+        self.take(join(ANN, "ann"))
+        self.store.isHeld = True
+        self.take(said(ANN, "x"))
+        self.server.wait(9)
+        self.store.isHeld = False
+        sent: list[str] = []
+        while not sent:
+            self.server.wait(0.5)
+            sent = self.server.taken()
+        self.assertIn("resource-constraint", sent[0])
+        self.assertIn("body>z<", self.take(said(ANN, "z", 3))[0])
+        self.kill()
+        self.assertEqual([message.id for message in self.room.history], ["3"])
 
 
 class RestartTests(DurableCase):
