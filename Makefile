@@ -14,7 +14,7 @@ UNIT := $(wildcard tests/test_*.py) $(filter-out tests/live,$(patsubst %/__init_
 # Compares the stubs with wokkel, which can only be imported after the gateway package.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
-.PHONY: run tour test unit unit-newest live lint types mutants mutants-all clean
+.PHONY: run tour test unit unit-newest live soak-rooms lint types mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
@@ -30,6 +30,10 @@ unit-newest:
 # On the servers of this machine, the newer ones and the embedded host. Not in parallel: tests share servers.
 live: $(VENV)/made
 	$(BOUND) 2700 $(TRIAL) tests/live
+
+# The long fault run of rooms, which is not part of `make test`: about five minutes for each server, with a report.
+soak-rooms: $(VENV)/made
+	$(BOUND) 3600 $(TRIAL) tests.live.soak_rooms
 
 lint: $(VENV)/made
 	$(BOUND) 120 $(BIN)/ruff check
