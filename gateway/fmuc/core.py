@@ -213,6 +213,14 @@ class Rooms(RoomService):
     def joinedInfo(self, jid: str) -> Info | None:
         return self.properties.known(jid)
 
+    def givesIds(self, jid: str) -> bool:
+        if self._mirroring is None or self._mirroring.dialect is Dialect.XEP_0289:
+            return True
+        # By the ProtoXEP, a room names no users, so the mirror cannot make ids itself: they "MUST be generated such
+        # that" they are stable (XEP-0421 section 4.1).
+        known = self.joinedInfo(jid)
+        return known is not None and ns.OCCUPANT_ID in known.features
+
     def federation(self, room: str) -> Federation | None:
         """
         Return the other nodes of a room.

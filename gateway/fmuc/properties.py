@@ -34,6 +34,8 @@ _MAX_WAITING, WAIT = 1_000, 10.0
 _MAX_ELEMENTS, _MAX_NAME, _MAX_FIELDS = 500, 1_000, 8_000
 # Characters that the tags of a field, and of a value, count as: very many empty ones take long to write.
 _FIELD, _VALUE = 20, 20
+# Features that are kept: a mirror has the same properties, and the joined room's occupant ids.
+_FEATURES = PROPERTIES | {ns.OCCUPANT_ID}
 # The mirror counts its occupants itself.
 _COUNTED = "muc#roominfo_occupants"
 
@@ -180,7 +182,7 @@ def readInfo(stanza: Stanza) -> Info:
     for child in children(query, _MAX_ELEMENTS):
         if child.name == "identity" and child.getAttribute("category") == "conference":
             name = name or child.getAttribute("name", "")[:_MAX_NAME]
-        elif child.name == "feature" and child.getAttribute("var") in PROPERTIES:
+        elif child.name == "feature" and child.getAttribute("var") in _FEATURES:
             features.append(child.getAttribute("var"))
         elif isForm(child):
             fields += _fields(child)

@@ -69,7 +69,7 @@ def info(rooms: RoomService, address: str, node: str, user: str = "") -> Info | 
     if address == rooms.jid:
         if node:
             raise NoSuchNode
-        info = Info(rooms.name, (*_SERVED, ns.RSM))
+        info = Info(rooms.name, (*_served(rooms, address), ns.RSM))
         return evolve(info, identity=_NO_ROOMS) if rooms.areMirrors else info
     rooms.checkAddress(address)
     room = rooms.rooms.get(address)
@@ -92,8 +92,14 @@ def info(rooms: RoomService, address: str, node: str, user: str = "") -> Info | 
         *max_users.infoFields(settings),
         *avatar.infoFields(room),
     )
-    options = (option.feature(settings) for option in _OPTIONS)
-    return Info(name, (*_SERVED, *_OF_ROOMS, *archive.features(rooms), *_REQUESTS, *options), fields)
+    features = (*_served(rooms, address), *_OF_ROOMS, *archive.features(rooms), *_REQUESTS)
+    return Info(name, (*features, *(option.feature(settings) for option in _OPTIONS)), fields)
+
+
+def _served(rooms: RoomService, address: str) -> tuple[str, ...]:
+    """Return the features of the service, and of all its rooms. Occupant ids are announced if nobody lacks one."""
+    givesIds = rooms.givesIds(address)
+    return _SERVED if givesIds else tuple(each for each in _SERVED if each != ns.OCCUPANT_ID)
 
 
 def ownNick(room: Room, user: str) -> Info | None:
@@ -108,11 +114,11 @@ def _mirrored(rooms: RoomService, address: str, room: Room | None) -> Info:
     knows that. Nothing is guessed: clients do not encrypt in a room that calls itself open or semi-anonymous.
     """
     known = rooms.joinedInfo(address) or Info("", ())
-    features = known.features
+    features = tuple(each for each in known.features if each in PROPERTIES)
     if not features and room is not None and room.settings.nonAnonymous:
         features = (whois.OPTION.features[0],)
     fields = known.fields if room is None else (*known.fields, _count(room))
-    features = (*_SERVED, *_OF_ROOMS, *archive.features(rooms), *features)
+    features = (*_served(rooms, address), *_OF_ROOMS, *archive.features(rooms), *features)
     return Info(known.name or rooms.defaultName(address), features, fields)
 
 

@@ -83,6 +83,10 @@ class RoomService:
         """Return what the joined room of a mirror has told of itself; C{None} if that is unknown."""
         return None
 
+    def givesIds(self, jid: str) -> bool:
+        """True if each occupant of a room has an occupant id; of the component, if that is so in all rooms."""
+        return True
+
     def newRoom(self, jid: str, creators: tuple[str, ...] = ()) -> Room:
         """Return a new room; it is not in the table yet."""
         return Room(jid, self._bounds, self.utcClock, self._ids, self._ids.salt(jid), creators, self.durability)

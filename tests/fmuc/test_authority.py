@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway import ns
-from gateway.errors import GatewayError, NoAnswer, NotEntitled, OnlyInTheRoom
+from gateway.errors import GatewayError, NoAnswer, NotAMirror, NotEntitled, NotMirrored, OnlyInTheRoom
 from gateway.muc.values import ADMIN, MEMBER, OWNER
 from tests.fmuc.support import RoomCase, canonical, elsewhere, refused
 from tests.fmuc.test_configured import message, submitted
@@ -124,9 +124,12 @@ class ListTests(AuthorityCase):
                     site.leave(ANN, "ann")
                     site.leave(BEN, "ben")
                     site.counted()
-            self.ask(site, MINE, who=EVE, room=r"other\40evil.example@mirror.example/x")
-            self.ask(site, MINE, who=EVE, room="other@mirror.example")
-            self.assertIn("No room has this address", site.seen(EVE))
+            for address, error in (
+                ("other@mirror.example", NotAMirror),
+                (r"other\40mirror.example@mirror.example", NotMirrored),
+            ):
+                self.ask(site, MINE, who=EVE, room=address)
+                self.assertSent(site.seen(EVE).encode(), refused("iq", address, EVE, error, "id='q' "))
         for site in self.sites(OWNER):
             for payload in (asked(OWNER), MINE):
                 self.ask(site, payload, who=f"{ABOVE}/own")

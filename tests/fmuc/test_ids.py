@@ -9,8 +9,9 @@ from gateway import ns
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.ids import Ids, occupantId
-from tests.fmuc.support import MUC, RoomCase, Service
+from tests.fmuc.support import MUC, RoomCase, Service, mirror
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS, Site
+from tests.fmuc.test_properties import asking, info
 from tests.fmuc.wire import fmuc, read
 
 OCCUPANT_ID, STANZA_ID = f"{{{ns.OCCUPANT_ID}}}occupant-id", f"{{{ns.SID}}}stanza-id"
@@ -101,12 +102,35 @@ class MirrorTests(RoomCase):
 
     def test_disco(self) -> None:
         """A mirror announces both kinds of ids, as the room does."""
-        site = Joined(*WAYS[0])
-        query = f"<iq from='{ANN}' to='{HERE}' id='1' type='get'><query xmlns='{ns.DISCO_INFO}'/></iq>"
-        site.take(site.mirror, query)
-        found = site.seen(ANN)
-        for feature in (ns.OCCUPANT_ID, ns.SID):
-            self.assertEqual(found.count(f"<feature var='{feature}'/>"), 1)
+        for way in WAYS:
+            site = Joined(*way)
+            site.take(site.mirror, asking(ANN))
+            found = site.seen(ANN)
+            for feature in (ns.OCCUPANT_ID, ns.SID):
+                self.assertEqual(found.count(f"<feature var='{feature}'/>"), 1)
+
+    def test_unannounced(self) -> None:
+        """
+        XEP-0421 section 4: the id "MUST be attached to every message and every presence", and be stable. By the
+        ProtoXEP, a mirror depends on the room for that: it announces ids if the room does. The service of such
+        mirrors "MUST NOT specify the feature". By XEP-0289, the room names each user, so the mirror can give ids.
+        """
+        announced = f"<feature var='{ns.OCCUPANT_ID}'/>"
+        for dialect in Dialect:
+            service = mirror("mirror.example", dialect)
+            isAlways = dialect is Dialect.XEP_0289
+            found = service.take(asking(ANN, "mirror.example"))
+            self.assertEqual(found.decode().count(announced), isAlways)
+            for features, number in (((), isAlways), ((ns.OCCUPANT_ID,), True)):
+                service = mirror("mirror.example", dialect)
+                service.take(asking(ANN))
+                told = info("muc_open", *features)
+                found = service.take(f"<iq from='{ABOVE}' to='{HERE}' id='info-t-1' type='result'>{told}</iq>")
+                self.assertEqual(found.decode().count(announced), number)
+                self.assertIn(b"muc_open", found)
+            service = mirror("mirror.example", dialect)
+            service.take(asking(ANN))
+            self.assertEqual(service.tick(11).decode().count(announced), isAlways)
 
     def test_forged(self) -> None:
         """Ids that users of either side bring are replaced on both."""

@@ -275,7 +275,7 @@ class ChainTests(RoomCase):
             asked = low.take(asking(ANN, jid))
             up = middle.take(asked)
             self.assertSent(up, f"<iq from='{HERE}' to='{ABOVE}' id='info-t-1' type='get'>{INFO}</iq>")
-            payload = info(*PRIVATE, name="Cave")
+            payload = info(*PRIVATE, ns.OCCUPANT_ID, name="Cave")
             answer = f"<iq from='{ABOVE}' to='{HERE}' id='info-t-1' type='result'>{payload}</iq>"
             sent = low.take(middle.take(answer))
             expected = info(*SERVED, *PRIVATE, name="Cave")
