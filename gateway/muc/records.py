@@ -48,7 +48,7 @@ def take(room: Room) -> list[Record]:
 
 def withoutHistory(room: Room) -> list[Record]:
     """Return the records of a room whose history has no records any longer."""
-    return [((room.jid, _MESSAGE, str(number)), None) for number in range(room.bounds.messages)]
+    return [((room.jid, MESSAGE, str(number)), None) for number in range(room.bounds.messages)]
 
 
 def forget(room: Room) -> None:
