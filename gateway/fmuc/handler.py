@@ -64,6 +64,11 @@ def _memoryOf(data: _Written) -> int:
     return len(data) if isinstance(data, bytes) else sum(map(len, data))
 
 
+def _stanzaIdOf(action: Action) -> str:
+    message = action.stanza if isinstance(action, ToUsers) else None
+    return message.stanzaId if isinstance(message, RoomMessage) else ""
+
+
 def _nothing() -> None:
     """Undo nothing."""
 
@@ -426,8 +431,7 @@ class RoomsHandler(RawHandler):
 
     def _carryOut(self, ready: list[tuple[Action, _Written]], speaker: str, isCharged: bool) -> None:
         """Send what L{_perform} has serialised."""
-        if self._withdrawn:
-            ready = [each for each in ready if not self._isWithdrawn(each[0])]
+        ready = self._shown(ready)
         # Bytes of stanzas to a single user or node, by address. The first stanza to each address is not counted: in
         # a room of two occupants, every stanza goes to a single user.
         alone: Counter[bytes] = Counter()
@@ -462,10 +466,11 @@ class RoomsHandler(RawHandler):
         if isCharged:
             self._charge(alone)
 
-    def _isWithdrawn(self, action: Action) -> bool:
-        """True if an action shows a withdrawn message, in the history for a user who joins."""
-        message = action.stanza if isinstance(action, ToUsers) else None
-        return isinstance(message, RoomMessage) and message.stanzaId in self._withdrawn
+    def _shown(self, ready: list[tuple[Action, _Written]]) -> list[tuple[Action, _Written]]:
+        """Return output without withdrawn messages, which may be in the history for a user who joins."""
+        if not self._withdrawn:
+            return ready
+        return [each for each in ready if _stanzaIdOf(each[0]) not in self._withdrawn]
 
     def _carryOutUnsent(self, action: Action) -> None:
         """Carry out an action that has no stanza."""

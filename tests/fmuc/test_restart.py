@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -162,7 +161,6 @@ class CommitTests(DurableCase):
         Messages that are not stored within ten seconds are refused, also to the occupant of a node: nobody is shown
         them, they are neither in the history nor in that of a join that waited, and a subject is the old one.
         """
-        self.patch(self.rooms._ids, "_random", secrets.token_bytes)
         self.take(join(ANN, "ann") + join(BEN, "ben") + mirrored("join", "eve"))
         self.take(said(ANN, "old", 0))
         subject = f"<message type='groupchat' id='s' from='{ANN}' to='{ROOM}'><subject>{{}}</subject></message>"
