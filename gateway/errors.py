@@ -309,9 +309,9 @@ ERRORS: dict[type[GatewayError], Error] = {
     NotInTheRoom: Error("not-acceptable", "modify", "You are not in this room: only occupants may do this."),
     NoNick: Error("jid-malformed", "modify", "The nick is missing: a room is joined as room@service/nick."),
     NotAMirror: Error(
-        "item-not-found", "cancel", "No room has this address; a mirror's are like room\\40service@mirror."
+        "item-not-found", "cancel", "No room has this address. A mirror has one such as room\\40service@mirror."
     ),
-    OnlyInTheRoom: Error("not-allowed", "cancel", "This is done in the room itself, not in a mirror of it."),
+    OnlyInTheRoom: Error("not-allowed", "cancel", "This can only be done in the room, not in a mirror of it."),
     NotEntitled: Error("forbidden", "auth", "Only a moderator, an admin or an owner of the room may do this."),
     OwnersOnly: Error("forbidden", "auth", "Only an owner of the room may do this."),
     NoVoice: Error("forbidden", "auth", "You may not send this here: you do not have voice."),
@@ -329,7 +329,9 @@ ERRORS: dict[type[GatewayError], Error] = {
     NoSuchMessage: Error("item-not-found", "cancel", "The archive has no message with this id."),
     ArchiveClosed: Error("forbidden", "auth", "You must be in this room to read its archive."),
     UnknownField: Error("feature-not-implemented", "cancel", "The form has a field that is not supported."),
-    NotMirrored: Error("not-allowed", "cancel", "This room may not be mirrored here, or not by you."),
+    NotMirrored: Error(
+        "not-allowed", "cancel", "This room may not be mirrored here, or you may not join through this mirror."
+    ),
 }
 
 

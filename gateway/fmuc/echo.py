@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from gateway.fmuc.actions import Submission, ToNode
 
-# Messages that are waited for; the oldest is forgotten.
+# Maximum number of messages that are waited for; above it, the oldest is forgotten.
 _MAX_WAITING = 1_000
 
 

@@ -43,7 +43,7 @@ from gateway.muc.values import (
     stanzaError,
 )
 
-# Answers to withdrawn joins with one nick that the joined node has not sent yet; more joins with it are refused.
+# Withdrawn joins with one nick that the joined node has not answered; above this number, further ones are refused.
 _MAX_OWED = 100
 
 

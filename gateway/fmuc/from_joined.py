@@ -33,7 +33,7 @@ from gateway.muc.values import (
     stanzaError,
 )
 
-# What the operator can do about a rejection without a text, by its condition.
+# Advice for the operator about a rejection without a text, by its condition.
 _REMEDIES = {
     **dict.fromkeys(
         ("remote-server-not-found", "remote-server-timeout"),

@@ -107,7 +107,7 @@ class RoomsHandler(RawHandler):
         self._reportAt = 0.0
         self._logged: set[str] = set()
         self._loggedUntil = 0.0
-        # Bytes between nodes by domain and direction, the domains, and messages that joined nodes return.
+        # Bytes of other nodes, by domain and direction; the domains; messages that joined nodes will return.
         self._crossed: Counter[tuple[str, str]] = Counter()
         self._domains: set[str] = set()
         self._echoes: Echoes | None = None

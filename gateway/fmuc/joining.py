@@ -32,8 +32,8 @@ from gateway.muc.values import (
 )
 from gateway.muc.whois import show
 
-# Seconds: for the answer to a join, and between two parts of it until the joiner's own presence; between two parts
-# after that presence; for the whole answer; for the confirmation of a leave.
+# Seconds. ANSWER: for the answer to a join, and between two parts of it before the joiner's own presence. REST:
+# between two parts after that presence. WHOLE: for the whole answer. FAREWELL: for the confirmation of a leave.
 ANSWER, REST, WHOLE, FAREWELL = 30.0, 5.0, 300.0, 10.0
 # Errors of a server that could not send a fence to the joined node; so the join before it may be lost, too.
 _NOT_SENT = frozenset(("remote-server-not-found", "remote-server-timeout"))
@@ -387,7 +387,7 @@ class Uplink:
         """Fall back to primary mode if the joined node has not agreed to replica mode."""
         room, node = self._mirror.room, self.node
         if not room.settings.nonAnonymous:
-            # Openfire shows no real JID in the answer to a join, whatever it shows later.
+            # Openfire shows no real JIDs in the answer to a join, even if it shows them in later presences.
             self.learn(self.told)
         if node.dialect is Dialect.XEP_0289 and node.mode.agreed is None:
             # The joined node knows primary mode only: "they won't distribute the stanza back to the node from which

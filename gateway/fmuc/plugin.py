@@ -41,7 +41,7 @@ from gateway.requirements import Remark
 _LOBBY = "lobby"
 _ROOMS_PER_USER, _LOCKED = Count(100), Seconds(300.0)
 _PING_AFTER, _IDLE = Seconds(1_800.0), Seconds(7 * 86_400.0)
-# Seconds: in a shorter time a user may well be silent, and the answer to a ping is awaited for that long.
+# Minimum of C{ping_after}, in seconds. Shorter silences are normal, and a ping may be answered this late.
 _MIN_TIME = 60.0
 # Archives by default, and at most; 0 for none.
 _ARCHIVE_DAYS, _ARCHIVE_MESSAGES = 30, 10_000
@@ -299,7 +299,7 @@ def _local(jid: str, home: str) -> frozenset[str]:
     if not home:
         return frozenset("*")
     parent = jid.partition(".")[2]
-    # Everybody may be below a top-level domain.
+    # All users of a top-level domain are not local.
     domains = [home, *([parent] if "." in parent or parent == "localhost" else [])]
     return frozenset(each for domain in domains for each in (domain, f".{domain}"))
 

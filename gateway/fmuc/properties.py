@@ -32,7 +32,7 @@ _MAX_KNOWN, KEEP = 1_000, 60.0
 _MAX_WAITING, WAIT = 1_000, 10.0
 # Elements of an answer; characters of a name or of all fields together.
 _MAX_ELEMENTS, _MAX_NAME, _MAX_FIELDS = 500, 1_000, 8_000
-# Characters that the tags of a field, and of a value, count as: very many empty ones take long to write.
+# Characters that the tags of a field, and of a value, count as. So the number of empty ones is bounded, too.
 _FIELD, _VALUE = 20, 20
 # Features that are kept: a mirror has the same properties, and the joined room's occupant ids.
 _FEATURES = PROPERTIES | {ns.OCCUPANT_ID}
@@ -139,7 +139,7 @@ class Properties:
             del self._known[next(iter(self._known))]
 
     def forget(self, mirror: str) -> None:
-        """The joined room has changed."""
+        """Forget the properties of a room that has changed."""
         self._known.pop(mirror, None)
 
     def expire(self, now: float) -> list[Action]:

@@ -122,8 +122,8 @@ def answer(rooms: RoomService, stanza: Stanza, payload: domish.Element) -> str |
 def checkReader(room: Room, user: str) -> bool:
     """
     Check that a user may read the archive: "A MUC archive MUST check that the user requesting the archive has the
-    right to enter it at the time of the query" (section 6.1.2). Users who have entered have the right. Others
-    cannot show a password, and a mirror does not know their rights.
+    right to enter it at the time of the query" (section 6.1.2). Occupants have this right. Other users
+    cannot present a password, and a mirror does not know their rights.
 
     @param user: full JID.
     @return: True if the user may see all real JIDs.

@@ -45,7 +45,7 @@ OPTIONS: tuple[Option, ...] = (
     occupant_iq.OPTION,
     password.OPTION,
 )
-# The form does not offer this field, because nothing is logged; a request for it must not seem to be done.
+# The form does not offer this field, because there is no public log. A form that asks for one is refused.
 _LOGGING = "muc#roomconfig_enablelogging"
 # Further effects of a change of the settings.
 _CHANGED = (whois.changed, members_only.changed)

@@ -1,13 +1,14 @@
 """
-Local users who are not there any longer, and of whom no presence has told so (XEP-0045 section 16.1.2).
+Local users who have gone without an unavailable presence (XEP-0045 section 16.1.2).
 
 Most servers return a message to a client that is gone, with an error. Some, such as Openfire, return only iq
 requests. "A MUC service MAY also use XMPP Ping (XEP-0199) or similar methods to periodically check the availability
 of room occupants": the room sends a ping to each session that has sent nothing for some time.
 
-A delivery-related error removes the session. C{service-unavailable} may be the server's, or that of a client
-without pings; then disco#info, which such clients answer, decides. Any other answer keeps the session, and so does
-none: the client may be asleep, and its server holds the ping until the client returns.
+A delivery-related error removes the session. The error C{service-unavailable} may come from the server, or from a
+client that does not support pings. So the session gets a second request, for disco#info, which such clients answer.
+Any other answer keeps the session. So does a missing answer: the client may be asleep, and its server holds the
+ping until the client returns.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ MAX_PINGS = 50
 MAX_ROOM_PINGS = 10
 _BOUND = 5_000
 _TIMEOUT = 60.0
-# Sessions that a room remembers to have heard, beyond twice those in it: if there are more, those that have left
-# are forgotten.
+# A room forgets the sessions that have left if it remembers more than twice as many sessions as it has, and this
+# number.
 _SPARE = 100
 
 _PING, _INFO = tag("ping", xmlns=ns.PING).encode(), tag("query", xmlns=ns.DISCO_INFO).encode()

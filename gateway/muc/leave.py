@@ -40,7 +40,7 @@ def leave(
 
 def drop(room: Room, occupant: Occupant, now: float, session: Session | None = None) -> None:
     """
-    Remove an occupant who cannot be reached, or who is not an occupant any longer at another node.
+    Remove an occupant who cannot be reached, or whom another node does not know as an occupant any longer.
 
     @param session: the one of several sessions that cannot be reached; the occupant stays.
     """

@@ -1,7 +1,8 @@
 """
 Rooms that wait for the first form of the user who has created them (XEP-0045 sections 7.2.10 and 10.1).
 
-Until then nobody else can enter. A room that is created through a mirror waits only if it accepts forms through it.
+Until then nobody else can enter. A room that is created through a mirror waits only if it accepts the form through
+that mirror.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from gateway.muc.values import OWNER, JoinRequest
 
 
 def lock(room: Room, now: float) -> None:
-    """Let a new room wait."""
+    """Lock a new room until its owner sends the first form."""
     if room.bounds.locked:
         room.lockedUntil = now + room.bounds.locked
 

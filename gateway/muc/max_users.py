@@ -11,7 +11,7 @@ from gateway.muc.room import Bounds, Room, Settings
 from gateway.muc.values import ADMIN, OWNER, JoinRequest
 
 _VAR, _UNLIMITED = "muc#roomconfig_maxusers", "none"
-# Those that the form offers; every other number is accepted as well.
+# Numbers that the form offers; any other number is accepted as well.
 _OFFERED = {str(number): number for number in (10, 20, 30, 50, 100, 200, 500, 1_000)} | {_UNLIMITED: 0}
 # Owners and admins enter a full room: "up to some reasonable number of additional occupants".
 _MORE = 100

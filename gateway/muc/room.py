@@ -111,8 +111,8 @@ class Room:
 
     @ivar jid: bare JID.
     @ivar nodes: the other nodes that form one room with this one.
-    @ivar creators: names that the room is counted by: the bare JID of the user whose join created it, and the
-        domain that the join came from.
+    @ivar creators: the keys by which the room counts towards the limits of L{gateway.muc.service}: the bare JID of
+        the user whose join created it, and the domain that the join came from.
     @ivar users: occupants by the full JIDs of their local sessions.
     @ivar shared: the occupants with several sessions; the values mean nothing.
     @ivar subject: the message that set the subject.

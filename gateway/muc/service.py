@@ -38,7 +38,7 @@ class RoomService:
         A domain after a dot stands for its subdomains, C{"*"} for all users.
     @ivar iqs: open requests between occupants.
     @ivar ghosts: finds local users who are gone.
-    @ivar durability: whether the rooms are stored, and can be.
+    @ivar durability: tells whether the rooms are stored, and whether they can be.
     @ivar arriving: rooms with sessions that are still being sent the occupants, by bare JID and in turn; the values
         mean nothing.
     @ivar areMirrors: True if the rooms are mirrors of rooms elsewhere.

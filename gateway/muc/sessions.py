@@ -47,7 +47,10 @@ def leaveSession(
     change: PresenceChange,
     identifier: str | None = None,
 ) -> None:
-    """Handle the leave of one of several sessions: it is told, and the others see the presence of the rest."""
+    """
+    Handle the leave of one of several sessions. The session is told. All others see the latest presence of the
+    sessions that stay.
+    """
     presence = evolve(occupant.presence(change), realJid=session.jid, payload=payload)
     known, shown = occupant.realJid, _extract(room, occupant, session)
     if session.node is None:
@@ -55,7 +58,7 @@ def leaveSession(
     else:
         room.nodes.sessionLeft(session.node, presence, identifier)
     if not _showRest(room, occupant, known, shown) and session.node is not None:
-        # That node has removed the occupant, who is one of this node for it now.
+        # That node has removed the occupant. Now it learns that the occupant is in the room through this node.
         room.nodes.sendPresence(occupant, occupant.presence(AVAILABLE), True, None)
 
 
@@ -67,7 +70,7 @@ def dropSession(room: Room, occupant: Occupant, session: Session) -> None:
 
 def _showRest(room: Room, occupant: Occupant, known: str, shown: Payload) -> bool:
     """
-    Send the presence of the sessions that stay; return False if it is known.
+    Send the latest presence of the sessions that stay; return False if the others know it already.
 
     @param known: full JID of the occupant before.
     """

@@ -61,7 +61,7 @@ def approve(room: Room, user: str, form: Form) -> None:
     if not BOOLEANS.get(form.value(_ALLOW)):
         return
     occupant = room.occupants.get(form.value(_NICK))
-    # The nick may have another owner by now.
+    # Another user may have the nick by now.
     if occupant is None or person(form.value(_JID)) != occupant.person:
         raise NoSuchAddress
     if form.value(_ROLE) != PARTICIPANT:
