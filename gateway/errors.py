@@ -140,6 +140,10 @@ class StoreBroken(GatewayError):
     """A file cannot be used; the exception's text is for the operator."""
 
 
+class StoreTaken(GatewayError):
+    """Another process has taken over a store; the exception's text is for the operator."""
+
+
 class TooManyRooms(GatewayError):
     """The user has created as many rooms as one user may."""
 
@@ -298,6 +302,7 @@ ERRORS: dict[type[GatewayError], Error] = {
     StoreFull: Error("resource-constraint", "wait", "The storage is full; try again later."),
     StoreBusy: Error("resource-constraint", "wait", "The storage is busy; try again later."),
     StoreBroken: Error("internal-server-error", "cancel", "The storage does not work at the moment."),
+    StoreTaken: Error("internal-server-error", "cancel", "The storage does not work at the moment."),
     TooManyRooms: Error("resource-constraint", "wait", "You have created as many rooms as one user may."),
     CreationRestricted: Error("not-allowed", "cancel", "This room does not exist, and you may not create rooms."),
     NickInUse: Error("conflict", "cancel", "Another occupant has this nick: choose another one."),

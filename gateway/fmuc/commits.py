@@ -12,12 +12,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull, TooManyPending
+from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull, StoreTaken, TooManyPending
 from gateway.muc.archive_store import Step
 from gateway.muc.archive_values import Retention
 from gateway.muc.changes import Durability
 from gateway.muc.records import MESSAGE, Key, Record
-from gateway.muc.store import save
+from gateway.muc.store import Owner, StoreEmptied, save
 from gateway.state.interfaces import IStore
 
 # Bytes of output that may wait, and seconds that it may wait while the store does not work.
@@ -25,7 +25,10 @@ _MAX_WAITING = 64 * 1024 * 1024
 _MAX_WAIT = 10.0
 # Changes of archives that may wait.
 _MAX_STEPS = 10_000
+_FAULTS = (StoreFull, StoreBusy, StoreBroken, StoreTaken, TooManyPending)
 _NO_ARCHIVE = Retention(0, 0.0)
+# Seconds between two log lines about another process that has the store.
+_LOG_EVERY = 60.0
 
 
 @frozen
@@ -74,10 +77,15 @@ class Commits:
 
     Changes of archives share the commits, but for those that exceed a limit while the store does not work.
 
+    If the file was removed or replaced by a new one, the whole state is stored again.
+
     @ivar together: calls a function that sends several outputs.
     @ivar lost: number of changes of archives that were never stored.
+    @ivar trouble: the reason why the store is another process's, and a remedy; empty if it is not.
     @param retention: bounds of the archives.
     @param later: calls a function at the end of the reactor turn.
+    @param owner: this process, if others may write to the store as well.
+    @param whole: returns the whole state.
     """
 
     _log = Logger()
@@ -88,12 +96,21 @@ class Commits:
         durability: Durability,
         later: Callable[[Callable[[], object]], object],
         retention: Retention = _NO_ARCHIVE,
+        owner: Owner | None = None,
+        whole: Callable[[], tuple[Sequence[Record], Sequence[Step]]] = lambda: ((), ()),
     ) -> None:
         self._store = store
         self._durability = durability
         self._later = later
         self._retention = retention
+        self._owner = owner
+        self._whole = whole
+        # True if the next commit has the whole state.
+        self._isWhole = False
         self.lost = 0
+        self.trouble = ""
+        self._logAt = float("-inf")
+        self._now = 0.0
         self.together: Callable[[Callable[[], object]], object] = lambda act: act()
         # Records that no commit has, by their keys, and those of the commit that is under way.
         self._records: dict[Key, str | None] = {}
@@ -159,6 +176,7 @@ class Commits:
         if self._waiting and self._waiting[0].since + _MAX_WAIT <= now:
             self._isGoingOn = True
             self._giveUp()
+        self._now = now
         if (self._records or self._steps or self._durability.fault is not None) and not self._isWriting:
             self._commit()
 
@@ -200,7 +218,12 @@ class Commits:
             return
         self._isWriting = True
         written = self._written = self._store.write(
-            save, tuple(self._writing.items()), tuple(self._writingSteps), self._retention
+            save,
+            tuple(self._writing.items()),
+            tuple(self._writingSteps),
+            self._retention,
+            self._owner,
+            self._isWhole,
         )
         written.addCallbacks(self._onStored, self._onFailed)
 
@@ -209,7 +232,8 @@ class Commits:
         self._written = None
         self._writing, self._writingSteps = {}, []
         self._durability.fault = None
-        self._isGoingOn = False
+        self._isGoingOn = self._isWhole = False
+        self.trouble = ""
         self._release(self._belonging)
         if self._records or self._steps or self._waiting:
             self._commit()
@@ -221,8 +245,11 @@ class Commits:
             # By L{_giveUp}.
             self._durability.fault = StoreBusy
         else:
-            self._durability.fault = failure.check(StoreFull, StoreBusy, StoreBroken, TooManyPending) or StoreBroken
-        if not isinstance(failure.value, GatewayError | CancelledError):
+            self._durability.fault = failure.check(*_FAULTS) or StoreBroken
+        isEmptied = isinstance(failure.value, StoreEmptied)
+        if isinstance(failure.value, StoreTaken):
+            self._onTaken(failure.value)
+        elif not isEmptied and not isinstance(failure.value, GatewayError | CancelledError):
             self._log.failure(
                 "{store}: records of rooms cannot be stored.",
                 failure,
@@ -235,6 +262,29 @@ class Commits:
         self._records = kept
         self._steps, self._writingSteps = self._writingSteps + self._steps, []
         self._boundSteps()
+        if isEmptied:
+            self._storeWhole()
+
+    def _storeWhole(self) -> None:
+        self._log.warn(
+            "{store}: its file is a new one: rooms are stored again as they are; archives have the history only.",
+            event="rooms.stored_again",
+            store=self._store.name,
+        )
+        self._isWhole = True
+        records, steps = self._whole()
+        # Later records, of output that waits, are those of the rooms as they are.
+        _merge(self._records, records)
+        self._steps = [*steps, *self._steps]
+        self._commit()
+
+    def _onTaken(self, error: StoreTaken) -> None:
+        self.trouble = str(error)
+        if self._logAt <= self._now:
+            self._logAt = self._now + _LOG_EVERY
+            self._log.error(
+                "{store}: {reason}.", event="rooms.store_taken", store=self._store.name, reason=self.trouble
+            )
 
     def _boundSteps(self) -> None:
         """Drop the oldest changes of archives, if the store has not worked for long."""

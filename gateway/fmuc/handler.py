@@ -168,6 +168,8 @@ class RoomsHandler(RawHandler):
         if self._commits is not None and self._commits.lost:
             text = "messages that are missing in the archives, because the store did not work: {count}"
             yield StatusItem("rooms.lost", text, {"count": self._commits.lost}, True)
+        if self._commits is not None and self._commits.trouble:
+            yield StatusItem("rooms.store_taken", "store: {trouble}", {"trouble": self._commits.trouble}, True)
         if self._commits is not None and self._rooms.durability.fault is not None:
             text = "changes that are not stored: {count}"
             if self._rooms.durability.isOn:

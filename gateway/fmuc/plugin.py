@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from functools import partial
 from typing import Any, Literal
 
@@ -35,7 +36,8 @@ from gateway.muc.archive_values import Retention
 from gateway.muc.elements import MAX_STANZA
 from gateway.muc.ids import Ids
 from gateway.muc.room import Bounds, Settings
-from gateway.muc.store import MIGRATIONS, loadSecret, restore
+from gateway.muc.snapshot import snapshot
+from gateway.muc.store import MIGRATIONS, Owner, loadSecret, restore
 from gateway.requirements import Remark
 
 _LOBBY = "lobby"
@@ -209,7 +211,9 @@ def _served(jid: str, table: MirrorTable | RoomsTable, composition: IServiceBuil
     commits, archiving = None, None
     if rooms.areArchived or not rooms.areMirrors:
         retention = Retention(table.archive_messages, table.archive_days * _DAY)
-        commits = Commits(store, rooms.durability, partial(composition.reactor.callLater, 0), retention)
+        later = partial(composition.reactor.callLater, 0)
+        owner = _owner(jid, composition)
+        commits = Commits(store, rooms.durability, later, retention, owner, partial(snapshot, rooms))
         archiving = Archiving(store, retention) if rooms.areArchived else None
     if rooms.areMirrors and not rooms.areArchived:
         try:
@@ -231,6 +235,17 @@ def _ids(jid: str, composition: IServiceBuilder) -> Ids:
         return Ids(loadSecret(composition.store(_storeName(jid), MIGRATIONS)))
     except GatewayError as error:
         raise ConfigError([f"state_dir: {error}"]) from error
+
+
+def _owner(jid: str, composition: IServiceBuilder) -> Owner:
+    """Take the store over, from another process that may still run: only one may write to it."""
+    store = composition.store(_storeName(jid), MIGRATIONS)
+    try:
+        owner = Owner(secrets.token_hex(16), loadSecret(store))
+        store.atStart(owner.take)
+    except GatewayError as error:
+        raise ConfigError([f"state_dir: {error}"]) from error
+    return owner
 
 
 def _storeProblems(jid: str, environment: IServiceEnvironment) -> list[str]:

@@ -55,9 +55,18 @@ def resume(room: Room, *messages: RoomMessage) -> None:
     @param messages: further ones with delays, such as the subject.
     """
     if room.bounds.archived:
-        found = [each for each in (*room.history, *messages) if each.delay is not None and each.stanzaId]
-        found.sort(key=lambda each: each.delay.stamp if each.delay is not None else 0.0)
-        room.emit(ResumeArchive(room.jid, tuple(archived(room, each) for each in found)))
+        room.emit(newest(room, *messages))
+
+
+def newest(room: Room, *messages: RoomMessage) -> ResumeArchive:
+    """
+    Return the messages of a room as the newest ones of its archive.
+
+    @param messages: as of L{resume}.
+    """
+    found = [each for each in (*room.history, *messages) if each.delay is not None and each.stanzaId]
+    found.sort(key=lambda each: each.delay.stamp if each.delay is not None else 0.0)
+    return ResumeArchive(room.jid, tuple(archived(room, each) for each in found))
 
 
 def archived(room: Room, message: RoomMessage) -> ArchivedMessage:

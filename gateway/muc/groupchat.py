@@ -89,7 +89,7 @@ def withdraw(room: Room, added: int, subject: RoomMessage | None) -> list[str]:
     found = []
     while room.history.added > added:
         message = room.history.withdraw()
-        if message is not None:
+        if message is not None and message.stanzaId:
             found.append(message.stanzaId)
     room.changes.messages = min(room.changes.messages, added)
     room.subject = subject

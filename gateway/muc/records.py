@@ -13,6 +13,7 @@ from typing import Any
 from attrs import asdict, evolve, fields
 
 from gateway.errors import StoreBroken
+from gateway.muc.changes import Changes
 from gateway.muc.occupant import Node, Occupant, Session
 from gateway.muc.room import Room, Settings
 from gateway.muc.values import Delay, Payload, RoomMessage, Standing, VCard
@@ -44,6 +45,15 @@ def take(room: Room) -> list[Record]:
     found = list(_changed(room))
     forget(room)
     return found
+
+
+def whole(room: Room) -> list[Record]:
+    """Return all records of a room, for a new store."""
+    registrations = room.registrations
+    room.changes = Changes(nicks=dict.fromkeys(room.occupants), nodes=True)
+    for table in (room.affiliations, registrations.nicks, registrations.requests):
+        table.changed.update(dict.fromkeys(table))
+    return take(room)
 
 
 def withoutHistory(room: Room) -> list[Record]:

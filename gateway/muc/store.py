@@ -6,7 +6,9 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.errors import StoreBroken
+from attrs import frozen
+
+from gateway.errors import StoreBroken, StoreTaken
 from gateway.muc import archive_store, archived_history
 from gateway.muc.archive_store import Step
 from gateway.muc.archive_values import ArchivedMessage, Retention
@@ -36,6 +38,50 @@ MIGRATIONS = (
 _SET = "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (room, kind, name) DO UPDATE SET value = excluded.value"
 
 
+# The names of the secrets.
+_IDS, _RUN, _TRIED = "ids", "run", "tried"
+_REPLACE = "INSERT INTO secrets VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+
+
+class StoreEmptied(Exception):
+    """The store does not have the state of the service any longer: its file was removed or replaced."""
+
+
+@frozen
+class Owner:
+    """
+    The process that writes to a store; each process takes it over at its start.
+
+    @ivar run: a random text.
+    @ivar secret: as of L{loadSecret}.
+    """
+
+    run: str
+    secret: bytes
+
+    def take(self, cursor: Any) -> None:
+        """Take over a store."""
+        cursor.execute(_REPLACE, (_RUN, self.run))
+        cursor.execute(_REPLACE, (_IDS, self.secret.hex()))
+
+    def check(self, cursor: Any) -> None:
+        """
+        Check that the store is this process's.
+
+        @raise StoreEmptied: if it is new.
+        @raise StoreTaken: if it is another process's.
+        """
+        cursor.execute("SELECT value FROM secrets WHERE name = ?", (_RUN,))
+        found = cursor.fetchone()
+        if found is None:
+            raise StoreEmptied
+        if found[0] != self.run:
+            raise StoreTaken(
+                "another gateway has taken it over, or the file was replaced by a backup: stop one of two gateways "
+                "with the same component and state_dir, or restart this one to use the file as it is"
+            )
+
+
 def loadSecret(store: IStore) -> bytes:
     """
     Return the secret of L{gateway.muc.ids.Ids}; make it at the first start. With it, ids are the same after a
@@ -43,7 +89,7 @@ def loadSecret(store: IStore) -> bytes:
 
     @raise StoreBroken: if somebody has changed it, or another error of L{IStore}.
     """
-    text = store.atStart(_keep, "ids", secrets.token_bytes(SECRET).hex())
+    text = store.atStart(_keep, _IDS, secrets.token_bytes(SECRET).hex())
     try:
         secret = bytes.fromhex(text)
     except ValueError:
@@ -101,7 +147,32 @@ def saveRecords(cursor: Any, records: Sequence[Record]) -> None:
             cursor.execute("DELETE FROM records WHERE room = ? AND kind = ? AND name = ?", key)
 
 
-def save(cursor: Any, records: Sequence[Record], steps: Sequence[Step], retention: Retention) -> None:
-    """Store records, and changes of archives, in their order."""
+def save(
+    cursor: Any,
+    records: Sequence[Record],
+    steps: Sequence[Step],
+    retention: Retention,
+    owner: Owner | None = None,
+    isWhole: bool = False,
+) -> None:
+    """
+    Store records, and changes of archives, in their order. If there are none, try whether the store can be written.
+
+    @param owner: C{None} if the store is not shared with other processes.
+    @param isWhole: True if these are all records of the service, for a new store.
+    @raise StoreEmptied: if C{isWhole} is needed.
+    @raise StoreTaken: if the store is another process's.
+    """
+    if owner is not None:
+        try:
+            owner.check(cursor)
+        except StoreEmptied:
+            if not isWhole:
+                raise
+            owner.take(cursor)
+    if not records and not steps:
+        # Only a write shows whether the disk has room. SQLite does not write an equal value.
+        cursor.execute(_REPLACE, (_TRIED, ""))
+        cursor.execute("DELETE FROM secrets WHERE name = ?", (_TRIED,))
     saveRecords(cursor, records)
     archive_store.apply(cursor, steps, retention)
