@@ -338,6 +338,13 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("len(self._kept) > _MAX_MESSAGES or ", ""),
         ("            self._dropped += 1\n", ""),
     ),
+    "gateway/muc/presence_broadcast.py": (
+        ("if not frozenset(BROADCAST_ROLES).issuperset(values):", "if False:"),
+        ("each.isHidden != room.hides(each)][:most]", "each.isHidden != room.hides(each)]"),
+        ("own=True, to=())", "own=True)"),
+        (" if each is occupant or not each.isHidden]", " if not each.isHidden]"),
+        (" if each is occupant or not each.isHidden]", "]"),
+    ),
     "gateway/muc/welcome.py": (
         (" if each is not arrival.occupant]", "]"),
         (" if nick in room.occupants]", " if True]"),
@@ -379,6 +386,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("realJid)))\n        self.sessionsChanged()\n", "realJid)))\n"),
         ("is told.\"\"\"\n        self.sessionsChanged()\n", "is told.\"\"\"\n"),
         ("            self.forgetArrival(address)\n", "            pass\n"),
+        ("return None if wasHidden else presence", "return presence"),
+        ("return None if wasHidden else evolve(", "return evolve("),
+        ("occupant.presence(UNAVAILABLE), payload=Payload())", "occupant.presence(UNAVAILABLE))"),
         ("occupant.sessions and to is None:", "False:"),
     ),
     "gateway/fmuc/properties.py": (

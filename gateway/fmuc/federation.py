@@ -287,6 +287,7 @@ class Federation:
             node,
             id=request.occupantId,
         )
+        occupant.isHidden = room.hides(occupant)
         occupants = list(room.occupants.values())
         room.add(occupant)
         if node.hasJoined:
@@ -328,7 +329,8 @@ class Federation:
         # XEP-0289 section 6.1: "the list of current occupants and message context in the same order as specified in
         # XEP-0045", and the new occupant's own presence.
         for other in others:
-            self.toNode(node, other.presence(AVAILABLE))
+            if not other.isHidden:
+                self.toNode(node, other.presence(AVAILABLE))
         node.hasJoined = True
         room.log(f"mirrored by {node.jid}")
         change = PresenceChange(codes=(CREATED,)) if created else AVAILABLE
@@ -376,16 +378,23 @@ class Federation:
         return bool(asked)
 
     def sendPresence(
-        self, occupant: Occupant, presence: OccupantPresence, own: bool, identifier: str | None
+        self,
+        occupant: Occupant,
+        presence: OccupantPresence,
+        shown: OccupantPresence | None,
+        own: bool,
+        identifier: str | None,
     ) -> None:
         for node in self.joiningNodes.values():
             isOwn = node in occupant.nodes
-            if node.hasJoined and (not own or not isOwn or node.returnsPresence):
+            stanza = presence if isOwn else shown
+            if stanza is not None and node.hasJoined and (not own or not isOwn or node.returnsPresence):
                 isSender = isOwn and occupant.allSessions()[-1].node is node
-                self.toNode(node, _presenceAt(node, occupant, presence), identifier if isSender else None)
+                self.toNode(node, _presenceAt(node, occupant, stanza), identifier if isSender else None)
 
     def sendMessage(self, message: RoomMessage, origin: AnyNode | None) -> None:
-        if self.joiningNodes and message.delay is None and message.nick in self.room.occupants:
+        sender = self.room.occupants.get(message.nick) if self.joiningNodes else None
+        if sender is not None and message.delay is None and not sender.isHidden:
             # Otherwise the sender has left: a message that has come back, or a subject that was set earlier.
             message = _withoutId(message)
         for node in self.joiningNodes.values():
@@ -433,7 +442,7 @@ class Federation:
         if self.uplink is not None and self.uplink.isIn:
             nodes.append(self.uplink.node)
         for node in nodes:
-            if not node.returnsPresence and node not in occupant.nodes:
+            if not node.returnsPresence and node not in occupant.nodes and not occupant.isHidden:
                 self.toNode(node, presence)
 
     def left(self, occupant: Occupant, now: float) -> None:

@@ -35,6 +35,7 @@ from gateway.muc.archive_store import keepOnly
 from gateway.muc.archive_values import Retention
 from gateway.muc.elements import MAX_STANZA
 from gateway.muc.ids import Ids
+from gateway.muc.presence_broadcast import ordered
 from gateway.muc.room import Bounds, Settings
 from gateway.muc.snapshot import snapshot
 from gateway.muc.store import MIGRATIONS, Owner, loadSecret, restore
@@ -49,6 +50,9 @@ _MIN_TIME = 60.0
 _ARCHIVE_DAYS, _ARCHIVE_MESSAGES = 30, 10_000
 _MAX_DAYS, _MAX_MESSAGES = 36_500, 1_000_000
 _DAY = 86_400.0
+# Roles whose presence is broadcast by default: all.
+_Role = Literal["moderator", "participant", "visitor"]
+_ROLES: frozenset[_Role] = frozenset(("moderator", "participant", "visitor"))
 
 
 @frozen(kw_only=True)
@@ -84,6 +88,7 @@ class RoomsTable(ComponentTable):
     ping_after: Seconds = _PING_AFTER
     archive_days: int = _ARCHIVE_DAYS
     archive_messages: int = _ARCHIVE_MESSAGES
+    presence_broadcast: frozenset[_Role] = _ROLES
     backing: Domain | None = None
 
 
@@ -174,6 +179,7 @@ class RoomsPlugin:
         ids = _ids(jid, composition)
         administrators = _prepared(table.administering_peers)
         rooms = Rooms(jid, None, _prepared(table.peers), most, ids, administrators)
+        rooms.shownRoles = ordered(table.presence_broadcast)
         store = composition.store(_storeName(jid), MIGRATIONS)
         try:
             restore(store, rooms, composition.reactor.seconds())

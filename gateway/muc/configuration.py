@@ -14,6 +14,7 @@ from gateway.muc import (
     owners,
     password,
     persistent,
+    presence_broadcast,
     public,
     register,
     subject,
@@ -37,6 +38,7 @@ OPTIONS: tuple[Option, ...] = (
     persistent.OPTION,
     members_only.OPTION,
     moderated.OPTION,
+    presence_broadcast.OPTION,
     subject.OPTION,
     invitations.OPTION,
     whois.OPTION,
@@ -48,7 +50,9 @@ OPTIONS: tuple[Option, ...] = (
 # The form does not offer this field, because there is no public log. A form that asks for one is refused.
 _LOGGING = "muc#roomconfig_enablelogging"
 # Further effects of a change of the settings.
-_CHANGED = (whois.changed, members_only.changed)
+_CHANGED = (whois.changed, members_only.changed, presence_broadcast.changed)
+# Types of fields whose values are offered.
+_LISTS = ("list-single", "list-multi")
 # Status code of any change (section 10.2.1).
 _CONFIGURATION_CHANGED = 104
 
@@ -66,12 +70,13 @@ def form(room: Room, user: str) -> list[FormField]:
         if option is password.OPTION:
             required = (str(int(bool(room.settings.password))),)
             fields.append(FormField(password.REQUIRED_VAR, "boolean", password.REQUIRED_LABEL, required))
-        values = tuple(option.values) if option.values and option.kind == "list-single" else ()
-        value = option.value(room.settings)
-        # The maximum number of occupants may be another number than those that are offered.
-        values = (value, *values) if values and value not in values else values
+        values = tuple(option.values) if option.values and option.kind in _LISTS else ()
+        current = option.current(room.settings)
+        if values:
+            # The maximum number of occupants may be another number than those that are offered.
+            values = (*(each for each in current if each not in values), *values)
         choices = tuple((each, option.labels.get(each, each)) for each in values)
-        fields.append(FormField(option.var, option.kind, option.label, (value,), choices))
+        fields.append(FormField(option.var, option.kind, option.label, current, choices))
     return [*fields, *owners.fields(room)]
 
 
@@ -85,8 +90,8 @@ def configure(room: Room, user: str, given: Form) -> None:
     checkOwner(room, user)
     settings = room.settings
     for option in OPTIONS:
-        if given.values.get(option.var):
-            settings = option.read(settings, given.value(option.var))
+        if option.var in given.values:
+            settings = option.readAll(settings, given.values[option.var])
     settings = password.readRequired(settings, given)
     if BOOLEANS.get(given.value(_LOGGING)):
         raise NotAcceptable

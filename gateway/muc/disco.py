@@ -15,6 +15,7 @@ from gateway.muc import (
     moderated,
     password,
     persistent,
+    presence_broadcast,
     public,
     whois,
 )
@@ -142,7 +143,7 @@ def items(rooms: RoomService, user: str, address: str, node: str) -> list[Item]:
         # "Implementations and deployments are advised to turn off such information sharing by default."
         if room is None or node or user not in room.users:
             return []
-        return [Item(room.address(nick)) for nick in room.occupants]
+        return [Item(room.address(nick)) for nick in presence_broadcast.seenBy(room, room.users[user])]
     if rooms.areMirrors or node:
         # The mirrored services list their rooms themselves.
         return []

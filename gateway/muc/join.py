@@ -83,6 +83,7 @@ def admit(room: Room, request: JoinRequest, standing: Standing, now: float, crea
         room.settings.nonAnonymous,
         id=request.occupantId,
     )
+    occupant.isHidden = room.hides(occupant)
     room.add(occupant)
     # Section 7.2.2: first "the complete list of existing occupants", then "the new occupant's own presence".
     arrival = welcome.begin(room, occupant, request.realJid, request.limits, now, request.id, created)

@@ -60,6 +60,7 @@ class Occupant:
     @ivar address: of a local user: the JID, escaped for an XML attribute.
     @ivar sessions: all sessions; the last one has sent the presence that is shown. Empty if there is one session,
         with the values of the occupant.
+    @ivar isHidden: True if the others are sent no presence of the occupant (L{gateway.muc.presence_broadcast}).
     @ivar id: occupant id (XEP-0421); empty if another node tells neither the id nor the JID.
     """
 
@@ -72,6 +73,7 @@ class Occupant:
     address: bytes = b""
     sessions: tuple[Session, ...] = ()
     id: str = ""
+    isHidden: bool = False
     _last: OccupantPresence | None = None
     _person: tuple[str, str] = ("", "")
 

@@ -47,6 +47,14 @@ class Option:
             return str(value)
         return str(int(value)) if self.kind == "boolean" else next(k for k, v in self.values.items() if v == value)
 
+    def current(self, settings: Settings) -> tuple[str, ...]:
+        """Return all current values of the field."""
+        return (self.value(settings),)
+
+    def readAll(self, settings: Settings, values: tuple[str, ...]) -> Settings:
+        """As L{read}, with all values of the field; without one, nothing changes."""
+        return self.read(settings, values[0]) if values else settings
+
     def read(self, settings: Settings, value: str) -> Settings:
         """
         Return settings with a submitted value.

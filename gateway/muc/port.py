@@ -85,11 +85,17 @@ class OtherNodes(Protocol):
     # Reports to all other nodes.
 
     def sendPresence(
-        self, occupant: Occupant, presence: OccupantPresence, own: bool, identifier: str | None
+        self,
+        occupant: Occupant,
+        presence: OccupantPresence,
+        shown: OccupantPresence | None,
+        own: bool,
+        identifier: str | None,
     ) -> None:
         """
         The presence of an occupant has changed.
 
+        @param shown: the presence for nodes that the occupant is not connected through; C{None} for none.
         @param own: True if the occupant has sent it; the occupant's own node then knows it.
         @param identifier: C{id} for the occupant's own node.
         """
@@ -178,7 +184,12 @@ class NoOtherNodes:
         return False
 
     def sendPresence(
-        self, occupant: Occupant, presence: OccupantPresence, own: bool, identifier: str | None
+        self,
+        occupant: Occupant,
+        presence: OccupantPresence,
+        shown: OccupantPresence | None,
+        own: bool,
+        identifier: str | None,
     ) -> None:
         pass
 

@@ -231,6 +231,7 @@ def _restoreOccupant(
         None if any(each.node is None for each in found) else last.node,
         id=identifier,
     )
+    occupant.isHidden = room.hides(occupant)
     if len(found) > 1:
         occupant.sessions = tuple(found)
     room.add(occupant)

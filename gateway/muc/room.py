@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from gateway.addresses import jids
 from gateway.muc.actions import Action, LogLine, ToUsers
@@ -17,14 +17,17 @@ from gateway.muc.occupant import Node, Occupant
 from gateway.muc.port import NoOtherNodes, OtherNodes
 from gateway.muc.registrations import Registrations
 from gateway.muc.values import (
+    BROADCAST_ROLES,
     MODERATOR,
     NONE,
     OUTCAST,
     SELF,
+    UNAVAILABLE,
     Audience,
     Delay,
     HistoryLimits,
     OccupantPresence,
+    Payload,
     PresenceChange,
     RoomMessage,
     VCard,
@@ -73,6 +76,11 @@ class Bounds:
     archived: int = 0
 
 
+def _texts(values: Iterable[str]) -> tuple[str, ...]:
+    """Return values that a record may have as a list."""
+    return tuple(values)
+
+
 @define
 class Settings:
     """
@@ -86,6 +94,7 @@ class Settings:
     @ivar queries: True if occupants may send iq requests to each other.
     @ivar invites: True if members of a members-only room may invite others, who become members.
     @ivar registration: users who may become members by registration; L{gateway.muc.register} has the values.
+    @ivar presenceBroadcast: roles whose presence is sent to the other occupants.
     @ivar maxUsers: number of occupants, without some more owners and admins; 0 for the service's limit.
     """
 
@@ -102,6 +111,7 @@ class Settings:
     invites: bool = False
     maxUsers: int = 0
     registration: str = "approval"
+    presenceBroadcast: tuple[str, ...] = field(default=BROADCAST_ROLES, converter=_texts)
 
 
 @define(eq=False)
@@ -331,14 +341,30 @@ class Room:
         """
         self.changes.nicks[occupant.nick] = None
         presence = occupant.presence(change)
-        plain, privileged = known or self.audience(occupant)
-        if occupant.nonAnonymous:
-            self.toUsers(presence, plain + privileged, True)
-        else:
-            self.toUsers(presence, plain)
-            self.toUsers(presence, privileged, True)
+        shown = self._shown(occupant, presence)
+        if shown is not None:
+            plain, privileged = known or self.audience(occupant)
+            if occupant.nonAnonymous:
+                self.toUsers(shown, plain + privileged, True)
+            else:
+                self.toUsers(shown, plain)
+                self.toUsers(shown, privileged, True)
         self.sendSelfPresence(occupant, change, identifier=identifier, to=to)
-        self.nodes.sendPresence(occupant, presence, own, identifier)
+        self.nodes.sendPresence(occupant, presence, shown, own, identifier)
+
+    def hides(self, occupant: Occupant) -> bool:
+        """True if the occupant's role is none of those whose presence is broadcast."""
+        return occupant.standing.role not in self.settings.presenceBroadcast
+
+    def _shown(self, occupant: Occupant, presence: OccupantPresence) -> OccupantPresence | None:
+        """Return what the others are sent of an occupant's presence; C{None} for nothing."""
+        wasHidden = occupant.isHidden
+        if presence.change.unavailable:
+            return None if wasHidden else presence
+        occupant.isHidden = self.hides(occupant)
+        if not occupant.isHidden:
+            return presence
+        return None if wasHidden else evolve(occupant.presence(UNAVAILABLE), payload=Payload())
 
     def sendSelfPresence(
         self,

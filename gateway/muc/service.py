@@ -22,7 +22,7 @@ from gateway.muc.occupant import Node
 from gateway.muc.occupant_iq import OccupantIqs
 from gateway.muc.presence import notInRoom
 from gateway.muc.room import Bounds, Room, Settings
-from gateway.muc.values import SERVICE_SHUTDOWN, Message, Presence, PresenceChange, person
+from gateway.muc.values import BROADCAST_ROLES, SERVICE_SHUTDOWN, Message, Presence, PresenceChange, person
 from gateway.stream.stanzas import Stanza
 
 
@@ -41,6 +41,7 @@ class RoomService:
     @ivar durability: tells whether the rooms are stored, and whether they can be.
     @ivar arriving: rooms with sessions that are still being sent the occupants, by bare JID and in turn; the values
         mean nothing.
+    @ivar shownRoles: the roles whose presence new rooms broadcast.
     @ivar areMirrors: True if the rooms are mirrors of rooms elsewhere.
     @param ids: makes the ids; by default, they end with the process.
     """
@@ -62,6 +63,7 @@ class RoomService:
         self._lines: list[Action] = []
         self.durability = Durability(hasArchive=self._bounds.archived >= self._bounds.messages)
         self._records: list[records.Record] = []
+        self.shownRoles = BROADCAST_ROLES
         self.arriving: dict[str, None] = {}
 
     # Methods that other services override.
@@ -89,7 +91,9 @@ class RoomService:
 
     def newRoom(self, jid: str, creators: tuple[str, ...] = ()) -> Room:
         """Return a new room; it is not in the table yet."""
-        return Room(jid, self._bounds, self.utcClock, self._ids, self._ids.salt(jid), creators, self.durability)
+        room = Room(jid, self._bounds, self.utcClock, self._ids, self._ids.salt(jid), creators, self.durability)
+        room.settings.presenceBroadcast = self.shownRoles
+        return room
 
     def absent(self, jid: str) -> GatewayError:
         """Return the error for a message or a request to a room that does not exist."""

@@ -59,7 +59,8 @@ def leaveSession(
         room.nodes.sessionLeft(session.node, presence, identifier)
     if not _showRest(room, occupant, known, shown) and session.node is not None:
         # That node has removed the occupant. Now it learns that the occupant is in the room through this node.
-        room.nodes.sendPresence(occupant, occupant.presence(AVAILABLE), True, None)
+        presence = occupant.presence(AVAILABLE)
+        room.nodes.sendPresence(occupant, presence, None if occupant.isHidden else presence, True, None)
 
 
 def dropSession(room: Room, occupant: Occupant, session: Session) -> None:

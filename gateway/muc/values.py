@@ -11,6 +11,8 @@ from gateway.muc.forms import Form
 PARTICIPANT, VISITOR, MODERATOR, NO_ROLE = "participant", "visitor", "moderator", "none"
 OWNER, ADMIN, MEMBER, OUTCAST, NONE = "owner", "admin", "member", "outcast", "none"
 ROLES = frozenset((MODERATOR, PARTICIPANT, VISITOR, NO_ROLE))
+# Of occupants, in the order of the form.
+BROADCAST_ROLES: tuple[str, ...] = (MODERATOR, PARTICIPANT, VISITOR)
 AFFILIATIONS = frozenset((OWNER, ADMIN, MEMBER, OUTCAST, NONE))
 
 # Status codes (XEP-0045 section 15.6.2).

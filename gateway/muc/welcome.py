@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from itertools import islice
 
-from gateway.muc import avatar
+from gateway.muc import avatar, presence_broadcast
 from gateway.muc.actions import ShowOccupants
 from gateway.muc.arrivals import PORTION, Arrival, Arrivals
 from gateway.muc.occupant import Occupant
@@ -71,7 +71,7 @@ def proceed(room: Room) -> None:
     arrival = next(iter(arrivals.waiting.values()))
     unsent = arrival.unsent
     if unsent is None:
-        unsent = arrival.unsent = dict.fromkeys(room.occupants)
+        unsent = arrival.unsent = dict.fromkeys(presence_broadcast.seenBy(room, None))
     nicks = list(islice(unsent, PORTION))
     for nick in nicks:
         del unsent[nick]
@@ -87,7 +87,8 @@ def proceed(room: Room) -> None:
 
 def _sendPresences(room: Room, arrival: Arrival, nicks: Iterable[str]) -> None:
     occupants = (room.occupants[nick] for nick in nicks)
-    presences = [each.presence(AVAILABLE) for each in occupants if each is not arrival.occupant]
+    others = (each for each in occupants if each is not arrival.occupant and not each.isHidden)
+    presences = [each.presence(AVAILABLE) for each in others]
     if presences:
         isModerator = arrival.occupant.standing.role == MODERATOR
         room.emit(ShowOccupants(room.jid, presences, arrival.address, isModerator))

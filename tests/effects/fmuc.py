@@ -183,6 +183,17 @@ def rejoined(gateway: Gateway) -> int:
     return sum(bool(server.ask(enters)) for _ in range(20))
 
 
+def broadcast(gateway: Gateway) -> int:
+    """Return the number of presences that the occupants of a new room are sent of each other: owner and user."""
+    server = gateway.server(COMPONENT)
+    room = f"room@{COMPONENT}"
+    form = f"<query xmlns='{ns.MUC_OWNER}'><x xmlns='{ns.DATA}' type='submit'/></query>"
+    server.ask(f"<presence from='{USER}' to='{room}/own'>{MUC}</presence>")
+    server.ask(f"<iq from='{USER}' to='{room}' type='set' id='c'>{form}</iq>")
+    heard = server.ask(f"<presence from='other@example.com/1' to='{room}/other'>{MUC}</presence>")
+    return sum(not list(each.iter(f"{{{ns.MUC_USER}}}status")) for each in heard if each.tag.endswith("presence"))
+
+
 def archived(gateway: Gateway, room: str = "room") -> int:
     """Return how many of four messages, one a day, are in the archive of a room a day after the last one."""
     server = gateway.server(COMPONENT)
@@ -327,6 +338,17 @@ EFFECTS = (
         MIRROR,
         lambda gateway: archived(gateway, "room\\40rooms.example"),
         {"": 4, "archive_messages = 2": 2, "archive_messages = 0": 0},
+    ),
+    Effect(
+        "rooms.presence_broadcast",
+        ROOMS,
+        broadcast,
+        {
+            "": 2,
+            'presence_broadcast = ["moderator"]': 1,
+            'presence_broadcast = ["participant", "visitor"]': 1,
+            "presence_broadcast = []": 0,
+        },
     ),
     Effect("rooms.idle_timeout", ROOMS, idle, {"": 168, "idle_timeout = 7_200": 2, "idle_timeout = 1e6": 0}),
     Effect("rooms.lock_timeout", ROOMS, opened, {"": 300, "lock_timeout = 20": 20, "lock_timeout = 0.5": 1}),

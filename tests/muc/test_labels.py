@@ -46,6 +46,9 @@ class FormTests(QueryCase):
                 "nobody": "Nobody",
                 "approval": "Anyone, with Approval by an Admin",
                 "everybody": "Anyone",
+                "moderator": "Moderator",
+                "participant": "Participant",
+                "visitor": "Visitor",
             },
         )
         self.assertEqual(form.findtext(f"{_DATA}title"), f"Configuration of {ROOM}")
