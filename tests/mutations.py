@@ -227,7 +227,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        known.pop(key, None)\n", ""),
         ("        _merge(kept, self._records.items())\n", ""),
         ("        self._release(self._belonging)\n        if self._records", "        if self._records"),
-        ("        self._isGoingOn = False\n        self._release", "        self._release"),
+        ("        self._isGoingOn = self._isWhole = False\n", "        self._isWhole = False\n"),
         ("self._durability.fault is not None) and not self._isWriting", "False) and not self._isWriting"),
         ("                    self._records.pop(key, None)\n", "                    pass\n"),
         ("            self._written.cancel()\n", "            pass\n"),
@@ -298,7 +298,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/muc/private_messages.py": (("if occupant is None:", "if False:"),),
     "gateway/muc/occupant_iq.py": (
         ("if not room.settings.queries:", "if False:"),
-        ("if not share.take():", "if False:"),
+        ("if not exchange.share.take():", "if False:"),
         ('if stanza.type == "result":', "if True:"),
         ("recipient = jids.bare(session) if payload in _OF_ACCOUNT else session", "recipient = session"),
     ),
@@ -346,7 +346,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         (" if each is occupant or not each.isHidden]", "]"),
     ),
     "gateway/muc/welcome.py": (
-        (" if each is not arrival.occupant]", "]"),
+        (" if each is not arrival.occupant and not each.isHidden)", " if not each.isHidden)"),
+        (" if each is not arrival.occupant and not each.isHidden)", " if each is not arrival.occupant)"),
         (" if nick in room.occupants]", " if True]"),
         ("room.forgetArrival(arrival.address)", "pass"),
         ("if not arrivals.waiting:", "if False:"),
@@ -365,7 +366,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("occupant] = None\n    room.sessionsChanged()\n", "occupant] = None\n"),
         ("    \"\"\"\n    room.sessionsChanged()\n", "    \"\"\"\n"),
         ("        room.nodes.sessionReplaced(occupant, known)\n", "        pass\n"),
-        ("        room.nodes.sendPresence(occupant, occupant.presence(AVAILABLE), True, None)\n", "        pass\n"),
+        ("None if occupant.isHidden else presence, True, None)", "None, True, None)"),
     ),
     "gateway/muc/voice.py": (
         ("checkEntitled(room, user)", "pass"),
@@ -397,7 +398,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if not share.take():", "if False:"),
         (" and mirror not in self._rooms.rooms", ""),
         ("if len(self._known) > _MAX_KNOWN:", "if False:"),
-        (' and child.getAttribute("var") in PROPERTIES', ""),
+        (' and child.getAttribute("var") in _FEATURES', ""),
     ),
     "gateway/fmuc/pending.py": (
         ("any(each != self.fence for each in self.fences)", "False"),
