@@ -344,6 +344,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("len(self._kept) > _MAX_MESSAGES or ", ""),
         ("            self._dropped += 1\n", ""),
     ),
+    "gateway/muc/history.py": (
+        ("            del self._kept[0]\n", "            self._kept.pop()\n"),
+        ("self._size -= self._sizes.pop(0)", "self._sizes.pop(0)"),
+    ),
     "gateway/muc/presence_broadcast.py": (
         ("if not frozenset(BROADCAST_ROLES).issuperset(values):", "if False:"),
         ("each.isHidden != room.hides(each)][:most]", "each.isHidden != room.hides(each)]"),

@@ -16,6 +16,8 @@ class Tracked(dict[str, str]):
     @ivar changed: these keys; the values mean nothing.
     """
 
+    __slots__ = ("changed",)
+
     def __init__(self) -> None:
         super().__init__()
         self.changed: dict[str, None] = {}
