@@ -146,7 +146,9 @@ class Xep0289:
         return _message(room, stanza.nick, peer, stanza, _fmuc(stanza.realJid))
 
     def privateMessage(self, room: str, peer: str, stanza: PrivateMessage) -> bytes:
-        return _private(room, peer, stanza, _fmuc(stanza.message.realJid))
+        # Openfire shows a message with C{fmuc} to all occupants, also one to or from the room itself.
+        isOfRoom = not (stanza.recipient and stanza.message.nick)
+        return _private(room, peer, stanza, "" if isOfRoom else _fmuc(stanza.message.realJid))
 
     def reject(self, room: str, peer: str, stanza: Reject) -> bytes:
         words = escape(stanza.stanzaError.text or stanza.stanzaError.condition)

@@ -306,13 +306,18 @@ class SubmittedTests(InvitationCase):
             self.assertRefusal(site, OnlyInTheRoom)
 
     def test_wire(self) -> None:
-        """The message is the occupant's, with an id by which its error is recognised."""
+        """
+        The message is the occupant's, with an id by which its error is recognised. It has no element C{fmuc}, and
+        neither has a decline: Openfire would show both to all occupants.
+        """
         for site in self.sites(ADMIN, users="a.example"):
             sent = site.mirror.take(inviting(HERMES, reason="<reason>Hey</reason>"))
             ours = x(f"<invite to='{HERMES}'><reason>Hey</reason></invite>")
-            isProtoxep = site.mirror.rooms.rooms[HERE].nodes.joinedNode.dialect is Dialect.PROTOXEP
-            who = "" if isProtoxep else fmuc(ANN)
-            self.assertSent(sent, f"<message from='{HERE}/ann' to='{ABOVE}' id='form-t:i'>{who}{ours}</message>")
+            self.assertSent(sent, f"<message from='{HERE}/ann' to='{ABOVE}' id='form-t:i'>{ours}</message>")
+            decline = x(f"<decline to='{ABOVE}/ann'/>")
+            sent = site.above.take(f"<message from='{HERMES}/r' to='{ABOVE}'>{decline}</message>")
+            told = x(f"<decline from='{HERMES}'/>")
+            self.assertSent(sent, f"<message from='{ABOVE}' to='{HERE}/ann'>{told}</message>")
 
     def test_decline(self) -> None:
         """The room tells the inviting occupant, behind the mirror, that the guest has declined."""
@@ -376,6 +381,23 @@ class OtherSoftwareTests(InvitationCase):
                 expected = refused("message", HERE, ANN, NotEntitled, "id='i' ")
                 sent = self.answered(features, affiliation, error)
                 self.assertSent(sent, invitation(HECATE) if isAllowed else expected)
+
+    def test_notThere(self) -> None:
+        """
+        Openfire does not know the mirror's occupant, and sends no invitation. The inviting user gets its error, and
+        stays in the mirror.
+        """
+        for dialect in Dialect:
+            service = mirror("mirror.example", dialect, users="a.example")
+            service.take(f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
+            own = (fmuc(ANN) if dialect is Dialect.XEP_0289 else "") + user(NONE, "participant")
+            service.take(f"<presence from='{ABOVE}/ann' to='{HERE}'>{own}</presence>")
+            service.take(f"<message from='{ABOVE}' to='{HERE}' type='groupchat'><subject/></message>")
+            sent = service.take(inviting(HERMES))
+            self.assertIn(b"id='form-t:i'", sent)
+            error = refused("message", ABOVE, f"{HERE}/ann", NotInTheRoom, "id='form-t:i' ")
+            self.assertSent(service.take(error), refused("message", HERE, ANN, NotInTheRoom, "id='i' "))
+            self.assertIn("ann", service.rooms.rooms[HERE].occupants)
 
     def test_refused(self) -> None:
         """Another error is the room's answer."""
