@@ -152,6 +152,10 @@ class CreationRestricted(GatewayError):
     """The operator does not allow the user to create rooms."""
 
 
+class NotPrivate(GatewayError):
+    """A private message cannot be sent: the recipient's node would show it to all occupants."""
+
+
 class NickInUse(GatewayError):
     """Another occupant of the room has this nick."""
 
@@ -305,6 +309,9 @@ ERRORS: dict[type[GatewayError], Error] = {
     StoreTaken: Error("internal-server-error", "cancel", "The storage does not work at the moment."),
     TooManyRooms: Error("resource-constraint", "wait", "You have created as many rooms as one user may."),
     CreationRestricted: Error("not-allowed", "cancel", "This room does not exist, and you may not create rooms."),
+    NotPrivate: Error(
+        "not-allowed", "cancel", "The recipient's server would show a private message to all occupants."
+    ),
     NickInUse: Error("conflict", "cancel", "Another occupant has this nick: choose another one."),
     BadNick: Error("not-acceptable", "modify", "This nick is too long or has an unusual spelling."),
     NickChangeForbidden: Error("not-acceptable", "cancel", "Nicks cannot be changed in a mirror."),

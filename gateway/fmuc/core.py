@@ -121,9 +121,14 @@ class Rooms(RoomService):
         """Handle a presence of type none, unavailable or error to a room or an occupant."""
         if not jids.split(recipient)[0]:
             return from_user.toService(sender, recipient, stanza)
-        if self._isJoin(sender, recipient, stanza):
-            return self._nodeJoins(sender, recipient, stanza, now)
         federation = self.federation(jids.bare(recipient))
+        if self._isJoin(sender, recipient, stanza):
+            joined = None if federation is None else federation.joinedNode
+            if joined is not None and jids.bare(sender) == joined.jid and "/" not in recipient:
+                # Openfire forwards its users' joins as they are, and sends their presence then.
+                joined.showsPrivate = True
+                return []
+            return self._nodeJoins(sender, recipient, stanza, now)
         if federation is None and self._isFromJoined(sender, recipient):
             # A destroyed room confirms that this mirror of it has left.
             isLeft = stanza.fmuc is not None and stanza.fmuc.left

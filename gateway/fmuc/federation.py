@@ -13,6 +13,7 @@ from gateway.errors import (
     Loop,
     NickChangeForbidden,
     NickInUse,
+    NotPrivate,
     OnlyInTheRoom,
     ResourceLimit,
     RoomFull,
@@ -405,11 +406,17 @@ class Federation:
     def sendPrivate(
         self, recipient: Occupant, message: RoomMessage, error: StanzaError | None, origin: AnyNode | None
     ) -> None:
-        for node in recipient.nodes:
+        if message.nick and error is None and any(node.showsPrivate for node in self._nodesOf(recipient, origin)):
+            raise NotPrivate
+        for node in self._nodesOf(recipient, origin):
             # A message of the room itself is none of the joined node's.
-            if node is not origin and (message.nick or node is not self.joinedNode):
-                assert isinstance(node, Node)
+            if message.nick or node is not self.joinedNode:
                 self.toNode(node, PrivateMessage(_withoutId(message), recipient.nick, error))
+
+    @staticmethod
+    def _nodesOf(occupant: Occupant, origin: AnyNode | None) -> list[Node]:
+        """Return the nodes through which an occupant is connected, without one of them."""
+        return [node for node in occupant.nodes if isinstance(node, Node) and node is not origin]
 
     # Leaving.
 

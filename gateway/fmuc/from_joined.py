@@ -94,6 +94,8 @@ def _rejection(stanza: NodePresence) -> StanzaError | None:
 
 def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePresence, now: float) -> None:
     room = federation.room
+    # Openfire writes the occupant's own address into the item.
+    uplink.node.showsPrivate |= jids.bare(stanza.jid) == uplink.node.jid
     realJid, nonAnonymous = _realJid(uplink.node, stanza)
     standing = stanza.item or Standing()
     if nonAnonymous:

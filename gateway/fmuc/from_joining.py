@@ -179,6 +179,8 @@ def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incomin
     """Handle a join: "the usual ACL checks as if [the user] had joined directly"."""
     node, request = known or incoming.newNode(), incoming.request()
     node.isGateway |= request.asksId or node.mode.asked is Mode.REPLICA
+    # XEP-0289 section 6.1: a join names the user in the item, too. Openfire leaves that out.
+    node.showsPrivate |= incoming.stanza.item is not None and not incoming.stanza.jid
     try:
         if known is None:
             _checkNode(federation, incoming.peer)

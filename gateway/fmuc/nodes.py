@@ -17,6 +17,8 @@ class Node:
 
     @ivar jid: bare JID.
     @ivar occupants: occupants who are connected through that node, by nick.
+    @ivar showsPrivate: True if it has been recognised as Openfire, which shows private messages from other nodes to
+        all its occupants.
     @ivar bytesSent: bytes sent to it.
     @ivar bytesReceived: bytes received from it.
     """
@@ -25,6 +27,7 @@ class Node:
     dialect: Dialect
     mode: FederationMode
     occupants: dict[str, Occupant] = field(factory=dict)
+    showsPrivate: bool = False
     bytesSent: int = 0
     bytesReceived: int = 0
 
@@ -84,7 +87,8 @@ class JoiningNode(Node):
         """Return what must be known of the node after a restart, as a text."""
         mode = self.mode
         agreed = None if mode.agreed is None else mode.agreed.value
-        return json.dumps([self.dialect.value, mode.asked.value, agreed, self.nomirror, self.isGateway])
+        signs = [self.nomirror, self.isGateway, self.showsPrivate]
+        return json.dumps([self.dialect.value, mode.asked.value, agreed, *signs])
 
     @classmethod
     def restored(cls, jid: str, record: str) -> JoiningNode:
@@ -93,9 +97,12 @@ class JoiningNode(Node):
 
         @raise ValueError: if the text is not a record.
         """
-        dialect, asked, agreed, nomirror, isGateway = json.loads(record)
+        dialect, asked, agreed, nomirror, isGateway, *rest = json.loads(record)
         mode = FederationMode(Mode(asked), None if agreed is None else Mode(agreed))
-        return cls(jid, Dialect(dialect), mode, hasJoined=True, nomirror=nomirror, isGateway=isGateway)
+        node = cls(jid, Dialect(dialect), mode, hasJoined=True, nomirror=nomirror, isGateway=isGateway)
+        # Older records have no further values.
+        [node.showsPrivate] = rest or [False]
+        return node
 
     def add(self, occupant: Occupant, jid: str) -> None:
         self.occupants[occupant.nick] = self.users[jid] = occupant

@@ -113,6 +113,7 @@ class OtherNodes(Protocol):
         """
         An occupant of other nodes is sent a private message, or the error of one.
 
+        @raise NotPrivate: if the message would be shown to others.
         @param origin: the node that it comes from.
         """
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 from gateway import ns
+from gateway.errors import NotPrivate
 from gateway.fmuc.handler import RoomsHandler
-from tests.fmuc.support import MUC, RoomCase, mirror
+from gateway.fmuc.nodes import JoiningNode
+from tests.fmuc.support import MUC, RoomCase, Service, mirror, refused, rooms
 from tests.muc.test_local import status, user
 from tests.reports import sentences
 
 ABOVE = "coven@chat.example"
 HERE = r"coven\40chat.example@mirror.example"
+FAR = "cave@far.example"
 ANN, BEN, OWN = "ann@a.example/1", "ben@a.example/2", "own@b.example/3"
 
 
@@ -79,3 +84,75 @@ class OpenfireTests(RoomCase):
         sent = self.mirror.take(f"<presence from='{ABOVE}' to='{HERE}/ben'>{reject}</presence>")
         self.assertIn(f"from='{HERE}/ben' to='{BEN}' type='error'".encode(), sent)
         self.assertNotIn("ben", self.room.occupants)
+
+
+class PrivateMessageTests(RoomCase):
+    """
+    Openfire shows a private message from another node to all its occupants. It is recognised by its presence: items
+    with the occupant's own address, forwarded joins, joins whose items name no user.
+    """
+
+    PRIVATE = "<body>Psst</body>"
+
+    def private(self, sender: str, recipient: str) -> str:
+        return f"<message from='{sender}' to='{recipient}' type='chat' id='p'>{self.PRIVATE}</message>"
+
+    def joined(self, *found: str) -> Service:
+        """Return a mirror with ann, whose joined room has own; it has sent these presences of own."""
+        service = mirror("mirror.example")
+        service.take(f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
+        for each in found:
+            sent = service.take(f"<presence from='{ABOVE}/own' to='{HERE}'>{fmuc(OWN)}{each}</presence>")
+            self.assertSent(sent)
+        subject = f"<message from='{ABOVE}' to='{HERE}' type='groupchat'>{fmuc(ABOVE)}<subject/></message>"
+        service.take(subject)
+        return service
+
+    def test_joinedNode(self) -> None:
+        """The sender gets an error, and nothing crosses the link. The other direction works."""
+        real, unknown = user("none", "participant", jid=OWN), user("none", "participant")
+        for found, isShown in (
+            ((user("none", "participant", jid=f"{ABOVE}/own"),), True),
+            ((MUC + unknown, real), True),
+            ((real,), False),
+            ((unknown,), False),
+        ):
+            service = self.joined(*found)
+            sent = service.take(self.private(ANN, f"{HERE}/own"))
+            if isShown:
+                self.assertSent(sent, refused("message", f"{HERE}/own", ANN, NotPrivate, "id='p' "))
+            else:
+                head = f"<message from='{HERE}/ann' to='{ABOVE}/own' type='chat' id='p'>{fmuc(ANN)}"
+                self.assertSent(sent, f"{head}{self.PRIVATE}</message>")
+            # A join of the joined room itself, not of its user.
+            join = f"{fmuc('eve@b.example/1')}{MUC}{unknown}"
+            sent = service.take(f"<presence from='{ABOVE}/eve' to='{HERE}/eve'>{join}</presence>")
+            self.assertIn(b"<reject>", sent)
+            back = f"<message from='{ABOVE}/own' to='{HERE}/ann' type='chat' id='p'>{fmuc(OWN)}{self.PRIVATE}"
+            marked = f"<x xmlns='{ns.MUC_USER}'/>{self.PRIVATE}"
+            expected = f"<message from='{HERE}/own' to='{ANN}' type='chat' id='p'>{marked}</message>"
+            self.assertSent(service.take(f"{back}</message>"), expected)
+
+    def test_joiningNode(self) -> None:
+        """The same if Openfire has joined a room, also after a restart of the gateway."""
+        for jid, isShown in (("", True), (BEN, False)):
+            service = rooms("chat.example", "far.example")
+            service.take(f"<presence from='{OWN}' to='{ABOVE}/own'>{MUC}</presence>")
+            join = f"{fmuc(BEN)}{MUC}{user('none', 'participant', jid=jid)}"
+            service.take(f"<presence from='{FAR}/ben' to='{ABOVE}/ben'>{join}</presence>")
+            sent = service.take(self.private(OWN, f"{ABOVE}/ben"))
+            refusal = refused("message", f"{ABOVE}/ben", OWN, NotPrivate, "id='p' ")
+            crossed = f"<message from='{ABOVE}/own' to='{FAR}/ben' type='chat' id='p'>{fmuc(OWN)}{self.PRIVATE}"
+            self.assertSent(sent, refusal if isShown else f"{crossed}</message>")
+            # A decline is the room's own message.
+            x = f"<x xmlns='{ns.MUC_USER}'><decline %s='%s'/></x>"
+            sent = service.take(f"<message from='{ANN}' to='{ABOVE}'>{x % ('to', f'{ABOVE}/ben')}</message>")
+            told = x % ("from", ANN.partition("/")[0])
+            self.assertSent(sent, f"<message from='{ABOVE}' to='{FAR}/ben'>{told}</message>")
+            node = service.rooms.node(ABOVE, FAR)
+            assert isinstance(node, JoiningNode)
+            record = node.record()
+            self.assertEqual(JoiningNode.restored(FAR, record).showsPrivate, isShown)
+            # A record of an earlier release.
+            old = json.dumps(json.loads(record)[:5])
+            self.assertFalse(JoiningNode.restored(FAR, old).showsPrivate)
