@@ -272,6 +272,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/muc/archive_store.py": (
         ("        if found < utc:", "        if found <= utc:"),
+        ("        if found < _STEP:\n", "        if True:\n"),
+        ("        if removed >= _STEP:\n", "        if False:\n"),
         ("    if number % _stepOf(retention) == 0:", "    if number % 64 == 0:"),
         ("is_subject = 0 ORDER", "1 = 1 ORDER"),
         ("    if not known:\n        forget(cursor, room)\n", ""),
@@ -286,7 +288,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/archiving.py": (
         ("share.taken >= _MAX_OF_USER or ", ""),
-        ("            each.cancel()", "            pass"),
+        ("            self._reading.cancel()", "            pass"),
+        ("while self._waiting and self._reading is None:", "while self._waiting:"),
+        ("        query.share.giveBack()\n", ""),
+        ("        if not swept.isDone:\n", "        if False:\n"),
     ),
     "gateway/muc/idle.py": (("if not room.activeAt or room.settings.persistent:", "if not room.activeAt:"),),
     "gateway/muc/ghosts.py": (

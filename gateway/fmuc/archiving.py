@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
+from attrs import define
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,21 +17,42 @@ from gateway.muc import archive_store
 from gateway.muc.actions import ReadArchive
 from gateway.muc.archive_values import ArchiveEnd, ArchivePage, Retention
 from gateway.state.interfaces import IStore
-from gateway.stream.shares import Shares
+from gateway.stream.shares import Share, Shares
 
 # Open queries of a service, and of one user.
 _MAX_QUERIES, _MAX_OF_USER = 4_000, 10
-# Rooms whose old messages are removed at a time, and seconds between two times.
+# Seconds that a query may wait for others.
+_MAX_WAIT = 20.0
+# Rooms whose old messages are removed at a time, and seconds between two times, if nothing is left to remove.
 _SWEPT, _SWEEP_EVERY = 50, 60.0
 
 Found = ArchivePage | tuple[ArchiveEnd, ArchiveEnd] | None
+
+
+@define(eq=False)
+class _Query:
+    """
+    An open query.
+
+    @ivar read: reads in the store.
+    @ivar answer: C{answer} of L{Archiving.read}, as C{refuse}.
+    @ivar overdueAt: seconds of the link's clock.
+    """
+
+    read: Callable[[], Deferred[Any]]
+    answer: Callable[[Found], object]
+    refuse: Callable[[type[GatewayError]], object]
+    share: Share
+    overdueAt: float
 
 
 class Archiving:
     """
     The open queries of the archives of one component, and the removal of old messages.
 
-    A message is stored by L{gateway.fmuc.commits.Commits}, before it is shown.
+    A message is stored by L{gateway.fmuc.commits.Commits}, before it is shown. A search of a large archive takes a
+    while, and the store does one thing after the other. So one query at a time is in the store, and others wait
+    here: a commit waits for one search at most.
     """
 
     _log = Logger()
@@ -37,25 +61,33 @@ class Archiving:
         self._store = store
         self._retention = retention
         self._shares = Shares(_MAX_QUERIES)
-        self._queries: set[Deferred[Any]] = set()
+        self._waiting: deque[_Query] = deque()
+        # The query that is in the store.
+        self._reading: Deferred[Any] | None = None
         self._isStopping = False
+        self._now = 0.0
         self._sweepAt = 0.0
         self._sweptTo = ""
 
     @property
     def pending(self) -> int:
         """Number of open queries."""
-        return len(self._queries)
+        return len(self._waiting) + (self._reading is not None)
 
     def tick(self, now: float, utc: float) -> None:
-        """Remove old messages, of some rooms at a time."""
+        """Refuse queries that have waited for too long, and remove old messages, some at a time."""
+        self._now = now
+        while self._waiting and self._waiting[0].overdueAt <= now:
+            self._refuseNext(TooManyPending)
         if self._sweepAt <= now and not self._store.trouble:
             self._sweepAt = now + _SWEEP_EVERY
             swept = self._store.write(archive_store.sweep, self._sweptTo, _SWEPT, utc, self._retention)
             swept.addCallbacks(self._onSwept, self._onSweepFailed)
 
-    def _onSwept(self, room: str) -> None:
-        self._sweptTo = room
+    def _onSwept(self, swept: archive_store.Swept) -> None:
+        self._sweptTo = swept.room
+        if not swept.isDone:
+            self._sweepAt = 0.0
 
     def _onSweepFailed(self, failure: Failure) -> None:
         # The store logs its own faults. There is another attempt.
@@ -70,38 +102,55 @@ class Archiving:
         """
         Read a page, or the ends, of an archive; call C{answer} or C{refuse} once.
 
-        A request in the store has a deadline of its own.
+        A request in the store has another deadline.
         """
         user = action.stanza.sender or ""
         share = self._shares.of(user)
         if share.taken >= _MAX_OF_USER or not share.take():
             refuse(TooManyPending)
             return
-        found: Deferred[Any]
+        read: Callable[[], Deferred[Any]]
         if action.query is None:
-            found = self._store.read(archive_store.ends, action.stanza.recipient or "")
+            read = partial(self._store.read, archive_store.ends, action.stanza.recipient or "")
         else:
-            found = self._store.read(archive_store.page, action.query)
-        self._queries.add(found)
+            read = partial(self._store.read, archive_store.page, action.query)
+        self._waiting.append(_Query(read, answer, refuse, share, self._now + _MAX_WAIT))
+        self._readNext()
 
-        def ended(result: Found | Failure) -> Found | Failure:
-            share.giveBack()
-            self._queries.discard(found)
-            return result
+    def _readNext(self) -> None:
+        while self._waiting and self._reading is None:
+            query = self._waiting.popleft()
+            found = self._reading = query.read()
+            found.addBoth(self._onRead, query.share)
+            found.addCallbacks(query.answer, self._onUnread, errbackArgs=(query.refuse,))
+            found.addBoth(self._onAnswered)
 
-        def failed(failure: Failure) -> None:
-            error = failure.value
-            why = type(error) if isinstance(error, GatewayError) else HandlerFailed
-            if why is HandlerFailed and not self._isStopping:
-                self._log.failure("An archive cannot be read", failure, event="rooms.archive_unreadable")
-            refuse(Stopping if self._isStopping else why)
+    def _onRead(self, result: Found | Failure, share: Share) -> Found | Failure:
+        share.giveBack()
+        self._reading = None
+        return result
 
-        found.addBoth(ended)
-        found.addCallbacks(answer, failed)
+    def _onUnread(self, failure: Failure, refuse: Callable[[type[GatewayError]], object]) -> None:
+        error = failure.value
+        why = type(error) if isinstance(error, GatewayError) else HandlerFailed
+        if why is HandlerFailed and not self._isStopping:
+            self._log.failure("An archive cannot be read", failure, event="rooms.archive_unreadable")
+        refuse(Stopping if self._isStopping else why)
+
+    def _onAnswered(self, result: object) -> object:
+        self._readNext()
+        return result
+
+    def _refuseNext(self, why: type[GatewayError]) -> None:
+        query = self._waiting.popleft()
+        query.share.giveBack()
+        query.refuse(why)
 
     def stop(self) -> None:
         """End the open queries: the service stops."""
         self._isStopping = True
-        for each in list(self._queries):
-            each.cancel()
+        while self._waiting:
+            self._refuseNext(Stopping)
+        if self._reading is not None:
+            self._reading.cancel()
         self._isStopping = False

@@ -12,6 +12,8 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
+from attrs import frozen
+
 from gateway.errors import NoSuchMessage
 from gateway.muc.actions import ForgetArchive, ResumeArchive, ToArchive
 from gateway.muc.archive_values import ArchivedMessage, ArchiveEnd, ArchivePage, ArchiveQuery, Retention
@@ -147,30 +149,55 @@ def keepOnly(cursor: Any, rooms: frozenset[str]) -> None:
         forget(cursor, room)
 
 
-def sweep(cursor: Any, after: str, most: int, utc: float, retention: Retention) -> str:
+@frozen
+class Swept:
     """
-    Remove old messages of some rooms: in a room without new messages, nothing else does.
+    The result of L{sweep}.
+
+    @ivar room: the last room; empty if the next call begins anew.
+    @ivar isDone: False if there may be more to remove now.
+    """
+
+    room: str
+    isDone: bool
+
+
+def sweep(cursor: Any, after: str, most: int, utc: float, retention: Retention) -> Swept:
+    """
+    Remove old messages of some rooms: in a room without new messages, nothing else does. Others wait for the
+    store meanwhile, so that one call removes few messages.
 
     @param after: the last room of the last call.
     @param most: number of rooms.
-    @return: the last room; empty if the next call begins anew.
     """
-    room = ""
-    for room in islice(_rooms(cursor, after), most):
-        _trim(cursor, room, _ends(cursor, room)[1] - retention.messages, utc - retention.seconds, -1)
-    return room
+    room, removed = "", 0
+    for each in islice(_rooms(cursor, after), most):
+        number = _ends(cursor, each)[1] - retention.messages
+        found = _trim(cursor, each, number, utc - retention.seconds, -1)
+        removed += found
+        if found < _STEP:
+            room = each
+        if removed >= _STEP:
+            # A room that may have more is the first of the next call.
+            return Swept(room or after, False)
+    return Swept(room, True)
 
 
-def _trim(cursor: Any, room: str, number: int, utc: float, upto: int) -> None:
-    """Remove the oldest messages: those up to a number, before a time, or up to a number of bytes."""
+def _trim(cursor: Any, room: str, number: int, utc: float, upto: int) -> int:
+    """
+    Remove the oldest messages: those up to a number, before a time, or up to a number of bytes.
+
+    @return: the number of removed messages; at most L{_STEP}.
+    """
     cursor.execute("SELECT number, utc, upto FROM archive WHERE room = ? ORDER BY number LIMIT ?", (room, _STEP))
-    last = None
+    last, count = None, 0
     for row in cursor:
         if row[0] > number and row[1] >= utc and row[2] > upto:
             break
-        last = row[0]
+        last, count = row[0], count + 1
     if last is not None:
         cursor.execute("DELETE FROM archive WHERE room = ? AND number <= ?", (room, last))
+    return count
 
 
 def _rooms(cursor: Any, after: str = "") -> Iterator[str]:

@@ -21,6 +21,8 @@ from gateway.state.faults import domainError
 # Milliseconds that a request waits for the lock of another process. While a lock is known to be held, no request
 # waits.
 _LOCK_TIMEOUT = 500
+# Bytes of the journal that are kept for later transactions: a large one makes it grow.
+_MAX_JOURNAL = 16 * 1024 * 1024
 # Seconds between two attempts to open a broken file.
 _REOPEN_EVERY = 1.0
 
@@ -209,6 +211,7 @@ class SqliteFile:
             # FULL protects against power failure. A killed process loses nothing either way.
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
+            connection.execute(f"PRAGMA journal_size_limit = {_MAX_JOURNAL}")
             self._prepare(connection)
         except BaseException:
             self.close()

@@ -351,19 +351,15 @@ class SizeTests(ArchiveCase):
         self.assertEqual(kinds, ["result", "error"])
 
     def test_queries(self) -> None:
-        """A user has at most ten open queries; a further one is refused, and each gets one answer."""
-        reads: list[Deferred[object]] = []
-
-        def read(*arguments: object) -> Deferred[object]:
-            reads.append(Deferred())
-            return reads[-1]
-
-        self.patch(self.store, "read", read)
-        self.server.transport.clear()
+        """
+        A user has at most ten open queries; a further one is refused, and each gets one answer. One at a time is in
+        the store.
+        """
+        reads = self.heldReads()
         self.server.send(query() * 11)
         self.assertSent(refusal(TooManyPending))
         self.server.send(query(who=HAG))
-        self.assertEqual((len(reads), self.handler.pending), (11, 11))
+        self.assertEqual((len(reads), self.handler.pending), (1, 11))
         reads[0].callback(ArchivePage())
         self.assertSent(fin("<count>0</count>"))
         reads[1].errback(StoreBroken())
@@ -372,9 +368,37 @@ class SizeTests(ArchiveCase):
         self.assertSent(refusal(HandlerFailed))
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
         self.server.send(query())
-        self.assertEqual(len(reads), 12)
+        self.assertEqual((len(reads), self.handler.pending), (4, 9))
         # The service stops.
         self.handler.drained()
         expected = Counter(canonical(refusal(Stopping) * 8 + refusal(Stopping, HAG)))
         self.assertEqual(Counter(self.server.taken()), expected)
         self.assertEqual(self.handler.pending, 0)
+
+    def test_late(self) -> None:
+        """A query that has waited for others for too long is refused; its user may ask again."""
+        reads = self.heldReads()
+        self.server.send(query() * 10)
+        self.server.clock.advance(15)
+        self.server.send(query(who=HAG))
+        self.server.clock.advance(6)
+        self.assertSent(refusal(TooManyPending) * 9)
+        self.assertEqual((len(reads), self.handler.pending), (1, 2))
+        self.server.send(query())
+        reads[0].callback(ArchivePage())
+        self.assertSent(fin("<count>0</count>"))
+        reads[1].callback(ArchivePage())
+        self.assertSent(fin("<count>0</count>", who=HAG))
+        self.assertEqual((len(reads), self.handler.pending), (3, 1))
+
+    def heldReads(self) -> list[Deferred[object]]:
+        """Return the reads of the store from now on, which have no results yet."""
+        reads: list[Deferred[object]] = []
+
+        def read(*arguments: object) -> Deferred[object]:
+            reads.append(Deferred())
+            return reads[-1]
+
+        self.patch(self.store, "read", read)
+        self.server.transport.clear()
+        return reads

@@ -177,6 +177,25 @@ class RetentionTests(ArchiveCase):
         self.assertEqual(left[-1], 0)
         self.assertIn(1, left)
 
+    def test_sweepMany(self) -> None:
+        """A sweep removes few messages at a time, because others wait for the store; the next one follows soon."""
+        self.patch(archive_store, "_STEP", 2)
+        rooms = [f"r{number}@{ROOM.partition('@')[2]}" for number in range(3)]
+        for room in rooms:
+            self.join(CRONE, "crone", room)
+            said = f"<message from='{CRONE}' to='{room}' type='groupchat'><body>x</body></message>"
+            self.server.send(said * 3)
+        self.utc += 10_000
+        self.server.clock.advance(61)
+        left = [self.count()]
+        for _ in range(6):
+            self.server.clock.advance(1)
+            left.append(self.count())
+        self.assertEqual(left, [7, 4, 1, 0, 0, 0, 0])
+
+    def count(self) -> int:
+        """Return the number of messages in all archives."""
+        return int(self.store.atStart(lambda cursor: cursor.execute("SELECT count(*) FROM archive").fetchone()[0]))
 
     def test_sweepFails(self) -> None:
         """A sweep that fails is tried again; only a fault in the gateway is logged."""

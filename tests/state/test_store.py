@@ -18,7 +18,7 @@ from zope.interface.verify import verifyObject
 
 from gateway.errors import StoreBroken, StoreBusy, StoreFull
 from gateway.interfaces import IStore
-from gateway.state import database
+from gateway.state import database, sqlite
 from gateway.state.database import Database
 from gateway.state.memory import MemoryStore
 from gateway.state.migrations import Migrations, migrate
@@ -221,6 +221,24 @@ class AtStartTests(TestCase):
         self.failureResultOf(store.write(put, "b"), StoreBroken)
         again = Database(path, MIGRATIONS, reactor)
         self.assertEqual((yield again.read(names)), ["a"])
+
+
+class JournalTests(TestCase):
+    """The journal beside a file."""
+
+    @inlineCallbacks
+    def test_bounded(self) -> Any:
+        """The space of a large transaction is given back after some more: the journal does not stay as large."""
+        self.patch(sqlite, "_MAX_JOURNAL", 64 * 1024)
+        path = Path(self.mktemp())
+        store = Database(path, MIGRATIONS, reactor)
+        self.addCleanup(store.close)
+        yield store.write(put, "x" * 8_000_000)
+        journal = Path(f"{path}-wal")
+        self.assertGreater(journal.stat().st_size, 8_000_000)
+        for number in range(3):
+            yield store.write(put, f"{number}")
+        self.assertLessEqual(journal.stat().st_size, 64 * 1024)
 
 
 class SharedTests(TestCase):
