@@ -293,6 +293,20 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        query.share.giveBack()\n", ""),
         ("        if not swept.isDone:\n", "        if False:\n"),
     ),
+    "gateway/muc/invitations.py": (
+        ("        room.nodes.checkAuthority(address)\n", "        pass\n"),
+        ("(known == OUTCAST and not isAdmin)", "False"),
+        (" or (own == MEMBER and room.settings.invites)", ""),
+        ("if len(room.affiliations) + len(new) >", "if len(room.affiliations) + 1 >"),
+    ),
+    "gateway/fmuc/invitations.py": (
+        ("        federation.checkAuthority(sender)\n", ""),
+        ("        federation.checkAuthority(address)\n", ""),
+        ("    admit(room, occupant, wanted, sender)\n", ""),
+        ("jids.split(person(each.jid))", "jids.split(each.jid)"),
+        ("        if error.condition not in _UNKNOWN:", "        if True:"),
+        ("otherwise=None if mayInvite else NotEntitled", "otherwise=None"),
+    ),
     "gateway/muc/idle.py": (("if not room.activeAt or room.settings.persistent:", "if not room.activeAt:"),),
     "gateway/muc/ghosts.py": (
         ("                sweep.heard.intersection_update(room.users)\n", "                pass\n"),
