@@ -274,7 +274,6 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        if found < utc:", "        if found <= utc:"),
         ("        if found < _STEP:\n", "        if True:\n"),
         ("        if removed >= _STEP:\n", "        if False:\n"),
-        ("    if number % _stepOf(retention) == 0:", "    if number % 64 == 0:"),
         ("is_subject = 0 ORDER", "1 = 1 ORDER"),
         ("    if not known:\n        forget(cursor, room)\n", ""),
         ("        int(bool(sender) and not query.seesAll),", "        0,"),

@@ -37,8 +37,6 @@ Step = ToArchive | ResumeArchive | ForgetArchive
 
 # Messages that one call removes at most from a room's beginning: a change of the configuration may concern many.
 _STEP = 256
-# Messages by which a large archive may exceed its limits, and bytes of a long message.
-_EXCESS, _LONG = 64, 8_192
 # Bytes of one page, by L{_size}; a page has at least one message.
 PAGE_BYTES = 256 * 1024
 # Estimated bytes of a result beside the parts of L{_size}.
@@ -95,13 +93,7 @@ def append(cursor: Any, message: ArchivedMessage, retention: Retention) -> None:
             int(message.isSubject),
         ),
     )
-    if number % _stepOf(retention) == 0:
-        _trim(cursor, room, number - retention.messages, utc - retention.seconds, upto - retention.bytes)
-
-
-def _stepOf(retention: Retention) -> int:
-    """Return the number of messages of a room after which old ones are removed: several at a time cost less."""
-    return max(1, min(_EXCESS, retention.messages // _EXCESS, retention.bytes // _LONG // _EXCESS))
+    _trim(cursor, room, number - retention.messages, utc - retention.seconds, upto - retention.bytes)
 
 
 def apply(cursor: Any, steps: Sequence[Step], retention: Retention) -> None:

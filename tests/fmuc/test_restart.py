@@ -88,6 +88,9 @@ class CommitTests(DurableCase):
         typing = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
         state = f"<message type='groupchat' from='{ANN}' to='{ROOM}'>{typing}</message>"
         self.assertEqual(len(self.take(state)), 2)
+        hint = f"<body>x</body><no-store xmlns='{ns.HINTS}'/>"
+        secret = f"<message type='groupchat' from='{ANN}' to='{ROOM}'>{hint}</message>"
+        self.assertEqual(len(self.take(secret)), 2)
         self.assertEqual(self.store.writes, before)
         self.store.isHeld = True
         self.assertEqual(self.take(said(ANN, "x") + state), [])
