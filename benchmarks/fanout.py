@@ -23,6 +23,16 @@ ROOM = f"room@{mucs.ROOMS}"
 # Seconds without any input.
 _TIMEOUT = 30.0
 _WARMUP = 5
+# Messages that are sent at once in the second part of a round, and that are counted at most: a flush takes long.
+_OPEN, _MAX_MESSAGES = 10, 1_000
+# The contestants that are compared.
+_PAIRS = (
+    ("gateway", "gateway-memory"),
+    ("gateway-durable", "gateway-memory"),
+    ("prosody", "gateway"),
+    ("ejabberd", "gateway"),
+    ("ejabberd-archive", "gateway"),
+)
 
 _STANZA = re.compile(rb"<(presence|message|iq)\s([^>]*)>(.*?)</\1>", re.DOTALL)
 _ATTRIBUTE = re.compile(rb"""\s?([\w:]+)=["']([^"']*)["']""")
@@ -73,25 +83,32 @@ class Room:
             if time.monotonic() > deadline:
                 raise Broken(f"the room is not opened: {seen!r:.2000}")
 
-    def say(self) -> None:
+    def say(self, count: int = 1) -> None:
         """
-        Send a message of one occupant; return when all have it.
+        Send messages of occupants at once; return when all have them, in their order.
 
-        @raise Broken: if it is missing, came twice, or is wrong.
+        @raise Broken: if one is missing, came twice, or is wrong.
         """
-        self.said += 1
-        speaker = self.said * 7 % len(self.occupants)
-        body = _BODY.format(self.said)
-        address = f"from='{_user(speaker).decode()}' to='{ROOM}' type='groupchat' id='m{self.said}'"
-        extra = (
-            "<active xmlns='http://jabber.org/protocol/chatstates'/>"
-            f"<origin-id xmlns='urn:xmpp:sid:0' id='m{self.said}'/>"
-        )
-        self._wire.send(f"<message {address}><body>{body}</body>{extra}</message>".encode())
-        found = self._read("message", len(self.occupants))
-        right = all(sender == _nick(speaker) and body.encode() in payload for sender, _, payload in found)
-        if not right or {recipient for _, recipient, _ in found} != set(self.occupants):
-            raise Broken(f"message {self.said}: not everybody was sent it")
+        wanted = []
+        sent = ""
+        for _ in range(count):
+            self.said += 1
+            speaker = self.said * 7 % len(self.occupants)
+            body = _BODY.format(self.said)
+            address = f"from='{_user(speaker).decode()}' to='{ROOM}' type='groupchat' id='m{self.said}'"
+            extra = (
+                "<active xmlns='http://jabber.org/protocol/chatstates'/>"
+                f"<origin-id xmlns='urn:xmpp:sid:0' id='m{self.said}'/>"
+            )
+            sent += f"<message {address}><body>{body}</body>{extra}</message>"
+            wanted.append((_nick(speaker), body.encode()))
+        self._wire.send(sent.encode())
+        found = self._read("message", count * len(self.occupants))
+        for number, (speaker_, text) in enumerate(wanted):
+            copies = found[number * len(self.occupants) :][: len(self.occupants)]
+            right = all(sender == speaker_ and text in payload for sender, _, payload in copies)
+            if not right or {recipient for _, recipient, _ in copies} != set(self.occupants):
+                raise Broken(f"message {self.said - count + 1 + number}: not everybody was sent it")
 
     def _read(self, name: str, count: int) -> list[tuple[bytes, bytes, bytes]]:
         """Return this number of stanzas of a kind: nick, recipient, payload. Subjects are skipped."""
@@ -153,21 +170,39 @@ def _measured(room: Room, contestant: Contestant, size: int, deliveries: int) ->
     memory = contestant.memory("VmRSS") - before
     for _ in range(_WARMUP):
         room.say()
-    count = max(10, deliveries // size)
-    cpu, started = contestant.cpu(), time.perf_counter()
-    for _ in range(count):
-        room.say()
-    cpu, elapsed = contestant.cpu() - cpu, time.perf_counter() - started
+    count = min(_MAX_MESSAGES, max(10, deliveries // size))
+    several = max(1, count // _OPEN)
+    cpu, times = _said(room, contestant, count, 1)
+    cpus, longer = _said(room, contestant, several, _OPEN)
     return {
         "cpu": cpu / count / size * 1e6,
-        "rate": count * size / elapsed,
+        "cpus": cpus / (several * _OPEN) / size * 1e6,
+        "rate": count / sum(times),
+        "rates": several * _OPEN / sum(longer),
+        "median": statistics.median(times) * 1e3,
+        "slow": sorted(times)[int(count * 0.99)] * 1e3,
         "joins": joins * 1e3,
-        "presence": joins / (size * size - 1) * 1e6,
+        "presence": joins / max(1, size * size - 1) * 1e6,
         "memory": memory * 1024 / size,
         "peak": contestant.memory("VmHWM"),
         "bytes": room.size,
-        "exchanges": count * size,
+        "exchanges": (count + several * _OPEN) * size,
     }
+
+
+def _said(room: Room, contestant: Contestant, turns: int, count: int) -> tuple[float, list[float]]:
+    """
+    Send messages, some at once in each turn.
+
+    @return: the seconds of CPU, and those on the clock of each turn.
+    """
+    times = []
+    cpu = contestant.cpu()
+    for _ in range(turns):
+        started = time.perf_counter()
+        room.say(count)
+        times.append(time.perf_counter() - started)
+    return contestant.cpu() - cpu, times
 
 
 def report(gathered: dict[tuple[str, int], list[rounds.Figures]], markdown: bool) -> str:
@@ -176,25 +211,34 @@ def report(gathered: dict[tuple[str, int], list[rounds.Figures]], markdown: bool
         "contestant",
         "occupants",
         "CPU us/delivery",
-        "deliveries/s",
+        f"{_OPEN} at once",
+        "messages/s",
+        f"{_OPEN} at once",
+        "ms/message",
+        "p99",
         "CPU ms, all joins",
         "us/presence",
         "KiB/occupant",
         "peak MiB",
     )
-    columns = (("cpu", 2), ("rate", 0), ("joins", 0), ("presence", 1), ("memory", 1), ("peak", 0))
+    columns = (
+        *(("cpu", 2), ("cpus", 2), ("rate", 0), ("rates", 0), ("median", 2), ("slow", 2)),
+        *(("joins", 0), ("presence", 1), ("memory", 1), ("peak", 0)),
+    )
     rows = [
         (name, str(size), *(rounds.spread([f[key] for f in figures], digits) for key, digits in columns))
         for (name, size), figures in gathered.items()
     ]
     parts = [rounds.table([heading, *rows], markdown)]
-    ratios = [("ratio to the gateway", "occupants", "CPU/delivery", "CPU of all joins")]
+    ratios = [("CPU ratio", "occupants", "delivery", f"{_OPEN} at once", "all joins")]
     for (name, size), figures in gathered.items():
-        ours = gathered.get(("gateway", size), [])
-        if name != "gateway" and ours:
-            pairs = list(zip(figures, ours, strict=True))
-            columns_ = [rounds.spread([a[key] / b[key] for a, b in pairs], 2) for key in ("cpu", "joins")]
-            ratios.append((name, str(size), *columns_))
+        for one, other in _PAIRS:
+            compared = gathered.get((other, size), []) if name == one else []
+            if compared:
+                pairs = list(zip(figures, compared, strict=True))
+                keys = ("cpu", "cpus", "joins")
+                found = [rounds.spread([a[key] / b[key] for a, b in pairs], 2) for key in keys]
+                ratios.append((f"{one}/{other}", str(size), *found))
     if len(ratios) > 1:
         parts.append(rounds.table(ratios, markdown))
     return "\n\n".join(parts)

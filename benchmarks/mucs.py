@@ -3,12 +3,14 @@
 import glob
 import hashlib
 import json
+import os
 import pathlib
 import re
 import shutil
 import socket
 import time
 from functools import partial
+from typing import Any
 
 import contestants
 from fakeserver import Broken, FakeServer, Wire
@@ -83,10 +85,10 @@ def _prosody() -> tuple[Wire, contestants.Contestant]:
     return Occupants(port), contestant
 
 
-def _ejabberd() -> tuple[Wire, contestants.Contestant]:
+def _ejabberd(isArchived: bool) -> tuple[Wire, contestants.Contestant]:
     port = contestants.freePort()
-    options = {"max_users": 100_000, "persistent": False}
-    config = {
+    options = {"max_users": 100_000, "persistent": False, "mam": isArchived}
+    config: dict[str, Any] = {
         "hosts": ["localhost"],
         "loglevel": "warning",
         "s2s_access": "none",
@@ -112,10 +114,13 @@ def _ejabberd() -> tuple[Wire, contestants.Contestant]:
             }
         },
     }
+    if isArchived:
+        config |= {"default_db": "sql", "sql_type": "sqlite", "sql_database": "archive.sqlite"}
+        config["modules"]["mod_mam"] = {"default": "always"}
     [libraries] = sorted(glob.glob("/usr/lib/*/ejabberd-*/ebin"))[:1] or [""]
     argv = ["erl", "+K", "true", "-noinput", "-mnesia", "dir", '"spool"', "-ejabberd", "log_rotate_count", "0"]
     environment = {
-        "ERL_LIBS": str(pathlib.Path(libraries).parent.parent),
+        "ERL_LIBS": os.pathsep.join([str(pathlib.Path(libraries).parent.parent), os.environ.get("ERL_LIBS", "")]),
         "HOME": ".",
         "EJABBERD_CONFIG_PATH": "ejabberd.yml",
         "EJABBERD_LOG_PATH": "ejabberd.log",
@@ -132,11 +137,16 @@ MUCS = {
     "gateway-durable": partial(_gateway, False),
     "gateway-memory": partial(_gateway, False, False),
     "prosody": _prosody,
-    "ejabberd": _ejabberd,
+    "ejabberd": partial(_ejabberd, False),
+    "ejabberd-archive": partial(_ejabberd, True),
 }
 
 
 def missing(name: str) -> bool:
-    """True if this machine lacks a server."""
-    program = {"prosody": "prosody", "ejabberd": "erl"}.get(name)
-    return program is not None and shutil.which(program) is None
+    """True if this machine lacks a server, or a library of it."""
+    program = {"prosody": "prosody", "ejabberd": "erl", "ejabberd-archive": "erl"}.get(name)
+    if program is None or shutil.which(program) is None:
+        return program is not None
+    # Erlang's library of SQLite is a package of its own.
+    folders = ["/usr/lib/erlang/lib", *os.environ.get("ERL_LIBS", "").split(os.pathsep)]
+    return name == "ejabberd-archive" and not any(glob.glob(f"{each}/p1_sqlite3-*") for each in folders if each)

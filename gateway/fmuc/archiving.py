@@ -65,7 +65,6 @@ class Archiving:
         # The query that is in the store.
         self._reading: Deferred[Any] | None = None
         self._isStopping = False
-        self._now = 0.0
         self._sweepAt = 0.0
         self._sweptTo = ""
 
@@ -76,7 +75,6 @@ class Archiving:
 
     def tick(self, now: float, utc: float) -> None:
         """Refuse queries that have waited for too long, and remove old messages, some at a time."""
-        self._now = now
         while self._waiting and self._waiting[0].overdueAt <= now:
             self._refuseNext(TooManyPending)
         if self._sweepAt <= now and not self._store.trouble:
@@ -97,7 +95,11 @@ class Archiving:
             )
 
     def read(
-        self, action: ReadArchive, answer: Callable[[Found], object], refuse: Callable[[type[GatewayError]], object]
+        self,
+        action: ReadArchive,
+        now: float,
+        answer: Callable[[Found], object],
+        refuse: Callable[[type[GatewayError]], object],
     ) -> None:
         """
         Read a page, or the ends, of an archive; call C{answer} or C{refuse} once.
@@ -114,7 +116,7 @@ class Archiving:
             read = partial(self._store.read, archive_store.ends, action.stanza.recipient or "")
         else:
             read = partial(self._store.read, archive_store.page, action.query)
-        self._waiting.append(_Query(read, answer, refuse, share, self._now + _MAX_WAIT))
+        self._waiting.append(_Query(read, answer, refuse, share, now + _MAX_WAIT))
         self._readNext()
 
     def _readNext(self) -> None:

@@ -480,7 +480,8 @@ class RoomsHandler(RawHandler):
             self._logOnce(action)
         elif isinstance(action, ReadArchive) and self._archiving is not None:
             # Its answer follows when the messages are read.
-            self._archiving.read(action, partial(self._sendArchive, action), partial(self._refuse, action.stanza))
+            refuse = partial(self._refuse, action.stanza)
+            self._archiving.read(action, self._link.now, partial(self._sendArchive, action), refuse)
 
     def _sendArchive(self, action: ReadArchive, found: Found) -> None:
         stanza, user = action.stanza, action.stanza.sender or ""

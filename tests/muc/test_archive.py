@@ -380,6 +380,7 @@ class SizeTests(ArchiveCase):
         reads = self.heldReads()
         self.server.send(query() * 10)
         self.server.clock.advance(15)
+        self.assertSent()
         self.server.send(query(who=HAG))
         self.server.clock.advance(6)
         self.assertSent(refusal(TooManyPending) * 9)
