@@ -503,8 +503,7 @@ class RoomsHandler(RawHandler):
 
     def _sendSeveral(self, user: bytes, stanzas: list[bytes], alone: Counter[bytes]) -> None:
         """Send stanzas to one user: a join to a large room causes thousands of them."""
-        for stanza in stanzas:
-            self._send(stanza)
+        self._link.sendSeveral(stanzas)
         size = sum(map(len, stanzas))
         alone[user] += size if user in alone else size - len(stanzas[0])
 

@@ -98,12 +98,15 @@ class Pacing:
         if self.link.isBusy:
             self._call = self.link.later(_PACE, self._next)
             return
+        # One write for all stanzas of a portion.
+        self.link.together(self._portion)
+        self.start()
+
+    def _portion(self) -> None:
         if self._lanes:
-            key = next(iter(self._lanes))
-            self._send(key, PORTION)
+            self._send(next(iter(self._lanes)), PORTION)
         else:
             self._perform(self._rooms.portion())
-        self.start()
 
     def _send(self, key: tuple[str, str], number: int) -> None:
         lane = self._lanes.pop(key)

@@ -16,7 +16,7 @@ from gateway.muc.occupant import Occupant
 from gateway.muc.values import OccupantPresence, RoomMessage
 
 # Presences of one portion; a join to a room with fewer occupants is answered at once.
-PORTION = 100
+PORTION = 200
 # Messages that a room keeps for its arrivals, and bytes of them. Beyond that, the oldest is dropped.
 _MAX_MESSAGES, _MAX_BYTES = 1_000, 4 * 1024 * 1024
 

@@ -86,8 +86,8 @@ def proceed(room: Room) -> None:
 
 
 def _sendPresences(room: Room, arrival: Arrival, nicks: Iterable[str]) -> None:
-    occupants = (room.occupants[nick] for nick in nicks)
-    others = (each for each in occupants if each is not arrival.occupant and not each.isHidden)
+    occupants, own = room.occupants, arrival.occupant
+    others = [each for nick in nicks if (each := occupants[nick]) is not own and not each.isHidden]
     presences = [each.presence(AVAILABLE) for each in others]
     if presences:
         isModerator = arrival.occupant.standing.role == MODERATOR

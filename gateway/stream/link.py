@@ -5,7 +5,7 @@ A component's connection to its server as a service: reconnection for ever, two 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
 from operator import attrgetter
 from random import Random
@@ -283,6 +283,15 @@ class Link(Service):
         if write(data) if write is not None else self.outbox.put(data, self.now):
             return True
         return self._drop()
+
+    def sendSeveral(self, stanzas: Sequence[bytes]) -> None:
+        """Send at least one stanza; many small ones are sent as one."""
+        isPlain = self._write is not None and self._tracer is None
+        if isPlain and max(map(len, stanzas)) <= self.limits.outgoingSize:
+            self.sendAll(b"".join(stanzas))
+        else:
+            for each in stanzas:
+                self.sendRaw(each)
 
     def together(self, act: Callable[[], object]) -> None:
         """Call a function that sends many stanzas, and write them at once."""

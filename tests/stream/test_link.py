@@ -312,6 +312,17 @@ class OutputTests(SynchronousTestCase):
         world.link.sendRaw(b"<message to='5'/>")
         self.assertEqual([said[1]["to"] for said in world.server.heard()], ["1", "2", "3", "greeting", "4", "5"])
 
+    def test_several(self) -> None:
+        """Several stanzas are written at once; of those over the server's limit, each is refused by itself."""
+        world = World(Limits(outgoingSize=100)).up()
+        written: list[bytes] = []
+        self.patch(world.server, "write", written.append)
+        small = [f"<message to='{to}'/>".encode() for to in "12"]
+        world.link.sendSeveral(small)
+        self.assertEqual(written, [b"".join(small)])
+        world.link.sendSeveral([small[0], b"<message to='3'>" + b"x" * 100 + b"</message>", small[1]])
+        self.assertEqual(written[1:], small)
+
     def test_nothingWaits(self) -> None:
         """If no output waits, stanzas are sent at once."""
         world = World().up()

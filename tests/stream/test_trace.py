@@ -36,8 +36,9 @@ class LinkTests(SynchronousTestCase):
         with capturedLogs() as logged:
             self.server.send(BODY)
             self.link.sendRaw(b"<presence to='b@example.com'/>")
+            self.link.sendSeveral([b"<presence to='f@h'/>", b"<presence to='g@h'/>"])
             self.link.sendCopies(Copies(b"<presence to='", [b"c@h", b"d@h", b"e@h"], b"'/>"))
-        self.assertEqual(len(self.server.received()), 4)
+        self.assertEqual(len(self.server.received()), 6)
         found = [each for each in logged if each["log_namespace"] == NAME]
         self.assertEqual({each["log_level"] for each in found} - {LogLevel.debug}, set())
         return [formatEvent(each) for each in found]
@@ -48,6 +49,8 @@ class LinkTests(SynchronousTestCase):
         expected = [
             f"{COMPONENT} received: {BODY}",
             f"{COMPONENT} sent: <presence to='b@example.com'/>",
+            f"{COMPONENT} sent: <presence to='f@h'/>",
+            f"{COMPONENT} sent: <presence to='g@h'/>",
             f"{COMPONENT} sent: <presence to='c@h'/> (and 2 copies to other recipients)",
         ]
         for _ in range(2):
