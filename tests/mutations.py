@@ -374,8 +374,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         (" if each is occupant or not each.isHidden]", "]"),
     ),
     "gateway/muc/welcome.py": (
-        (" if each is not arrival.occupant and not each.isHidden)", " if not each.isHidden)"),
-        (" if each is not arrival.occupant and not each.isHidden)", " if each is not arrival.occupant)"),
+        ("is not own and not each.isHidden]", "is not None and not each.isHidden]"),
+        ("is not own and not each.isHidden]", "is not own]"),
         (" if nick in room.occupants]", " if True]"),
         ("room.forgetArrival(arrival.address)", "pass"),
         ("if not arrivals.waiting:", "if False:"),
