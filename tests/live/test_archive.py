@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from slixmpp import JID
@@ -10,7 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.case import MIRRORS, ROOMS, scenario
 from tests.live.rooms import RoomsCase, Talker, mirrored
-from tests.live.servers import Ejabberd, Embedded, Prosody
+from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 
 ROOM = f"coven@{ROOMS}"
 
@@ -73,6 +75,46 @@ class ArchiveTests(RoomsCase):
                 mirror,
             )
             self.assertEqual(found[0][1], f"{here}/bob")
+
+    @scenario(60)
+    async def test_filters(self) -> None:
+        """
+        Messages since a time, and of one sender: by the occupant's address for all, by the real JID only for those
+        who may know it (section 4.1.1).
+        """
+        await self.startSites()
+        bob, alice = await self.reader("bob"), await self.reader("alice")
+        await bob.join(ROOM, "bob")
+        await alice.join(ROOM, "alice")
+        first = datetime.now(UTC) - timedelta(seconds=1)
+        bob.say(ROOM, "old")
+        await alice.awaitMessage(f"{ROOM}/bob", "old")
+        # Messages have stamps of whole seconds.
+        await asyncio.sleep(1.1)
+        since = datetime.now(UTC)
+        await asyncio.sleep(1.1)
+        for talker, name in ((bob, "bob"), (alice, "alice")):
+            talker.say(ROOM, f"new of {name}")
+            await alice.awaitMessage(f"{ROOM}/{name}", f"new of {name}")
+        for reverse in (False, True):
+            found = await self.read(alice, ROOM, start=since, reverse=reverse, total=9)
+            expected = ["new of bob", "new of alice"]
+            self.assertEqual([body for _, _, body in found], expected[::-1] if reverse else expected)
+        found = await self.read(alice, ROOM, start=first, end=since - timedelta(seconds=1))
+        self.assertEqual([body for _, _, body in found], ["old"])
+        for with_, reader in ((f"{ROOM}/bob", alice), (f"bob@{DOMAIN}", bob), (f"bob@{DOMAIN}/talk", bob)):
+            found = await self.read(reader, ROOM, with_jid=JID(with_), start=first)
+            self.assertEqual([body for _, _, body in found], ["old", "new of bob"], with_)
+        with self.assertRaises(IqError) as refused:
+            # slixmpp's iterator regards an error as the end.
+            mam = alice.stream.plugin["xep_0313"]
+            await mam.retrieve(jid=JID(ROOM), with_jid=JID(f"bob@{DOMAIN}"), timeout=5)
+        self.assertEqual(refused.exception.condition, "forbidden")
+        mirror = mirrored(ROOM)
+        carol = await self.reader("carol")
+        await carol.muc.join_muc_wait(JID(mirror), "carol", maxchars=0, timeout=10)
+        found = await self.read(carol, mirror, with_jid=JID(f"{mirror}/alice"), start=since)
+        self.assertEqual([(sender, body) for _, sender, body in found], [(f"{mirror}/alice", "new of alice")])
 
     @scenario(90)
     async def test_reconnection(self) -> None:
