@@ -8,12 +8,13 @@ from gateway.muc import arrivals, welcome
 from gateway.muc.room import Room
 from gateway.stream.stanzas import Stanza
 from gateway.testing import stanzas
-from tests.fmuc.support import written
+from tests.fmuc.support import MUC, written
+from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS, Site
 from tests.muc.test_local import CRONE, HAG, NO_SUBJECT, ROOM, WISE, LocalCase, presence, said, status, user
 
 AWAY = "<show>away</show>"
 OTHER = user("none", "participant")
-OWN = user("none", "participant", status(110))
+SELF = user("none", "participant", status(110))
 LEFT = user("none", "none")
 SECOND = "hag66@shakespeare.lit/phone"
 
@@ -76,7 +77,7 @@ class PortionTests(ArrivalCase):
         self.assertSent(self.portion(), presence("b", HAG, OTHER), presence("c", HAG, OTHER))
         self.assertSent(self.portion(), presence("d", HAG, OTHER), presence("e", HAG, OTHER))
         own, history, subject, message = stanzas(self.portion())
-        self.assertSent(whole(own), presence("hag", HAG, OWN))
+        self.assertSent(whole(own), presence("hag", HAG, SELF))
         self.assertEqual((history.sender, history.recipient), (f"{ROOM}/a", HAG))
         self.assertIn(b"<delay", history.raw)
         self.assertSent(
@@ -210,7 +211,7 @@ class PortionTests(ArrivalCase):
         self.rest()
         sent = self.join(SECOND, "hag", show=AWAY)
         self.assertEqual(self.of(SECOND, sent), b"")
-        self.assertSent(self.of(HAG, sent), presence("hag", HAG, AWAY + OWN))
+        self.assertSent(self.of(HAG, sent), presence("hag", HAG, AWAY + SELF))
         sent = self.says("a", "x")
         self.assertSent(self.of(HAG, sent), said("a", HAG, "<body>x</body>"))
         self.leave(HAG, "hag")
@@ -250,6 +251,50 @@ class PortionTests(ArrivalCase):
         self.join(HAG, "hag")
         self.says("a", "x" * 200)
         self.assertNotIn(b"x" * 200, self.of(HAG, self.rest()).rpartition(b"<subject")[2])
+
+
+class MirrorTests(ArrivalCase):
+    """Large mirrors, in both dialects and modes: they send the portions of what they know themselves."""
+
+    def test_mirror(self) -> None:
+        """
+        A user joins a large mirror: presences in portions, the own presence, the subject, and what was said
+        meanwhile. The room and the other users of the mirror have learnt of the join at once.
+        """
+        for way in WAYS:
+            self.patch(welcome, "PORTION", 100)
+            site = Site(*way)
+            site.join(OWN, "own")
+            for nick in "abcd":
+                site.take(site.above, f"<presence from='{nick}@x.example/1' to='{ABOVE}/{nick}'>{MUC}</presence>")
+            site.join(ANN, "ann")
+            site.seen(ANN)
+            self.patch(welcome, "PORTION", 2)
+            site.join(BEN, "ben")
+            self.assertEqual(site.seen(BEN), "")
+            self.assertIn(f"from='{HERE}/ben'", site.seen(ANN))
+            self.assertIn("ben", site.above.rooms.rooms[ABOVE].occupants)
+            self.assertEqual(len(self.portionOf(site)), 2)
+            site.take(site.above, f"<message from='{OWN}' to='{ABOVE}' type='groupchat'><body>x</body></message>")
+            self.assertEqual(site.seen(BEN), "")
+            self.assertIn("<body>x", site.seen(ANN))
+            gone = f"<presence from='d@x.example/1' to='{ABOVE}/d' type='unavailable'/>"
+            site.take(site.above, gone)
+            self.assertEqual(site.seen(BEN), "")
+            found = []
+            while portion := self.portionOf(site):
+                found += portion
+            names = [(each.name, (each.sender or "").partition("/")[2]) for each in found]
+            self.assertEqual(names[-3:], [("presence", "ben"), ("message", ""), ("message", "own")], (way, names))
+            self.assertEqual({name for name, _ in names[:-3]}, {"presence"})
+            self.assertNotIn(("presence", "d"), names)
+            self.assertEqual(len(site.mirror.rooms.rooms[HERE].occupants), 6)
+
+    def portionOf(self, site: Site) -> list[Stanza]:
+        """Return the next portion of a mirror; all of it is for one user."""
+        found = stanzas(b"".join(map(written, site.mirror.rooms.portion())))
+        self.assertLessEqual({each.recipient for each in found}, {BEN})
+        return found
 
 
 class RandomTests(ArrivalCase):
