@@ -104,6 +104,10 @@ class RecipientUnavailable(GatewayError):
     """The recipient does not exist, or has no resource online."""
 
 
+class LinkDown(GatewayError):
+    """The mirrored room cannot be reached at the moment."""
+
+
 class Forbidden(GatewayError):
     """The request concerns something that does not belong to the requester."""
 
@@ -297,6 +301,7 @@ ERRORS: dict[type[GatewayError], Error] = {
     Malformed: Error("jid-malformed", "modify", "The address is not a JID."),
     UnknownServer: Error("remote-server-not-found", "cancel", "This host reaches no other server."),
     RecipientUnavailable: Error("service-unavailable", "cancel"),
+    LinkDown: Error("recipient-unavailable", "wait", "The room cannot be reached at the moment; try again soon."),
     Forbidden: Error("forbidden", "auth"),
     NotGranted: Error("forbidden", "auth", "The privilege for this is not granted."),
     CannotAsk: Error("service-unavailable", "cancel"),

@@ -96,5 +96,8 @@ VALIDATE = "http://jabber.org/protocol/xdata-validate"
 # XEP-0334 1.0: Message Processing Hints.
 HINTS = "urn:xmpp:hints"
 
+# Resumption of two nodes of a federated room after a loss of stanzas: our extension of XEP-0289; see docs/fmuc.md.
+RESUME = "urn:xmpp-gateway:fmuc-resume:0"
+
 # XEP-0289 0.2 and the ProtoXEP 0.0.1 before it: Federated MUC.
 FMUC = "http://isode.com/protocol/fmuc"

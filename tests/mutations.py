@@ -74,7 +74,6 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("Retention(table.archive_messages, ", "Retention(10_000, "),
         ("table.archive_days * _DAY)", "30 * _DAY)"),
         ("table.archive_messages if table.archive_days else 0", "table.archive_messages"),
-        ("            store.atStart(keepOnly, frozenset())", "            pass"),
         ("default if table.create is None else", "default if True else"),
         ("default = _prepared(table.peers) | ", "default = "),
         ('if "." in parent or parent == "localhost" else', "if False else"),
@@ -207,8 +206,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("                    actions.append(ForgetArchive(room.jid))\n", "                    pass\n"),
     ),
     "gateway/muc/changes.py": (
-        ("        if self.isOn and self.fault is not None:\n", "        if False:\n"),
-        ("        if self.isOn and self.fault is not None:\n", "        if self.fault is not None:\n"),
+        ("if self.isOn and self.refuses and self.fault", "if False and self.fault"),
+        ("if self.isOn and self.refuses and self.fault", "if self.fault"),
         ("        self.changed.update(dict.fromkeys(self))\n", ""),
         ("        if key in self:\n            self.changed[key] = None\n", ""),
     ),
@@ -256,8 +255,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("reversed(page.messages) if query.isFlipped else ", ""),
     ),
     "gateway/muc/store.py": (
-        ("    archive_store.keepOnly(cursor, rooms)\n", ""),
-        ("    saveRecords(cursor, records)\n    archive_store.keepOnly", "    archive_store.keepOnly"),
+        ("        archive_store.keepOnly(cursor, rooms)\n", "        pass\n"),
+        ("    saveRecords(cursor, records)\n    if rooms is not None", "    if rooms is not None"),
+        ("isAll = rooms.areMirrors and rooms.areArchived", "isAll = rooms.areMirrors"),
         ("rooms.rooms if rooms.areArchived else ()", "rooms.rooms"),
         ("        if found[0] != self.run:", "        if False:"),
         ("            owner.take(cursor)\n", "            pass\n"),
@@ -435,6 +435,18 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/joining.py": (
         ("if error is not None and error.condition in _NOT_SENT:", "if False:"),
         ("(self.node.returnsPresence or isHeld or each.fences)", "(self.node.returnsPresence or isHeld)"),
+        ("self.state is UplinkState.LOST and self.node.returnsMessages", "False"),
+        ("self.state is UplinkState.LOST and self.resumption.until <= now", "False"),
+    ),
+    "gateway/fmuc/resuming.py": (
+        ("return min(FIRST * 2.0 ** (min(attempts, 20) // 2), SLOWEST)", "return FIRST"),
+        ("if _identity(each) not in known]", "]"),
+        ("for start in range(0, max(1, len(told)), _LISTED):", "for start in range(0, len(told), _LISTED):"),
+    ),
+    "gateway/fmuc/holding.py": (
+        ("return found[min(start, places.get(first, start)) :]", "return found"),
+        ("if nick not in there:", "if False:"),
+        ("if found.until <= now:", "if False:"),
     ),
     "gateway/fmuc/federation.py": (
         ("len(self.pending) >= most or (", "("),

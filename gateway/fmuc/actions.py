@@ -16,11 +16,13 @@ class Join:
 
     @ivar mode: the mode to ask for.
     @ivar asksId: True to ask for the occupant id, because the joined node sends no presence back.
+    @ivar isFirst: True if this node is not joined, as far as it knows.
     """
 
     request: JoinRequest
     mode: Mode
     asksId: bool = False
+    isFirst: bool = False
 
 
 @frozen
@@ -66,10 +68,12 @@ class Admission:
     Tell a joining node that its first user is admitted.
 
     @ivar mode: the mode to agree to.
+    @ivar resumes: True to say that this node can resume.
     """
 
     presence: OccupantPresence
     mode: Mode
+    resumes: bool = False
 
 
 @frozen
@@ -120,6 +124,49 @@ class PrivateMessage:
     stanzaError: StanzaError | None = None
 
 
+@frozen
+class AskResume:
+    """
+    Ask the joined node whether it has what this node has, and for the messages that this node has missed.
+
+    @ivar id: id of the request.
+    @ivar digest: L{gateway.fmuc.digest.digest} of this node.
+    @ivar last: stanza id of the last message; empty for none.
+    """
+
+    id: str
+    digest: str
+    last: str
+
+
+@frozen
+class TellOccupants:
+    """
+    Tell the joined node who is connected through this one, after the digests differed, and ask for its state.
+
+    @ivar id: id of the request.
+    @ivar last: as in L{AskResume}.
+    @ivar occupants: pairs of nick and real JID.
+    @ivar more: True if further occupants follow.
+    """
+
+    id: str
+    last: str
+    occupants: tuple[tuple[str, str], ...]
+    more: bool
+
+
+@frozen
+class AskReturn:
+    """
+    Ask a joining node to resume, because stanzas to it may be lost.
+
+    @ivar id: id of the request.
+    """
+
+    id: str
+
+
 Content = (
     Join
     | Fence
@@ -133,6 +180,9 @@ Content = (
     | ConfirmLeft
     | Probe
     | PrivateMessage
+    | AskResume
+    | TellOccupants
+    | AskReturn
 )
 
 

@@ -8,10 +8,12 @@ the stanza does.
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from enum import Enum
 
 from attrs import evolve, frozen
+from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.addresses import jids
@@ -26,7 +28,7 @@ from gateway.errors import (
     OnlyInTheRoom,
     Stopping,
 )
-from gateway.fmuc import from_joined, from_joining, invitations, messages_from_joined
+from gateway.fmuc import from_joined, from_joining, holding, invitations, messages_from_joined
 from gateway.fmuc.actions import AskProperties, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.joining import Uplink
@@ -35,11 +37,12 @@ from gateway.fmuc.properties import Properties, asksProperties
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode, NodeMessage, NodePresence
 from gateway.muc import from_user, whois
-from gateway.muc.actions import Action, SendError
+from gateway.muc.actions import Action, SendError, SendResult
 from gateway.muc.ids import Ids
 from gateway.muc.info import Info
 from gateway.muc.invitations import invitationsOf
 from gateway.muc.occupant_iq import errorOf
+from gateway.muc.records import Row
 from gateway.muc.room import Bounds, Room
 from gateway.muc.service import RoomService
 from gateway.muc.values import Message, Presence, stanzaError
@@ -48,7 +51,7 @@ from gateway.stream.stanzas import Stanza
 # Requests that a mirror passes on: administration, configuration, registration, the vCard.
 _OF_JOINED = frozenset((ns.MUC_ADMIN, ns.MUC_OWNER, ns.REGISTER, ns.VCARD))
 # States of the uplink that have a deadline.
-_WAITING = frozenset((UplinkState.JOINING, UplinkState.LEAVING, UplinkState.WITHDRAWING))
+_WAITING = frozenset(UplinkState) - {UplinkState.IDLE, UplinkState.JOINED}
 
 
 class Sender(Enum):
@@ -109,6 +112,8 @@ class Rooms(RoomService):
         self._peers = peers
         self.observeJoin: Callable[[float], object] | None = None
         self._administrators = administrators
+        # Rooms whose other nodes have to be asked whether stanzas are lost.
+        self._disturbed: deque[str] = deque()
         if mirroring is not None:
             self.name = "Mirrored rooms"
             self.areMirrors = True
@@ -166,6 +171,9 @@ class Rooms(RoomService):
         """
         jid = stanza.recipient or ""
         federation = self.federation(jid)
+        resume = holding.payloadOf(stanza)
+        if resume is not None:
+            return self._resumes(federation, stanza, resume, now)
         if federation is not None and from_joining.holdsFence(federation, stanza):
             return []
         if federation is not None and invitations.answer(federation, stanza, self.iqs, now):
@@ -191,6 +199,21 @@ class Rooms(RoomService):
             return None
         return [ToNode(jid, source, self._mirroring.dialect, True, AskProperties(asked))] if asked else []
 
+    def _resumes(
+        self, federation: Federation | None, stanza: Stanza, payload: domish.Element, now: float
+    ) -> list[Action]:
+        """Handle the request of a joining node to resume, or that of the joined node to do so."""
+        uplink = None if federation is None else federation.uplink
+        if federation is None:
+            raise NoSuchAddress
+        if uplink is not None and uplink.node.jid == stanza.sender:
+            if not uplink.isIn or stanza.type != "get":
+                raise NoSuchAddress
+            answer = SendResult(federation.room.jid, uplink.node.jid, stanza.id or "")
+            uplink.disturbed(now)
+            return self.settled(federation.room, answer)
+        return self.settled(federation.room, *holding.resumed(federation, stanza, payload, now))
+
     def answered(self, stanza: Stanza, now: float) -> list[Action] | None:
         """Handle an iq of type result or error; C{None} if it answers no request of the rooms' own."""
         pinged = self.pinged(stanza, now)
@@ -199,6 +222,13 @@ class Rooms(RoomService):
         sender, (here, _, nick) = stanza.sender or "", (stanza.recipient or "").partition("/")
         federation = self.federation(here)
         uplink = None if federation is None else federation.uplink
+        condition = errorOf(stanza).condition if stanza.type == "error" else ""
+        if federation is not None and holding.answered(federation, stanza, self.token, condition, now):
+            return self.settled(federation.room)
+        if federation is not None and uplink is not None and not nick and sender == uplink.node.jid:
+            answer = holding.readAnswer(stanza, condition)
+            if uplink.resumeAnswered(stanza.id or "", answer, now):
+                return self.settled(federation.room)
         if self._mirroring is not None and not nick and sender == self.mirrored(here):
             actions, known = self.properties.answered(here, stanza, now), self.properties.known(here)
             if uplink is not None and actions is not None and known is not None:
@@ -366,29 +396,82 @@ class Rooms(RoomService):
     # Time.
 
     def tick(self, now: float) -> list[Action]:
-        actions = super().tick(now)
+        actions = super().tick(now) + self._disturb(now)
+        most = holding.MAX_ASKED
         for room in list(self.rooms.values()):
             federation = room.nodes
             assert isinstance(federation, Federation)
+            if federation.joiningNodes:
+                most -= holding.tick(federation, self.token, now, most)
+                actions += self.settled(room)
             uplink = federation.uplink
-            if uplink is not None and (uplink.pending or uplink.state in _WAITING):
+            if uplink is not None and (uplink.pending or uplink.state in _WAITING or uplink.probeAt <= now):
                 uplink.expire(now)
                 actions += self.settled(room)
         return actions + self.properties.expire(now)
 
+    def reconnected(self, now: float) -> list[Action]:
+        """Handle a new connection: stanzas between nodes may be lost. Return what is sent at once."""
+        self._disturbed = deque(self.rooms)
+        return self._disturb(now)
+
+    def _disturb(self, now: float) -> list[Action]:
+        """Ask other nodes whether stanzas are lost: those of some rooms at a time."""
+        actions: list[Action] = []
+        for _ in range(min(len(self._disturbed), holding.MAX_ASKED)):
+            federation = self.federation(self._disturbed.popleft())
+            if federation is not None:
+                holding.doubt(federation, now)
+                holding.tick(federation, self.token, now, len(federation.joiningNodes))
+                if federation.uplink is not None:
+                    federation.uplink.disturbed(now, isReconnected=True)
+                actions += self.settled(federation.room)
+        return actions
+
     def shutDown(self, isFinal: bool = True) -> list[Action]:
         for jid in self.rooms:
             federation = self.federation(jid)
-            if federation is not None and federation.uplink is not None:
+            if federation is not None and federation.uplink is not None and (isFinal or not self.durability.isOn):
                 federation.uplink.leaveNow(stanzaError(Stopping))
         return [*self.properties.stop(), *super().shutDown(isFinal)]
 
     def restoredNode(self, room: Room, jid: str, record: str) -> Node | None:
         federation = room.nodes
         assert isinstance(federation, Federation)
+        uplink = federation.uplink
+        if uplink is not None and uplink.node.jid == jid:
+            if record:
+                uplink.restored(JoinedNode.restored(jid, record))
+            return uplink.node
         if record:
             federation.joiningNodes[jid] = JoiningNode.restored(jid, record)
         return federation.joiningNodes.get(jid)
+
+    def restore(self, rows: Iterable[Row], now: float) -> None:
+        super().restore(rows, now)
+        for room in list(self.rooms.values()):
+            federation = room.nodes
+            assert isinstance(federation, Federation)
+            uplink = federation.uplink
+            if uplink is None:
+                continue
+            self._removeUsers(room)
+            if uplink.state is UplinkState.IDLE:
+                self._remove(room)
+            elif not federation.downstreamCount:
+                # A leave, or the answer to a first join, was in flight.
+                for occupant in list(room.occupants.values()):
+                    room.remove(occupant)
+                uplink.abandoned()
+
+    def _removeUsers(self, room: Room) -> None:
+        """Remove users of a mirror who may not use it any longer: the configuration was changed."""
+        for jid in list(room.users):
+            try:
+                self.checkAddress(room.jid)
+                self.checkUser(jid)
+            except GatewayError:
+                room.remove(room.users[jid])
 
     # Mirrors.
 

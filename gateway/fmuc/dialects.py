@@ -14,6 +14,8 @@ from gateway.fmuc.actions import (
     Admission,
     AskInvitations,
     AskProperties,
+    AskResume,
+    AskReturn,
     ConfirmLeft,
     Content,
     Fence,
@@ -22,6 +24,7 @@ from gateway.fmuc.actions import (
     Probe,
     Reject,
     Submission,
+    TellOccupants,
     ToNode,
 )
 from gateway.fmuc.values import Dialect, Mode
@@ -37,7 +40,9 @@ class Codec(Protocol):
     def join(self, room: str, peer: str, stanza: Join) -> bytes:
         """To the joined node."""
 
-    def presence(self, to: ToNode, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY) -> bytes:
+    def presence(
+        self, to: ToNode, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY, resumes: bool = False
+    ) -> bytes:
         """In both directions."""
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
@@ -67,6 +72,11 @@ def _mode(mode: Mode) -> str:
     return tag("replica") if mode is Mode.REPLICA else ""
 
 
+def _resumes(resumes: bool, isFirst: bool = False) -> str:
+    """Return our extension of both protocols: the node can resume."""
+    return tag("resume", xmlns=ns.RESUME, first="true" if isFirst else None) if resumes else ""
+
+
 def _presence(
     addresses: bytes, kind: str | None, language: str, *inside: bytes, identifier: str | None = None
 ) -> bytes:
@@ -81,12 +91,15 @@ class Protoxep:
 
     def join(self, room: str, peer: str, stanza: Join) -> bytes:
         request = stanza.request
-        muc = mucXml(request.password) if request.password else ""
-        inside = _fmuc(request.realJid) + muc
+        since = request.limits.since
+        muc = mucXml(request.password, since) if request.password or since is not None else ""
+        inside = _fmuc(request.realJid) + muc + _resumes(True, stanza.isFirst)
         addresses = route(room, f"{peer}/{request.nick}")
         return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 
-    def presence(self, to: ToNode, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY) -> bytes:
+    def presence(
+        self, to: ToNode, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY, resumes: bool = False
+    ) -> bytes:
         kind = "unavailable" if stanza.change.unavailable else None
         payload = stanza.payload
         if to.toJoined:
@@ -95,7 +108,7 @@ class Protoxep:
             return _presence(addresses, kind, payload.language, who, payload.raw, identifier=to.id)
         user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous else "")
         addresses = route(f"{to.room}/{stanza.nick}", to.peer)
-        inside = (user, payload.raw, occupantIdXml(stanza.occupantId))
+        inside = (user, payload.raw, occupantIdXml(stanza.occupantId), _resumes(resumes).encode())
         return _presence(addresses, kind, payload.language, *inside, identifier=to.id)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
@@ -127,11 +140,13 @@ class Xep0289:
         asked = _mode(stanza.mode) + (tag("occupant-id") if stanza.asksId else "")
         who = _fmuc(request.realJid, asked)
         user = tag("x", itemXml(standing.affiliation, standing.role, request.realJid), xmlns=ns.MUC_USER)
-        inside = who + mucXml(request.password) + user
+        inside = who + mucXml(request.password, request.limits.since) + user + _resumes(True, stanza.isFirst)
         addresses = route(f"{room}/{request.nick}", f"{peer}/{request.nick}")
         return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 
-    def presence(self, to: ToNode, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY) -> bytes:
+    def presence(
+        self, to: ToNode, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY, resumes: bool = False
+    ) -> bytes:
         kind, payload = "unavailable" if stanza.change.unavailable else None, stanza.payload
         recipient = f"{to.peer}/{stanza.nick}" if to.toJoined else to.peer
         # "the XEP-0045 rules apply for whether to include the jid in the muc#user element".
@@ -140,7 +155,8 @@ class Xep0289:
         addresses = route(f"{to.room}/{stanza.nick}", recipient)
         # The joined node replaces the ids that others bring.
         given = b"" if to.toJoined else occupantIdXml(stanza.occupantId)
-        return _presence(addresses, kind, payload.language, who, user, payload.raw, given, identifier=to.id)
+        inside = (who, user, payload.raw, given, _resumes(resumes).encode())
+        return _presence(addresses, kind, payload.language, *inside, identifier=to.id)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         return _message(room, stanza.nick, peer, stanza, _fmuc(stanza.realJid))
@@ -188,6 +204,22 @@ def _askInvitations(room: str, peer: str, stanza: AskInvitations) -> bytes:
     return iq(route(f"{room}/{stanza.nick}", peer), stanza.id, "set", invitesXml(stanza.invitations))
 
 
+def _askResume(room: str, peer: str, stanza: AskResume) -> bytes:
+    payload = tag("resume", xmlns=ns.RESUME, digest=stanza.digest, last=stanza.last or None)
+    return iq(route(room, peer), stanza.id, "get", payload.encode())
+
+
+def _tellOccupants(room: str, peer: str, stanza: TellOccupants) -> bytes:
+    occupants = "".join(tag("occupant", nick=nick, jid=jid) for nick, jid in stanza.occupants)
+    more = "true" if stanza.more else None
+    payload = tag("resume", occupants, xmlns=ns.RESUME, last=stanza.last or None, more=more)
+    return iq(route(room, peer), stanza.id, "set", payload.encode())
+
+
+def _askReturn(room: str, peer: str, stanza: AskReturn) -> bytes:
+    return iq(route(room, peer), stanza.id, "get", tag("resume", xmlns=ns.RESUME).encode())
+
+
 def _error(error: StanzaError) -> str:
     return errorXml(error.kind, error.condition, error.text)
 
@@ -199,7 +231,10 @@ _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     Fence: lambda codec, to, stanza: _fence(to.room, to.peer, stanza),
     AskProperties: lambda codec, to, stanza: _askProperties(to.room, to.peer, stanza),
     AskInvitations: lambda codec, to, stanza: _askInvitations(to.room, to.peer, stanza),
-    Admission: lambda codec, to, stanza: codec.presence(to, stanza.presence, stanza.mode),
+    AskResume: lambda codec, to, stanza: _askResume(to.room, to.peer, stanza),
+    TellOccupants: lambda codec, to, stanza: _tellOccupants(to.room, to.peer, stanza),
+    AskReturn: lambda codec, to, stanza: _askReturn(to.room, to.peer, stanza),
+    Admission: lambda codec, to, stanza: codec.presence(to, stanza.presence, stanza.mode, stanza.resumes),
     OccupantPresence: lambda codec, to, stanza: codec.presence(to, stanza),
     Submission: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza.message, stanza.nomirror),
     RoomMessage: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza),

@@ -22,6 +22,7 @@ from gateway.fmuc.actions import Admission, ConfirmLeft, Content, PrivateMessage
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.uplink import UplinkState
 from gateway.muc import join
 from gateway.muc.occupant import Node as AnyNode
 from gateway.muc.occupant import Occupant
@@ -116,7 +117,10 @@ class Federation:
             raise OnlyInTheRoom
 
     def records(self) -> Mapping[str, str]:
-        return {jid: node.record() for jid, node in self.joiningNodes.items() if node.hasJoined}
+        found = {jid: node.record() for jid, node in self.joiningNodes.items() if node.hasJoined}
+        if self.uplink is not None and self.uplink.state is not UplinkState.IDLE:
+            found[self.uplink.node.jid] = self.uplink.node.record()
+        return found
 
     def isDownstream(self, occupant: Occupant) -> bool:
         """True if the occupant is connected through this node: a local user, or an occupant of a joining node."""
@@ -314,7 +318,7 @@ class Federation:
             others = [other for other in self.room.occupants.values() if other is not occupant]
             self._welcome(node, occupant, others, request, now)
         elif isDue and not isAnswered:
-            self.toNode(node, _presenceAt(node, occupant, occupant.presence(AVAILABLE)))
+            self.toNode(node, presenceAt(node, occupant, occupant.presence(AVAILABLE)))
 
     def _welcome(
         self,
@@ -333,10 +337,11 @@ class Federation:
             if not other.isHidden:
                 self.toNode(node, other.presence(AVAILABLE))
         node.hasJoined = True
+        room.changes.nodes = True
         room.log(f"mirrored by {node.jid}")
         change = PresenceChange(codes=(CREATED,)) if created else AVAILABLE
-        own = _presenceAt(node, occupant, occupant.presence(change))
-        self.toNode(node, Admission(own, node.mode.current))
+        own = presenceAt(node, occupant, occupant.presence(change))
+        self.toNode(node, Admission(own, node.mode.current, node.resumes))
         for message in room.recent(request.limits, node.jid, now):
             self.toNode(node, message)
         self.toNode(node, subjectOf(room))
@@ -346,6 +351,8 @@ class Federation:
     def submitPresence(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
         if self.uplink is None:
             return False
+        if not self.uplink.offer(occupant, payload, identifier):
+            return False
         joined = self.uplink.node
         self.toNode(joined, evolve(occupant.presence(AVAILABLE), payload=payload), identifier)
         if joined.returnsPresence:
@@ -354,8 +361,9 @@ class Federation:
 
     def submitMessage(self, message: RoomMessage) -> bool:
         joined = self.joinedNode
-        if joined is None:
+        if self.uplink is None or joined is None:
             return False
+        self.uplink.checkMessage(message.nick)
         self.toNode(joined, Submission(_withoutId(message), nomirror=not joined.returnsMessages))
         # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
         return joined.returnsMessages
@@ -389,9 +397,9 @@ class Federation:
         for node in self.joiningNodes.values():
             isOwn = node in occupant.nodes
             stanza = presence if isOwn else shown
-            if stanza is not None and node.hasJoined and (not own or not isOwn or node.returnsPresence):
+            if stanza is not None and node.isServed and (not own or not isOwn or node.returnsPresence):
                 isSender = isOwn and occupant.allSessions()[-1].node is node
-                self.toNode(node, _presenceAt(node, occupant, stanza), identifier if isSender else None)
+                self.toNode(node, presenceAt(node, occupant, stanza), identifier if isSender else None)
 
     def sendMessage(self, message: RoomMessage, origin: AnyNode | None) -> None:
         sender = self.room.occupants.get(message.nick) if self.joiningNodes else None
@@ -400,7 +408,7 @@ class Federation:
             message = _withoutId(message)
         for node in self.joiningNodes.values():
             # ProtoXEP, "Fire and Forget": the MUC "MUST NOT resend this message to the proxy".
-            if node.hasJoined and (node.returnsMessages or node is not origin):
+            if node.isServed and (node.returnsMessages or node is not origin):
                 self.toNode(node, message if node is origin else _messageAt(node, message))
 
     def sendPrivate(
@@ -423,6 +431,7 @@ class Federation:
     def removed(self, occupant: Occupant, own: bool) -> None:
         if self.uplink is not None:
             self.uplink.changes.pop(occupant.nick, None)
+            self.uplink.resumption.forget(occupant.nick)
         for node in occupant.nodes:
             if not isinstance(node, JoiningNode) or node.occupants:
                 continue
@@ -445,7 +454,7 @@ class Federation:
         gateway knows one session, and needs no leave.
         """
         presence = evolve(occupant.presence(UNAVAILABLE), realJid=realJid, payload=Payload())
-        nodes: list[Node] = [node for node in self.joiningNodes.values() if node.hasJoined]
+        nodes: list[Node] = [node for node in self.joiningNodes.values() if node.isServed]
         if self.uplink is not None and self.uplink.isIn:
             nodes.append(self.uplink.node)
         for node in nodes:
@@ -461,7 +470,7 @@ class Federation:
         for node in nodes:
             for occupant in node.occupants.values():
                 if node.hasJoined:
-                    self.toNode(node, _presenceAt(node, occupant, occupant.presence(change)))
+                    self.toNode(node, presenceAt(node, occupant, occupant.presence(change)))
         for node in nodes:
             for occupant in list(node.occupants.values()):
                 self.room.remove(occupant)
@@ -500,7 +509,7 @@ def _hasElsewhere(occupant: Occupant, user: str, node: JoiningNode | None) -> bo
     return any(each.jid == user and each.node is not node for each in occupant.allSessions())
 
 
-def _presenceAt(node: Node, occupant: Occupant, presence: OccupantPresence) -> OccupantPresence:
+def presenceAt(node: Node, occupant: Occupant, presence: OccupantPresence) -> OccupantPresence:
     """Return an occupant's presence for a node: with the JID of the session there, by which the node knows it."""
     session = occupant.sessionAt(node)
     return presence if session is None else evolve(presence, realJid=session.jid)

@@ -9,6 +9,8 @@ from gateway.errors import NickInUse
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode
+from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.resuming import UNREACHABLE
 from gateway.fmuc.uplink import Event, UplinkState
 from gateway.fmuc.values import Dialect, Mode, NodePresence
 from gateway.muc.actions import SendError
@@ -59,6 +61,7 @@ def presence(federation: Federation, sender: str, recipient: str, stanza: NodePr
     @param recipient: address of the room here, or of an occupant.
     """
     uplink, sender, recipient = parties(federation, sender, recipient)
+    uplink.heard(now)
     error = _rejection(stanza)
     if error is not None:
         # The ProtoXEP sends it "to the full MUC JID of the user on the slave", XEP-0289 to the bare JID, Openfire
@@ -102,23 +105,16 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
         # A JID that the joined node shows to all occupants is no secret here.
         room.settings.nonAnonymous = True
     pending = uplink.pending.get(nick)
-    if pending is not None:
-        if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
-            mode = Mode.PRIMARY if stanza.fmuc is None else stanza.fmuc.mode
-            pending.request = evolve(pending.request, occupantId=stanza.occupantId)
-            pending.created |= CREATED in stanza.change.codes
-            uplink.confirm(pending, standing, mode, now)
-            return
-        # An occupant of the joined node has the nick already. A join that was sent stays pending, because the
-        # occupant may leave before the join arrives.
-        if pending.isQueued and not _isOfPerson(pending.request.realJid, realJid):
-            uplink.reject(pending, stanzaError(NickInUse))
+    if pending is not None and _meetsJoin(federation, uplink, pending, realJid, stanza, now):
+        return
     occupant = room.occupants.get(nick)
     if occupant is not None and federation.isDownstream(occupant):
         if _isOf(occupant.realJid, realJid, stanza):
             if standing == occupant.standing and not stanza.change.actor:
                 # A moderator's change answers none of the occupant's own changes.
                 uplink.changes[nick] = max(0, uplink.changes[nick] - 1)
+                if not uplink.changes[nick] and not uplink.resumption.isReturn:
+                    uplink.resumption.offered.pop(nick, None)
             _update(federation, uplink, occupant, standing, stanza)
             return
         if _isOfPerson(occupant.realJid, realJid):
@@ -129,6 +125,7 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
         occupant = None
         if not uplink.isIn:
             return
+    uplink.resumption.isSeen(nick)
     if occupant is not None:
         occupant.giveId(_idNow(room, occupant, realJid, stanza))
         occupant.realJid, occupant.nonAnonymous = realJid or occupant.realJid, nonAnonymous
@@ -139,6 +136,27 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
         )
         room.add(occupant)
         room.broadcastPresence(occupant, _reason(stanza))
+
+
+def _meetsJoin(
+    federation: Federation, uplink: Uplink, pending: PendingJoin, realJid: str, stanza: NodePresence, now: float
+) -> bool:
+    """Handle the presence of an occupant by whose nick a join waits; True if there is nothing else to do."""
+    if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
+        if uplink.state is UplinkState.JOINING and stanza.resumes:
+            uplink.node.resumes = True
+        mode = Mode.PRIMARY if stanza.fmuc is None else stanza.fmuc.mode
+        pending.request = evolve(pending.request, occupantId=stanza.occupantId)
+        pending.created |= CREATED in stanza.change.codes
+        uplink.confirm(pending, stanza.item or Standing(), mode, now)
+        return True
+    # An occupant of the joined node has the nick already. A join that was sent stays pending, because the occupant
+    # may leave before the join arrives.
+    if pending.isQueued and not _isOfPerson(pending.request.realJid, realJid):
+        uplink.reject(pending, stanzaError(NickInUse))
+        if pending.occupant is not None:
+            _expel(federation, uplink, pending.occupant, stanzaError(NickInUse), now)
+    return not uplink.isIn
 
 
 def _realJid(node: JoinedNode, stanza: NodePresence) -> tuple[str, bool]:
@@ -179,6 +197,8 @@ def _update(
     """Handle a new status, role or affiliation."""
     # "Role change should be distributed across nodes and fanned out to users, but only cosmetically".
     isNew = standing != occupant.standing
+    if not isNew and _isKnown(federation, uplink, occupant, stanza):
+        return
     if uplink.node.returnsPresence or not federation.isDownstream(occupant):
         occupant.payload = stanza.payload
     elif not isNew:
@@ -188,6 +208,19 @@ def _update(
     federation.room.broadcastPresence(occupant, _reason(stanza), own=not isNew, identifier=stanza.id)
 
 
+def _isKnown(federation: Federation, uplink: Uplink, occupant: Occupant, stanza: NodePresence) -> bool:
+    """True if a presence is not shown: it is received again after a loss, or its user has sent a newer one."""
+    resumption, nick = uplink.resumption, occupant.nick
+    if not federation.isDownstream(occupant):
+        return resumption.isReturn and stanza.payload == occupant.payload
+    if resumption.isReturn:
+        if not uplink.node.returnsPresence and stanza.payload != occupant.payload:
+            # The presence that was sent before the loss has not arrived.
+            resumption.offered.setdefault(nick, (occupant.payload, None))
+        return nick in resumption.offered or stanza.payload == occupant.payload
+    return resumption.shown.pop(nick, None) == stanza.payload
+
+
 def _reason(stanza: NodePresence) -> PresenceChange:
     """Return the reason and the actor of a change. Codes and new nicks are for occupants who leave."""
     return PresenceChange(reason=stanza.change.reason, actor=stanza.change.actor)
@@ -195,6 +228,10 @@ def _reason(stanza: NodePresence) -> PresenceChange:
 
 def _unavailable(federation: Federation, uplink: Uplink, nick: str, stanza: NodePresence, now: float) -> None:
     uplink.leaves.pop(nick, None)
+    if nick in uplink.resumption.parted:
+        # This node has sent it, to join anew.
+        uplink.resumption.parted.discard(nick)
+        return
     if nick == uplink.lastLeave:
         uplink.lastLeave = ""
         if _hasRemovedUs(federation, uplink, stanza):
@@ -279,11 +316,18 @@ def _rejected(federation: Federation, uplink: Uplink, nick: str, error: StanzaEr
             return
         reason = error.text or error.condition + _REMEDIES.get(error.condition, "")
         federation.room.log(f"{uplink.node.jid} rejects {pending.request.realJid}: {reason}", warn=True)
+        if pending.occupant is not None and error.condition in UNREACHABLE and uplink.unreachable(now):
+            return
         uplink.reject(pending, error)
+        if pending.occupant is not None:
+            _expel(federation, uplink, pending.occupant, error, now)
+            uplink.rejoinNext(now)
         uplink.leaveIfEmpty(now)
         return
     occupant = federation.room.occupants.get(nick)
     if occupant is None or not federation.isDownstream(occupant):
+        return
+    if error.condition in UNREACHABLE and uplink.unreachable(now):
         return
     _expel(federation, uplink, occupant, error, now)
     if uplink.node.dialect is Dialect.PROTOXEP:

@@ -10,17 +10,17 @@ from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTh
 from gateway.fmuc import invitations
 from gateway.fmuc.actions import Probe, Reject, ToNode
 from gateway.fmuc.federation import Federation
+from gateway.fmuc.holding import bounced, nodeLost
 from gateway.fmuc.nodes import JoiningNode, Node
 from gateway.fmuc.values import Dialect, FederationMode, Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc import groupchat, locked, private_messages, room_forms
 from gateway.muc.actions import SendError, SendResult
 from gateway.muc.join import checkUser, grant
-from gateway.muc.leave import leave, removeAll
+from gateway.muc.leave import leave
 from gateway.muc.nick import checkNick
-from gateway.muc.sessions import changePresence, dropSession, rename
+from gateway.muc.sessions import changePresence, rename
 from gateway.muc.values import (
     DELIVERY_ERRORS,
-    TECHNICAL_PROBLEM,
     JoinRequest,
     PresenceChange,
     Standing,
@@ -82,7 +82,8 @@ class _Incoming:
     def newNode(self) -> JoiningNode:
         """Return the node of a first join."""
         mode = self.fmuc.mode
-        return JoiningNode(self.peer, self.dialect, FederationMode(asked=mode, agreed=mode))
+        agreed = FederationMode(asked=mode, agreed=mode)
+        return JoiningNode(self.peer, self.dialect, agreed, resumes=self.stanza.resumes)
 
 
 def presence(federation: Federation, sender: str, recipient: str, stanza: NodePresence, now: float) -> None:
@@ -106,7 +107,7 @@ def presenceOf(federation: Federation, sender: str, nick: str, stanza: NodePrese
         if incoming.fmuc.realJid and stanza.stanzaError is None and not stanza.unavailable:
             _enter(federation, None, incoming)
     elif stanza.stanzaError is not None:
-        nodeLost(federation, node, now)
+        bounced(federation, node, stanza.stanzaError.condition, now)
     elif stanza.unavailable:
         _leaves(federation, node, incoming)
     elif nick in node.occupants:
@@ -137,7 +138,7 @@ def _fromOccupant(federation: Federation, node: JoiningNode, incoming: _Incoming
     isOther = _isOtherSession(realJid, own)
     if realJid not in ("", own) and not isOther:
         federation.toNode(node, Reject(occupant.nick, realJid, stanzaError(Forbidden)))
-    elif realJid and incoming.stanza.joins:
+    elif realJid and (incoming.stanza.joins or incoming.stanza.isFirst):
         _enterAnew(federation, node, incoming)
     else:
         session = occupant.sessionAt(node)
@@ -154,7 +155,10 @@ def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) ->
     nick, realJid = incoming.nick, incoming.fmuc.realJid
     pending = federation.pending.get(nick)
     isWaiting = pending is not None and pending.isOf(node) and pending.request.realJid == realJid
-    if pending is not None and isWaiting and not incoming.stanza.joins:
+    if incoming.stanza.isFirst and node.hasJoined:
+        # A first join.
+        _enterAnew(federation, node, incoming)
+    elif pending is not None and isWaiting and not incoming.stanza.joins:
         pending.newPresence = incoming.stanza
     elif nick not in federation.room.occupants and realJid in node.users:
         # Nicks cannot change in a mirror.
@@ -246,7 +250,7 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
             # A message to all occupants of the node. A message to one of them is returned from that occupant's
             # address.
             if stanza.stanzaError.condition in DELIVERY_ERRORS:
-                nodeLost(federation, node, now)
+                bounced(federation, node, stanza.stanzaError.condition, now, (recipient, stanza.id))
         elif recipient and stanza.kind != "groupchat":
             privateMessage(federation, node, sender, recipient, stanza)
         elif stanza.kind == "groupchat" and not recipient:
@@ -299,23 +303,3 @@ def returnError(
         room = federation.room
         answer, to = stanzaError(type(error)), f"{node.jid}/{sender}" if sender else node.jid
         room.emit(SendError("message", room.address(recipient), to, stanza.id, answer))
-
-
-def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:
-    """Remove a joining node and its occupants, because stanzas to it are returned or it was restarted."""
-    room = federation.room
-    room.log(f"{node.jid} cannot be reached or was restarted: its occupants are removed", warn=True)
-    for occupant in list(node.occupants.values()):
-        session = occupant.sessionAt(node)
-        if session is not None:
-            dropSession(room, occupant, session)
-    occupants = list(node.occupants.values())
-    removeAll(room, dict.fromkeys(occupants, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))))
-    for occupant in occupants:
-        federation.left(occupant, now)
-    for pending in list(federation.pending.values()):
-        if federation.uplink is not None and pending.isOf(node):
-            federation.uplink.withdraw(pending, now)
-    federation.release(node)
-    federation.joiningNodes.pop(node.jid, None)
-    room.changes.nodes = True

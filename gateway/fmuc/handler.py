@@ -96,8 +96,7 @@ class RoomsHandler(RawHandler):
         super().__init__()
         self._commits = commits
         self._archiving = archiving
-        # Of a mirror, nothing but the archive is stored.
-        rooms.durability.isOn = commits is not None and not rooms.areMirrors
+        rooms.durability.isOn, rooms.durability.refuses = commits is not None, not rooms.areMirrors
         self._wallClock = wallClock
         self._rooms = rooms
         self._paced = Pacing(rooms, partial(self._perform, isCharged=True), self._sendPortion)
@@ -172,7 +171,7 @@ class RoomsHandler(RawHandler):
             yield StatusItem("rooms.store_taken", "store: {trouble}", {"trouble": self._commits.trouble}, True)
         if self._commits is not None and self._rooms.durability.fault is not None:
             text = "changes that are not stored: {count}"
-            if self._rooms.durability.isOn:
+            if self._rooms.durability.refuses:
                 text += "; new ones are refused until the store works"
             yield StatusItem("rooms.unstored", text, {"count": self._commits.unstored}, True)
         yield from described(self._rooms)
@@ -201,6 +200,7 @@ class RoomsHandler(RawHandler):
         if self._rooms.durability.isOn:
             # The server may have been restarted.
             self._rooms.ghosts.verify(self._rooms.rooms, self._link.now)
+        self._perform(self._rooms.reconnected(self._link.now))
 
     def _readWallClock(self, now: float) -> None:
         """Read the wall clock. Once a second is sufficient, because stamps have whole seconds."""

@@ -7,23 +7,26 @@ from collections.abc import Callable
 
 from attrs import evolve
 
-from gateway.errors import NoAnswer, RecipientUnavailable
+from gateway.errors import LinkDown, NoAnswer, RecipientUnavailable
 from gateway.fmuc.actions import Fence, Join, Reject
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.pending import JoinState, PendingJoin
 from gateway.fmuc.port import Mirror
+from gateway.fmuc.resuming import HOLD, UNREACHABLE, Resumption
 from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState
-from gateway.fmuc.values import Dialect, FederationMode, Mode
+from gateway.fmuc.values import Dialect, FederationMode, Mode, ResumeAnswer
 from gateway.muc.actions import SendError
 from gateway.muc.join import addSession
 from gateway.muc.leave import close, remove
 from gateway.muc.occupant import Occupant
 from gateway.muc.sessions import changePresence
 from gateway.muc.values import (
+    AVAILABLE,
     TECHNICAL_PROBLEM,
     UNAVAILABLE,
     JoinRequest,
     OccupantPresence,
+    Payload,
     PresenceChange,
     Standing,
     StanzaError,
@@ -35,8 +38,12 @@ from gateway.muc.whois import show
 # Seconds. ANSWER: for the answer to a join, and between two parts of it before the joiner's own presence. REST:
 # between two parts after that presence. WHOLE: for the whole answer. FAREWELL: for the confirmation of a leave.
 ANSWER, REST, WHOLE, FAREWELL = 30.0, 5.0, 300.0, 10.0
+# Seconds of silence after which a joined node is asked whether it still has this one.
+PROBE = 300.0
 # Errors of a server that could not send a fence to the joined node; so the join before it may be lost, too.
 _NOT_SENT = frozenset(("remote-server-not-found", "remote-server-timeout"))
+# States in which the joined node has this one as joined, as far as is known.
+_JOINED = frozenset((UplinkState.JOINED, UplinkState.RETURNING, UplinkState.LOST))
 
 
 class Uplink:
@@ -46,10 +53,12 @@ class Uplink:
     @ivar pending: joins that wait for the joined node, by nick.
     @ivar deadline: end of the current wait, in seconds of the link's clock.
     @ivar latest: deadline of the whole answer to a first join.
+    @ivar probeAt: seconds of the link's clock at which a joined node that is silent is asked.
     @ivar lastLeave: nick of the last unavailable presence that was sent, until it comes back.
     @ivar leaves: occupants whose leaves have not come back, by nick. A message that was sent
         before a leave comes back before that leave.
     @ivar changes: number of presence changes that have not come back, by nick.
+    @ivar resumption: what is remembered for a return after a loss of stanzas.
     @ivar told: what the joined node has told of the real JIDs before the join, as for L{learn}.
     @ivar formMark: beginning of the id of a form that was sent to the joined node; users do not know it. Neither
         protocol has such messages: an error for one does not say that the link is lost.
@@ -69,16 +78,32 @@ class Uplink:
         self.told: bool | None = None
         self.pending: dict[str, PendingJoin] = {}
         self.deadline = self.latest = 0.0
+        self.probeAt = float("inf")
         self.lastLeave = ""
         self.leaves: dict[str, Occupant] = {}
         self.changes: Counter[str] = Counter()
+        self.resumption = Resumption(mirror, node, self.pending, token)
+
+    def restored(self, node: JoinedNode) -> None:
+        """Continue with the joined node of an earlier process."""
+        self.node = self.resumption.node = node
+        self.state = UplinkState.JOINED
+        self.resumption.isRestored = True
+
+    def abandoned(self) -> None:
+        """Leave the joined node of an earlier process: nobody is in here, but the joined node may not know it."""
+        self.state = UplinkState.LEAVING
+        self._mirror.room.changes.nodes = True
 
     def feed(self, event: Event, now: float, join: PendingJoin | None = None) -> None:
         """Make a transition; an event without a transition in this state is ignored, because it is stale."""
         transition = TRANSITIONS.get((self.state, event))
         if transition is not None:
-            self.state = transition.state
-            if event is Event.COMPLETE and self._observe is not None:
+            if transition.state is not self.state:
+                self.state = transition.state
+                # The node has a record while it is joined.
+                self._mirror.room.changes.nodes = True
+            if event is Event.COMPLETE and self._observe is not None and not self.resumption.isComparing:
                 self._observe(now - self.latest + WHOLE)
             for output in transition.outputs:
                 _OUTPUTS[output](self, now, join)
@@ -86,12 +111,94 @@ class Uplink:
     @property
     def isIn(self) -> bool:
         """True if the joined node counts this one as joined, or is asked to."""
-        return self.state in (UplinkState.JOINING, UplinkState.JOINED)
+        return self.state is UplinkState.JOINING or self.state in _JOINED
+
+    @property
+    def lasts(self) -> bool:
+        """True if occupants here stay over a restart of this process."""
+        return self.state in _JOINED or (self.state is UplinkState.JOINING and self.resumption.isComparing)
 
     @property
     def isLeaving(self) -> bool:
         """True if stanzas from the joined node are stale."""
         return self.state in (UplinkState.LEAVING, UplinkState.WITHDRAWING)
+
+    # Losses.
+
+    def disturbed(self, now: float, isReconnected: bool = False) -> None:
+        """
+        Handle a sign that stanzas were lost.
+
+        @param isReconnected: True if there is no other sign than a new connection of this component. With other
+            software, that is none: a return costs much.
+        """
+        if self.isLeaving and self.resumption.isRestored:
+            self.deadline = now + FAREWELL
+            self.resumption.tell()
+        elif not isReconnected or self.node.resumes or self.resumption.isRestored:
+            self.feed(Event.DISTURBED, now)
+
+    def heard(self, now: float) -> None:
+        """The joined node has sent something."""
+        self.probeAt = now + PROBE
+
+    def unreachable(self, now: float) -> bool:
+        """Handle a stanza that comes back; False if the first join is not answered yet."""
+        if not self.lasts:
+            return False
+        self.feed(Event.UNREACHABLE, now)
+        return True
+
+    def resumeAnswered(self, identifier: str, answer: ResumeAnswer, now: float) -> bool:
+        """Handle an answer of the joined node; False if it is not that to a request to resume."""
+        if not self.resumption.isAnswer(identifier):
+            return False
+        if self.isLeaving and self.resumption.isRestored:
+            self.feed(Event.LEFT, now)
+        if self.state not in (UplinkState.RETURNING, UplinkState.LOST):
+            return True
+        if answer.condition in UNREACHABLE:
+            self.feed(Event.UNREACHABLE, now)
+        elif answer.condition:
+            self.node.resumes = answer.condition == "item-not-found"
+            self.feed(Event.FORGOTTEN, now)
+        elif answer.differs:
+            self.feed(Event.DIFFERS, now)
+        elif answer.isState:
+            self.feed(Event.STATE, now)
+            for nick in answer.missing:
+                occupant = self.resumption.removed(nick)
+                if occupant is not None:
+                    self.occupantLeft(occupant, now, tell=False)
+        elif not answer.more:
+            self.feed(Event.RESUMED, now)
+        return True
+
+    def offer(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
+        """Record an occupant's new presence; return False if the joined node gets it after the return."""
+        if self.node.returnsPresence or self.state is not UplinkState.JOINED:
+            self.resumption.offered[occupant.nick] = payload, identifier
+        return self.state is UplinkState.JOINED
+
+    def checkMessage(self, nick: str) -> None:
+        """
+        Check that an occupant may send a message to the joined node now.
+
+        @raise LinkDown: if it would not be shown, or the joined node would not take it.
+        """
+        join = self.pending.get(nick)
+        isQueued = join is not None and join.occupant is not None and not join.isSent
+        if isQueued or (self.state is UplinkState.LOST and self.node.returnsMessages):
+            raise LinkDown
+
+    def rejoinNext(self, now: float) -> None:
+        """If the first of the joins anew was rejected, send the next one."""
+        isWaiting = self.state is UplinkState.JOINING and self.resumption.isComparing
+        if isWaiting and not any(join.isSent for join in self.pending.values()):
+            join = next((each for each in self.pending.values() if each.isQueued), None)
+            if join is not None:
+                self._awaitAnswer(now, join)
+                self._sendFirstJoin(now, join)
 
     # Inputs from this node.
 
@@ -132,6 +239,12 @@ class Uplink:
         """
         if not self.isIn:
             return
+        join = self.pending.get(occupant.nick)
+        if join is not None and join.occupant is occupant:
+            if join.isSent:
+                join.withdraw()
+            else:
+                del self.pending[occupant.nick]
         if tell:
             if self.node.returnsPresence and len(self.leaves) < self._mirror.room.bounds.occupants:
                 self.leaves[occupant.nick] = occupant
@@ -156,7 +269,7 @@ class Uplink:
             if not told:
                 self.feed(Event.EMPTY_BUT_JOINS, now)
             return
-        isAwaited = self.lastLeave or (self.state is UplinkState.JOINED and not isProtoxep)
+        isAwaited = self.lastLeave or (self.state in _JOINED and not isProtoxep)
         self.feed(Event.EMPTY_TOLD if told and isAwaited else Event.EMPTY, now)
 
     def leaveNow(self, error: StanzaError) -> None:
@@ -219,7 +332,7 @@ class Uplink:
         if join.fenceAnswered(identifier):
             join.standing = join.request.claimedStanding
             if error is not None and error.condition in _NOT_SENT:
-                self._joinLate(join, error)
+                self._joinLate(join, now, error)
                 self.leaveIfEmpty(now)
             elif self.state is UplinkState.JOINED:
                 self.confirm(join, join.standing, Mode.PRIMARY, now)
@@ -234,6 +347,8 @@ class Uplink:
         del self.pending[request.nick]
         if join.isWithdrawn:
             self._removeHolder(request.nick)
+            return
+        if self.resumption.readmit(join):
             return
         new = join.newPresence
         if new is None:
@@ -271,10 +386,10 @@ class Uplink:
             remove(self._mirror.room, other, UNAVAILABLE)
 
     def reject(self, join: PendingJoin, error: StanzaError) -> None:
-        """Reject a pending join."""
+        """Reject a pending join. An occupant who is joined anew is not told."""
         request = join.request
         del self.pending[request.nick]
-        if join.isWithdrawn:
+        if join.isWithdrawn or join.occupant is not None:
             return
         if join.origin is None:
             for each in (request, *join.further.values()):
@@ -307,7 +422,12 @@ class Uplink:
         If joins are in flight, the joined node considered this node left before it received them, and admits it
         again.
         """
-        isNeeded = self._mirror.downstreamCount or any(join.isSent for join in self.pending.values())
+        isJoining = any(join.isSent for join in self.pending.values())
+        isNeeded = self._mirror.downstreamCount or isJoining
+        if self.state in _JOINED and self._mirror.downstreamCount and not isJoining and self.node.resumes:
+            # It has removed this node meanwhile.
+            self.feed(Event.DISTURBED, now)
+            return
         self.feed(Event.LEFT_BUT_JOINS if isNeeded and self.isIn else Event.LEFT, now)
 
     # Time.
@@ -318,10 +438,19 @@ class Uplink:
             self.feed(Event.DEADLINE, now)
         elif self.state is UplinkState.JOINING and self.deadline <= now:
             self._joinExpired(now)
+        elif self.probeAt <= now:
+            self.heard(now)
+            self.disturbed(now, isReconnected=True)
+        elif self.state is UplinkState.RETURNING and self.deadline <= now:
+            self.feed(Event.UNREACHABLE, now)
+        elif self.state is UplinkState.LOST and self.resumption.until <= now:
+            self._giveUp(now)
+        elif self.state is UplinkState.LOST and self.resumption.retryAt <= now:
+            self.feed(Event.RETRY, now)
         isJoined = self.state is UplinkState.JOINED
         late = [join for join in self.pending.values() if join.deadline <= now and (not join.isSent or isJoined)]
         for join in late:
-            self._joinLate(join)
+            self._joinLate(join, now)
         if late:
             self.leaveIfEmpty(now)
 
@@ -330,21 +459,30 @@ class Uplink:
             # Old rooms need not send a subject; then everything has been received.
             self.feed(Event.COMPLETE, now)
             return
+        if self.resumption.isComparing:
+            self.feed(Event.UNREACHABLE, now)
+            return
         for join in list(self.pending.values()):
             if join.isSent:
-                self._joinLate(join)
+                self._joinLate(join, now)
         if self._mirror.downstreamCount:
-            self.removeEveryone(PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)), now)
+            self._giveUp(now)
         else:
             self.leaveIfEmpty(now)
 
-    def _joinLate(self, join: PendingJoin, error: StanzaError | None = None) -> None:
+    def _giveUp(self, now: float) -> None:
+        self.leaveNow(stanzaError(LinkDown))
+        self.removeEveryone(PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)), now)
+
+    def _joinLate(self, join: PendingJoin, now: float, error: StanzaError | None = None) -> None:
         if join.isSent and not join.isWithdrawn:
             advice = "check that its server is reachable, and that it supports federation (XEP-0289)"
             self._mirror.room.log(f"{self.node.jid} has not answered; {advice}", warn=True)
             # The join may still be admitted.
             self._sendUnavailable(join.unavailable())
         self.reject(join, error or stanzaError(NoAnswer))
+        if join.occupant is not None and self.resumption.removed(join.occupant.nick) is not None:
+            self.occupantLeft(join.occupant, now, tell=False)
 
     def _sendUnavailable(self, presence: OccupantPresence) -> None:
         self.lastLeave = presence.nick
@@ -358,7 +496,7 @@ class Uplink:
         self.node.mode = FederationMode(self.node.mode.asked)
         self.lastLeave = ""
         join.state = JoinState.SENT
-        self._mirror.toNode(self.node, Join(join.request, self.node.mode.current))
+        self._mirror.toNode(self.node, Join(join.request, self.node.mode.current, isFirst=True))
 
     def _sendJoin(self, now: float, join: PendingJoin | None) -> None:
         """Send the join; in primary mode, a fence follows it."""
@@ -434,6 +572,8 @@ class Uplink:
         room.history.clear()
         room.subject = None
         self.node.semiAnonymous, self.told = False, None
+        self.resumption.clear()
+        self.resumption.last = ""
         show(room, False)
 
     def _removeTheirs(self, now: float, join: PendingJoin | None) -> None:
@@ -450,6 +590,55 @@ class Uplink:
         """Log that this node has left."""
         self._mirror.room.log(f"has left {self.node.jid}")
 
+    def _ask(self, now: float, join: PendingJoin | None) -> None:
+        """Ask the joined node to resume, if it can; otherwise join anew."""
+        self.changes.clear()
+        self.resumption.attempt(now)
+        if self.node.resumes:
+            self.resumption.ask()
+        else:
+            self.feed(Event.FORGOTTEN, now)
+
+    def _hold(self, now: float, join: PendingJoin | None) -> None:
+        """Start the time for which users stay. Joins in flight are refused; joins anew begin again later."""
+        if not self.resumption.until:
+            self._mirror.room.log(f"{self.node.jid} cannot be reached: users stay for {HOLD:g} seconds", warn=True)
+        self.resumption.hold(now)
+        self.resumption.isComparing = False
+        for each in list(self.pending.values()):
+            if each.occupant is not None or each.isWithdrawn:
+                del self.pending[each.request.nick]
+            elif each.isSent:
+                self.reject(each, stanzaError(LinkDown))
+
+    def _tell(self, now: float, join: PendingJoin | None) -> None:
+        """Tell the joined node who is in here."""
+        self.resumption.tell()
+
+    def _compare(self, now: float, join: PendingJoin | None) -> None:
+        """Show what is received as a difference."""
+        self.resumption.compare(now)
+
+    def _rejoin(self, now: float, join: PendingJoin | None) -> None:
+        """Join anew with all downstream occupants."""
+        for each in list(self.pending.values()):
+            if each.isSent:
+                self.reject(each, stanzaError(LinkDown))
+        self.leaves.clear()
+        first = self.resumption.rejoin(now + 2 * ANSWER, parts=not self.node.resumes)
+        if first is not None:
+            self._sendFirstJoin(now, first)
+
+    def _catchUp(self, now: float, join: PendingJoin | None) -> None:
+        """Show what was missed; send presence that has changed here."""
+        if self.state is UplinkState.JOINED and self.resumption.isReturn:
+            self._mirror.room.log(f"{self.node.jid} is there again")
+            for occupant, identifier in self.resumption.catchUp():
+                self._mirror.toNode(self.node, occupant.presence(AVAILABLE), identifier)
+                if self.node.returnsPresence:
+                    self.changes[occupant.nick] += 1
+                    self.resumption.shown[occupant.nick] = occupant.payload
+
 
 _OUTPUTS: dict[Output, Callable[[Uplink, float, PendingJoin | None], None]] = {
     Output.AWAIT_ANSWER: Uplink._awaitAnswer,
@@ -464,4 +653,10 @@ _OUTPUTS: dict[Output, Callable[[Uplink, float, PendingJoin | None], None]] = {
     Output.REMOVE_THEIRS: Uplink._removeTheirs,
     Output.AWAIT_CONFIRMATION: Uplink._awaitConfirmation,
     Output.LOG_LEFT: Uplink._logLeft,
+    Output.ASK: Uplink._ask,
+    Output.HOLD: Uplink._hold,
+    Output.TELL: Uplink._tell,
+    Output.COMPARE: Uplink._compare,
+    Output.REJOIN: Uplink._rejoin,
+    Output.CATCH_UP: Uplink._catchUp,
 }

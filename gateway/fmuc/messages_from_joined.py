@@ -5,11 +5,12 @@ from __future__ import annotations
 from attrs import evolve
 
 from gateway.addresses import jids
-from gateway.errors import GatewayError, NotInTheRoom, RecipientUnavailable
+from gateway.errors import GatewayError, NotInTheRoom
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.from_joined import parties
 from gateway.fmuc.from_joining import privateMessage, returnError
 from gateway.fmuc.joining import Uplink
+from gateway.fmuc.resuming import UNREACHABLE
 from gateway.fmuc.uplink import Event, UplinkState
 from gateway.fmuc.values import NodeMessage
 from gateway.muc import archive
@@ -23,10 +24,8 @@ from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
 from gateway.muc.values import (
     DELIVERY_ERRORS,
-    TECHNICAL_PROBLEM,
     Delay,
     Payload,
-    PresenceChange,
     RoomMessage,
     person,
     stanzaError,
@@ -42,6 +41,7 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
     @param recipient: address of the room here, or of an occupant.
     """
     uplink, sender, recipient = parties(federation, sender, recipient)
+    uplink.heard(now)
     if not uplink.isIn:
         return
     if stanza.kind == "error":
@@ -105,12 +105,15 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
     origin = None if occupant is None else occupant.node
     if uplink.state is UplinkState.JOINING:
         uplink.feed(Event.PART, now)
-        _joinContext(room, uplink, message, origin, now)
-        return
+        if message.subject or not uplink.resumption.isComparing:
+            _joinContext(room, uplink, message, origin, now)
+            return
     if message.delay is not None and jids.bare(message.delay.by) == uplink.node.jid:
         # History is requested once, but a slow link may deliver it late.
         if message.subject:
             _newSubject(room, _ofHere(room, message))
+        elif uplink.resumption.isReturn:
+            uplink.resumption.keep(_ofHere(room, message))
         return
     if occupant is None:
         origin = None if gone is None else gone.node
@@ -121,6 +124,8 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
         # The ProtoXEP does not name the sender, but messages of our occupants "MUST NOT" come back: another
         # occupant had the nick.
         origin = None
+    if stanza.stanzaId and message.store:
+        uplink.resumption.last = stanza.stanzaId
     broadcast(room, evolve(message, delay=None), origin, now)
 
 
@@ -146,7 +151,8 @@ def _joinContext(room: Room, uplink: Uplink, message: RoomMessage, origin: AnyNo
     """
     message = _ofHere(room, message)
     if message.subject:
-        archive.resume(room, message)
+        if not uplink.resumption.isComparing:
+            archive.resume(room, message)
         _newSubject(room, message)
         uplink.feed(Event.COMPLETE, now)
     elif message.delay is not None:
@@ -175,7 +181,7 @@ def _returned(
 ) -> None:
     """
     Handle an error for a downstream occupant's message: the sender is told. If the joined node does not know the
-    sender, or this node, as an occupant any longer, the sender or all occupants are removed.
+    sender, or this node, as an occupant any longer, this node returns, or the sender is removed.
     """
     room = federation.room
     occupant = room.occupants.get(nick)
@@ -188,8 +194,10 @@ def _returned(
     if sender or isForm:
         # The message was private, or a form.
         return
-    if stanza.stanzaError.condition in DELIVERY_ERRORS:
-        uplink.leaveNow(stanzaError(RecipientUnavailable))
-        uplink.removeEveryone(PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)), now)
-    elif stanza.stanzaError.condition == stanzaError(NotInTheRoom).condition:
+    condition, isUnknown = stanza.stanzaError.condition, stanzaError(NotInTheRoom).condition
+    if condition in UNREACHABLE:
+        uplink.unreachable(now)
+    elif condition in DELIVERY_ERRORS or (condition == isUnknown and uplink.node.resumes):
+        uplink.disturbed(now)
+    elif condition == isUnknown and uplink.state is UplinkState.JOINED:
         drop(room, occupant, now)

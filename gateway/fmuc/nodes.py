@@ -56,14 +56,51 @@ class JoinedNode(Node):
     The node that this one has joined, or may join.
 
     @ivar semiAnonymous: True if it has told that only moderators see real JIDs.
+    @ivar resumes: True if it has told that it can resume.
     """
 
     semiAnonymous: bool = False
+    resumes: bool = False
+
+    def record(self) -> str:
+        """Return what must be known of the node after a restart, as a text."""
+        return json.dumps([*_modeRecord(self), self.semiAnonymous, self.resumes, self.showsPrivate])
+
+    @classmethod
+    def restored(cls, jid: str, record: str) -> JoinedNode:
+        """
+        Return the node of a record.
+
+        @raise ValueError: if the text is not a record.
+        """
+        dialect, asked, agreed, semiAnonymous, resumes, showsPrivate = json.loads(record)
+        node = cls(jid, Dialect(dialect), _mode(asked, agreed), semiAnonymous=semiAnonymous, resumes=resumes)
+        node.showsPrivate = showsPrivate
+        return node
 
     @property
     def returnsMessages(self) -> bool:
         """True if the joined node sends messages back to the node that they come from."""
         return self.mode.current is Mode.REPLICA
+
+
+@define(eq=False)
+class Doubt:
+    """
+    A joining node to which stanzas may be lost: it is asked to resume, and sent nothing else meanwhile.
+
+    @ivar askAt: seconds of the link's clock at which it is asked.
+    @ivar until: end of the time for which its occupants stay.
+    @ivar asked: number of requests.
+    @ivar first: stanza id of the oldest message that was returned; empty for none.
+    @ivar listed: real JIDs by nick of the occupants that it has told so far, after the digests differed.
+    """
+
+    askAt: float
+    until: float
+    asked: int = 0
+    first: str = ""
+    listed: dict[str, str] = field(factory=dict)
 
 
 @define(eq=False)
@@ -75,20 +112,27 @@ class JoiningNode(Node):
     @ivar nomirror: True if its last message had the element of this name (ProtoXEP).
     @ivar isGateway: True if it has used an extension of the gateway. Other software is not probed, because it might
         answer a probe with an error though there are occupants.
+    @ivar resumes: True if it has told that it can resume.
     @ivar users: its occupants by the full JIDs of their sessions there.
+    @ivar doubt: set while stanzas to it may be lost.
     """
 
     hasJoined: bool = False
     nomirror: bool = False
     isGateway: bool = False
+    resumes: bool = False
     users: dict[str, Occupant] = field(factory=dict)
+    doubt: Doubt | None = None
+
+    @property
+    def isServed(self) -> bool:
+        """True if it is sent what happens. A node in doubt gets the difference when it resumes."""
+        return self.hasJoined and self.doubt is None
 
     def record(self) -> str:
         """Return what must be known of the node after a restart, as a text."""
-        mode = self.mode
-        agreed = None if mode.agreed is None else mode.agreed.value
-        signs = [self.nomirror, self.isGateway, self.showsPrivate]
-        return json.dumps([self.dialect.value, mode.asked.value, agreed, *signs])
+        signs = [self.nomirror, self.isGateway, self.showsPrivate, self.resumes]
+        return json.dumps([*_modeRecord(self), *signs])
 
     @classmethod
     def restored(cls, jid: str, record: str) -> JoiningNode:
@@ -98,10 +142,10 @@ class JoiningNode(Node):
         @raise ValueError: if the text is not a record.
         """
         dialect, asked, agreed, nomirror, isGateway, *rest = json.loads(record)
-        mode = FederationMode(Mode(asked), None if agreed is None else Mode(agreed))
+        mode = _mode(asked, agreed)
         node = cls(jid, Dialect(dialect), mode, hasJoined=True, nomirror=nomirror, isGateway=isGateway)
-        # Older records have no further values.
-        [node.showsPrivate] = rest or [False]
+        # Older records have fewer values.
+        node.showsPrivate, node.resumes = [*rest, False, False][:2]
         return node
 
     def add(self, occupant: Occupant, jid: str) -> None:
@@ -117,3 +161,12 @@ class JoiningNode(Node):
     def returnsMessages(self) -> bool:
         """True if messages are sent back to the node that they come from."""
         return self.returnsPresence and not self.nomirror
+
+
+def _modeRecord(node: Node) -> list[str | None]:
+    mode = node.mode
+    return [node.dialect.value, mode.asked.value, None if mode.agreed is None else mode.agreed.value]
+
+
+def _mode(asked: str, agreed: str | None) -> FederationMode:
+    return FederationMode(Mode(asked), None if agreed is None else Mode(agreed))

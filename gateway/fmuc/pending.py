@@ -63,6 +63,7 @@ class PendingJoin:
         withdrawn joins by this nick come first.
     @ivar held: the answer to a joining node's own fence, until the join is answered.
     @ivar further: joins of further sessions of a local user, by full JID; they wait for the same answer.
+    @ivar occupant: the occupant here who is joined anew; C{None} for a user who is not in.
     """
 
     request: JoinRequest
@@ -77,6 +78,7 @@ class PendingJoin:
     fences: list[str] = field(factory=list)
     held: SendResult | None = None
     further: dict[str, JoinRequest] = field(factory=dict)
+    occupant: Occupant | None = None
 
     @property
     def isSent(self) -> bool:

@@ -31,7 +31,6 @@ from gateway.interfaces import (
     IServicePlugin,
     ITourStop,
 )
-from gateway.muc.archive_store import keepOnly
 from gateway.muc.archive_values import Retention
 from gateway.muc.elements import MAX_STANZA
 from gateway.muc.ids import Ids
@@ -137,6 +136,7 @@ class MirrorPlugin:
         bounds = Bounds(made=table.max_rooms_per_user, silence=table.ping_after, archived=_archived(table))
         ids, administrators = _ids(jid, composition), _prepared(table.administering_peers)
         rooms = Rooms(jid, mirroring, _prepared(table.peers), bounds, ids, administrators)
+        _restore(jid, composition, rooms)
         return _served(jid, table, composition, rooms)
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
@@ -180,11 +180,7 @@ class RoomsPlugin:
         administrators = _prepared(table.administering_peers)
         rooms = Rooms(jid, None, _prepared(table.peers), most, ids, administrators)
         rooms.shownRoles = ordered(table.presence_broadcast)
-        store = composition.store(_storeName(jid), MIGRATIONS)
-        try:
-            restore(store, rooms, composition.reactor.seconds())
-        except GatewayError as error:
-            raise ConfigError([f"state_dir: {error}"]) from error
+        _restore(jid, composition, rooms)
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
         link = _served(jid, table, composition, rooms)
@@ -208,24 +204,26 @@ def _federation(peers: frozenset[str], environment: IServiceEnvironment) -> list
     return [Remark(f"it reaches {names} by s2s: both names need DNS records and certificates")]
 
 
+def _restore(jid: str, composition: IServiceBuilder, rooms: Rooms) -> None:
+    """Restore the rooms, or mirrors, of an earlier process."""
+    store = composition.store(_storeName(jid), MIGRATIONS)
+    try:
+        restore(store, rooms, composition.reactor.seconds())
+    except GatewayError as error:
+        raise ConfigError([f"state_dir: {error}"]) from error
+
+
 def _served(jid: str, table: MirrorTable | RoomsTable, composition: IServiceBuilder, rooms: Rooms) -> IService:
     link = composition.link(jid, table)
     # Rooms need no larger stanzas, and read every stanza.
     link.limits = evolve(link.limits, stanzaSize=min(link.limits.stanzaSize, MAX_STANZA))
     rooms.home = link.domain or ""
     store = composition.store(_storeName(jid), MIGRATIONS)
-    commits, archiving = None, None
-    if rooms.areArchived or not rooms.areMirrors:
-        retention = Retention(table.archive_messages, table.archive_days * _DAY)
-        later = partial(composition.reactor.callLater, 0)
-        owner = _owner(jid, composition)
-        commits = Commits(store, rooms.durability, later, retention, owner, partial(snapshot, rooms))
-        archiving = Archiving(store, retention) if rooms.areArchived else None
-    if rooms.areMirrors and not rooms.areArchived:
-        try:
-            store.atStart(keepOnly, frozenset())
-        except GatewayError as error:
-            raise ConfigError([f"state_dir: {error}"]) from error
+    retention = Retention(table.archive_messages, table.archive_days * _DAY)
+    later = partial(composition.reactor.callLater, 0)
+    owner = _owner(jid, composition)
+    commits = Commits(store, rooms.durability, later, retention, owner, partial(snapshot, rooms))
+    archiving = Archiving(store, retention) if rooms.areArchived else None
     RoomsHandler(rooms, composition.wallClock, commits, archiving).setHandlerParent(link)
     return link
 

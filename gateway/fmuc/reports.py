@@ -23,6 +23,8 @@ _STATES = {
     UplinkState.IDLE: "idle, no occupants",
     UplinkState.JOINING: "joining",
     UplinkState.JOINED: "joined",
+    UplinkState.RETURNING: "returning",
+    UplinkState.LOST: "unreachable: users stay for some time",
     UplinkState.LEAVING: "leaving",
     UplinkState.WITHDRAWING: "leaving",
 }

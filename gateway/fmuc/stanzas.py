@@ -22,7 +22,7 @@ from gateway.muc.writers import WRITERS, Written
 from gateway.stream.stanzas import Stanza
 from gateway.xml.cut import children
 
-_RESERVED = muc.RESERVED | {ns.FMUC}
+_RESERVED = muc.RESERVED | {ns.FMUC, ns.RESUME}
 _WRITERS: dict[type[Action], Callable[[Any], Written]] = {**WRITERS, ToNode: toNode}
 
 
@@ -40,6 +40,8 @@ def readPresence(stanza: Stanza) -> NodePresence:
             make = partial(make, fmuc=fmuc)
         elif part.namespace == ns.OCCUPANT_ID:
             make = partial(make, occupantId=readId(part))
+        elif part.namespace == ns.RESUME:
+            make = partial(make, resumes=True, isFirst=part.element.getAttribute("first") == "true")
     presence = muc.readPresence(stanza, found, make, _RESERVED)
     if fmuc is not None and fmuc.reject is not None and stanza.type != "error":
         # The gateway's own nodes add the error to a rejection.

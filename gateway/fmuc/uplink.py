@@ -20,6 +20,8 @@ class UplinkState(Enum):
     IDLE = "not joined"
     JOINING = "the first join was sent; occupants, history and subject are to come"
     JOINED = "joined"
+    RETURNING = "stanzas may be lost: the joined node was asked to resume; users stay"
+    LOST = "the joined node cannot be reached, and is asked again and again; users stay for some time"
     LEAVING = "left; the confirmation is to come"
     WITHDRAWING = "left before the first join was complete; its answer or the confirmation is to come"
 
@@ -38,7 +40,14 @@ class Event(Enum):
     RETURNED = "the last unavailable presence comes back (ProtoXEP)"
     REJECTED = "the last join is rejected"
     DEADLINE = "the confirmation does not come in time"
-    GONE = "the joined node was destroyed, or cannot be reached"
+    GONE = "the joined node was destroyed, or could not be reached in time"
+    DISTURBED = "this node or its link was restarted, or an error or the joined node says that stanzas were lost"
+    UNREACHABLE = "a stanza comes back because the joined node cannot be reached, or no answer comes in time"
+    RETRY = "the time of the next attempt has come"
+    RESUMED = "both nodes have the same occupants and subject; what was missed was received"
+    DIFFERS = "they have not"
+    STATE = "the joined node sends all occupants, what was missed, and the subject"
+    FORGOTTEN = "the joined node does not know this node any longer, or does not know how to resume"
 
 
 class Output(Enum):
@@ -56,6 +65,12 @@ class Output(Enum):
     REMOVE_THEIRS = "remove the joined node's occupants and the history"
     AWAIT_CONFIRMATION = "wait for the confirmation"
     LOG_LEFT = "log that this node has left"
+    ASK = "ask the joined node to resume; without this extension there, as if it has forgotten this node"
+    HOLD = "start the time for which users stay, refuse joins in flight"
+    TELL = "tell the joined node who is in here"
+    COMPARE = "show what is received as a difference to what is known"
+    REJOIN = "send the leaves of all downstream occupants, if the joined node may know them, and join them anew"
+    CATCH_UP = "show what was missed; send the presence that has changed here"
 
 
 @frozen
@@ -118,6 +133,11 @@ _REJOINS = Rule(
     "Further activity in the FMUC set not be sent to the joining node (unless it subsequently rejoins the set)",
     "the joined node considered this node left before it received the joins: the first of them is a first join",
 )
+_REJOINS_ANEW = Rule(
+    "XEP-0289 section 6.4",
+    "Further activity in the FMUC set not be sent to the joining node (unless it subsequently rejoins the set)",
+    "the joined node has removed this node meanwhile",
+)
 _CONFIRMS = Rule(
     "XEP-0289 section 6.4",
     "The joined room confirms that the joining room has left the set by sending a presence stanza",
@@ -141,9 +161,8 @@ _DESTROYED = Rule(
 # Short names, for rows of one line.
 _S, _E, _O = UplinkState, Event, Output
 
-# A resync would add a state LOST: the other site cannot be reached, and the occupants stay. GONE would lead from
-# JOINED to LOST, and a new event from LOST to JOINING. An outbox would collect stanzas in Federation.toNode, which
-# all stanzas to the joined node pass, and an output in the row of that new event would send them.
+# An outbox would collect stanzas in Federation.toNode, which all stanzas to the joined node pass, and an output in
+# the rows of RESUMED and COMPLETE would send them.
 TRANSITIONS: dict[tuple[UplinkState, Event], Transition] = {
     (_S.IDLE, _E.JOIN): Transition(_S.JOINING, (_O.AWAIT_ANSWER, _O.SEND_FIRST_JOIN), _NO_BANDWIDTH),
     (_S.JOINING, _E.JOIN): Transition(_S.JOINING, (), _IN_ORDER),
@@ -152,7 +171,7 @@ TRANSITIONS: dict[tuple[UplinkState, Event], Transition] = {
     (_S.WITHDRAWING, _E.JOIN): Transition(_S.WITHDRAWING, (), _IN_ORDER),
     (_S.JOINING, _E.PART): Transition(_S.JOINING, (_O.EXTEND_WAIT,), _ORDER),
     (_S.JOINING, _E.COMPLETE): Transition(
-        _S.JOINED, (_O.SETTLE_MODE, _O.ADMIT_JOINS, _O.SEND_QUEUED), _SUBJECT_LAST
+        _S.JOINED, (_O.SETTLE_MODE, _O.ADMIT_JOINS, _O.CATCH_UP, _O.SEND_QUEUED), _SUBJECT_LAST
     ),
     (_S.JOINING, _E.EMPTY_TOLD): Transition(_S.WITHDRAWING, (_O.DISCARD, _O.AWAIT_CONFIRMATION), _LAST),
     (_S.JOINED, _E.EMPTY_TOLD): Transition(_S.LEAVING, (_O.DISCARD, _O.AWAIT_CONFIRMATION), _LAST),
@@ -171,7 +190,28 @@ TRANSITIONS: dict[tuple[UplinkState, Event], Transition] = {
     (_S.WITHDRAWING, _E.DEADLINE): Transition(_S.IDLE, (_O.SEND_NEXT_FIRST,), _UNRELIABLE),
     (_S.JOINING, _E.GONE): Transition(_S.IDLE, (_O.DISCARD, _O.SEND_NEXT_FIRST), _DESTROYED),
     (_S.JOINED, _E.GONE): Transition(_S.IDLE, (_O.DISCARD, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _DESTROYED),
+    (_S.JOINED, _E.DISTURBED): Transition(_S.RETURNING, (_O.AWAIT_ANSWER, _O.ASK), _UNRELIABLE),
+    (_S.JOINED, _E.UNREACHABLE): Transition(_S.LOST, (_O.HOLD,), _UNRELIABLE),
+    # The first attempt to join anew.
+    (_S.JOINING, _E.UNREACHABLE): Transition(_S.LOST, (_O.HOLD,), _UNRELIABLE),
+    (_S.RETURNING, _E.DISTURBED): Transition(_S.RETURNING, (_O.ASK,), _UNRELIABLE),
+    (_S.RETURNING, _E.UNREACHABLE): Transition(_S.LOST, (_O.HOLD,), _UNRELIABLE),
+    (_S.LOST, _E.DISTURBED): Transition(_S.LOST, (_O.ASK,), _UNRELIABLE),
+    (_S.LOST, _E.RETRY): Transition(_S.LOST, (_O.ASK,), _UNRELIABLE),
 }
+for _away in (_S.RETURNING, _S.LOST):
+    TRANSITIONS |= {
+        (_away, _E.JOIN): Transition(_away, (), _IN_ORDER),
+        (_away, _E.RESUMED): Transition(_S.JOINED, (_O.CATCH_UP, _O.SEND_QUEUED), _UNRELIABLE),
+        (_away, _E.DIFFERS): Transition(_away, (_O.TELL,), _UNRELIABLE),
+        (_away, _E.STATE): Transition(_S.JOINING, (_O.COMPARE, _O.AWAIT_ANSWER), _SUBJECT_LAST),
+        (_away, _E.FORGOTTEN): Transition(_S.JOINING, (_O.COMPARE, _O.AWAIT_ANSWER, _O.REJOIN), _REJOINS_ANEW),
+        (_away, _E.EMPTY_TOLD): Transition(_S.LEAVING, (_O.DISCARD, _O.AWAIT_CONFIRMATION), _LAST),
+        (_away, _E.EMPTY): Transition(_S.IDLE, (_O.DISCARD, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _PROXY_LEAVES),
+        (_away, _E.EMPTY_BUT_JOINS): Transition(_S.JOINING, (_O.DISCARD, _O.AWAIT_ANSWER), _REJOINS),
+        (_away, _E.LEFT): Transition(_S.IDLE, (_O.REMOVE_THEIRS, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _CONFIRMS),
+        (_away, _E.GONE): Transition(_S.IDLE, (_O.DISCARD, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _DESTROYED),
+    }
 
 
 def describe() -> str:

@@ -72,10 +72,33 @@ class NodePresence(Presence):
     A received presence, of a user or of another node.
 
     @ivar occupantId: occupant id in it; only the joined node is believed.
+    @ivar resumes: True if the other node can resume after a loss of stanzas: the gateway's extension.
+    @ivar isFirst: True if such a node sends a first join.
     """
 
     fmuc: Fmuc | None = None
     occupantId: str = ""
+    resumes: bool = False
+    isFirst: bool = False
+
+
+@frozen(kw_only=True)
+class ResumeAnswer:
+    """
+    Answer of a joined node to a request to resume.
+
+    @ivar condition: of the error; empty for a result.
+    @ivar differs: True if the digests differ.
+    @ivar more: True if it waits for further occupants.
+    @ivar isState: True if all occupants, the messages and the subject follow; otherwise the messages came before.
+    @ivar missing: nicks of occupants of the joining node whom it does not know any longer.
+    """
+
+    condition: str = ""
+    differs: bool = False
+    more: bool = False
+    isState: bool = False
+    missing: tuple[str, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -69,11 +69,13 @@ class Durability:
 
     @ivar isOn: True if the rooms are stored.
     @ivar hasArchive: True if the archives have the messages of the history, so that these need no records.
+    @ivar refuses: True if changes that cannot be stored are refused. A mirror refuses nothing: the room decides.
     @ivar fault: the reason why nothing can be stored now; C{None} while the store works.
     """
 
     isOn: bool = False
     hasArchive: bool = False
+    refuses: bool = True
     fault: type[GatewayError] | None = None
 
     def check(self) -> None:
@@ -82,5 +84,5 @@ class Durability:
 
         @raise GatewayError: if nothing can be stored now.
         """
-        if self.isOn and self.fault is not None:
+        if self.isOn and self.refuses and self.fault is not None:
             raise self.fault

@@ -117,6 +117,11 @@ def _aroundStanzaId(room: str) -> tuple[bytes, bytes]:
     return before, after
 
 
-def mucXml(password: str) -> str:
-    """Return the element C{x} of C{muc} of a join (XEP-0045 section 7.2.1), without limits of the history."""
-    return tag("x", textTag("password", password) or None, xmlns=ns.MUC)
+def mucXml(password: str, since: float | None = None) -> str:
+    """
+    Return the element C{x} of C{muc} of a join (XEP-0045 section 7.2.1).
+
+    @param since: the only limit of the history, in seconds since 1970.
+    """
+    history = "" if since is None else tag("history", since=datetimes.formatDateTime(since))
+    return tag("x", history + textTag("password", password) or None, xmlns=ns.MUC)

@@ -32,6 +32,7 @@ GONE, _ROOM, _USER, NODE, _OCCUPANT, MESSAGE = "", "room", "user", "node", "occu
 _ORDER = {kind: place for place, kind in enumerate((_ROOM, _USER, NODE, _OCCUPANT, MESSAGE))}
 _SETTINGS = frozenset(each.name for each in fields(Settings))
 
+_NO_DELAY = Delay("", 0.0)
 _write = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
 
 
@@ -124,8 +125,8 @@ def _occupant(occupant: Occupant) -> str:
 
 
 def _message(message: RoomMessage) -> list[object]:
-    assert message.delay is not None
-    payload, delay = message.payload, message.delay
+    # The subject that a room sends while none is set has no delay.
+    payload, delay = message.payload, message.delay or _NO_DELAY
     return [
         message.nick,
         message.realJid,
@@ -257,5 +258,5 @@ def _readMessage(
         stanzaId=stanzaId,
         id=identifier,
         subject=subject,
-        delay=Delay(by, stamp),
+        delay=Delay(by, stamp) if by else None,
     )

@@ -398,11 +398,14 @@ class Room:
     ) -> None:
         self.toUsers(presence, recipients, occupant.nonAnonymous, (*codes, SELF), identifier)
 
-    def broadcastMessage(self, message: RoomMessage, origin: Node | None) -> None:
+    def broadcastMessage(
+        self, message: RoomMessage, origin: Node | None, toNodes: RoomMessage | None = None
+    ) -> None:
         """
         Send a message to all local users, including the sender, and to the other nodes.
 
         @param origin: the node that the message comes from.
+        @param toNodes: the message as other nodes get it; C{None} for the same.
         """
         if self._addresses is None:
             addresses = [user.address for user in self._lone()]
@@ -411,4 +414,4 @@ class Room:
             # Kept, because most messages go to the same users as the one before.
             self._addresses = Addresses(addresses)
         self.toUsers(message, self._addresses)
-        self.nodes.sendMessage(message, origin)
+        self.nodes.sendMessage(toNodes or message, origin)

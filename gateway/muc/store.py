@@ -115,14 +115,17 @@ def restore(store: IStore, rooms: RoomService, now: float) -> None:
     """
     rows, messages = store.atStart(_load, rooms.historyLength)
     rooms.restore(rows, now)
-    # A room that does not exist any longer has no archive.
     kept = frozenset(rooms.rooms if rooms.areArchived else ())
-    store.atStart(_settle, archived_history.restore(rooms, messages), kept)
+    # The archive of a mirror may outlast it: a mirror stands for a room elsewhere.
+    isAll = rooms.areMirrors and rooms.areArchived
+    store.atStart(_settle, archived_history.restore(rooms, messages), None if isAll else kept)
 
 
-def _settle(cursor: Any, records: Sequence[Record], rooms: frozenset[str]) -> None:
+def _settle(cursor: Any, records: Sequence[Record], rooms: frozenset[str] | None) -> None:
     saveRecords(cursor, records)
-    archive_store.keepOnly(cursor, rooms)
+    if rooms is not None:
+        # A room that does not exist any longer has no archive.
+        archive_store.keepOnly(cursor, rooms)
 
 
 def _load(cursor: Any, messages: int) -> tuple[list[Row], dict[str, list[ArchivedMessage]]]:

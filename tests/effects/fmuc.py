@@ -225,7 +225,7 @@ _ADMINISTERING = [
     'administering_peers = ["one.example", "two.example"]',
 ]
 _JOIN = [[], ["one.example"], ["two.example"], ["one.example", "two.example"]]
-_XEP = [f"{MIRRORED}/nick", ns.FMUC, ns.MUC, ns.MUC_USER]
+_XEP = [f"{MIRRORED}/nick", ns.FMUC, ns.MUC, ns.MUC_USER, ns.RESUME]
 
 EFFECTS = (
     Effect(
@@ -238,7 +238,7 @@ EFFECTS = (
         "mirror.protocol",
         MIRROR,
         protocol,
-        {"": _XEP, 'protocol = "xep-0289"': _XEP, 'protocol = "protoxep"': [MIRRORED, ns.FMUC]},
+        {"": _XEP, 'protocol = "xep-0289"': _XEP, 'protocol = "protoxep"': [MIRRORED, ns.FMUC, ns.RESUME]},
     ),
     Effect(
         "mirror.allow",

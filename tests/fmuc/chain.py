@@ -5,7 +5,9 @@ Three nodes in a chain, links that keep the order of stanzas, and clients that b
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
@@ -16,6 +18,7 @@ from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.administration import Change, applyChanges
 from gateway.muc.ids import Ids, occupantId
+from gateway.muc.records import GONE
 from gateway.muc.room import Room
 from gateway.muc.values import KICKED, NICK_CHANGED, NO_ROLE
 from gateway.testing.wire import END, HEADER
@@ -109,16 +112,27 @@ class Chain:
     The nodes, their users, and stanzas in flight.
 
     @ivar links: stanzas in their order, by sender and recipient.
+    @ivar stored: records of each node.
+    @ivar isLossy: True if stanzas were lost.
     """
+
+    restarts = 0
 
     def __init__(self, dialects: tuple[Dialect, Dialect], replicas: tuple[bool, bool], users: int = 2) -> None:
         everything = frozenset(("*",))
-        self.services = {TOP: Service(Rooms("top.example", None, frozenset(("middle.example",)), ids=_IDS))}
+        self._made: dict[str, Callable[[], Rooms]] = {
+            TOP: lambda: Rooms("top.example", None, frozenset(("middle.example",)), ids=_IDS)
+        }
         domains = (("middle.example", "bottom.example"), ("bottom.example", ""))
         for jid, (domain, peer), dialect, replica in zip(NODES[1:], domains, dialects, replicas, strict=True):
             mode = Mode.REPLICA if replica else Mode.PRIMARY
             mirroring = Mirroring(dialect=dialect, mode=mode, allow=everything, users=everything)
-            self.services[jid] = Service(Rooms(domain, mirroring, frozenset((peer,))))
+            self._made[jid] = partial(Rooms, domain, mirroring, frozenset((peer,)), ids=Ids(domain.encode()))
+        self.services = {jid: Service(make()) for jid, make in self._made.items()}
+        self.stored: dict[str, dict[tuple[str, str, str], str]] = {jid: {} for jid in NODES}
+        self.isLossy = False
+        for service in self.services.values():
+            service.rooms.durability.isOn = True
         self.links: dict[tuple[str, str], deque[bytes]] = {}
         self.sent: dict[tuple[str, str], int] = {}
         self.clients = {
@@ -134,6 +148,38 @@ class Chain:
         self._byJid[self.owner.jid] = self.owner
         self.take(TOP, f"<presence from='{self.owner.jid}' to='{TOP}/owner'>{MUC}</presence>")
 
+    def restart(self, node: str, isLossy: bool) -> None:
+        """
+        Kill the process of a node, and start another one.
+
+        @param isLossy: True if the stanzas in flight to it and from it are lost.
+        """
+        if isLossy:
+            self.isLossy = True
+            for way, waiting in self.links.items():
+                if node in way:
+                    waiting.clear()
+        self.restarts += 1
+        now = self.services[node].now
+        rooms = self._made[node]()
+        rooms.durability.isOn = True
+        service = self.services[node] = Service(rooms, f"t{self.restarts}")
+        service.now = now
+        rooms.restore([(*key, value) for key, value in self.stored[node].items()], now)
+        self._send(node, service.written(rooms.reconnected(now)))
+
+    def _store(self, node: str) -> None:
+        """Store what has changed at a node, before it is told."""
+        stored = self.stored[node]
+        for key, value in self.services[node].rooms.takeRecords():
+            if value is not None:
+                stored[key] = value
+            elif key[1] == GONE:
+                for each in [each for each in stored if each[0] == key[0]]:
+                    del stored[each]
+            else:
+                stored.pop(key, None)
+
     def room(self, node: str) -> Room | None:
         """Return a node's room, if there is one."""
         return self.services[node].rooms.rooms.get(node)
@@ -143,6 +189,7 @@ class Chain:
         self._send(node, self.services[node].take(xml))
 
     def _send(self, node: str, sent: bytes) -> None:
+        self._store(node)
         for stanza in ElementTree.fromstring(HEADER + sent.decode() + END):
             recipient = stanza.get("to", "")
             there = recipient.partition("/")[0]
@@ -204,7 +251,7 @@ class Chain:
         assert room is not None
         with suppress(GatewayError):
             applyChanges(room, self.owner.jid, [Change(nick=nick, role=NO_ROLE)])
-        self._send(TOP, b"".join(written(action) for action in room.takeActions()))
+        self._send(TOP, b"".join(written(action) for action in self.services[TOP].rooms.settled(room)))
 
     def joined(self, node: str) -> bool:
         """True if a node has joined, or need not."""

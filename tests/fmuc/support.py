@@ -33,7 +33,7 @@ def written(action: Action) -> bytes:
 
 
 # Ids that a room adds to nearly all stanzas; they have tests of their own (C{test_ids.py}).
-_IDS = (f"{{{ns.OCCUPANT_ID}}}occupant-id", f"{{{ns.SID}}}stanza-id")
+_IDS = (f"{{{ns.OCCUPANT_ID}}}occupant-id", f"{{{ns.SID}}}stanza-id", f"{{{ns.RESUME}}}resume")
 
 
 _WRITTEN_ID = re.compile(rb"<(?:occupant|stanza)-id [^>]*/>")
@@ -88,10 +88,10 @@ def elsewhere(mirror: str, joined: str, who: str, identifier: str) -> str:
 class Service:
     """The rooms of one component, and a clock."""
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: Rooms, token: str = "t") -> None:
         self.rooms = rooms
-        self.rooms.token = "t"
-        self.rooms.properties = Properties(rooms, "t")
+        self.rooms.token = token
+        self.rooms.properties = Properties(rooms, token)
         self.now = 1_000_000.0
 
     def take(self, xml: str | bytes) -> bytes:
@@ -125,6 +125,10 @@ class Service:
         if ANSWER_IQ not in actions:
             return [*own, *(written(action) for action in actions)]
         return [b"".join(own) if action is ANSWER_IQ else written(action) for action in actions]
+
+    def written(self, actions: list[Action]) -> bytes:
+        """Return the bytes that actions send."""
+        return b"".join(map(written, actions))
 
     def shutDown(self) -> bytes:
         """End the service."""

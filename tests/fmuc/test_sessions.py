@@ -162,6 +162,8 @@ class OneMirrorTests(RoomCase):
             error = f"<error type='cancel'><remote-server-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
             site.take(site.mirror, f"<message from='{ABOVE}' to='{HERE}/ann' type='error'>{error}</message>")
             found = site.told(ANN, PHONE)
+            self.assertNotIn(b"unavailable'", found)
+            found = withoutIds(site.mirror.tick(121))
             for who in (ANN, PHONE):
                 self.assertEqual(found.count(presence("ann", who, gone(333), "unavailable").encode()), 1, way)
 

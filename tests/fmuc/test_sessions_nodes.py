@@ -24,7 +24,7 @@ from tests.fmuc.both import (
     message,
     presence,
 )
-from tests.fmuc.support import MUC, RoomCase, refused, rooms, withoutIds
+from tests.fmuc.support import MUC, RoomCase, mirror, refused, rooms, withoutIds
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS
 from tests.muc.test_local import status, user
 
@@ -249,6 +249,8 @@ class TwoWaysTests(RoomCase):
         for way in WAYS:
             site = self.both(way)
             site.told()
+            # It has lost its state, and does not join again.
+            site.mirror = mirror("mirror.example", *way)
             site.take(site.above, f"<presence from='{HERE}' to='{ABOVE}/ann' type='error'/>")
             self.assertSent(
                 self.hidden(site.told(OWN, ANN)),

@@ -5,6 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import Counter
+from collections.abc import Sequence
+from functools import partial
+from xml.etree.ElementTree import Element, tostring
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -12,8 +15,8 @@ from gateway import ns
 from tests.live.case import ENDED_WELL, ROOMS, scenario
 from tests.live.clients import Client, local, stanza
 from tests.live.processes import holds
-from tests.live.rooms import RoomsCase
-from tests.live.servers import DOMAIN, Ejabberd, Prosody
+from tests.live.rooms import RoomsCase, mirrored
+from tests.live.servers import DOMAIN, Ejabberd, Embedded, NewerEjabberd, NewerProsody, Prosody
 
 ROOM = f"storm@{ROOMS}"
 
@@ -101,6 +104,97 @@ class RestartTests(RoomsCase):
         await holds(lambda: shown <= set(self.heard(carol)), 5, "the history has all that was shown")
 
 
+class MirrorRestartTests(RoomsCase):
+    """A mix-in: mirrors and their room, each in a gateway of its own; for one kind of server."""
+
+    def heard(self, client: Client, room: str) -> list[str]:
+        """Return the messages that a room has shown to a client, once for each time."""
+        return [
+            child.text or ""
+            for element in client.received
+            for child in element
+            if element.get("type") == "groupchat"
+            and (element.get("from") or "").startswith(room)
+            and local(child) == "body"
+        ]
+
+    def hasHeard(self, client: Client, room: str, bodies: set[str]) -> bool:
+        """True if a room has shown these messages to a client."""
+        return bodies <= set(self.heard(client, room))
+
+    @staticmethod
+    def isFrom(sender: str, element: Element) -> bool:
+        """True if a stanza is from this address."""
+        return element.get("from") == sender
+
+    async def talk(self, client: Client, name: str, room: str) -> None:
+        """Send messages until cancelled."""
+        number = 0
+        while True:
+            number += 1
+            with contextlib.suppress(ConnectionError):
+                body = f"<body>{name}{number}</body>"
+                client.send(stanza("message", body, to=room, type="groupchat", id=f"{name}{number}"))
+            await asyncio.sleep(0.3)
+
+    async def untouched(self, jids: Sequence[str]) -> None:
+        """
+        Users talk in a room and in two mirrors of it, while both gateways are killed and terminated. Nobody is
+        sent a presence; each message that the room has shown is shown to all, once.
+        """
+        above, below = await self.startSites()
+        places = dict(zip(("alice", "bob", "carol"), (ROOM, *(mirrored(ROOM, jid) for jid in jids)), strict=True))
+        users = {name: await self.user(name, "storm") for name in places}
+        for name, client in users.items():
+            await self.enter(client, places[name], name)
+        for name, client in users.items():
+            await client.expect(partial(self.isFrom, f"{places[name]}/carol"), "the last join")
+        await asyncio.sleep(0.5)
+        for client in users.values():
+            client.received.clear()
+        talks = [asyncio.create_task(self.talk(client, name, places[name])) for name, client in users.items()]
+        for gateway in (below, above):
+            for isKilled in (True, False):
+                await asyncio.sleep(1)
+                if isKilled:
+                    gateway.kill9()
+                else:
+                    self.assertIn(await gateway.terminate(), ENDED_WELL)
+                await asyncio.sleep(1)
+                gateway.start()
+                await gateway.ready()
+                await asyncio.sleep(2)
+        for task in talks:
+            task.cancel()
+        shown = set(self.heard(users["alice"], ROOM))
+        self.assertGreater(len(shown), 20)
+        for name, client in users.items():
+            await holds(partial(self.hasHeard, client, places[name], shown), 20, f"{name} has all messages")
+        after = [f"after-{name}" for name in users]
+        for name, client in users.items():
+            client.send(stanza("message", f"<body>after-{name}</body>", to=places[name], type="groupchat"))
+        for name, client in users.items():
+            await holds(partial(self.hasHeard, client, places[name], set(after)), 10, "all talk")
+            found = Counter(self.heard(client, places[name]))
+            self.assertEqual([each for each, count in found.items() if count > 1], [], name)
+            came = [
+                tostring(each)
+                for each in client.received
+                if local(each) == "presence" and (each.get("from") or "").startswith(places[name])
+            ]
+            self.assertEqual(came, [], name)
+
+    @scenario(90)
+    async def test_replica(self) -> None:
+        """In both protocols; messages are shown when they come back."""
+        await self.untouched((f"mirror.{DOMAIN}", f"mirror3.{DOMAIN}"))
+
+    @scenario(90)
+    async def test_primary(self) -> None:
+        """In both protocols; messages are shown at once."""
+        await self.untouched((f"mirror2.{DOMAIN}", f"mirror4.{DOMAIN}"))
+
+
 class ProsodyRestartTests(RestartTests, SynchronousTestCase):
     """On Prosody."""
 
@@ -111,3 +205,33 @@ class EjabberdRestartTests(RestartTests, SynchronousTestCase):
     """On ejabberd."""
 
     serverClass = Ejabberd
+
+
+class ProsodyMirrorRestartTests(MirrorRestartTests, SynchronousTestCase):
+    """On Prosody."""
+
+    serverClass = Prosody
+
+
+class NewerProsodyMirrorRestartTests(MirrorRestartTests, SynchronousTestCase):
+    """On a newer Prosody."""
+
+    serverClass = NewerProsody
+
+
+class EjabberdMirrorRestartTests(MirrorRestartTests, SynchronousTestCase):
+    """On ejabberd."""
+
+    serverClass = Ejabberd
+
+
+class NewerEjabberdMirrorRestartTests(MirrorRestartTests, SynchronousTestCase):
+    """On a newer ejabberd."""
+
+    serverClass = NewerEjabberd
+
+
+class EmbeddedMirrorRestartTests(MirrorRestartTests, SynchronousTestCase):
+    """On the embedded host."""
+
+    serverClass = Embedded

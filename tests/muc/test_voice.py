@@ -14,6 +14,7 @@ from gateway.errors import (
     OnlyInTheRoom,
     RecipientUnavailable,
 )
+from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.values import Standing
 from tests.fmuc.support import RoomCase, refused
@@ -205,7 +206,7 @@ class MirrorTests(RoomCase):
             error = refused("message", ABOVE, f"{HERE}/ann", RecipientUnavailable, "id='form:v'")
             sent = site.mirror.take(error)
             self.assertIn(b"id='form:v'", sent)
-            self.assertEqual(site.mirror.rooms.rooms, {})
+            self.assertIs(site.mirror.rooms.federation(HERE).uplink.state, UplinkState.LOST)
 
     def test_notByMirror(self) -> None:
         """The room takes no answer of a mirror's user, if its operator does not trust the mirror with that."""

@@ -1,0 +1,268 @@
+"""
+A joined node, and joining nodes to which stanzas may be lost: they are asked to resume, and their occupants stay
+meanwhile. L{gateway.fmuc.resuming} is the other side.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+from twisted.words.xish import domish
+
+from gateway import ns
+from gateway.errors import BadRequest, NoSuchAddress
+from gateway.fmuc.actions import AskReturn
+from gateway.fmuc.digest import digest
+from gateway.fmuc.federation import Federation, presenceAt
+from gateway.fmuc.nodes import Doubt, JoiningNode
+from gateway.fmuc.resuming import FIRST, HOLD, UNREACHABLE, interval
+from gateway.fmuc.values import ResumeAnswer
+from gateway.muc.actions import Action, SendError, SendResult
+from gateway.muc.leave import leave, removeAll
+from gateway.muc.occupant import Occupant
+from gateway.muc.room import Room
+from gateway.muc.sessions import dropSession
+from gateway.muc.subject import subjectOf
+from gateway.muc.values import (
+    AVAILABLE,
+    TECHNICAL_PROBLEM,
+    UNAVAILABLE,
+    Payload,
+    Presence,
+    PresenceChange,
+    RoomMessage,
+    person,
+    stanzaError,
+)
+from gateway.stream.stanzas import Stanza
+from gateway.xml.cut import children
+from gateway.xml.write import tag
+
+# Requests to joining nodes that a service sends each second.
+MAX_ASKED = 50
+# Occupants in one answer, as in the bounds of a room.
+_MAX_MISSING = 5_000
+
+
+def bounced(
+    federation: Federation,
+    node: JoiningNode,
+    condition: str,
+    now: float,
+    message: tuple[str, str | None] | None = None,
+) -> None:
+    """
+    Handle the error of a stanza to a joining node: its occupants stay if it can resume, and may be back soon.
+
+    @param message: nick of the sender and id of a message to all.
+    """
+    if not node.resumes or not node.hasJoined or condition not in UNREACHABLE:
+        nodeLost(federation, node, now)
+        return
+    if node.doubt is None:
+        federation.room.log(f"{node.jid} cannot be reached ({condition}): its occupants stay for {HOLD:g} seconds")
+        node.doubt = Doubt(now + FIRST, now + HOLD)
+    if message is not None and not node.doubt.first:
+        # Later messages may have arrived. Errors keep the order of the messages.
+        sent = [each.stanzaId for each in federation.room.history if (each.nick, each.id) == message]
+        node.doubt.first = next(iter(sent), "")
+
+
+def doubt(federation: Federation, now: float) -> None:
+    """Stanzas to the joining nodes may be lost: this process, or its server, was restarted."""
+    for node in federation.joiningNodes.values():
+        if node.resumes and node.doubt is None:
+            node.doubt = Doubt(now, now + HOLD)
+
+
+def tick(federation: Federation, token: str, now: float, most: int) -> int:
+    """
+    Ask the joining nodes that are in doubt, and remove those that have not returned in time.
+
+    @param most: maximum number of requests.
+    @return: number of requests.
+    """
+    asked = 0
+    for node in [each for each in federation.joiningNodes.values() if each.doubt is not None]:
+        found = node.doubt
+        assert found is not None
+        if found.until <= now:
+            nodeLost(federation, node, now)
+        elif found.askAt <= now and asked < most:
+            asked += 1
+            found.asked += 1
+            found.askAt = now + interval(found.asked)
+            federation.toNode(node, AskReturn(f"return-{token}-{found.asked}"))
+    return asked
+
+
+def answered(federation: Federation, stanza: Stanza, token: str, condition: str, now: float) -> bool:
+    """
+    Handle the answer of a joining node that was asked to resume; False if the stanza is none.
+
+    @param condition: of the error; empty for a result.
+    """
+    node = federation.joiningNodes.get(stanza.sender or "")
+    if node is None or not (stanza.id or "").startswith(f"return-{token}-"):
+        return False
+    if condition:
+        bounced(federation, node, condition, now)
+    # Otherwise the request of that node follows.
+    return True
+
+
+def payloadOf(stanza: Stanza) -> domish.Element | None:
+    """Return the element of a request to resume; C{None} if the stanza is another request."""
+    if ns.RESUME.encode() not in stanza.raw:
+        return None
+    payload = next(stanza.element.elements(), None)
+    return payload if payload is not None and payload.uri == ns.RESUME and payload.name == "resume" else None
+
+
+def readAnswer(stanza: Stanza, condition: str) -> ResumeAnswer:
+    """
+    Read the answer of a joined node to a request to resume.
+
+    @param condition: of the error; empty for a result.
+    """
+    payload = payloadOf(stanza)
+    if condition or payload is None:
+        # A result without the element comes from software that does not know the request.
+        return ResumeAnswer(condition=condition or "feature-not-implemented")
+    nicks = tuple(each.getAttribute("nick", "") for each in children(payload, _MAX_MISSING))
+    return ResumeAnswer(
+        differs=payload.getAttribute("differs") == "true",
+        more=payload.getAttribute("more") == "true",
+        isState=payload.getAttribute("state") == "true",
+        missing=nicks,
+    )
+
+
+def resumed(federation: Federation, stanza: Stanza, payload: domish.Element, now: float) -> list[Action]:
+    """
+    Answer a joining node that wants to resume.
+
+    @raise NoSuchAddress: if that node has not joined: it joins anew then.
+    """
+    node = federation.joiningNodes.get(stanza.sender or "")
+    if node is None:
+        raise NoSuchAddress
+    if not node.hasJoined:
+        # It was restarted, and does not wait for the answer to its first join any longer.
+        return _forgotten(federation, node, stanza, now)
+    node.resumes = True
+    federation.room.changes.nodes = True
+    if stanza.type == "set":
+        return _told(federation, node, stanza, payload, now)
+    last = payload.getAttribute("last", "")
+    known = digest(federation.room, _visible(federation.room, node), partial(crossing, node))
+    if payload.getAttribute("digest") != known:
+        if node.doubt is not None:
+            node.doubt.listed = {}
+        return [_result(stanza, tag("resume", xmlns=ns.RESUME, differs="true"))]
+    first, node.doubt = "" if node.doubt is None else node.doubt.first, None
+    for message in _missed(federation.room, last, first):
+        federation.toNode(node, message)
+    actions = federation.room.takeActions()
+    return [*actions, _result(stanza, tag("resume", xmlns=ns.RESUME))]
+
+
+def _visible(room: Room, node: JoiningNode) -> list[Occupant]:
+    """Return the occupants whose presence a joining node gets."""
+    return [each for each in room.occupants.values() if not each.isHidden or node in each.nodes]
+
+
+def crossing(node: JoiningNode, occupant: Occupant) -> tuple[str, Payload] | None:
+    """Return the real JID and the presence by which a joining node knows its occupant; C{None} for others."""
+    if node not in occupant.nodes:
+        return None
+    session = occupant.sessionAt(node)
+    if session is None:
+        return occupant.realJid, occupant.payload
+    # In primary mode the node is not told of the presence of other sessions.
+    return session.jid, occupant.payload if node.returnsPresence else session.payload
+
+
+def _told(
+    federation: Federation, node: JoiningNode, stanza: Stanza, payload: domish.Element, now: float
+) -> list[Action]:
+    """Handle the occupants of a joining node: remove those who have left there, and send it everything."""
+    room = federation.room
+    listed = node.doubt.listed if node.doubt is not None else {}
+    for each in children(payload, room.bounds.occupants):
+        nick, jid = each.getAttribute("nick", ""), each.getAttribute("jid", "")
+        if not nick or len(listed) >= room.bounds.occupants:
+            raise BadRequest
+        listed[nick] = jid
+    if payload.getAttribute("more") == "true":
+        node.doubt = node.doubt or Doubt(now + HOLD, now + HOLD)
+        node.doubt.listed = listed
+        return [_result(stanza, tag("resume", xmlns=ns.RESUME, more="true"))]
+    there = {nick for nick, jid in listed.items() if _isThere(node, nick, jid)}
+    if not there:
+        # It has nobody in common with what is known here.
+        return _forgotten(federation, node, stanza, now)
+    for nick, occupant in list(node.occupants.items()):
+        if nick not in there:
+            leave(room, occupant, Presence(payload=occupant.payload), now, UNAVAILABLE, occupant.sessionAt(node))
+    actions = room.takeActions()
+    first, node.doubt = "" if node.doubt is None else node.doubt.first, None
+    missing = "".join(tag("missing", nick=nick) for nick in listed if nick not in there)
+    answer = tag("resume", missing or None, xmlns=ns.RESUME, state="true")
+    actions.append(_result(stanza, answer))
+    for occupant in _visible(room, node):
+        federation.toNode(node, presenceAt(node, occupant, occupant.presence(AVAILABLE)))
+    for message in _missed(room, payload.getAttribute("last", ""), first):
+        federation.toNode(node, message)
+    federation.toNode(node, subjectOf(room))
+    return [*actions, *room.takeActions()]
+
+
+def _forgotten(federation: Federation, node: JoiningNode, stanza: Stanza, now: float) -> list[Action]:
+    """Remove a joining node that wants to resume: it has to join anew."""
+    nodeLost(federation, node, now)
+    room = federation.room
+    return [*room.takeActions(), SendError("iq", room.jid, node.jid, stanza.id, stanzaError(NoSuchAddress))]
+
+
+def _isThere(node: JoiningNode, nick: str, jid: str) -> bool:
+    occupant = node.occupants.get(nick)
+    return occupant is not None and person(occupant.jidAt(node)) == person(jid)
+
+
+def _missed(room: Room, last: str, first: str) -> list[RoomMessage]:
+    """
+    Return the messages of the history that a joining node may have missed: those after one; all, if that is not
+    known.
+
+    @param last: stanza id of that message; empty for none.
+    @param first: stanza id of an earlier message that was returned; empty for none.
+    """
+    found = list(room.history)
+    places = {each.stanzaId: place for place, each in enumerate(found) if each.stanzaId}
+    start = places.get(last, -1) + 1
+    return found[min(start, places.get(first, start)) :]
+
+
+def _result(stanza: Stanza, payload: str) -> SendResult:
+    return SendResult(stanza.recipient or "", stanza.sender or "", stanza.id or "", payload.encode())
+
+
+def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:
+    """Remove a joining node and its occupants, because stanzas to it are returned or it was restarted."""
+    room = federation.room
+    room.log(f"{node.jid} cannot be reached or was restarted: its occupants are removed", warn=True)
+    for occupant in list(node.occupants.values()):
+        session = occupant.sessionAt(node)
+        if session is not None:
+            dropSession(room, occupant, session)
+    occupants = list(node.occupants.values())
+    removeAll(room, dict.fromkeys(occupants, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))))
+    for occupant in occupants:
+        federation.left(occupant, now)
+    for pending in list(federation.pending.values()):
+        if federation.uplink is not None and pending.isOf(node):
+            federation.uplink.withdraw(pending, now)
+    federation.release(node)
+    federation.joiningNodes.pop(node.jid, None)
+    room.changes.nodes = True

@@ -1,0 +1,282 @@
+"""
+A mirror that resumes with its joined node after stanzas may have been lost: a restart, a lost link, an error.
+
+The mirror asks the joined node by one request whether both have the same occupants and the same subject; the joined
+node sends the messages that the mirror has missed. If they differ, the mirror tells its occupants, and gets the
+state. A joined node that does not know the mirror, or is other software, is joined anew. Local users see only the
+differences.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from attrs import define, evolve, field
+
+from gateway.fmuc.actions import AskResume, TellOccupants
+from gateway.fmuc.digest import digest
+from gateway.fmuc.nodes import JoinedNode, JoiningNode
+from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.port import Mirror
+from gateway.muc import archive
+from gateway.muc.leave import remove
+from gateway.muc.occupant import Occupant
+from gateway.muc.room import Room
+from gateway.muc.values import (
+    AVAILABLE,
+    TECHNICAL_PROBLEM,
+    UNAVAILABLE,
+    HistoryLimits,
+    JoinRequest,
+    Payload,
+    PresenceChange,
+    RoomMessage,
+)
+
+# Seconds that occupants stay while the other node cannot be reached; between the first attempts to reach it, and
+# between the later ones.
+HOLD, FIRST, SLOWEST = 120.0, 1.0, 15.0
+# Seconds by which the clocks of two sites may differ.
+_SKEW = 60.0
+# Occupants in one request: their addresses may take two kilobytes each.
+_LISTED = 80
+# Conditions of errors that mean: unreachable now. Servers send C{remote-server-not-found} for a link that is down.
+UNREACHABLE = frozenset(
+    (
+        "internal-server-error",
+        "recipient-unavailable",
+        "remote-server-not-found",
+        "remote-server-timeout",
+        "resource-constraint",
+        "service-unavailable",
+    )
+)
+
+
+def interval(attempts: int) -> float:
+    """Return the seconds until the next attempt: each interval comes twice, and then doubles."""
+    return min(FIRST * 2.0 ** (min(attempts, 20) // 2), SLOWEST)
+
+
+@define(eq=False)
+class Resumption:
+    """
+    The state of a mirror's return to its joined node.
+
+    @ivar pending: as L{gateway.fmuc.joining.Uplink.pending}.
+    @ivar token: part of the ids of requests.
+    @ivar isRestored: True if the process was restarted since: other software has to be joined anew.
+    @ivar until: end of the time for which occupants stay; 0 while nothing is lost.
+    @ivar retryAt: seconds of the link's clock at which the next attempt is made.
+    @ivar isReturn: True from the first attempt to return until its end.
+    @ivar isComparing: True if what is received is shown as a difference.
+    @ivar last: stanza id of the last message that the joined node has sent; empty if it is not known.
+    @ivar parted: nicks of occupants whose leave was sent before they are joined anew, until it comes back.
+    @ivar offered: presence that local users have sent, and that has not come back or was not sent, by nick.
+    @ivar shown: such presence that was shown before it was sent, and comes back, by nick.
+    """
+
+    mirror: Mirror
+    node: JoinedNode
+    pending: dict[str, PendingJoin]
+    token: str
+    isRestored: bool = False
+    until: float = 0.0
+    retryAt: float = 0.0
+    isReturn: bool = False
+    isComparing: bool = False
+    last: str = ""
+    parted: set[str] = field(factory=set)
+    offered: dict[str, tuple[Payload, str | None]] = field(factory=dict)
+    shown: dict[str, Payload] = field(factory=dict)
+    _attempts: int = 0
+    _asked: int = 0
+    _unseen: dict[str, Occupant] = field(factory=dict)
+    _missed: list[RoomMessage] = field(factory=list)
+
+    # Attempts.
+
+    def hold(self, now: float) -> None:
+        """The joined node cannot be reached."""
+        if not self.until:
+            self.until, self._attempts = now + HOLD, 0
+            self.retryAt = now + FIRST
+
+    def attempt(self, now: float) -> None:
+        """An attempt to return begins."""
+        self.isReturn = True
+        self._attempts += 1
+        self.retryAt = now + interval(self._attempts)
+
+    def ask(self) -> None:
+        """Ask the joined node."""
+        self._missed.clear()
+        room = self.mirror.room
+        state = digest(room, room.occupants.values(), self._crossing)
+        self.mirror.toNode(self.node, AskResume(self._newId("ask"), state, self._lastKnown()))
+
+    def tell(self) -> None:
+        """Tell the joined node the occupants of this one, and ask for its state."""
+        self._missed.clear()
+        told = [(each.nick, each.realJid) for each in self._downstream()]
+        told += [(nick, join.request.realJid) for nick, join in self.pending.items() if join.isSent]
+        for start in range(0, max(1, len(told)), _LISTED):
+            part = tuple(told[start : start + _LISTED])
+            more = start + _LISTED < len(told)
+            self.mirror.toNode(self.node, TellOccupants(self._newId("tell"), self._lastKnown(), part, more))
+
+    def isAnswer(self, identifier: str) -> bool:
+        """True if an answer with this id belongs to a request of this mirror."""
+        return identifier.startswith((f"ask-{self.token}-", f"tell-{self.token}-"))
+
+    def _lastKnown(self) -> str:
+        """
+        Return the stanza id of the last message that the joined node knows; empty for none. In primary mode,
+        messages of occupants here may not have arrived there.
+        """
+        history = reversed(list(self.mirror.room.history))
+        found = (each for each in history if self.node.returnsMessages or not self._isOwn(each))
+        return self.last or next((each.stanzaId for each in found if each.stanzaId), "")
+
+    def _isOwn(self, message: RoomMessage) -> bool:
+        occupant = self.mirror.room.occupants.get(message.nick)
+        isSame = occupant is not None and (not message.occupantId or message.occupantId == occupant.id)
+        return isSame and occupant is not None and self.mirror.isDownstream(occupant)
+
+    def _newId(self, kind: str) -> str:
+        self._asked += 1
+        return f"{kind}-{self.token}-{self._asked}"
+
+    def _crossing(self, occupant: Occupant) -> tuple[str, Payload] | None:
+        return (occupant.realJid, occupant.payload) if self.mirror.isDownstream(occupant) else None
+
+    def _downstream(self) -> Iterator[Occupant]:
+        return (each for each in list(self.mirror.room.occupants.values()) if self.mirror.isDownstream(each))
+
+    # The return.
+
+    def compare(self, now: float) -> None:
+        """From now on, show what is received as a difference."""
+        self.isComparing = True
+        self.until = self.until or now + HOLD
+        self._unseen = dict(self.node.occupants)
+        self._missed.clear()
+
+    def isSeen(self, nick: str) -> None:
+        """The joined node has sent the presence of one of its occupants."""
+        self._unseen.pop(nick, None)
+
+    def rejoin(self, deadline: float, parts: bool) -> PendingJoin | None:
+        """
+        Make the joins of all downstream occupants; return the first one.
+
+        @param parts: True to send their leaves before, because the joined node may know them.
+        """
+        stamps = [each.delay.stamp for each in self.mirror.room.history if each.delay is not None]
+        limits = HistoryLimits(since=max(stamps) - _SKEW if stamps else None)
+        first = None
+        for occupant in self._downstream():
+            if parts:
+                if self.node.returnsPresence:
+                    self.parted.add(occupant.nick)
+                self.mirror.toNode(self.node, occupant.presence(UNAVAILABLE))
+            request = JoinRequest(
+                nick=occupant.nick,
+                realJid=occupant.realJid,
+                payload=occupant.payload,
+                limits=limits,
+                claimedStanding=occupant.standing,
+            )
+            origin = occupant.node if isinstance(occupant.node, JoiningNode) else None
+            join = self.pending[occupant.nick] = PendingJoin(request, origin, deadline, occupant=occupant)
+            first = first or join
+        return first
+
+    def readmit(self, join: PendingJoin) -> bool:
+        """Handle the admission of an occupant who is joined anew; False for other joins."""
+        occupant = join.occupant
+        if occupant is None or self.mirror.room.occupants.get(occupant.nick) is not occupant:
+            return False
+        if join.request.occupantId:
+            occupant.giveId(join.request.occupantId)
+        if occupant.standing != join.standing:
+            occupant.standing = join.standing
+            self.mirror.room.broadcastPresence(occupant, AVAILABLE)
+        return True
+
+    def forget(self, nick: str) -> None:
+        """An occupant was removed."""
+        self.offered.pop(nick, None)
+        self.shown.pop(nick, None)
+
+    def keep(self, message: RoomMessage) -> None:
+        """Keep a message of the history, which may have been missed, until the state is complete."""
+        if len(self._missed) < self.mirror.room.bounds.messages:
+            self._missed.append(message)
+
+    def removed(self, nick: str) -> Occupant | None:
+        """Remove an occupant whom the joined node has removed meanwhile; return that occupant."""
+        occupant = self.mirror.room.occupants.get(nick)
+        if occupant is None or not self.mirror.isDownstream(occupant):
+            return None
+        remove(self.mirror.room, occupant, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)))
+        return occupant
+
+    def catchUp(self) -> list[tuple[Occupant, str | None]]:
+        """
+        Show what was missed: leaves and messages.
+
+        @return: the occupants whose presence the joined node must be sent, with the ids of their stanzas.
+        """
+        room = self.mirror.room
+        for occupant in self._unseen.values():
+            if self.node.occupants.get(occupant.nick) is occupant:
+                remove(room, occupant, UNAVAILABLE)
+        # Other software gives no ids, and sends the last message again.
+        known = {_identity(each) for each in room.history}
+        if room.subject is not None:
+            known.add(_identity(room.subject))
+        missed = [each for each in self._missed if _identity(each) not in known]
+        if not self.node.returnsMessages:
+            # Occupants here have seen their own messages.
+            missed = [each for each in missed if not self._isOwn(each)]
+        self.last = next((each.stanzaId for each in reversed(self._missed) if each.stanzaId), self.last)
+        for message in missed:
+            _show(room, message)
+        offered = []
+        for nick, (payload, identifier) in self.offered.items():
+            occupant = room.occupants[nick]
+            if occupant.payload != payload:
+                # It was on its way when stanzas were lost.
+                occupant.payload = payload
+                room.broadcastPresence(occupant, AVAILABLE, own=True, identifier=identifier)
+            offered.append((occupant, identifier))
+        self.clear()
+        return offered
+
+    def clear(self) -> None:
+        """Forget all: the mirror has returned, or has left."""
+        self.isReturn = self.isComparing = self.isRestored = False
+        self.until = self.retryAt = 0.0
+        self.parted.clear()
+        self.offered.clear()
+        self.shown.clear()
+        self._unseen.clear()
+        self._missed.clear()
+
+
+def _identity(message: RoomMessage) -> tuple[str, ...]:
+    if message.stanzaId:
+        return (message.stanzaId,)
+    return message.nick, message.id or "", message.payload.raw.decode()
+
+
+def _show(room: Room, message: RoomMessage) -> None:
+    """Show a missed message: to local users with its time, and to joining nodes as a new one."""
+    archive.add(room, message)
+    room.history.add(message)
+    assert message.delay is not None
+    room.stamped = max(room.stamped, message.delay.stamp)
+    sender = room.occupants.get(message.nick)
+    origin = None if sender is None else sender.node
+    room.broadcastMessage(message, origin, evolve(message, delay=None))
