@@ -12,16 +12,19 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.composition import service
 from gateway.config.tables import ConfigError
-from gateway.errors import StoreBroken, StoreFull
+from gateway.errors import StoreBroken, StoreBusy, StoreFull
 from gateway.fmuc.handler import RoomsHandler
 from gateway.muc.room import Bounds
 from gateway.muc.store import loadRecords
 from gateway.stream.link import Link
-from gateway.testing import MemoryGateway, canonical
+from gateway.testing import MemoryGateway
 from gateway.testing.wire import canonicalElement
 from tests.fmuc.durable import ROOM, C, DurableCase, served, stateOf
-from tests.fmuc.support import MUC
+from tests.fmuc.support import MUC, RoomCase, canonical, refused
 from tests.fmuc.test_configured import submitted
+from tests.fmuc.test_mirrors import ANN as ANN_THERE
+from tests.fmuc.test_mirrors import BEN as BEN_THERE
+from tests.fmuc.test_mirrors import HERE, OWN, WAYS, Site
 from tests.reports import sentences
 
 ANN, BEN = "ann@a.example/1", "ben@b.example/1"
@@ -410,6 +413,42 @@ def mirrored(act: str, nick: str) -> str:
             f"<message type='groupchat' id='m' from='{NODE}/{nick}' to='{ROOM}'><body>n</body>{fmuc}</message>"
         )
     return f"<presence{kind} from='{NODE}/{nick}' to='{ROOM}/{nick}'>{inside}</presence>"
+
+
+class ThroughMirrorsTests(RoomCase):
+    """A room whose store fails, and the users of a mirror."""
+
+    def test_refused(self) -> None:
+        """
+        XEP-0045 section 7.5 and the ProtoXEP: messages and joins through a mirror are refused with the error of the
+        store, in both protocols. A mirror in primary mode has shown its own user's message before. Users who are in
+        stay, and speak again when the store works.
+        """
+        for dialect, replica in WAYS:
+            with self.subTest(dialect=dialect, replica=replica):
+                site = Site(dialect, replica)
+                site.join(OWN, "own")
+                site.join(BEN_THERE, "ben")
+                site.above.rooms.durability.isOn = True
+                site.above.rooms.durability.fault = StoreBusy
+                for who in (OWN, BEN_THERE):
+                    site.seen(who)
+                text = f"<message from='{BEN_THERE}' to='{HERE}' type='groupchat' id='m'><body>x</body></message>"
+                site.take(site.mirror, text)
+                error = refused("message", HERE, BEN_THERE, StoreBusy, "id='m'")
+                *shown, last = canonical(site.seen(BEN_THERE))
+                self.assertEqual((last, len(shown)), (*canonical(error), 0 if replica else 1))
+                self.assertEqual(site.seen(OWN), "")
+                site.join(ANN_THERE, "ann")
+                if replica:
+                    expected = refused("presence", f"{HERE}/ann", ANN_THERE, StoreBusy)
+                    # Section 7.2: the error of a join has its element.
+                    expected = expected.replace("</presence>", f"{MUC}</presence>")
+                    self.assertEqual(canonical(site.seen(ANN_THERE))[-1:], canonical(expected))
+                self.assertEqual(site.seen(OWN), "")
+                site.above.rooms.durability.fault = None
+                site.take(site.mirror, text)
+                self.assertIn("<body>x</body>", site.seen(OWN))
 
 
 class ConfiguredTests(SynchronousTestCase):
