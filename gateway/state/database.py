@@ -132,6 +132,9 @@ class Database:
         [outcome] = file.run([Job(interaction, arguments, True)])
         file.close()
         if isinstance(outcome, Failure):
+            if (found := outcome.check(StoreFull, StoreBusy, StoreBroken)) is not None:
+                # The operator has to know the file.
+                raise found(f"{self.path}: {outcome.value}")
             outcome.raiseException()
         result: T = outcome
         return result

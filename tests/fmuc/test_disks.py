@@ -317,6 +317,17 @@ class StartTests(DiskCase):
         self.assertGreater(len(texts), 2)
         self.assertLess(texts[-1], 29)
 
+    def test_locked(self) -> None:
+        """The lock of another process."""
+        self.ended()
+        with closing(sqlite3.connect(self.file, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            problem = self.refused()
+            self.assertIn(f"{self.file}: another process has locked it: end that process", problem)
+            other.execute("ROLLBACK")
+        self.start()
+        self.assertEqual(self.shown(said(BEN, "z")), ["z", "z"])
+
     def test_readOnly(self) -> None:
         """A read-only disk."""
         disk = self.stack.enter_context(smallDisk(self.state, "1m"))
@@ -334,5 +345,5 @@ class StartTests(DiskCase):
         disk = self.stack.enter_context(smallDisk(self.state, "64k"))
         disk.fill()
         [problem] = self.assertRaises(ConfigError, self.start).problems
-        self.assertIn("the disk is full: free some space", problem)
+        self.assertIn(f"{self.file}: the disk is full: free some space", problem)
         disk.free()

@@ -316,7 +316,7 @@ class Storm:
         for each in absent:
             each.cut()
         gateway.start()
-        seconds = await gateway.ready()
+        seconds = await gateway.ready(30)
         rest = [(each, other) for other in absent for each in self._rooms[other.room] if each.isIn]
 
         def areGone() -> bool:
