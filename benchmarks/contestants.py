@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import signal
 import socket
 import subprocess
@@ -144,6 +145,17 @@ def rooms(port: int, component: str, isArchived: bool, isDurable: bool = True) -
     return _gateway(port, table, program=None if isDurable else _HERE / "rooms_in_memory.py")
 
 
+def archivedRooms(port: int, component: str, store: pathlib.Path) -> "Contestant":
+    """
+    Return the gateway with rooms of its own, and with large archives.
+
+    @param port: the fake server's port on the loopback.
+    @param store: a file with rooms and archives; it is moved.
+    """
+    table = _ROOMS.format(component=component) + "archive_messages = 1_000_000\n"
+    return _gateway(port, table, stores={f"state/{component}.rooms": store})
+
+
 def freePort() -> int:
     """Return a free port."""
     with socket.create_server(("127.0.0.1", 0)) as free:
@@ -157,21 +169,23 @@ def _gateway(
     plugin: pathlib.Path | None = None,
     largest: int = 256 * 1024,
     program: pathlib.Path | None = None,
+    stores: Mapping[str, pathlib.Path] | None = None,
 ) -> "Contestant":
     """
     Return the gateway as an operator runs it.
 
     @param program: is run in the place of C{twistd}.
+    @param stores: files that are moved into its working directory.
     """
     http = freePort()
     config = _SERVER.format(port=port, http=http, domain=forwards.SERVER.decode(), largest=largest) + table
-    files = {"gateway.toml": config}
+    files: dict[str, str | pathlib.Path] = {"gateway.toml": config}
     if plugin is not None:
         files[f"gateway/plugins/{plugin.name}"] = plugin.read_text()
     twistd = pathlib.Path(sys.executable).parent / "twistd"
     started = [str(twistd)] if program is None else [sys.executable, str(program)]
     command = [*started, "-n", "--pidfile=", "gateway", "--config", "gateway.toml"]
-    return Contestant("gateway", command, files, http)
+    return Contestant("gateway", command, {**files, **(stores or {})}, http)
 
 
 def _script(name: str, script: str, *arguments: str, http: int = 0) -> "Contestant":
@@ -183,8 +197,9 @@ class Contestant:
     """
     A running component; a context manager that ends the process, and shows its log if something failed.
 
-    @param files: files in its working directory, which is also on the module path.
+    @param files: files in its working directory, which is also on the module path: texts, or files that are moved.
     @param environment: additional environment variables.
+    @ivar directory: its working directory.
     @ivar http: the port for HTTP requests; 0 if it has none.
     """
 
@@ -192,16 +207,19 @@ class Contestant:
         self,
         name: str,
         command: list[str],
-        files: Mapping[str, str] | None = None,
+        files: Mapping[str, str | pathlib.Path] | None = None,
         http: int = 0,
         environment: Mapping[str, str] | None = None,
     ) -> None:
         self.http = http
         self._directory = tempfile.TemporaryDirectory(prefix="gateway-bench-")
-        directory = pathlib.Path(self._directory.name)
-        for path, text in (files or {}).items():
+        directory = self.directory = pathlib.Path(self._directory.name)
+        for path, content in (files or {}).items():
             directory.joinpath(path).parent.mkdir(parents=True, exist_ok=True)
-            directory.joinpath(path).write_text(text)
+            if isinstance(content, str):
+                directory.joinpath(path).write_text(content)
+            else:
+                shutil.move(content, directory / path)
         self._log = directory / "log"
         paths = [str(_HERE.parent), str(directory), os.environ.get("PYTHONPATH", "")]
         with self._log.open("wb") as log:

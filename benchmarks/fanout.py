@@ -40,13 +40,18 @@ _BODY = "The same to everybody, message {}; it is as long as what people write, 
 
 
 class Room:
-    """One room with its occupants, all at one component."""
+    """
+    One room with its occupants, all at one component.
+
+    @ivar others: number of stanzas of other kinds that came while some were expected.
+    """
 
     def __init__(self, wire: Wire) -> None:
         self._wire = wire
         self._rest = b""
         self.occupants: list[bytes] = []
         self.said = 0
+        self.others = 0
         self.size = 0
 
     def enter(self) -> None:
@@ -125,6 +130,7 @@ class Room:
                 end = match.end()
                 kind, attributes, payload = match.groups()
                 if kind.decode() != name:
+                    self.others += 1
                     continue
                 values = dict(_ATTRIBUTE.findall(attributes))
                 if values.get(b"type") not in (None, b"groupchat"):
@@ -236,8 +242,10 @@ def report(gathered: dict[tuple[str, int], list[rounds.Figures]], markdown: bool
             compared = gathered.get((other, size), []) if name == one else []
             if compared:
                 pairs = list(zip(figures, compared, strict=True))
-                keys = ("cpu", "cpus", "joins")
+                # A single occupant has no joins after the first.
+                keys = ("cpu", "cpus", "joins") if size > 1 else ("cpu", "cpus")
                 found = [rounds.spread([a[key] / b[key] for a, b in pairs], 2) for key in keys]
+                found += [""] * (3 - len(keys))
                 ratios.append((f"{one}/{other}", str(size), *found))
     if len(ratios) > 1:
         parts.append(rounds.table(ratios, markdown))
@@ -267,9 +275,9 @@ def main() -> int:
     figures = {chosen[each]: found for each, found in gathered.items()}
     bytes_ = statistics.mean(f["bytes"] for each in figures.values() for f in each)
     print(f"{options.rounds} rounds; a message to an occupant is {bytes_:.0f} bytes\n")
-    print(report(figures, options.markdown))
     if options.json:
         options.json.write_text(json.dumps({"rounds": gathered}, indent=2) + "\n")
+    print(report(figures, options.markdown))
     return 0
 
 
