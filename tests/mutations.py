@@ -265,8 +265,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        cursor.execute(_REPLACE, (_IDS, self.secret.hex()))\n", ""),
     ),
     "gateway/muc/archived_history.py": (
-        ("        if each.id not in known:\n", "        if True:\n"),
-        ("            room.stamped = max(room.stamped, each.utc)\n", ""),
+        ("    for each in found[start:]:\n", "    for each in found:\n"),
+        ("    if rooms.areMirrors:\n", "    if False:\n"),
+        ("        room.stamped = max(room.stamped, each.utc)\n", ""),
         (" and len(found) == room.bounds.messages:", ":"),
         ("            changed += records.withoutHistory(room)\n", "            pass\n"),
     ),

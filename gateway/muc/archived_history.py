@@ -20,6 +20,9 @@ def restore(rooms: RoomService, stored: Mapping[str, Sequence[ArchivedMessage]])
         records, until newer ones have taken their places.
     """
     changed: list[records.Record] = []
+    if rooms.areMirrors:
+        # Their histories have records, because messages without stanza ids are in no archive.
+        return changed
     for room in rooms.rooms.values():
         isRecorded, found = len(room.history) > 0, stored.get(room.jid, ())
         _add(room, found)
@@ -31,10 +34,11 @@ def restore(rooms: RoomService, stored: Mapping[str, Sequence[ArchivedMessage]])
 
 def _add(room: Room, found: Sequence[ArchivedMessage]) -> None:
     known = {each.stanzaId for each in room.history}
-    for each in found:
-        if each.id not in known:
-            room.history.add(_message(each))
-            room.stamped = max(room.stamped, each.utc)
+    # Messages before one that has a record are not in the history any longer.
+    start = max((number for number, each in enumerate(found, 1) if each.id in known), default=0)
+    for each in found[start:]:
+        room.history.add(_message(each))
+        room.stamped = max(room.stamped, each.utc)
 
 
 def _message(archived: ArchivedMessage) -> RoomMessage:

@@ -13,13 +13,16 @@ from gateway import ns
 from gateway.composition import service
 from gateway.config.tables import ConfigError
 from gateway.errors import StoreBroken, StoreBusy, StoreFull
+from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
+from gateway.muc import archived_history
+from gateway.muc.archive_values import ArchivedMessage
 from gateway.muc.room import Bounds
 from gateway.muc.store import loadRecords
 from gateway.stream.link import Link
 from gateway.testing import MemoryGateway
 from gateway.testing.wire import canonicalElement
-from tests.fmuc.durable import ROOM, C, DurableCase, served, stateOf
+from tests.fmuc.durable import PEERS, ROOM, C, DurableCase, HeldStore, served, stateOf
 from tests.fmuc.support import MUC, RoomCase, canonical, refused
 from tests.fmuc.test_configured import submitted
 from tests.fmuc.test_mirrors import ANN as ANN_THERE
@@ -306,6 +309,25 @@ class RestartTests(DurableCase):
         self.take(join(ANN, "ann") + "".join(said(ANN, "x", number) for number in range(7)))
         self.kill()
         self.assertEqual([message.id for message in self.room.history], ["2", "3", "4", "5", "6"])
+
+    def test_large(self) -> None:
+        """Messages that the history has no room for do not come back from the archive."""
+        for archived in (3, 9):
+            self.bounds = Bounds(messages=5, bytes=1_000, archived=archived)
+            self.store = HeldStore()
+            self.start()
+            self.take(join(ANN, "ann") + "".join(said(ANN, "x" * 400, number) for number in range(4)))
+            before = stateOf(self.rooms)
+            self.kill()
+            self.assertEqual([message.id for message in self.room.history], ["2", "3"])
+            self.assertEqual(stateOf(self.rooms), before)
+
+    def test_mirror(self) -> None:
+        """The history of a mirror has records of its own, and nothing from its archive."""
+        rooms = Rooms(C, Mirroring(), PEERS, Bounds(archived=1_000))
+        rooms.rooms[ROOM] = rooms.newRoom(ROOM)
+        found = {ROOM: [ArchivedMessage(room=ROOM, id="1", utc=1, nick="ann")]}
+        self.assertEqual((archived_history.restore(rooms, found), list(rooms.rooms[ROOM].history)), ([], []))
 
     def test_locked(self) -> None:
         """A room that waits for its owner's form waits after a restart, too."""
