@@ -32,6 +32,10 @@ from gateway.muc.values import (
 )
 from gateway.muc.whois import toldBy
 
+# A room of the gateway refuses a message with these if its store fails, or if the sender has sent too much. Nothing
+# else is lost then.
+_REFUSALS = frozenset(("internal-server-error", "resource-constraint"))
+
 
 def message(federation: Federation, sender: str, recipient: str, stanza: NodeMessage, now: float) -> None:
     """
@@ -195,6 +199,8 @@ def _returned(
         # The message was private, or a form.
         return
     condition, isUnknown = stanza.stanzaError.condition, stanzaError(NotInTheRoom).condition
+    if uplink.node.resumes and condition in _REFUSALS:
+        return
     if condition in UNREACHABLE:
         uplink.unreachable(now)
     elif condition in DELIVERY_ERRORS or (condition == isUnknown and uplink.node.resumes):

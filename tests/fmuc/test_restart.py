@@ -461,6 +461,7 @@ class ThroughMirrorsTests(RoomCase):
                 *shown, last = canonical(site.seen(BEN_THERE))
                 self.assertEqual((last, len(shown)), (*canonical(error), 0 if replica else 1))
                 self.assertEqual(site.seen(OWN), "")
+                # The mirror does not regard the room as unreachable.
                 site.join(ANN_THERE, "ann")
                 if replica:
                     expected = refused("presence", f"{HERE}/ann", ANN_THERE, StoreBusy)
