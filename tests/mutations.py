@@ -421,6 +421,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("occupant.presence(UNAVAILABLE), payload=Payload())", "occupant.presence(UNAVAILABLE))"),
         ("occupant.sessions and to is None:", "False:"),
     ),
+    "gateway/fmuc/messages_from_joined.py": (
+        ("if uplink.node.resumes and condition in _REFUSALS:", "if False:"),
+    ),
     "gateway/fmuc/properties.py": (
         ("left -= _FIELD + len(var) + sum(_VALUE + len(each) for each in values)", "pass"),
         ("if found is None or found.id != stanza.id:", "if found is None:"),
