@@ -204,6 +204,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if self.creators.isdisjoint(", "if False and self.creators.isdisjoint("),
         ("        creator = person(creator)\n", ""),
         ("                    actions.append(ForgetArchive(room.jid))\n", "                    pass\n"),
+        ("self.durability.isOn and room.changes.head is not None\n", "self.durability.isOn\n"),
     ),
     "gateway/muc/changes.py": (
         ("if self.isOn and self.refuses and self.fault", "if False and self.fault"),
@@ -335,6 +336,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        _check(room, who)\n", ""),
     ),
     "gateway/muc/nick.py": (
+        ("    room.durability.check()\n", ""),
         ("    room.arrivals = arrivals\n", ""),
         ("if owner is not None and owner != person(user):", "if False:"),
         ("or occupant.person != person(user)", "or False"),

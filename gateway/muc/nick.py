@@ -70,6 +70,8 @@ def changeNick(room: Room, occupant: Occupant, user: str, nick: str, stanza: Pre
     """
     if room.nodes.isMirror or occupant.nodes:
         raise NickChangeForbidden
+    # Each nick is a record of its own.
+    room.durability.check()
     checkNick(room, nick)
     checkFree(room, nick)
     checkReserved(room, nick, occupant.realJid)

@@ -162,8 +162,9 @@ class RoomService:
             if room.arrivals is not None:
                 self.arriving[room.jid] = None
             if room.isEmpty and not room.settings.persistent:
-                self._remove(room)
-                if room.bounds.archived and not self.areMirrors:
+                # A refused join leaves a room that was never stored.
+                isStored = self._remove(room)
+                if isStored and room.bounds.archived and not self.areMirrors:
                     # Others may make a new room with this address. A mirror stands for the same room later on.
                     actions.append(ForgetArchive(room.jid))
             elif self.durability.isOn:
@@ -212,16 +213,19 @@ class RoomService:
         """
         return None
 
-    def _remove(self, room: Room) -> None:
+    def _remove(self, room: Room) -> bool:
+        """Remove a room; return True if its state may be in the store."""
         if self.rooms.pop(room.jid, None) is None:
-            return
-        if self.durability.isOn:
+            return False
+        isStored = self.durability.isOn and room.changes.head is not None
+        if isStored:
             self._records.append(records.removal(room.jid))
         for creator in room.creators:
             if self._made[creator] > 1:
                 self._made[creator] -= 1
             else:
                 del self._made[creator]
+        return isStored
 
     def log(self, text: str) -> None:
         """Log a warning, with the next actions."""

@@ -143,6 +143,31 @@ class CommitTests(DurableCase):
         self.assertEqual([message.id for message in self.room.history], ["1", "3"])
         self.assertEqual(list(self.room.occupants), ["ann"])
 
+    def test_bounded(self) -> None:
+        """
+        While the store does not work, no user makes ever more records: nicks do not change, and a room that a
+        refused join has made leaves none. Otherwise such a join costs no commit, either.
+        """
+        self.take(join(ANN, "ann"))
+        before = self.store.writes
+        self.assertIn("not-acceptable", self.take(join(BEN, " ").replace(ROOM, f"new@{C}"))[0])
+        self.assertEqual(self.store.writes, before)
+        self.store.fault = StoreFull()
+        self.take(said(ANN, "x"))
+        self.server.wait(12)
+        self.server.taken()
+        for number in range(10):
+            [error] = self.take(f"<presence from='{ANN}' to='{ROOM}/new{number}'/>")
+            self.assertIn("resource-constraint", error)
+            [error] = self.take(join(BEN, "ben").replace(ROOM, f"new{number}@{C}"))
+            self.assertIn("resource-constraint", error)
+        found = "".join(sentences(self.handlerOf().report()))
+        self.assertIn("changes that are not stored: 0", found)
+        self.store.fault = None
+        self.server.wait(2)
+        self.assertEqual(list(self.room.occupants), ["ann"])
+        self.assertEqual(list(self.rooms.rooms), [ROOM])
+
     def handlerOf(self) -> RoomsHandler:
         """Return the handler."""
         [handler] = self.server.link._raw
