@@ -237,6 +237,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if id(step) not in steps]", "]"),
     ),
     "gateway/muc/archive.py": (
+        ("    if action.query is not None and action.query.seesAll and not seesAll:\n", "    if False:\n"),
         ("message.store and message.stanzaId:", "message.stanzaId:"),
         ("if room.nodes.isMirror or room.nodes.occupantAt(user) is not None:", "if room.nodes.isMirror:"),
         ("if room.nodes.isMirror or room.nodes.occupantAt(user) is not None:", "if room.nodes.occupantAt(user):"),

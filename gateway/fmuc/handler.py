@@ -26,7 +26,7 @@ from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.uplink import UplinkState
 from gateway.interfaces import IRefusalHandler, IStatusProvider
 from gateway.metrics import IMetrics, IMetricsProvider, bounded, label, names
-from gateway.muc import from_user, groupchat
+from gateway.muc import archive, from_user, groupchat
 from gateway.muc.actions import ANSWER_IQ, Action, LogLine, ReadArchive, SendError, ShowOccupants, ToUsers
 from gateway.muc.archive_store import Step
 from gateway.muc.archive_values import ArchivePage
@@ -488,6 +488,11 @@ class RoomsHandler(RawHandler):
         if self._link.budget.isOver(user, self._link.now):
             # Many queries may have come at once.
             self._refuse(stanza, OverBudget)
+            return
+        try:
+            archive.checkAgain(self._rooms, action)
+        except GatewayError as error:
+            self._refuse(stanza, type(error))
             return
         results: list[bytes] = []
         if isinstance(found, ArchivePage):

@@ -151,6 +151,22 @@ def checkReader(room: Room, user: str) -> bool:
     return affiliation in (OWNER, ADMIN) or (occupant is not None and occupant.standing.role == MODERATOR)
 
 
+def checkAgain(rooms: RoomService, action: ReadArchive) -> None:
+    """
+    Check the rights of a user whose query is answered now: they may have changed while it waited, and the room may
+    be another one with the same address.
+
+    @raise GatewayError: if the user may not read the archive any longer, or may see fewer real JIDs.
+    """
+    user, jid = action.stanza.sender or "", action.stanza.recipient or ""
+    room = rooms.rooms.get(jid)
+    if room is None:
+        raise rooms.absent(jid)
+    seesAll = checkReader(room, user)
+    if action.query is not None and action.query.seesAll and not seesAll:
+        raise ArchiveClosed
+
+
 def _form(room: Room, stanza: Stanza, payload: domish.Element, seesAll: bool) -> str:
     return formXml()
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
+from twisted.internet.defer import Deferred
 
 from gateway import ns
 from gateway.errors import (
@@ -270,6 +272,34 @@ class ReaderTests(ArchiveCase):
             self.affiliate(HAG, affiliation)
             result = self.server.ask(query(who=HAG))[0]
             self.assertEqual(result.find(f".//{{{ns.MUC_USER}}}item") is not None, shown, affiliation)
+
+    def test_rightsLost(self) -> None:
+        """
+        A user who loses rights while a query waits is refused: it may be read after messages that are not for this
+        user, or from the archive of a new room with the same address.
+        """
+        self.join(HAG, "hag")
+        self.say()
+        waiting: Deferred[None] = Deferred()
+        read, self.store.read = self.store.read, lambda *given: waiting.addCallback(  # type: ignore[method-assign]
+            lambda _: read(*given)
+        )
+        destroy = f"<query xmlns='{ns.MUC_OWNER}'><destroy/></query>"
+        destroy = f"<iq from='{CRONE}' to='{ROOM}' type='set' id='d'>{destroy}</iq>"
+        cases: tuple[tuple[Callable[[], object], type[GatewayError]], ...] = (
+            (lambda: self.affiliate(HAG, "none"), ArchiveClosed),
+            (lambda: self.affiliate(HAG, OUTCAST), Banned),
+            (lambda: self.server.send(destroy), NoSuchAddress),
+        )
+        for act, error in cases:
+            with self.subTest(error=error):
+                self.affiliate(HAG, "admin")
+                waiting = Deferred()
+                self.server.send(query(who=HAG))
+                act()
+                self.server.transport.clear()
+                waiting.callback(None)
+                self.assertSent(refusal(error, HAG))
 
     def test_locked(self) -> None:
         """A room that waits for its first configuration does not exist for others."""
