@@ -270,7 +270,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("    for each in found[start:]:\n", "    for each in found:\n"),
         ("    if rooms.areMirrors:\n", "    if False:\n"),
         ("        room.stamped = max(room.stamped, each.utc)\n", ""),
-        (" and len(found) == room.bounds.messages:", ":"),
+        (" and _fill(room, found):", ":"),
+        ("len(found) == room.bounds.messages or size", "len(found) == room.bounds.messages and size"),
+        ("or size > room.bounds.bytes", "or False"),
         ("            changed += records.withoutHistory(room)\n", "            pass\n"),
     ),
     "gateway/muc/archive_store.py": (

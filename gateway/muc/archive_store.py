@@ -213,16 +213,24 @@ def _size(message: ArchivedMessage) -> int:
     return len(message.payload.encode()) + 2 * len(message.nick) + len(message.realJid) + _AROUND
 
 
-def newest(cursor: Any, most: int) -> dict[str, list[ArchivedMessage]]:
+def newest(cursor: Any, most: int, size: int) -> dict[str, list[ArchivedMessage]]:
     """
     Return the newest messages of each room, oldest first, without those that set the subject.
 
     @param most: number of messages of a room.
+    @param size: bytes of their payloads, which only the oldest one exceeds: the messages of all rooms are in memory
+        at once.
     """
     found = {}
     for room in list(_rooms(cursor)):
         cursor.execute(_NEWEST, (room, most))
-        found[room] = [_message(row) for row in cursor.fetchall()][::-1]
+        messages, left = [], size
+        for message in map(_message, cursor):
+            messages.append(message)
+            left -= len(message.payload.encode())
+            if left < 0:
+                break
+        found[room] = messages[::-1]
     return found
 
 

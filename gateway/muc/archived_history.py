@@ -27,9 +27,15 @@ def restore(rooms: RoomService, stored: Mapping[str, Sequence[ArchivedMessage]])
         isRecorded, found = len(room.history) > 0, stored.get(room.jid, ())
         _add(room, found)
         changed += records.take(room)
-        if isRecorded and rooms.durability.hasArchive and len(found) == room.bounds.messages:
+        if isRecorded and rooms.durability.hasArchive and _fill(room, found):
             changed += records.withoutHistory(room)
     return changed
+
+
+def _fill(room: Room, found: Sequence[ArchivedMessage]) -> bool:
+    """True if the history has no place for older messages."""
+    size = sum(len(each.payload.encode()) for each in found)
+    return len(found) == room.bounds.messages or size > room.bounds.bytes
 
 
 def _add(room: Room, found: Sequence[ArchivedMessage]) -> None:

@@ -247,9 +247,9 @@ class RoomService:
         return self._bounds.archived > 0
 
     @property
-    def historyLength(self) -> int:
-        """Number of messages in the history of a room."""
-        return self._bounds.messages
+    def historyLimits(self) -> tuple[int, int]:
+        """Number of messages in the history of a room, and bytes of them."""
+        return self._bounds.messages, self._bounds.bytes
 
     def heard(self, room: Room, user: str, now: float) -> None:
         """Record that a user has sent a message or a presence to a room."""

@@ -113,7 +113,7 @@ def restore(store: IStore, rooms: RoomService, now: float) -> None:
     @param now: seconds of the link's clock.
     @raise StoreBroken: if the records are not those of rooms, or another error of L{IStore}.
     """
-    rows, messages = store.atStart(_load, rooms.historyLength)
+    rows, messages = store.atStart(_load, *rooms.historyLimits)
     rooms.restore(rows, now)
     kept = frozenset(rooms.rooms if rooms.areArchived else ())
     # The archive of a mirror may outlast it: a mirror stands for a room elsewhere.
@@ -128,8 +128,8 @@ def _settle(cursor: Any, records: Sequence[Record], rooms: frozenset[str] | None
         archive_store.keepOnly(cursor, rooms)
 
 
-def _load(cursor: Any, messages: int) -> tuple[list[Row], dict[str, list[ArchivedMessage]]]:
-    return loadRecords(cursor), archive_store.newest(cursor, messages)
+def _load(cursor: Any, messages: int, size: int) -> tuple[list[Row], dict[str, list[ArchivedMessage]]]:
+    return loadRecords(cursor), archive_store.newest(cursor, messages, size)
 
 
 def loadRecords(cursor: Any) -> list[Row]:

@@ -16,6 +16,7 @@ from gateway.errors import StoreBroken, StoreBusy, StoreFull
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.muc import archived_history
+from gateway.muc.archive_store import newest
 from gateway.muc.archive_values import ArchivedMessage
 from gateway.muc.room import Bounds
 from gateway.muc.store import loadRecords
@@ -326,6 +327,26 @@ class RestartTests(DurableCase):
             self.assertEqual(shown, [str(number) for number in range(max(0, last - 5), last)])
             rows = self.store.atStart(loadRecords)
             self.assertEqual(sum(row[1] == "message" for row in rows), recorded, last)
+
+    def test_largeMessages(self) -> None:
+        """
+        At the start, no more bytes of an archive are read than the history may have, and the history is the same.
+        Large messages take the places of records, too.
+        """
+        off, on = Bounds(messages=50, bytes=2_000), Bounds(messages=50, bytes=2_000, archived=90)
+        last = 0
+        for self.bounds in (off, on, on):
+            self.kill()
+            self.take(join(ANN, "ann") + "".join(said(ANN, "x" * 500, last + number) for number in range(9)))
+            last += 9
+            before = stateOf(self.rooms)
+            self.kill()
+            self.assertEqual(stateOf(self.rooms), before)
+            self.assertEqual([message.id for message in self.room.history], [f"{last - 3 + n}" for n in range(3)])
+        rows = self.store.atStart(loadRecords)
+        self.assertEqual([row for row in rows if row[1] == "message"], [])
+        found = self.store.atStart(newest, *self.rooms.historyLimits)
+        self.assertEqual(len(found[ROOM]), 4)
 
     def test_fewArchived(self) -> None:
         """If the archive keeps less than the history, the history has records."""
