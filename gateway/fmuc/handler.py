@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
+from attrs import evolve
 from twisted.logger import Logger, LogLevel
 from twisted.words.protocols.jabber.ijabber import IXMPPHandlerCollection
 from zope.interface import implementer
@@ -33,6 +34,7 @@ from gateway.muc.archive_values import ArchivePage
 from gateway.muc.archive_xml import finXml, metadataXml, resultsXml
 from gateway.muc.iq import answer, result
 from gateway.muc.room import Room
+from gateway.muc.subject import subjectOf
 from gateway.muc.values import RoomMessage
 from gateway.reports import StatusItem
 from gateway.stream.budget import COPY, FREE
@@ -62,11 +64,6 @@ def _memoryOf(data: _Written) -> int:
     if isinstance(data, Copies):
         return len(data.before) + len(data.after) + 8 * len(data.recipients)
     return len(data) if isinstance(data, bytes) else sum(map(len, data))
-
-
-def _stanzaIdOf(action: Action) -> str:
-    message = action.stanza if isinstance(action, ToUsers) else None
-    return message.stanzaId if isinstance(message, RoomMessage) else ""
 
 
 def _nothing() -> None:
@@ -469,10 +466,21 @@ class RoomsHandler(RawHandler):
             self._charge(alone)
 
     def _shown(self, ready: list[tuple[Action, _Written]]) -> list[tuple[Action, _Written]]:
-        """Return output without withdrawn messages, which may be in the history for a user who joins."""
+        """
+        Return output without withdrawn messages, which may be in the history for a user or a node that joins. A
+        join is answered with the subject that is left.
+        """
         if not self._withdrawn:
             return ready
-        return [each for each in ready if _stanzaIdOf(each[0]) not in self._withdrawn]
+        shown: list[tuple[Action, _Written]] = []
+        for action, data in ready:
+            message = action.stanza if isinstance(action, ToUsers | ToNode) else None
+            if not isinstance(message, RoomMessage) or message.stanzaId not in self._withdrawn:
+                shown.append((action, data))
+            elif message.subject and isinstance(action, ToUsers | ToNode) and action.room in self._rooms.rooms:
+                current = evolve(action, stanza=subjectOf(self._rooms.rooms[action.room]))
+                shown.append((current, write(current)))
+        return shown
 
     def _carryOutUnsent(self, action: Action) -> None:
         """Carry out an action that has no stanza."""

@@ -34,6 +34,8 @@ class Arrival:
     @ivar unsent: nicks of occupants whose presence follows; C{None} if nothing was sent yet. The values mean
         nothing.
     @ivar start: number of messages that the room had kept for its arrivals before this one.
+    @ivar first: the same, before the first of the joins of the session that were not answered. No history has the
+        private messages since then.
     """
 
     user: str
@@ -44,6 +46,7 @@ class Arrival:
     messages: list[RoomMessage]
     unsent: dict[str, None] | None = None
     start: int = 0
+    first: int = 0
 
     def mayGet(self, presence: OccupantPresence) -> bool:
         """
@@ -71,8 +74,13 @@ class Arrivals:
     _dropped: int = 0
 
     def add(self, arrival: Arrival) -> None:
-        """Add an arrival; it replaces an earlier one of the same session, and takes its turn."""
+        """
+        Add an arrival. It replaces an earlier one of the same session, and waits behind the others: a client that
+        joins again and again must not keep them waiting.
+        """
+        earlier = self.waiting.pop(arrival.address, None)
         arrival.start = self._dropped + len(self._kept)
+        arrival.first = arrival.start if earlier is None else earlier.first
         self.waiting[arrival.address] = arrival
 
     def hold(self, stanza: OccupantPresence | RoomMessage, recipients: tuple[bytes, ...]) -> tuple[bytes, ...]:
@@ -95,11 +103,26 @@ class Arrivals:
             self._size -= len(self._kept.popleft()[0].payload.raw)
             self._dropped += 1
 
+    def withdraw(self, ids: list[str], subject: RoomMessage) -> None:
+        """
+        Show no arrival messages that could not be stored.
+
+        @param ids: their stanza ids.
+        @param subject: the subject without them.
+        """
+        for number, (message, _) in enumerate(self._kept):
+            if message.stanzaId in ids:
+                self._kept[number] = message, frozenset()
+        for arrival in self.waiting.values():
+            left = (each for each in arrival.messages if each.subject or each.stanzaId not in ids)
+            arrival.messages = [subject if each.subject else each for each in left]
+
     def complete(self, arrival: Arrival) -> list[RoomMessage]:
         """Remove an arrival; return the messages since its join."""
         del self.waiting[arrival.address]
         return [
             message
             for number, (message, recipients) in enumerate(self._kept, self._dropped)
-            if number >= arrival.start and (recipients is None or arrival.address in recipients)
+            if number >= (arrival.start if message.kind == "groupchat" else arrival.first)
+            and (recipients is None or arrival.address in recipients)
         ]

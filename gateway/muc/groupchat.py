@@ -7,7 +7,7 @@ from gateway.muc import archive
 from gateway.muc.moderated import checkVoice
 from gateway.muc.occupant import Node, Occupant
 from gateway.muc.room import Room
-from gateway.muc.subject import checkChange
+from gateway.muc.subject import checkChange, subjectOf
 from gateway.muc.values import MODERATOR, Message, RoomMessage
 
 
@@ -84,7 +84,7 @@ def withdraw(room: Room, added: int, subject: RoomMessage | None) -> list[str]:
 
     @param added: number of messages of the history before this one.
     @param subject: subject before this message.
-    @return: stanza ids of what was removed.
+    @return: stanza ids of what was removed, also of a subject.
     """
     found = []
     while room.history.added > added:
@@ -92,5 +92,9 @@ def withdraw(room: Room, added: int, subject: RoomMessage | None) -> list[str]:
         if message is not None and message.stanzaId:
             found.append(message.stanzaId)
     room.changes.messages = min(room.changes.messages, added)
+    if room.subject is not None and room.subject is not subject and room.subject.stanzaId:
+        found.append(room.subject.stanzaId)
     room.subject = subject
+    if room.arrivals is not None:
+        room.arrivals.withdraw(found, subjectOf(room))
     return found

@@ -203,7 +203,7 @@ class CommitTests(DurableCase):
         before = self.room.subject
         self.store.isHeld = True
         self.take(said(ANN, "x") + subject.format("after") + mirrored("message", "eve") + said(ANN, "y", 2))
-        self.take(join("carl@c.example/1", "carl"))
+        self.take(join("carl@c.example/1", "carl") + mirrored("join", "dora").replace(NODE, "other@node.example"))
         self.assertEqual(len(self.room.history), 4)
         self.server.wait(12)
         sent = self.server.taken()
@@ -222,7 +222,8 @@ class CommitTests(DurableCase):
         )
         joined = "".join(sent[4:])
         self.assertIn(f'from="{ROOM}/carl" to="carl@c.example/1"', joined)
-        self.assertEqual(re.findall("body>([^<]+)<", joined), ["old"])
+        self.assertEqual(re.findall("body>([^<]+)<", joined), ["old", "old"])
+        self.assertEqual(re.findall("subject>([^<]+)<", joined), ["before", "before"])
         self.store.isHeld = False
         self.store.commit()
         self.server.wait(2)

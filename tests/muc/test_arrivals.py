@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 
-from gateway.muc import arrivals, welcome
+from gateway.muc import arrivals, groupchat, welcome
 from gateway.muc.room import Room
+from gateway.muc.values import RoomMessage
 from gateway.stream.stanzas import Stanza
 from gateway.testing import stanzas
 from tests.fmuc.support import MUC, written
@@ -181,6 +183,29 @@ class PortionTests(ArrivalCase):
             self.assertEqual(rest.count(f"from='{ROOM}/{nick}'".encode()), 1, nick)
         self.assertEqual(rest.count(b"'110'"), 1)
 
+    def test_againAndAgain(self) -> None:
+        """A client that joins again while it is sent the occupants waits behind the others."""
+        self.join(HAG, "hag")
+        self.portion()
+        self.join(WISE, "wise")
+        sent = b""
+        for _ in range(5):
+            self.join(HAG, "hag")
+            sent += self.portion()
+        self.assertIn(b"'110'", self.of(WISE, sent))
+        self.assertIn(b"'110'", self.of(HAG, self.rest()))
+
+    def test_privateAgain(self) -> None:
+        """A private message is not lost if the client joins again before it gets the message."""
+        self.join(HAG, "hag")
+        self.join(WISE, "wise")
+        for who in ("hag", "wise"):
+            self.service.take(f"<message from='{CRONE}' to='{ROOM}/{who}' type='chat'><body>{who}</body></message>")
+        self.says("a", "to all")
+        self.join(HAG, "hag")
+        rest = self.of(HAG, self.rest())
+        self.assertEqual([rest.count(each) for each in (b"<body>hag", b"<body>wise", b"to all")], [1, 0, 1])
+
     def test_turns(self) -> None:
         """Sessions have their turns in the order of their joins; rooms take turns for each portion."""
         other = f"other@{ROOM.partition('@')[2]}"
@@ -234,6 +259,24 @@ class PortionTests(ArrivalCase):
         heard = [self.of(each, rest).rpartition(b"<subject")[2] for each in (HAG, WISE)]
         bodies = [[text[:1] for text in each.split(b"<body>")[1:]] for each in heard]
         self.assertEqual(bodies, [[b"1", b"2", b"3"], [b"1", b"3"]])
+
+    def test_withdrawn(self) -> None:
+        """A message that cannot be stored, in the history or live, and such a subject, are not sent later on."""
+        self.service.take(f"<message from='{CRONE}' to='{ROOM}' type='groupchat'><subject>old</subject></message>")
+        self.says("a", "before")
+        undone: list[tuple[int, RoomMessage | None]] = []
+        for text in ("<body>history</body>", "<subject>new</subject>", "", "<body>live</body>"):
+            undone.append((self.room.history.added, self.room.subject))
+            if text:
+                self.service.take(f"<message from='{CRONE}' to='{ROOM}' type='groupchat'>{text}</message>")
+            else:
+                self.join(HAG, "hag")
+                self.portion()
+        for added, subject in reversed(undone):
+            groupchat.withdraw(self.room, added, subject)
+        self.says("a", "after")
+        rest = self.of(HAG, self.rest())
+        self.assertEqual(re.findall(rb"<(?:body|subject)>(\w*)", rest), [b"before", b"old", b"after"])
 
     def test_bounded(self) -> None:
         """A room keeps a limited number of messages, and bytes of them, for its arrivals."""
