@@ -455,7 +455,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/resuming.py": (
         ("return min(FIRST * 2.0 ** (min(attempts, 20) // 2), SLOWEST)", "return FIRST"),
-        ("if _identity(each) not in known]", "]"),
+        ("if identity not in known]", "]"),
         ("for start in range(0, max(1, len(told)), _LISTED):", "for start in range(0, len(told), _LISTED):"),
     ),
     "gateway/fmuc/holding.py": (

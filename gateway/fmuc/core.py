@@ -42,7 +42,7 @@ from gateway.muc.ids import Ids
 from gateway.muc.info import Info
 from gateway.muc.invitations import invitationsOf
 from gateway.muc.occupant_iq import errorOf
-from gateway.muc.records import Row
+from gateway.muc.records import Row, removal
 from gateway.muc.room import Bounds, Room
 from gateway.muc.service import RoomService
 from gateway.muc.values import Message, Presence, stanzaError
@@ -431,8 +431,11 @@ class Rooms(RoomService):
     def shutDown(self, isFinal: bool = True) -> list[Action]:
         for jid in self.rooms:
             federation = self.federation(jid)
-            if federation is not None and federation.uplink is not None and (isFinal or not self.durability.isOn):
-                federation.uplink.leaveNow(stanzaError(Stopping))
+            uplink = None if federation is None else federation.uplink
+            if uplink is not None and (isFinal or not self.durability.isOn):
+                uplink.leaveNow(stanzaError(Stopping))
+            elif uplink is not None:
+                uplink.refuseJoins(stanzaError(Stopping))
         return [*self.properties.stop(), *super().shutDown(isFinal)]
 
     def restoredNode(self, room: Room, jid: str, record: str) -> Node | None:
@@ -458,6 +461,7 @@ class Rooms(RoomService):
             self._removeUsers(room)
             if uplink.state is UplinkState.IDLE:
                 self._remove(room)
+                self._records.append(removal(room.jid))
             elif not federation.downstreamCount:
                 # A leave, or the answer to a first join, was in flight.
                 for occupant in list(room.occupants.values()):

@@ -437,8 +437,8 @@ class Federation:
                 continue
             if own:
                 self.release(node)
-            elif node.hasJoined:
-                # The node's joins that are in flight count as a first join.
+            elif node.hasJoined and node.doubt is None:
+                # A node in doubt is told when it resumes. Joins that are in flight count as a first join.
                 self._confirmLeft(node)
                 self.release(node)
 

@@ -10,7 +10,7 @@ from functools import partial
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.errors import BadRequest, NoSuchAddress
+from gateway.errors import BadRequest, NoSuchAddress, ResourceLimit
 from gateway.fmuc.actions import AskReturn
 from gateway.fmuc.digest import digest
 from gateway.fmuc.federation import Federation, presenceAt
@@ -40,6 +40,8 @@ from gateway.xml.write import tag
 
 # Requests to joining nodes that a service sends each second.
 MAX_ASKED = 50
+# Requests of one joining node that are answered at once, and then one each second.
+MAX_REQUESTS = 10
 # Occupants in one answer, as in the bounds of a room.
 _MAX_MISSING = 5_000
 
@@ -152,6 +154,8 @@ def resumed(federation: Federation, stanza: Stanza, payload: domish.Element, now
         return _forgotten(federation, node, stanza, now)
     node.resumes = True
     federation.room.changes.nodes = True
+    if payload.getAttribute("more") != "true":
+        _charge(node, now)
     if stanza.type == "set":
         return _told(federation, node, stanza, payload, now)
     last = payload.getAttribute("last", "")
@@ -183,6 +187,18 @@ def crossing(node: JoiningNode, occupant: Occupant) -> tuple[str, Payload] | Non
     return session.jid, occupant.payload if node.returnsPresence else session.payload
 
 
+def _charge(node: JoiningNode, now: float) -> None:
+    """
+    Charge a request to a joining node.
+
+    @raise ResourceLimit: if there were too many; the node tries again.
+    """
+    node.credit, node.creditedAt = min(MAX_REQUESTS, node.credit + now - node.creditedAt), now
+    if node.credit < 1:
+        raise ResourceLimit
+    node.credit -= 1
+
+
 def _told(
     federation: Federation, node: JoiningNode, stanza: Stanza, payload: domish.Element, now: float
 ) -> list[Action]:
@@ -199,8 +215,8 @@ def _told(
         node.doubt.listed = listed
         return [_result(stanza, tag("resume", xmlns=ns.RESUME, more="true"))]
     there = {nick for nick, jid in listed.items() if _isThere(node, nick, jid)}
-    if not there:
-        # It has nobody in common with what is known here.
+    if not listed:
+        # It was restarted, and nobody is there.
         return _forgotten(federation, node, stanza, now)
     for nick, occupant in list(node.occupants.items()):
         if nick not in there:
@@ -215,6 +231,8 @@ def _told(
     for message in _missed(room, payload.getAttribute("last", ""), first):
         federation.toNode(node, message)
     federation.toNode(node, subjectOf(room))
+    if not there:
+        nodeLost(federation, node, now)
     return [*actions, *room.takeActions()]
 
 

@@ -132,6 +132,9 @@ class Uplink:
         @param isReconnected: True if there is no other sign than a new connection of this component. With other
             software, that is none: a return costs much.
         """
+        if self.state is UplinkState.RETURNING and now < self.resumption.retryAt:
+            # The joined node was asked just now.
+            return
         if self.isLeaving and self.resumption.isRestored:
             self.deadline = now + FAREWELL
             self.resumption.tell()
@@ -281,6 +284,10 @@ class Uplink:
         for occupant in self._mirror.room.occupants.values():
             if self.isIn and self._mirror.isDownstream(occupant):
                 self._mirror.toNode(self.node, occupant.presence(UNAVAILABLE))
+        self.refuseJoins(error)
+
+    def refuseJoins(self, error: StanzaError) -> None:
+        """Refuse all pending joins, and take back those that were sent."""
         for join in list(self.pending.values()):
             if self.isIn and join.isSent and not join.isWithdrawn:
                 self._mirror.toNode(self.node, join.unavailable())
@@ -632,7 +639,8 @@ class Uplink:
     def _catchUp(self, now: float, join: PendingJoin | None) -> None:
         """Show what was missed; send presence that has changed here."""
         if self.state is UplinkState.JOINED and self.resumption.isReturn:
-            self._mirror.room.log(f"{self.node.jid} is there again")
+            if self.resumption.until:
+                self._mirror.room.log(f"{self.node.jid} is there again")
             for occupant, identifier in self.resumption.catchUp():
                 self._mirror.toNode(self.node, occupant.presence(AVAILABLE), identifier)
                 if self.node.returnsPresence:

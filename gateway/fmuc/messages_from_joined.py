@@ -106,6 +106,9 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
         store=stanza.store,
         delay=stanza.delay,
     )
+    if uplink.resumption.isReturn and sender and not (occupant or gone) and stanza.stanzaId and not stanza.delay:
+        # The sender's presence was lost. The message comes again with those that were missed.
+        return
     origin = None if occupant is None else occupant.node
     if uplink.state is UplinkState.JOINING:
         uplink.feed(Event.PART, now)
@@ -117,7 +120,7 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
         if message.subject:
             _newSubject(room, _ofHere(room, message))
         elif uplink.resumption.isReturn:
-            uplink.resumption.keep(_ofHere(room, message))
+            uplink.resumption.keep(_ofHere(room, message), isGiven=bool(stanza.stanzaId))
         return
     if occupant is None:
         origin = None if gone is None else gone.node

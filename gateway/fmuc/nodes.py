@@ -114,6 +114,8 @@ class JoiningNode(Node):
         answer a probe with an error though there are occupants.
     @ivar resumes: True if it has told that it can resume.
     @ivar users: its occupants by the full JIDs of their sessions there.
+    @ivar credit: number of requests to resume that are answered at once: each of them compares all occupants.
+    @ivar creditedAt: seconds of the link's clock at which it was computed.
     @ivar doubt: set while stanzas to it may be lost.
     """
 
@@ -123,6 +125,8 @@ class JoiningNode(Node):
     resumes: bool = False
     users: dict[str, Occupant] = field(factory=dict)
     doubt: Doubt | None = None
+    credit: float = 0.0
+    creditedAt: float = float("-inf")
 
     @property
     def isServed(self) -> bool:

@@ -90,9 +90,10 @@ class Resumption:
     offered: dict[str, tuple[Payload, str | None]] = field(factory=dict)
     shown: dict[str, Payload] = field(factory=dict)
     _attempts: int = 0
+    _since: str = ""
     _asked: int = 0
     _unseen: dict[str, Occupant] = field(factory=dict)
-    _missed: list[RoomMessage] = field(factory=list)
+    _missed: dict[tuple[str, ...], RoomMessage] = field(factory=dict)
 
     # Attempts.
 
@@ -104,6 +105,9 @@ class Resumption:
 
     def attempt(self, now: float) -> None:
         """An attempt to return begins."""
+        if not self.isReturn:
+            # Messages that come during the return may follow others that were lost.
+            self._since = self._lastKnown()
         self.isReturn = True
         self._attempts += 1
         self.retryAt = now + interval(self._attempts)
@@ -113,7 +117,7 @@ class Resumption:
         self._missed.clear()
         room = self.mirror.room
         state = digest(room, room.occupants.values(), self._crossing)
-        self.mirror.toNode(self.node, AskResume(self._newId("ask"), state, self._lastKnown()))
+        self.mirror.toNode(self.node, AskResume(self._newId("ask"), state, self._since))
 
     def tell(self) -> None:
         """Tell the joined node the occupants of this one, and ask for its state."""
@@ -123,7 +127,7 @@ class Resumption:
         for start in range(0, max(1, len(told)), _LISTED):
             part = tuple(told[start : start + _LISTED])
             more = start + _LISTED < len(told)
-            self.mirror.toNode(self.node, TellOccupants(self._newId("tell"), self._lastKnown(), part, more))
+            self.mirror.toNode(self.node, TellOccupants(self._newId("tell"), self._since, part, more))
 
     def isAnswer(self, identifier: str) -> bool:
         """True if an answer with this id belongs to a request of this mirror."""
@@ -209,10 +213,16 @@ class Resumption:
         self.offered.pop(nick, None)
         self.shown.pop(nick, None)
 
-    def keep(self, message: RoomMessage) -> None:
-        """Keep a message of the history, which may have been missed, until the state is complete."""
-        if len(self._missed) < self.mirror.room.bounds.messages:
-            self._missed.append(message)
+    def keep(self, message: RoomMessage, isGiven: bool) -> None:
+        """
+        Keep a message of the history, which may have been missed, until the state is complete. The answer to a
+        request of an earlier process may have it as well.
+
+        @param isGiven: True if its stanza id is the joined node's; other software may give none.
+        """
+        if len(self._missed) < 2 * self.mirror.room.bounds.messages:
+            identity = (message.stanzaId,) if isGiven else _contentOf(message)
+            self._missed.setdefault(identity, message)
 
     def removed(self, nick: str) -> Occupant | None:
         """Remove an occupant whom the joined node has removed meanwhile; return that occupant."""
@@ -232,15 +242,13 @@ class Resumption:
         for occupant in self._unseen.values():
             if self.node.occupants.get(occupant.nick) is occupant:
                 remove(room, occupant, UNAVAILABLE)
-        # Other software gives no ids, and sends the last message again.
-        known = {_identity(each) for each in room.history}
-        if room.subject is not None:
-            known.add(_identity(room.subject))
-        missed = [each for each in self._missed if _identity(each) not in known]
+        known = {identity for each in room.history for identity in ((each.stanzaId,), _contentOf(each))}
+        missed = [each for identity, each in self._missed.items() if identity not in known]
         if not self.node.returnsMessages:
             # Occupants here have seen their own messages.
             missed = [each for each in missed if not self._isOwn(each)]
-        self.last = next((each.stanzaId for each in reversed(self._missed) if each.stanzaId), self.last)
+        if self._missed:
+            self.last = list(self._missed.values())[-1].stanzaId
         for message in missed:
             _show(room, message)
         offered = []
@@ -265,9 +273,7 @@ class Resumption:
         self._missed.clear()
 
 
-def _identity(message: RoomMessage) -> tuple[str, ...]:
-    if message.stanzaId:
-        return (message.stanzaId,)
+def _contentOf(message: RoomMessage) -> tuple[str, ...]:
     return message.nick, message.id or "", message.payload.raw.decode()
 
 

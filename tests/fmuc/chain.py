@@ -113,7 +113,7 @@ class Chain:
 
     @ivar links: stanzas in their order, by sender and recipient.
     @ivar stored: records of each node.
-    @ivar isLossy: True if stanzas were lost.
+    @ivar restarts: number of restarts.
     """
 
     restarts = 0
@@ -130,7 +130,6 @@ class Chain:
             self._made[jid] = partial(Rooms, domain, mirroring, frozenset((peer,)), ids=Ids(domain.encode()))
         self.services = {jid: Service(make()) for jid, make in self._made.items()}
         self.stored: dict[str, dict[tuple[str, str, str], str]] = {jid: {} for jid in NODES}
-        self.isLossy = False
         for service in self.services.values():
             service.rooms.durability.isOn = True
         self.links: dict[tuple[str, str], deque[bytes]] = {}
@@ -155,7 +154,6 @@ class Chain:
         @param isLossy: True if the stanzas in flight to it and from it are lost.
         """
         if isLossy:
-            self.isLossy = True
             for way, waiting in self.links.items():
                 if node in way:
                     waiting.clear()

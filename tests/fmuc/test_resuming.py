@@ -274,6 +274,23 @@ class MirrorRestartTests(ResumeCase):
             self.assertEqual(site.seen(OWN), "")
             self.assertEqual(site.occupants(), (["ben", "own"],) * 2)
 
+    def test_kicked(self) -> None:
+        """So are users who were kicked, even all of them; they are not joined anew."""
+        for site in self.sites():
+            site.kill(HERE)
+            site.say(OWN, "x")
+            for nick in ("ann", "ben"):
+                query = f"<query xmlns='{ns.MUC_ADMIN}'><item nick='{nick}' role='none'/></query>"
+                site.take(site.above, f"<iq from='{OWN}' to='{ABOVE}' id='1' type='set'>{query}</iq>")
+            site.forget()
+            site.start(HERE)
+            for who in (ANN, BEN):
+                self.assertIn("<status code='333'/><status code='110'/>", site.seen(who))
+            self.assertEqual(site.seen(OWN), "")
+            site.wait(15)
+            self.assertEqual(site.mirror.rooms.rooms, {})
+            self.assertEqual(list(site.above.rooms.rooms[ABOVE].occupants), ["own"])
+
     def test_late(self) -> None:
         """After two minutes the room removes the occupants (333). A mirror that returns later joins anew."""
         for site in self.sites():
@@ -504,6 +521,16 @@ class HostileTests(RoomCase):
             )
             self.assertIn(b"<item-not-found", refused)
             self.assertEqual(site.occupants(), before)
+
+    def test_flood(self) -> None:
+        """A node that asks again and again is answered a few times at once, and then once a second."""
+        site = Stored(Dialect.XEP_0289, True)
+        asks = f"<iq from='{HERE}' to='{ABOVE}' type='get' id='r'><resume xmlns='{ns.RESUME}' digest='x'/></iq>"
+        found = [b"type='result'" in site.above.take(asks) for _ in range(30)]
+        self.assertEqual(found.count(True), 10)
+        self.assertIn(b"<resource-constraint", site.above.take(asks))
+        site.above.tick(1)
+        self.assertEqual([b"type='result'" in site.above.take(asks) for _ in range(2)], [True, False])
 
     def test_words(self) -> None:
         """Servers may write the same presence in another way."""
