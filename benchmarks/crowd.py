@@ -104,7 +104,7 @@ def measure(size: int, burst: int, messages: int, large: int | None) -> None:
     """
     server = FakeServer()
     try:
-        with contestants.rooms(server.port, mucs.ROOMS) as contestant:
+        with contestants.rooms(server.port, mucs.ROOMS, isArchived=True) as contestant:
             server.accept(mucs.ROOMS.encode())
             crowd = Crowd(server, contestant)
             base = contestant.memory("VmRSS")

@@ -393,7 +393,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if not arrivals.waiting:", "if False:"),
     ),
     "gateway/fmuc/pacing.py": (
-        ("if self.link.isBusy:", "if False:"),
+        ("if self.link.isBusy or self._waits():", "if self._waits():"),
+        ("if self.link.isBusy or self._waits():", "if self.link.isBusy:"),
         ("if self._sizes[key] > _MAX_LANE:", "if False:"),
         ("self._lanes[key] = lane", "pass"),
         ("self._call.cancel()", "pass"),

@@ -96,7 +96,7 @@ class RoomsHandler(RawHandler):
         rooms.durability.isOn, rooms.durability.refuses = commits is not None, not rooms.areMirrors
         self._wallClock = wallClock
         self._rooms = rooms
-        self._paced = Pacing(rooms, partial(self._perform, isCharged=True), self._sendPortion)
+        self._paced = Pacing(rooms, self._waits, partial(self._perform, isCharged=True), self._sendPortion)
         self._stopping = False
         self.dropped: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
@@ -427,6 +427,10 @@ class RoomsHandler(RawHandler):
         self._carryOut(
             [(action, error if action is ANSWER_IQ else data) for action, data in ready], speaker, False
         )
+
+    def _waits(self) -> bool:
+        """True if output waits for the store."""
+        return self._commits is not None and self._commits.hasOutput
 
     def _carryOut(self, ready: list[tuple[Action, _Written]], speaker: str, isCharged: bool) -> None:
         """Send what L{_perform} has serialised."""

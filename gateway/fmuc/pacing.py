@@ -31,6 +31,7 @@ class Pacing:
     Joins to large rooms that are being answered, of users and nodes, in turn.
 
     @ivar link: set before anything waits.
+    @param waits: returns True if earlier output waits for the store.
     @param perform: carries out the actions of a portion for a user.
     @param sendToNode: sends stanzas to a node.
     """
@@ -40,10 +41,12 @@ class Pacing:
     def __init__(
         self,
         rooms: Rooms,
+        waits: Callable[[], bool],
         perform: Callable[[list[Action]], object],
         sendToNode: Callable[[Iterable[tuple[ToNode, bytes]]], object],
     ) -> None:
         self._rooms = rooms
+        self._waits = waits
         self._perform = perform
         self._sendToNode = sendToNode
         # By room and node.
@@ -95,7 +98,7 @@ class Pacing:
 
     def _next(self) -> None:
         self._call = None
-        if self.link.isBusy:
+        if self.link.isBusy or self._waits():
             self._call = self.link.later(_PACE, self._next)
             return
         # One write for all stanzas of a portion.

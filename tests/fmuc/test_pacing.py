@@ -7,6 +7,8 @@ from xml.etree.ElementTree import Element, tostring
 from gateway import ns
 from gateway.fmuc import pacing
 from gateway.muc import welcome
+from tests.fmuc.durable import ROOM as STORED
+from tests.fmuc.durable import DurableCase
 from tests.fmuc.support import MUC
 from tests.fmuc.test_handler import ANN, ROOM, C, HandlerCase
 
@@ -166,3 +168,32 @@ class NodeTests(LargeCase):
         self.server.stop()
         sent = [each for each in self.server.received() if (each.get("to") or "").startswith(NODE)]
         self.assertGreater(len(sent), COUNT)
+
+
+class StoredTests(DurableCase):
+    """Rooms that are stored."""
+
+    def test_waits(self) -> None:
+        """
+        No portion is made while earlier output waits for the store: otherwise the portions of many joins would wait
+        there, and be sent at once.
+        """
+        for module in (welcome, pacing):
+            self.patch(module, "PORTION", PORTION)
+        clock = self.server.clock
+        for number in range(COUNT):
+            self.server.send(f"<presence from='u{number}@a.example/1' to='{STORED}/n{number}'>{MUC}</presence>")
+            clock.advance(0)
+        self.server.transport.clear()
+        self.store.isHeld = True
+        self.server.send(f"<presence from='{EVE}' to='{STORED}/eve'>{MUC}</presence>")
+        clock.pump([0.02] * 50)
+        self.assertEqual(self.server.received(), [])
+        arrivals = self.room.arrivals
+        assert arrivals is not None
+        self.assertIsNone(next(iter(arrivals.waiting.values())).unsent)
+        self.store.isHeld = False
+        self.store.commit()
+        clock.pump([0.02] * 5)
+        sent = [each for each in self.server.received() if each.get("to") == EVE]
+        self.assertEqual(len(sent), COUNT + 2)
