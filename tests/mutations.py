@@ -350,7 +350,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        found.append(room.subject.stanzaId)\n", "        pass\n"),
         ("and stanza.lasts and not room.nodes.returnsMessages", "and stanza.lasts"),
         ("    room.changes.messages = min(room.changes.messages, added)\n", ""),
-        ("    room.subject = subject\n    return", "    return"),
+        ("    room.subject = subject\n    if", "    if"),
     ),
     "gateway/muc/stanzas.py": (
         ('if by in ("", room, sender):', 'if by in ("", room):'),
