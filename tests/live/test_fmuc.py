@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from functools import partial
 from pathlib import Path
 from xml.etree.ElementTree import tostring
 
@@ -16,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.case import ENDED_WELL, MIRRORS, ROOMS, TogetherTests, scenario
 from tests.live.clients import Client, condition, loginAll, stanza
-from tests.live.processes import need, until
+from tests.live.processes import holds, need, until
 from tests.live.rooms import MIRROR, MUC, MUC_USER, RoomsCase, Talker, mirrored
 from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 from tests.live.terminal import Profanity, Terminal
@@ -217,7 +218,8 @@ class FmucTests(RoomsCase):
 
     async def checkKilledServer(self) -> None:
         """
-        A server that is killed sends no unavailable presence: after the next message its occupants are removed.
+        A server that is killed sends no unavailable presence: occupants who do not return are found by pings, also
+        in the mirror.
         """
         above, below = await self.startSites()
         there, here = f"tower@{ROOMS}", mirrored(f"tower@{ROOMS}")
@@ -240,8 +242,13 @@ class FmucTests(RoomsCase):
         await self.enter(alice, here, "alice")
         own.send(stanza("message", "<body>Who's there?</body>", to=there, type="groupchat"))
         await until(self.hasHeard(alice, [(f"{here}/own", "Who's there?")]), 5, "she hears it")
-        await self.gone(alice, f"{here}/carol", "333")
-        await self.gone(own, f"{there}/carol")
+        for client, carols in ((alice, f"{here}/carol"), (own, f"{there}/carol")):
+            await holds(partial(self.isGone, client, carols), 10, f"{carols} is gone")
+
+    def isGone(self, client: Client, occupant: str) -> bool:
+        """True if a client was shown no presence of an occupant, or at last the leave."""
+        kinds = [each.get("type") for each in client.received if each.get("from") == occupant]
+        return not kinds or kinds[-1] == "unavailable"
 
     async def checkRefusals(self) -> None:
         """
@@ -352,7 +359,8 @@ class WaitingTests(TogetherTests, SynchronousTestCase):
 
     def test_ghosts(self) -> None:
         """
-        A server that is killed sends no unavailable presence: after the next message its occupants are removed.
+        A server that is killed sends no unavailable presence: occupants who do not return are found by pings, also
+        in the mirror.
         """
         self.together("checkKilledServer", 90)
 
