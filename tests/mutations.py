@@ -463,6 +463,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("return found[min(start, places.get(first, start)) :]", "return found"),
         ("if nick not in there:", "if False:"),
         ("if found.until <= now:", "if False:"),
+        ('if stanza.type == "get" or payload.', "if payload."),
+        ("if not nick or isLong or", "if not nick or"),
     ),
     "gateway/fmuc/federation.py": (
         ("len(self.pending) >= most or (", "("),

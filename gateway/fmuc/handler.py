@@ -315,8 +315,8 @@ class RoomsHandler(RawHandler):
             self._refuse(stanza, type(error))
         else:
             if payload is None:
-                # The request was forwarded, or waits for another node.
-                self._perform(actions)
+                # The request was forwarded, or waits for another node; or a node that resumes gets the state.
+                self._perform(actions, isCharged=True)
                 return
             written = result(stanza, payload)
             self._link.budget.charge(stanza.sender or "", len(written), self._link.now)

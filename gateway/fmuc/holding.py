@@ -44,6 +44,8 @@ MAX_ASKED = 50
 MAX_REQUESTS = 10
 # Occupants in one answer, as in the bounds of a room.
 _MAX_MISSING = 5_000
+# Characters of a JID that a joining node tells: it is kept until the list of its occupants is complete.
+_MAX_JID = 3_071
 
 
 def bounced(
@@ -154,7 +156,7 @@ def resumed(federation: Federation, stanza: Stanza, payload: domish.Element, now
         return _forgotten(federation, node, stanza, now)
     node.resumes = True
     federation.room.changes.nodes = True
-    if payload.getAttribute("more") != "true":
+    if stanza.type == "get" or payload.getAttribute("more") != "true":
         _charge(node, now)
     if stanza.type == "set":
         return _told(federation, node, stanza, payload, now)
@@ -207,7 +209,8 @@ def _told(
     listed = node.doubt.listed if node.doubt is not None else {}
     for each in children(payload, room.bounds.occupants):
         nick, jid = each.getAttribute("nick", ""), each.getAttribute("jid", "")
-        if not nick or len(listed) >= room.bounds.occupants:
+        isLong = len(nick) > room.bounds.nick or len(jid) > _MAX_JID
+        if not nick or isLong or len(listed) >= room.bounds.occupants:
             raise BadRequest
         listed[nick] = jid
     if payload.getAttribute("more") == "true":

@@ -9,6 +9,7 @@ from gateway import ns
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.digest import words
 from gateway.fmuc.federation import Federation
+from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.nodes import JoiningNode
 from gateway.fmuc.resuming import HOLD
 from gateway.fmuc.uplink import UplinkState
@@ -16,7 +17,7 @@ from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.ids import Ids
 from gateway.muc.records import GONE
 from gateway.muc.values import Payload
-from gateway.testing import MemoryGateway, stanzas
+from gateway.testing import MemoryGateway, MemoryServer, stanzas
 from tests.fmuc.support import MUC, RoomCase, Service, rooms
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS, Site
 
@@ -503,6 +504,10 @@ class HostileTests(RoomCase):
             before = site.occupants()
             odd = (
                 ("set", "<resume xmlns='{}'><occupant/></resume>", "bad-request"),
+                *(
+                    ("set", f"<resume xmlns='{{}}' more='true'><occupant {each}/></resume>", "bad-request")
+                    for each in (f"nick='{'x' * 300}' jid='y'", f"nick='x' jid='{'y' * 4_000}'")
+                ),
                 ("set", "<resume xmlns='{}' more='true'><occupant nick='x' jid='y'/></resume>", "result"),
                 ("get", "<resume xmlns='{}' digest='x'/>", "differs"),
             )
@@ -525,12 +530,31 @@ class HostileTests(RoomCase):
     def test_flood(self) -> None:
         """A node that asks again and again is answered a few times at once, and then once a second."""
         site = Stored(Dialect.XEP_0289, True)
-        asks = f"<iq from='{HERE}' to='{ABOVE}' type='get' id='r'><resume xmlns='{ns.RESUME}' digest='x'/></iq>"
+        asks = f"<resume xmlns='{ns.RESUME}' digest='x' more='true'/>"
+        asks = f"<iq from='{HERE}' to='{ABOVE}' type='get' id='r'>{asks}</iq>"
         found = [b"type='result'" in site.above.take(asks) for _ in range(30)]
         self.assertEqual(found.count(True), 10)
         self.assertIn(b"<resource-constraint", site.above.take(asks))
         site.above.tick(1)
         self.assertEqual([b"type='result'" in site.above.take(asks) for _ in range(2)], [True, False])
+
+    def test_charged(self) -> None:
+        """The state that a node gets is charged to it, as the answer to a join is."""
+        made = Rooms("chat.example", None, EVERY, ids=Ids(b"rooms"))
+        server = MemoryServer("chat.example")
+        RoomsHandler(made).setHandlerParent(server.link)
+        server.start()
+        self.addCleanup(server.stop)
+        for who, nick in ((OWN, "own"), (ANN, "ann")):
+            away = f"<status>{'x' * 10_000}</status>"
+            server.send(f"<presence from='{who}' to='{ABOVE}/{nick}'>{MUC}{away}</presence>")
+        fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{BEN}'/>"
+        server.send(f"<presence from='{HERE}/ben' to='{ABOVE}/ben'>{MUC}{fmuc}</presence>")
+        budget, now = server.link.budget, server.link.now
+        before = budget._owed(HERE, now)
+        told = f"<resume xmlns='{ns.RESUME}'><occupant nick='ben' jid='{BEN}'/></resume>"
+        server.send(f"<iq from='{HERE}' to='{ABOVE}' type='set' id='r'>{told}</iq>")
+        self.assertGreater(budget._owed(HERE, now), before + 10_000)
 
     def test_words(self) -> None:
         """Servers may write the same presence in another way."""
