@@ -293,7 +293,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/archiving.py": (
         ("share.taken >= _MAX_OF_USER or ", ""),
         ("            self._reading.cancel()", "            pass"),
-        ("while self._waiting and self._reading is None:", "while self._waiting:"),
+        ("while self._reading is None and (query", "while (query"),
+        ("            users[user] = queries\n", "            users = {user: queries, **users}\n"),
+        ("            self._domains[domain] = users\n", "            self._domains = {domain: users, **self._domains}\n"),
         ("        query.share.giveBack()\n", ""),
         ("        if not swept.isDone:\n", "        if False:\n"),
     ),

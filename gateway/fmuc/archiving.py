@@ -12,6 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from gateway.addresses import jids
 from gateway.errors import GatewayError, HandlerFailed, Stopping, TooManyPending
 from gateway.muc import archive_store
 from gateway.muc.actions import ReadArchive
@@ -36,14 +37,58 @@ class _Query:
 
     @ivar read: reads in the store.
     @ivar answer: C{answer} of L{Archiving.read}, as C{refuse}.
+    @ivar user: bare JID.
     @ivar overdueAt: seconds of the link's clock.
     """
 
     read: Callable[[], Deferred[Any]]
     answer: Callable[[Found], object]
     refuse: Callable[[type[GatewayError]], object]
+    user: str
     share: Share
     overdueAt: float
+
+
+class _Turns:
+    """Queries that wait: domains take turns, and so do the users of a domain, however many queries each has."""
+
+    def __init__(self) -> None:
+        # By domain and bare JID.
+        self._domains: dict[str, dict[str, deque[_Query]]] = {}
+
+    def __len__(self) -> int:
+        return sum(len(queries) for users in self._domains.values() for queries in users.values())
+
+    def add(self, query: _Query) -> None:
+        """Add a query, which waits for earlier ones of its user."""
+        users = self._domains.setdefault(jids.split(query.user)[1], {})
+        users.setdefault(query.user, deque()).append(query)
+
+    def next(self) -> _Query | None:
+        """Remove and return the query whose turn it is."""
+        if not self._domains:
+            return None
+        domain = next(iter(self._domains))
+        users = self._domains.pop(domain)
+        user = next(iter(users))
+        queries = users.pop(user)
+        query = queries.popleft()
+        if queries:
+            users[user] = queries
+        if users:
+            self._domains[domain] = users
+        return query
+
+    def overdue(self, now: float) -> list[_Query]:
+        """Remove and return the queries whose deadline has passed."""
+        everything = [each for users in self._domains.values() for queries in users.values() for each in queries]
+        found = [each for each in everything if each.overdueAt <= now]
+        if found:
+            self._domains.clear()
+            for each in everything:
+                if each.overdueAt > now:
+                    self.add(each)
+        return found
 
 
 class Archiving:
@@ -52,7 +97,7 @@ class Archiving:
 
     A message is stored by L{gateway.fmuc.commits.Commits}, before it is shown. A search of a large archive takes a
     while, and the store does one thing after the other. So one query at a time is in the store, and others wait
-    here: a commit waits for one search at most.
+    here, and take turns: a commit waits for one search at most, and nobody waits for all queries of another user.
     """
 
     _log = Logger()
@@ -61,7 +106,7 @@ class Archiving:
         self._store = store
         self._retention = retention
         self._shares = Shares(_MAX_QUERIES)
-        self._waiting: deque[_Query] = deque()
+        self._waiting = _Turns()
         # The query that is in the store.
         self._reading: Deferred[Any] | None = None
         self._isStopping = False
@@ -75,8 +120,8 @@ class Archiving:
 
     def tick(self, now: float, utc: float) -> None:
         """Refuse queries that have waited for too long, and remove old messages, some at a time."""
-        while self._waiting and self._waiting[0].overdueAt <= now:
-            self._refuseNext(TooManyPending)
+        for query in self._waiting.overdue(now):
+            self._refuse(query, TooManyPending)
         if self._sweepAt <= now and not self._store.trouble:
             self._sweepAt = now + _SWEEP_EVERY
             swept = self._store.write(archive_store.sweep, self._sweptTo, _SWEPT, utc, self._retention)
@@ -116,12 +161,11 @@ class Archiving:
             read = partial(self._store.read, archive_store.ends, action.stanza.recipient or "")
         else:
             read = partial(self._store.read, archive_store.page, action.query)
-        self._waiting.append(_Query(read, answer, refuse, share, now + _MAX_WAIT))
+        self._waiting.add(_Query(read, answer, refuse, jids.bare(user), share, now + _MAX_WAIT))
         self._readNext()
 
     def _readNext(self) -> None:
-        while self._waiting and self._reading is None:
-            query = self._waiting.popleft()
+        while self._reading is None and (query := self._waiting.next()) is not None:
             found = self._reading = query.read()
             found.addBoth(self._onRead, query.share)
             found.addCallbacks(query.answer, self._onUnread, errbackArgs=(query.refuse,))
@@ -143,16 +187,15 @@ class Archiving:
         self._readNext()
         return result
 
-    def _refuseNext(self, why: type[GatewayError]) -> None:
-        query = self._waiting.popleft()
+    def _refuse(self, query: _Query, why: type[GatewayError]) -> None:
         query.share.giveBack()
         query.refuse(why)
 
     def stop(self) -> None:
         """End the open queries: the service stops."""
         self._isStopping = True
-        while self._waiting:
-            self._refuseNext(Stopping)
+        while (query := self._waiting.next()) is not None:
+            self._refuse(query, Stopping)
         if self._reading is not None:
             self._reading.cancel()
         self._isStopping = False

@@ -365,15 +365,32 @@ class SizeTests(ArchiveCase):
         reads[1].errback(StoreBroken())
         self.assertSent(refusal(StoreBroken))
         reads[2].errback(KeyError("x"))
-        self.assertSent(refusal(HandlerFailed))
+        self.assertSent(refusal(HandlerFailed, HAG))
         self.assertEqual(len(self.flushLoggedErrors(KeyError)), 1)
         self.server.send(query())
         self.assertEqual((len(reads), self.handler.pending), (4, 9))
         # The service stops.
         self.handler.drained()
-        expected = Counter(canonical(refusal(Stopping) * 8 + refusal(Stopping, HAG)))
-        self.assertEqual(Counter(self.server.taken()), expected)
+        self.assertSent(refusal(Stopping) * 9)
         self.assertEqual(self.handler.pending, 0)
+
+    def test_turns(self) -> None:
+        """
+        Domains take turns, and so do the users of one: many queries, or users, of one domain keep others waiting
+        for few queries.
+        """
+        reads = self.heldReads()
+        others = [f"{name}@other.example/1" for name in ("a", "b", "c")]
+        for who in (*others, CRONE, HAG):
+            self.server.send(query(who=who) * 3)
+        found = []
+        while self.handler.pending:
+            reads[len(found)].callback(ArchivePage())
+            [answer] = self.server.received()
+            found.append(answer.get("to"))
+        a, b, c = others
+        self.assertEqual(found[:9], [a, a, CRONE, b, HAG, c, CRONE, a, HAG])
+        self.assertEqual(Counter(found), Counter(3 * [*others, CRONE, HAG]))
 
     def test_late(self) -> None:
         """A query that has waited for others for too long is refused; its user may ask again."""
