@@ -295,7 +295,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            self._reading.cancel()", "            pass"),
         ("while self._reading is None and (query", "while (query"),
         ("            users[user] = queries\n", "            users = {user: queries, **users}\n"),
-        ("            self._domains[domain] = users\n", "            self._domains = {domain: users, **self._domains}\n"),
+        ("self._domains[domain] = users\n", "self._domains = {domain: users, **self._domains}\n"),
         ("        query.share.giveBack()\n", ""),
         ("        if not swept.isDone:\n", "        if False:\n"),
     ),

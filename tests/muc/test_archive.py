@@ -24,7 +24,6 @@ from gateway.errors import (
 from gateway.muc.archive import MAX_PAGE
 from gateway.muc.archive_values import ArchivePage
 from gateway.stream.budget import BURST
-from gateway.testing import canonical
 from tests.muc.archives import CRONE, HAG, ROOM, ArchiveCase, anId, fin, form, query, refusal, rsm
 
 HEAD = f"from='{ROOM}' to='{CRONE}'"
