@@ -461,6 +461,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if identity not in known]", "]"),
         ("for start in range(0, max(1, len(told)), _LISTED):", "for start in range(0, len(told), _LISTED):"),
     ),
+    "gateway/fmuc/handler.py": (
+        ("        if speaker and stored > FREE:\n", "        if False:\n"),
+        ("            archive.checkAgain(self._rooms, action)\n", "            pass\n"),
+        ("self._perform(actions, isCharged=True)\n                return", "self._perform(actions)\n                return"),
+    ),
     "gateway/fmuc/holding.py": (
         ("return found[min(start, places.get(first, start)) :]", "return found"),
         ("if nick not in there:", "if False:"),

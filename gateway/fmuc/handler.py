@@ -410,6 +410,10 @@ class RoomsHandler(RawHandler):
             self._carryOut(ready, speaker, isCharged)
             return
         records = self._rooms.takeRecords()
+        stored = sum(len(value or "") for _, value in records)
+        if speaker and stored > FREE:
+            # A record is written as a whole: a small change of a large one costs as much as copies to many.
+            self._link.fairness.spread(speaker, stored)
         if ready or records:
             size = sum(_memoryOf(data) for _, data in ready)
             send = partial(self._carryOut, ready, speaker, isCharged)

@@ -169,6 +169,35 @@ class CommitTests(DurableCase):
         self.assertEqual(list(self.room.occupants), ["ann"])
         self.assertEqual(list(self.rooms.rooms), [ROOM])
 
+    def test_charged(self) -> None:
+        """
+        What is written is charged to the user, as copies are: a small presence may write those of ten sessions, and
+        a short subject the vCard of the room.
+        """
+        copies = self.server.link.fairness.copies
+
+        def owed() -> float:
+            return copies._owed("ann@a.example", self.server.link.now)
+
+        self.take(join(ANN, "ann"))
+        self.take(f"<presence from='{ANN}' to='{ROOM}/ann'><show>away</show></presence>")
+        self.assertEqual(owed(), 0)
+        status = f"<status>{'x' * 15_000}</status>"
+        for number in range(2, 6):
+            self.take(join(f"ann@a.example/{number}", "ann", MUC + status))
+        self.server.wait(60)
+        self.assertEqual(owed(), 0)
+        self.take(f"<presence from='{ANN}' to='{ROOM}/ann'><show>dnd</show></presence>")
+        self.assertGreater(owed(), 60_000)
+        for number in range(2, 6):
+            self.take(left(f"ann@a.example/{number}", "ann"))
+        card = f"<vCard xmlns='{ns.VCARD}'><NOTE>{'x' * 50_000}</NOTE></vCard>"
+        self.take(asked(ANN, card))
+        self.server.wait(60)
+        self.assertEqual(owed(), 0)
+        self.take(f"<message type='groupchat' from='{ANN}' to='{ROOM}'><subject>s</subject></message>")
+        self.assertGreater(owed(), 50_000)
+
     def handlerOf(self) -> RoomsHandler:
         """Return the handler."""
         [handler] = self.server.link._raw
