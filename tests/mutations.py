@@ -464,7 +464,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/handler.py": (
         ("        if speaker and stored > FREE:\n", "        if False:\n"),
         ("            archive.checkAgain(self._rooms, action)\n", "            pass\n"),
-        ("self._perform(actions, isCharged=True)\n                return", "self._perform(actions)\n" + 16 * " " + "return"),
+        ("self._perform(actions, isCharged=True)\n", "self._perform(actions)\n"),
     ),
     "gateway/fmuc/holding.py": (
         ("return found[min(start, places.get(first, start)) :]", "return found"),
