@@ -219,6 +219,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        room.lockedUntil = now + room.bounds.locked\n", "        pass\n"),
     ),
     "gateway/fmuc/commits.py": (
+        ("            self._isDropped = True\n", "            pass\n"),
+        ("            self._isDropped, self._isWhole = False, True\n", "            self._isDropped = False\n"),
         ("if self._isGoingOn or not (new or steps or self._waiting):", "if True:"),
         ("if self._isGoingOn or not (new or steps or self._waiting):", "if not new:"),
         ("(new or steps or self._waiting)", "(new or self._waiting)"),
@@ -264,6 +266,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        if found[0] != self.run:", "        if False:"),
         ("            owner.take(cursor)\n", "            pass\n"),
         ("    if not records and not steps:\n", "    if False:\n"),
+        ('        cursor.execute("DELETE FROM records")\n', "        pass\n"),
         ("        cursor.execute(_REPLACE, (_IDS, self.secret.hex()))\n", ""),
     ),
     "gateway/muc/archived_history.py": (

@@ -26,6 +26,9 @@ _MAX_WAIT = 10.0
 # Changes of archives that may wait.
 _MAX_STEPS = 10_000
 _FAULTS = (StoreFull, StoreBusy, StoreBroken, StoreTaken, TooManyPending)
+# Records that wait one by one. Beyond that, the whole state is stored instead, which is bounded: a mirror refuses
+# nothing while the store does not work, and others choose the names of records, such as nicks.
+_MAX_RECORDS = 100_000
 _NO_ARCHIVE = Retention(0, 0.0)
 # Seconds between two log lines about another process that has the store.
 _LOG_EVERY = 60.0
@@ -77,7 +80,7 @@ class Commits:
 
     Changes of archives share the commits, but for those that exceed a limit while the store does not work.
 
-    If the file was removed or replaced by a new one, the whole state is stored again.
+    If the file was removed or replaced by a new one, or too many records wait, the whole state is stored again.
 
     @ivar together: calls a function that sends several outputs.
     @ivar lost: number of changes of archives that were never stored.
@@ -105,8 +108,9 @@ class Commits:
         self._retention = retention
         self._owner = owner
         self._whole = whole
-        # True if the next commit has the whole state.
-        self._isWhole = False
+        # True if the next commit has the whole state; True if it has to be made before.
+        self._isWhole = self._isDropped = False
+        self._most = _MAX_RECORDS
         self.lost = 0
         self.trouble = ""
         self._logAt = float("-inf")
@@ -159,6 +163,9 @@ class Commits:
         """
         new = tuple(records)
         _merge(self._records, new)
+        if len(self._records) > self._most:
+            self._records.clear()
+            self._isDropped = True
         self._steps += steps
         self._boundSteps()
         if self._isGoingOn or not (new or steps or self._waiting):
@@ -215,6 +222,10 @@ class Commits:
         self._isDue = False
         if self._isWriting:
             return
+        if self._isDropped:
+            self._isDropped, self._isWhole = False, True
+            self._records = dict(self._whole()[0])
+            self._most = max(_MAX_RECORDS, 2 * len(self._records))
         self._belonging = len(self._waiting)
         self._writing, self._records = self._records, {}
         self._writingSteps, self._steps = self._steps, []
@@ -240,7 +251,7 @@ class Commits:
         self._isGoingOn = self._isWhole = False
         self.trouble = ""
         self._release(self._belonging)
-        if self._records or self._steps or self._waiting:
+        if self._records or self._steps or self._waiting or self._isDropped:
             self._commit()
 
     def _onFailed(self, failure: Failure) -> None:

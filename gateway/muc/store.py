@@ -162,7 +162,7 @@ def save(
     Store records, and changes of archives, in their order. If there are none, try whether the store can be written.
 
     @param owner: C{None} if the store is not shared with other processes.
-    @param isWhole: True if these are all records of the service, for a new store.
+    @param isWhole: True if these are all records of the service: others are removed.
     @raise StoreEmptied: if C{isWhole} is needed.
     @raise StoreTaken: if the store is another process's.
     """
@@ -173,6 +173,8 @@ def save(
             if not isWhole:
                 raise
             owner.take(cursor)
+    if isWhole:
+        cursor.execute("DELETE FROM records")
     if not records and not steps:
         # Only a write shows whether the disk has room. SQLite does not write an equal value.
         cursor.execute(_REPLACE, (_TRIED, ""))

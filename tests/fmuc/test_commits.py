@@ -112,6 +112,39 @@ class CommitsTests(SynchronousTestCase):
         self.put("3", record("c"), size=6)
         self.assertEqual((self.stored(), self.sent), ({"": "c"}, ["1", "2", "3"]))
 
+    def test_manyRecords(self) -> None:
+        """If too many records wait for a broken store, the whole state is stored in their place."""
+        self.patch(commits, "_MAX_RECORDS", 3)
+        state = {"room": "a", "x": "x"}
+        self.commits = Commits(
+            self.store,
+            self.durability,
+            lambda call: call(),
+            whole=lambda: ([record(value, name) for name, value in state.items()], ()),
+        )
+        self.put("1", record("old", "gone"), record("a", "room"))
+        self.store.fault = StoreFull()
+        self.put("2", record("x", "x"), record(None, "gone"))
+        self.commits.tick(11.0)
+        for number in range(20):
+            self.put("3", record(None, f"{number}"))
+            self.assertLessEqual(self.commits.unstored, 5)
+            self.commits.tick(12.0 + number)
+        self.assertEqual(len(self.sent), 22)
+        self.store.fault = None
+        self.commits.tick(40.0)
+        self.assertEqual((self.stored(), self.commits.unstored), (state, 0))
+        # So do records that come during a commit.
+        self.store.isHeld = True
+        self.put("4", record("y", "y"))
+        state.update({f"{number}": "z" for number in range(5)}, y="y")
+        for number in range(5):
+            self.put("5", record("z", f"{number}"))
+        self.store.commit()
+        self.store.isHeld = False
+        self.store.commit()
+        self.assertEqual((self.stored(), len(self.commits)), (state, 0))
+
     def test_end(self) -> None:
         """At the end of the link all output is sent, but for a message that was not stored."""
         self.store.isHeld = True
