@@ -171,8 +171,8 @@ class CommitTests(DurableCase):
 
     def test_charged(self) -> None:
         """
-        What is written is charged to the user, as copies are: a small presence may write those of ten sessions, and
-        a short subject the vCard of the room.
+        Records are charged to the user who has caused them, as copies are: a small presence may write those of ten
+        sessions, and a short subject the vCard of the room.
         """
         copies = self.server.link.fairness.copies
 
