@@ -213,6 +213,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        if key in self:\n            self.changed[key] = None\n", ""),
     ),
     "gateway/muc/records.py": (
+        ("room.hides(occupant) if isHidden is None else isHidden", "room.hides(occupant)"),
+        ("        realJid = found[0].jid\n", "        pass\n"),
         ("if any(value) else None", "if value[0] else None"),
         ("            if now != before.get(node):\n", "            if now and now != before.get(node):\n"),
         ("    if len(found) > 1:\n", "    if False:\n"),

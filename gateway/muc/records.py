@@ -121,7 +121,9 @@ def _occupant(occupant: Occupant) -> str:
         for each in occupant.allSessions()
     ]
     standing = occupant.standing
-    return _write([standing.affiliation, standing.role, occupant.realJid, occupant.id, sessions])
+    return _write(
+        [standing.affiliation, standing.role, occupant.realJid, occupant.id, sessions, occupant.isHidden]
+    )
 
 
 def _message(message: RoomMessage) -> list[object]:
@@ -212,6 +214,7 @@ def _restoreOccupant(
     realJid: str,
     identifier: str,
     sessions: list[list[str]],
+    isHidden: bool | None = None,
 ) -> None:
     found = []
     for jid, node, language, raw in sessions:
@@ -223,6 +226,9 @@ def _restoreOccupant(
     if not found:
         return
     last = found[-1]
+    if all(each.jid != realJid for each in found):
+        # The node of that session is unknown.
+        realJid = found[0].jid
     occupant = Occupant(
         nick,
         realJid,
@@ -232,7 +238,8 @@ def _restoreOccupant(
         None if any(each.node is None for each in found) else last.node,
         id=identifier,
     )
-    occupant.isHidden = room.hides(occupant)
+    # In a large room, the presence of an occupant who is to be hidden may still be shown. Older records do not tell.
+    occupant.isHidden = room.hides(occupant) if isHidden is None else isHidden
     if len(found) > 1:
         occupant.sessions = tuple(found)
     room.add(occupant)

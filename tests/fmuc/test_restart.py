@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from contextlib import closing
@@ -486,6 +487,16 @@ class RestartTests(DurableCase):
         self.kill()
         sent = self.take(said(ANN, "x"))
         self.assertEqual({each.partition(' to="')[2].partition('"')[0] for each in sent}, {ANN, NODE})
+
+    def test_unknownNode(self) -> None:
+        """Of an occupant, sessions through a node that is unknown are left out; the others keep their addresses."""
+        rooms, server = served(None, Bounds())
+        self.addCleanup(server.stop)
+        sessions = [["ann@x.example/0", NODE, "", ""], [ANN, "", "", ""]]
+        record = json.dumps(["none", "participant", "ann@x.example/0", "id", sessions])
+        rooms.restore([(ROOM, "occupant", "ann", record)], 0.0)
+        self.assertEqual(list(rooms.rooms[ROOM].users), [ANN])
+        self.assertEqual(rooms.rooms[ROOM].occupants["ann"].addresses, (ANN.encode(),))
 
     def test_damaged(self) -> None:
         """A record that is none stops the start with an error that names the room."""

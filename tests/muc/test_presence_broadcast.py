@@ -288,3 +288,22 @@ class StoredTests(DurableCase):
         sent = self.take(f"<presence from='ben@a.example/1' to='{STORED}/ben'>{MUC}</presence>")
         self.assertEqual(len([each for each in sent if f"{STORED}/ann" in each]), 0)
         self.assertEqual(len([each for each in sent if f"{STORED}/own" in each]), 1)
+
+    def test_bounded(self) -> None:
+        """
+        An occupant whose presence is still shown, because the room is large, is shown after a restart as well: the
+        others are told when this occupant leaves.
+        """
+        for nick in ("own", "ann", "ben"):
+            self.take(f"<presence from='{nick}@a.example/1' to='{STORED}/{nick}'>{MUC}</presence>")
+        self.patch(presence_broadcast, "_MAX_COPIES", 3)
+        form = f"<x xmlns='{ns.DATA}' type='submit'>{field(VAR, 'moderator')}</x>"
+        query = f"<query xmlns='{ns.MUC_OWNER}'>{form}</query>"
+        self.take(f"<iq from='own@a.example/1' to='{STORED}' id='1' type='set'>{query}</iq>")
+        self.kill()
+        hidden = [nick for nick, each in self.room.occupants.items() if each.isHidden]
+        self.assertEqual(len(hidden), 1)
+        shown = "ann" if hidden == ["ben"] else "ben"
+        for nick, told in ((hidden[0], 1), (shown, 2)):
+            sent = self.take(f"<presence type='unavailable' from='{nick}@a.example/1' to='{STORED}/{nick}'/>")
+            self.assertEqual(len(sent), told, nick)
