@@ -355,6 +355,7 @@ class SpeakerTests(FairCase):
         self.world.server.accept()
         self.patch(self.world.server, "write", self.written)
         self.crowd(self.MANY)
+        self.world.wait(2)
         self.assertEqual(self.speak(self.bad(), "x", 240), 132)
         self.assertEqual(len(self.link.fairness.held), 1)
 
@@ -538,10 +539,18 @@ class MirrorTests(FairCase):
 
     def test_late(self) -> None:
         """The joining user is charged, not the joined room that has sent the answer, whoever else joins."""
-        self.sent(b"".join(self.shown(f"n{number}", f"n{number}@talk.example.net/r") for number in range(200)))
+        shown = [self.shown(f"n{number}", f"n{number}@talk.example.net/r") for number in range(300)]
+        self.sent(b"".join(shown[:150]))
         self.assertEqual(self.link.budget.debts, {})
-        self.assertGreater(len(self.enter(BAD)), 200 * 200)
+        self.assertGreater(len(self.enter(BAD)), 150 * 200)
         self.assertEqual(list(self.link.budget.debts), [BAD])
+        # The answer to a join of a larger room has portions.
+        self.sent(b"".join(shown[150:]))
+        before = len(self.world.server.value())
+        self.enter("late@example.com")
+        self.world.wait(1)
+        self.assertGreater(len(self.world.server.value()) - before, 300 * 200)
+        self.assertIn("late@example.com", self.link.budget.debts)
 
     def test_alone(self) -> None:
         """Stanzas that are caused by another user are not charged to their recipient."""
