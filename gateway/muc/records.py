@@ -238,7 +238,7 @@ def _restoreOccupant(
         None if any(each.node is None for each in found) else last.node,
         id=identifier,
     )
-    # In a large room, the presence of an occupant who is to be hidden may still be shown. Older records do not tell.
+    # In a large room, an occupant who is to be hidden may still be shown. Older records do not tell.
     occupant.isHidden = room.hides(occupant) if isHidden is None else isHidden
     if len(found) > 1:
         occupant.sessions = tuple(found)
