@@ -276,8 +276,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("    if rooms.areMirrors:\n", "    if False:\n"),
         ("        room.stamped = max(room.stamped, each.utc)\n", ""),
         (" and _fill(room, found):", ":"),
-        ("len(found) == room.bounds.messages or size", "len(found) == room.bounds.messages and size"),
-        ("or size > room.bounds.bytes", "or False"),
+        ("len(found) == room.bounds.messages or sum(", "len(found) == room.bounds.messages and sum("),
+        ("or sum(each.size for each in found) > room.bounds.bytes", "or False"),
         ("            changed += records.withoutHistory(room)\n", "            pass\n"),
     ),
     "gateway/muc/archive_store.py": (

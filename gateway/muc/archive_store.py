@@ -209,8 +209,8 @@ def _lastTime(cursor: Any, room: str) -> int:
 
 
 def _size(message: ArchivedMessage) -> int:
-    """Return the bytes of a result that others choose, and of the rest."""
-    return len(message.payload.encode()) + 2 * len(message.nick) + len(message.realJid) + _AROUND
+    """Return the bytes of a result; the nick is in it twice."""
+    return message.size + len(message.nick) + _AROUND
 
 
 def newest(cursor: Any, most: int, size: int) -> dict[str, list[ArchivedMessage]]:
@@ -218,7 +218,7 @@ def newest(cursor: Any, most: int, size: int) -> dict[str, list[ArchivedMessage]
     Return the newest messages of each room, oldest first, without those that set the subject.
 
     @param most: number of messages of a room.
-    @param size: bytes of their payloads, which only the oldest one exceeds: the messages of all rooms are in memory
+    @param size: bytes of the messages, which only the oldest one exceeds: the messages of all rooms are in memory
         at once.
     """
     found = {}
@@ -227,7 +227,7 @@ def newest(cursor: Any, most: int, size: int) -> dict[str, list[ArchivedMessage]
         messages, left = [], size
         for message in map(_message, cursor):
             messages.append(message)
-            left -= len(message.payload.encode())
+            left -= message.size
             if left < 0:
                 break
         found[room] = messages[::-1]

@@ -38,6 +38,12 @@ class ArchivedMessage:
     payload: str = ""
     isSubject: bool = False
 
+    @property
+    def size(self) -> int:
+        """Bytes, or characters, of the parts that other entities choose."""
+        names = len(self.nick) + len(self.realJid) + len(self.stanza or "") + len(self.language)
+        return len(self.payload.encode()) + names
+
 
 @frozen(kw_only=True)
 class ArchiveQuery:

@@ -34,8 +34,7 @@ def restore(rooms: RoomService, stored: Mapping[str, Sequence[ArchivedMessage]])
 
 def _fill(room: Room, found: Sequence[ArchivedMessage]) -> bool:
     """True if the history has no place for older messages."""
-    size = sum(len(each.payload.encode()) for each in found)
-    return len(found) == room.bounds.messages or size > room.bounds.bytes
+    return len(found) == room.bounds.messages or sum(each.size for each in found) > room.bounds.bytes
 
 
 def _add(room: Room, found: Sequence[ArchivedMessage]) -> None:

@@ -22,6 +22,7 @@ from gateway.errors import (
     UnknownField,
 )
 from gateway.muc.archive import MAX_PAGE
+from gateway.muc.archive_store import forget, newest
 from gateway.muc.archive_values import ArchivePage
 from gateway.stream.budget import BURST
 from tests.muc.archives import CRONE, HAG, ROOM, ArchiveCase, anId, fin, form, query, refusal, rsm
@@ -331,6 +332,11 @@ class SizeTests(ArchiveCase):
 
     def test_bytes(self) -> None:
         """A page ends before 256 KiB, in the direction of the query; it has at least one message."""
+        ids = [self.say(more=f" id='{'x' * 100_000}'") for _ in range(5)]
+        self.assertEqual(self.asked()[0], ids[:2])
+        self.assertEqual([each.id for each in self.store.atStart(newest, 50, 150_000)[ROOM]], ids[-2:])
+        self.store.atStart(forget, ROOM)
+        self.wait(2)
         ids = [self.say(f"<body>{'x' * 100_000}</body>") for _ in range(5)]
         self.assertEqual(self.asked()[0], ids[:2])
         self.wait(2)

@@ -148,6 +148,10 @@ class RetentionTests(ArchiveCase):
         self.commits._retention = Retention(1_000, 1e6, bytes=10_000)
         ids = [self.say(f"<body>{'x' * 3_000}</body>") for _ in range(8)]
         self.assertEqual(self.asked()[0], ids[-3:])
+        # An id, or a language, counts as well.
+        for name in ("id", "xml:lang"):
+            ids = [self.say(more=f" {name}='{'x' * 3_000}'") for _ in range(8)]
+            self.assertEqual(self.asked()[0], ids[-3:])
         ids = [self.say() for _ in range(13)]
         self.assertEqual(self.asked()[0], ids[-12:])
 
