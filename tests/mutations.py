@@ -467,6 +467,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("for start in range(0, max(1, len(told)), _LISTED):", "for start in range(0, len(told), _LISTED):"),
     ),
     "gateway/fmuc/handler.py": (
+        ("        if not self._isFenced:\n", "        if True:\n"),
+        ("        self._isFenced = not self._isPassed\n", ""),
         ("        if speaker and stored > FREE:\n", "        if False:\n"),
         ("            archive.checkAgain(self._rooms, action)\n", "            pass\n"),
         ("self._perform(actions, isCharged=True)\n", "self._perform(actions)\n"),

@@ -136,11 +136,6 @@ class Commits:
         return len(self._waiting) + self.unstored
 
     @property
-    def hasOutput(self) -> bool:
-        """True if output waits."""
-        return bool(self._waiting)
-
-    @property
     def unstored(self) -> int:
         """Number of records, and of changes of archives, that are not stored."""
         return len(self._records) + len(self._writing) + len(self._steps) + len(self._writingSteps)

@@ -97,6 +97,8 @@ class RoomsHandler(RawHandler):
         self._wallClock = wallClock
         self._rooms = rooms
         self._paced = Pacing(rooms, self._waits, partial(self._perform, isCharged=True), self._sendPortion)
+        # True while output is awaited before a portion is made; True if it has left.
+        self._isFenced = self._isPassed = False
         self._stopping = False
         self.dropped: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
@@ -433,8 +435,20 @@ class RoomsHandler(RawHandler):
         )
 
     def _waits(self) -> bool:
-        """True if output waits for the store."""
-        return self._commits is not None and self._commits.hasOutput
+        """
+        True if output waits for the store that did so at the first call since the last portion. There may always be
+        newer output, such as messages.
+        """
+        if self._commits is None:
+            return False
+        if not self._isFenced:
+            self._isFenced, self._isPassed = True, False
+            self._commits.put((), self._passFence, 0, self._link.now)
+        self._isFenced = not self._isPassed
+        return self._isFenced
+
+    def _passFence(self) -> None:
+        self._isPassed = True
 
     def _carryOut(self, ready: list[tuple[Action, _Written]], speaker: str, isCharged: bool) -> None:
         """Send what L{_perform} has serialised."""

@@ -197,3 +197,25 @@ class StoredTests(DurableCase):
         clock.pump([0.02] * 5)
         sent = [each for each in self.server.received() if each.get("to") == EVE]
         self.assertEqual(len(sent), COUNT + 2)
+
+    def test_messages(self) -> None:
+        """A user who talks all the time, so that output always waits for the store, holds up no join."""
+        for module in (welcome, pacing):
+            self.patch(module, "PORTION", PORTION)
+        clock = self.server.clock
+        for number in range(COUNT):
+            self.server.send(f"<presence from='u{number}@a.example/1' to='{STORED}/n{number}'>{MUC}</presence>")
+            clock.advance(0)
+        self.server.send(f"<presence from='{EVE}' to='{STORED}/eve'>{MUC}</presence>")
+        self.server.transport.clear()
+        self.store.isHeld = True
+        body = "<body>x</body>"
+        text = f"<message type='groupchat' from='u0@a.example/1' to='{STORED}'>{body}</message>"
+        self.server.send(text)
+        for _ in range(4 * COUNT):
+            self.server.send(text)
+            self.store.commit()
+            clock.pump([0.02])
+        self.assertIsNone(self.room.arrivals)
+        sent = [each for each in self.server.received() if each.get("to") == EVE]
+        self.assertEqual(len([each for each in sent if each.tag.endswith("presence")]), COUNT + 1)
