@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull, StoreTaken, TooManyPending
+from gateway.muc.actions import ForgetArchive, ToArchive
 from gateway.muc.archive_store import Step
 from gateway.muc.archive_values import Retention
 from gateway.muc.changes import Durability
@@ -39,11 +40,12 @@ class Refusal:
     """
     The way to tell a sender that a change has failed, in the place of output that tells the change.
 
-    @ivar undo: removes the change from the memory. Of several changes, the newest one is undone first.
+    @ivar undo: removes the change from the memory, and returns the records of what it has restored. Of several
+        changes, the newest one is undone first.
     @ivar send: sends the error.
     """
 
-    undo: Callable[[], object]
+    undo: Callable[[], Iterable[Record]]
     send: Callable[[type[GatewayError]], object]
 
 
@@ -57,7 +59,8 @@ class _Output:
     @ivar since: seconds of the link's clock.
     @ivar refusal: C{None} for output that tells no change, or one that cannot be refused, such as a leave.
     @ivar messages: keys of the records of messages; empty without a C{refusal}.
-    @ivar steps: changes of archives; empty without a C{refusal}.
+    @ivar steps: messages for archives; empty without a C{refusal}. The end of an archive is not among them: its
+        room has ended.
     """
 
     send: Callable[[], object]
@@ -168,7 +171,8 @@ class Commits:
             return
         if refusal is not None and (new or steps):
             messages = [key for key, _ in new if key[1] == MESSAGE]
-            self._waiting.append(_Output(send, size, now, refusal, messages, steps))
+            archived = [each for each in steps if isinstance(each, ToArchive)]
+            self._waiting.append(_Output(send, size, now, refusal, messages, archived))
         else:
             self._waiting.append(_Output(send, size, now))
         self._size += size
@@ -206,12 +210,15 @@ class Commits:
             if output.refusal is not None:
                 for key in output.messages:
                     self._records.pop(key, None)
-                self._try(output.refusal.undo)
+                self._try(partial(self._undo, output.refusal))
                 outputs.append(evolve(output, send=partial(output.refusal.send, fault)))
             else:
                 outputs.append(output)
         self._waiting = deque(reversed(outputs))
         self._release(len(self._waiting))
+
+    def _undo(self, refusal: Refusal) -> None:
+        _merge(self._records, refusal.undo())
 
     def _commit(self) -> None:
         self._isDue = False
@@ -301,8 +308,10 @@ class Commits:
         """Drop the oldest changes of archives, if the store has not worked for long."""
         excess = len(self._steps) - _MAX_STEPS
         if excess > 0:
-            del self._steps[:excess]
-            self.lost += excess
+            # An archive that has to end must not be shown in a new room with the same address.
+            ends = [each for each in self._steps[:excess] if isinstance(each, ForgetArchive)]
+            self._steps[:excess] = ends
+            self.lost += excess - len(ends)
 
     def _release(self, number: int) -> None:
         """Send the first outputs that wait."""

@@ -33,6 +33,7 @@ from gateway.muc.archive_store import Step
 from gateway.muc.archive_values import ArchivePage
 from gateway.muc.archive_xml import finXml, metadataXml, resultsXml
 from gateway.muc.iq import answer, result
+from gateway.muc.records import Record, take
 from gateway.muc.room import Room
 from gateway.muc.subject import subjectOf
 from gateway.muc.values import RoomMessage
@@ -66,8 +67,9 @@ def _memoryOf(data: _Written) -> int:
     return len(data) if isinstance(data, bytes) else sum(map(len, data))
 
 
-def _nothing() -> None:
+def _nothing() -> tuple[Record, ...]:
     """Undo nothing."""
+    return ()
 
 
 @implementer(IMetricsProvider, IRefusalHandler, IStatusProvider)
@@ -263,7 +265,8 @@ class RoomsHandler(RawHandler):
         now = self._link.now
         room = self._rooms.rooms.get(jids.bare(recipient))
         refusal = None
-        if self._commits is not None and room is not None and not room.nodes.isMirror:
+        isRefusable = self._commits is not None and message.kind == "groupchat"
+        if isRefusable and room is not None and not room.nodes.isMirror:
             undo = partial(self._undoMessage, room, room.history.added, room.subject)
             refusal = Refusal(undo, partial(self._refuse, stanza))
         if room is not None and sender in room.users:
@@ -284,9 +287,14 @@ class RoomsHandler(RawHandler):
                 self._perform(actions, speaker=speaker, refusal=refusal)
             self._count(stanza, sender, recipient)
 
-    def _undoMessage(self, room: Room, added: int, subject: RoomMessage | None) -> None:
-        """Remove a message that was not stored from its room; arguments as of L{groupchat.withdraw}."""
+    def _undoMessage(self, room: Room, added: int, subject: RoomMessage | None) -> list[Record]:
+        """
+        Remove a message that was not stored from its room; arguments as of L{groupchat.withdraw}.
+
+        @return: the records of the room, whose subject may be an earlier one again.
+        """
         self._withdrawn.update(groupchat.withdraw(room, added, subject))
+        return take(room) if self._rooms.rooms.get(room.jid) is room else []
 
     def _presenceReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
         kind = stanza.type

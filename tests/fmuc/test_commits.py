@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import StoreBroken, StoreBusy, StoreFull
@@ -46,10 +48,14 @@ class CommitsTests(SynchronousTestCase):
             0.0,
             [step],
             Refusal(
-                lambda: self.sent.append(f"undo {output}"),
+                partial(self.undo, output),
                 lambda why: self.sent.append(f"refuse {output}: {why.__name__}"),
             ),
         )
+
+    def undo(self, output: str) -> tuple[Record, ...]:
+        self.sent.append(f"undo {output}")
+        return ()
 
     def archived(self) -> list[str]:
         """Return the ids in the archive."""
@@ -178,6 +184,33 @@ class CommitsTests(SynchronousTestCase):
             self.say("4", 0)
             self.assertEqual(self.sent[-1], "4")
             self.commits.put([removal(ROOM)], lambda: None, 1, 0.0, [ForgetArchive(ROOM)])
+
+    def test_archiveEnds(self) -> None:
+        """The archive of a room that has ended is removed, though the answer is an error, and steps are dropped."""
+        self.patch(commits, "_MAX_STEPS", 2)
+        self.say("1", 0)
+        self.assertEqual(self.archived(), ["1"])
+        self.store.fault = StoreFull()
+        refusal = Refusal(tuple, lambda why: self.sent.append(why.__name__))
+        self.commits.put([removal(ROOM)], lambda: None, 1, 0.0, [ForgetArchive(ROOM)], refusal)
+        self.commits.tick(10.0)
+        self.assertEqual(self.sent, ["1", "StoreFull"])
+        others = [ToArchive(ArchivedMessage(room="x", id=f"{each}", utc=0, nick="")) for each in range(5)]
+        self.commits.put([], lambda: None, 1, 11.0, others)
+        self.assertEqual((self.commits.lost, self.commits.unstored), (3, 4))
+        self.store.fault = None
+        self.commits.tick(12.0)
+        self.assertEqual((self.archived(), self.stored()), ([], {}))
+
+    def test_undone(self) -> None:
+        """The records of what a refusal restores are stored in the place of those of the change."""
+        self.store.fault = StoreFull()
+        refusal = Refusal(lambda: [record("before")], lambda why: None)
+        self.commits.put([record("after")], lambda: None, 1, 0.0, (), refusal)
+        self.commits.tick(10.0)
+        self.store.fault = None
+        self.commits.tick(11.0)
+        self.assertEqual(self.stored(), {"": "before"})
 
     def test_stored(self) -> None:
         """A message whose commit succeeded before is not refused."""

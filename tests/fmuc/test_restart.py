@@ -264,6 +264,30 @@ class CommitTests(DurableCase):
         self.assertEqual([message.id for message in self.room.history], ["0", "3"])
         self.assertEqual(stateOf(self.rooms), state)
 
+    def test_subject(self) -> None:
+        """A refused subject does not come back at a start, if the process dies as soon as the store works."""
+        self.take(join(ANN, "ann"))
+        subject = f"<message type='groupchat' id='s' from='{ANN}' to='{ROOM}'><subject>{{}}</subject></message>"
+        self.take(subject.format("before"))
+        before = self.room.subject
+        self.store.isHeld = True
+        self.take(subject.format("after"))
+        self.server.wait(12)
+        self.assertIn("resource-constraint", self.server.taken()[0])
+        self.store.commit()
+        self.kill()
+        self.assertEqual(self.room.subject, before)
+
+    def test_bounced(self) -> None:
+        """A message of type error that removes an occupant is no message that is refused: the leave is told."""
+        self.take(join(ANN, "ann") + join(BEN, "ben"))
+        self.store.isHeld = True
+        gone = f"<error type='wait'><recipient-unavailable xmlns='{ns.STANZA_ERRORS}'/></error>"
+        self.assertEqual(self.take(f"<message type='error' from='{BEN}' to='{ROOM}'>{gone}</message>"), [])
+        self.server.wait(12)
+        self.assertIn(f'from="{ROOM}/ben" to="{ANN}" type="unavailable"', "".join(self.server.taken()))
+        self.assertEqual(list(self.room.occupants), ["ann"])
+
     def test_unanswered(self) -> None:
         """
         If a change of an admin is not stored within ten seconds, the admin gets an error. It was made, so others
