@@ -475,7 +475,10 @@ class Rooms(RoomService):
                 self.checkAddress(room.jid)
                 self.checkUser(jid)
             except GatewayError:
-                room.remove(room.users[jid])
+                occupant = room.users.get(jid)
+                # It was removed with another session of the same user.
+                if occupant is not None:
+                    room.remove(occupant)
 
     # Mirrors.
 
