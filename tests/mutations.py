@@ -460,6 +460,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/joining.py": (
         ("if error is not None and error.condition in _NOT_SENT:", "if False:"),
         ("(self.node.returnsPresence or isHeld or each.fences)", "(self.node.returnsPresence or isHeld)"),
+    ),
+    "gateway/fmuc/returning.py": (
         ("self.state is UplinkState.LOST and self.node.returnsMessages", "False"),
         ("self.state is UplinkState.LOST and self.resumption.until <= now", "False"),
     ),

@@ -31,9 +31,9 @@ from gateway.errors import (
 from gateway.fmuc import from_joined, from_joining, holding, invitations, messages_from_joined
 from gateway.fmuc.actions import AskProperties, ToNode
 from gateway.fmuc.federation import Federation
-from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.properties import Properties, asksProperties
+from gateway.fmuc.returning import Uplink
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode, NodeMessage, NodePresence
 from gateway.muc import from_user, whois

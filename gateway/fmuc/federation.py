@@ -19,9 +19,9 @@ from gateway.errors import (
     RoomFull,
 )
 from gateway.fmuc.actions import Admission, ConfirmLeft, Content, PrivateMessage, Submission, ToNode
-from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.returning import Uplink
 from gateway.fmuc.uplink import UplinkState
 from gateway.muc import join
 from gateway.muc.occupant import Node as AnyNode

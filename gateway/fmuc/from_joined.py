@@ -7,10 +7,10 @@ from attrs import evolve
 from gateway.addresses import jids
 from gateway.errors import NickInUse
 from gateway.fmuc.federation import Federation
-from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.resuming import UNREACHABLE
+from gateway.fmuc.returning import Uplink
 from gateway.fmuc.uplink import Event, UplinkState
 from gateway.fmuc.values import Dialect, Mode, NodePresence
 from gateway.muc.actions import SendError

@@ -7,8 +7,8 @@ from itertools import islice
 
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.federation import Federation
-from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import Node
+from gateway.fmuc.returning import Uplink
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Mode
 from gateway.muc.room import Room

@@ -63,7 +63,7 @@ class Resumption:
     """
     The state of a mirror's return to its joined node.
 
-    @ivar pending: as L{gateway.fmuc.joining.Uplink.pending}.
+    @ivar pending: as L{gateway.fmuc.joining.Joining.pending}.
     @ivar token: part of the ids of requests.
     @ivar isRestored: True if the process was restarted since: other software has to be joined anew.
     @ivar until: end of the time for which occupants stay; 0 while nothing is lost.

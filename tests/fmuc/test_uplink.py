@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.fmuc import joining
+from gateway.fmuc import returning
 from gateway.fmuc.federation import Federation
-from gateway.fmuc.joining import Uplink
 from gateway.fmuc.nodes import JoinedNode
 from gateway.fmuc.pending import JoinState, PendingJoin
+from gateway.fmuc.returning import Uplink
 from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState, describe
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.muc.datetimes import UtcClock
@@ -48,7 +48,7 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(entered, set(UplinkState))
         self.assertEqual({event for _, event in TRANSITIONS}, set(Event))
         self.assertEqual({output for row in TRANSITIONS.values() for output in row.outputs}, set(Output))
-        self.assertEqual(set(joining._OUTPUTS), set(Output))
+        self.assertEqual(set(returning._OUTPUTS), set(Output))
 
     def test_waits(self) -> None:
         """A state that waits is entered with a deadline, and left when the deadline passes."""
@@ -88,7 +88,7 @@ class MachineTests(SynchronousTestCase):
             before = uplink.state
             row = TRANSITIONS.get((before, event))
             done: list[Output] = []
-            self.patch(joining, "_OUTPUTS", {output: self.recorder(done, output) for output in Output})
+            self.patch(returning, "_OUTPUTS", {output: self.recorder(done, output) for output in Output})
             uplink.feed(event, 0.0, join)
             self.assertEqual(done, [] if row is None else list(row.outputs))
             self.assertIs(uplink.state, before if row is None else row.state)

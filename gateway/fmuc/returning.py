@@ -1,0 +1,219 @@
+"""
+The uplink of a mirror: losses of stanzas and returns after them, deadlines, and the table of what each output does.
+
+The joins and leaves are in L{gateway.fmuc.joining}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from gateway.errors import LinkDown
+from gateway.fmuc.joining import ANSWER, FAREWELL, Joining
+from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.resuming import HOLD, UNREACHABLE
+from gateway.fmuc.uplink import Event, Output, UplinkState
+from gateway.fmuc.values import ResumeAnswer
+from gateway.muc.occupant import Occupant
+from gateway.muc.values import AVAILABLE, TECHNICAL_PROBLEM, Payload, PresenceChange, stanzaError
+
+
+class Uplink(Joining):
+    """The uplink of one mirror: users stay while stanzas are lost, and the mirror returns."""
+
+    def perform(self, output: Output, now: float, join: PendingJoin | None) -> None:
+        _OUTPUTS[output](self, now, join)
+
+    # Losses.
+
+    def disturbed(self, now: float, isReconnected: bool = False) -> None:
+        """
+        Handle a sign that stanzas were lost.
+
+        @param isReconnected: True if there is no other sign than a new connection of this component. With other
+            software, that is none: a return costs much.
+        """
+        if self.state is UplinkState.RETURNING and now < self.resumption.retryAt:
+            # The joined node was asked just now.
+            return
+        if self.isLeaving and self.resumption.isRestored:
+            self.deadline = now + FAREWELL
+            self.resumption.tell()
+        elif not isReconnected or self.node.resumes or self.resumption.isRestored:
+            self.feed(Event.DISTURBED, now)
+
+    def unreachable(self, now: float) -> bool:
+        """Handle a stanza that comes back; False if the first join is not answered yet."""
+        if not self.lasts:
+            return False
+        self.feed(Event.UNREACHABLE, now)
+        return True
+
+    def resumeAnswered(self, identifier: str, answer: ResumeAnswer, now: float) -> bool:
+        """Handle an answer of the joined node; False if it is not that to a request to resume."""
+        if not self.resumption.isAnswer(identifier):
+            return False
+        if self.isLeaving and self.resumption.isRestored:
+            self.feed(Event.LEFT, now)
+        if self.state not in (UplinkState.RETURNING, UplinkState.LOST):
+            return True
+        if answer.condition in UNREACHABLE:
+            self.feed(Event.UNREACHABLE, now)
+        elif answer.condition:
+            self.node.resumes = answer.condition == "item-not-found"
+            self.feed(Event.FORGOTTEN, now)
+        elif answer.differs:
+            self.feed(Event.DIFFERS, now)
+        elif answer.isState:
+            self.feed(Event.STATE, now)
+            for nick in answer.missing:
+                occupant = self.resumption.removed(nick)
+                if occupant is not None:
+                    self.occupantLeft(occupant, now, tell=False)
+        elif not answer.more:
+            self.feed(Event.RESUMED, now)
+        return True
+
+    def offer(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
+        """Record an occupant's new presence; return False if the joined node gets it after the return."""
+        if self.node.returnsPresence or self.state is not UplinkState.JOINED:
+            self.resumption.offered[occupant.nick] = payload, identifier
+        return self.state is UplinkState.JOINED
+
+    def checkMessage(self, nick: str) -> None:
+        """
+        Check that an occupant may send a message to the joined node now.
+
+        @raise LinkDown: if it would not be shown, or the joined node would not take it.
+        """
+        join = self.pending.get(nick)
+        isQueued = join is not None and join.occupant is not None and not join.isSent
+        if isQueued or (self.state is UplinkState.LOST and self.node.returnsMessages):
+            raise LinkDown
+
+    def rejoinNext(self, now: float) -> None:
+        """If the first of the joins anew was rejected, send the next one."""
+        isWaiting = self.state is UplinkState.JOINING and self.resumption.isComparing
+        if isWaiting and not any(join.isSent for join in self.pending.values()):
+            join = next((each for each in self.pending.values() if each.isQueued), None)
+            if join is not None:
+                self._awaitAnswer(now, join)
+                self._sendFirstJoin(now, join)
+
+    # Time.
+
+    def expire(self, now: float) -> None:
+        """Handle deadlines that have passed."""
+        if self.isLeaving and self.deadline <= now:
+            self.feed(Event.DEADLINE, now)
+        elif self.state is UplinkState.JOINING and self.deadline <= now:
+            self._joinExpired(now)
+        elif self.probeAt <= now:
+            self.heard(now)
+            self.disturbed(now, isReconnected=True)
+        elif self.state is UplinkState.RETURNING and self.deadline <= now:
+            self.feed(Event.UNREACHABLE, now)
+        elif self.state is UplinkState.LOST and self.resumption.until <= now:
+            self._giveUp(now)
+        elif self.state is UplinkState.LOST and self.resumption.retryAt <= now:
+            self.feed(Event.RETRY, now)
+        isJoined = self.state is UplinkState.JOINED
+        late = [join for join in self.pending.values() if join.deadline <= now and (not join.isSent or isJoined)]
+        for join in late:
+            self._joinLate(join, now)
+        if late:
+            self.leaveIfEmpty(now)
+
+    def _joinExpired(self, now: float) -> None:
+        if any(join.isConfirmed for join in self.pending.values()):
+            # Old rooms need not send a subject; then everything has been received.
+            self.feed(Event.COMPLETE, now)
+            return
+        if self.resumption.isComparing:
+            self.feed(Event.UNREACHABLE, now)
+            return
+        for join in list(self.pending.values()):
+            if join.isSent:
+                self._joinLate(join, now)
+        if self._mirror.downstreamCount:
+            self._giveUp(now)
+        else:
+            self.leaveIfEmpty(now)
+
+    def _giveUp(self, now: float) -> None:
+        self.leaveNow(stanzaError(LinkDown))
+        self.removeEveryone(PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)), now)
+
+    # Outputs. Each takes the time, and the join of the event.
+
+    def _ask(self, now: float, join: PendingJoin | None) -> None:
+        """Ask the joined node to resume, if it can; otherwise join anew."""
+        self.changes.clear()
+        self.resumption.attempt(now)
+        if self.node.resumes:
+            self.resumption.ask()
+        else:
+            self.feed(Event.FORGOTTEN, now)
+
+    def _hold(self, now: float, join: PendingJoin | None) -> None:
+        """Start the time for which users stay. Joins in flight are refused; joins anew begin again later."""
+        if not self.resumption.until:
+            self._mirror.room.log(f"{self.node.jid} cannot be reached: users stay for {HOLD:g} seconds", warn=True)
+        self.resumption.hold(now)
+        self.resumption.isComparing = False
+        for each in list(self.pending.values()):
+            if each.occupant is not None or each.isWithdrawn:
+                del self.pending[each.request.nick]
+            elif each.isSent:
+                self.reject(each, stanzaError(LinkDown))
+
+    def _tell(self, now: float, join: PendingJoin | None) -> None:
+        """Tell the joined node who is in here."""
+        self.resumption.tell()
+
+    def _compare(self, now: float, join: PendingJoin | None) -> None:
+        """Show what is received as a difference."""
+        self.resumption.compare(now)
+
+    def _rejoin(self, now: float, join: PendingJoin | None) -> None:
+        """Join anew with all downstream occupants."""
+        for each in list(self.pending.values()):
+            if each.isSent:
+                self.reject(each, stanzaError(LinkDown))
+        self.leaves.clear()
+        first = self.resumption.rejoin(now + 2 * ANSWER, parts=not self.node.resumes)
+        if first is not None:
+            self._sendFirstJoin(now, first)
+
+    def _catchUp(self, now: float, join: PendingJoin | None) -> None:
+        """Show what was missed; send presence that has changed here."""
+        if self.state is UplinkState.JOINED and self.resumption.isReturn:
+            if self.resumption.until:
+                self._mirror.room.log(f"{self.node.jid} is there again")
+            for occupant, identifier in self.resumption.catchUp():
+                self._mirror.toNode(self.node, occupant.presence(AVAILABLE), identifier)
+                if self.node.returnsPresence:
+                    self.changes[occupant.nick] += 1
+                    self.resumption.shown[occupant.nick] = occupant.payload
+
+
+_OUTPUTS: dict[Output, Callable[[Uplink, float, PendingJoin | None], None]] = {
+    Output.AWAIT_ANSWER: Uplink._awaitAnswer,
+    Output.SEND_FIRST_JOIN: Uplink._sendFirstJoin,
+    Output.SEND_JOIN: Uplink._sendJoin,
+    Output.EXTEND_WAIT: Uplink._extendWait,
+    Output.SETTLE_MODE: Uplink._settleMode,
+    Output.ADMIT_JOINS: Uplink._admitJoins,
+    Output.SEND_QUEUED: Uplink._sendQueued,
+    Output.SEND_NEXT_FIRST: Uplink._sendNextFirst,
+    Output.DISCARD: Uplink._discard,
+    Output.REMOVE_THEIRS: Uplink._removeTheirs,
+    Output.AWAIT_CONFIRMATION: Uplink._awaitConfirmation,
+    Output.LOG_LEFT: Uplink._logLeft,
+    Output.ASK: Uplink._ask,
+    Output.HOLD: Uplink._hold,
+    Output.TELL: Uplink._tell,
+    Output.COMPARE: Uplink._compare,
+    Output.REJOIN: Uplink._rejoin,
+    Output.CATCH_UP: Uplink._catchUp,
+}
