@@ -28,7 +28,16 @@ from gateway.fmuc.uplink import UplinkState
 from gateway.interfaces import IRefusalHandler, IStatusProvider
 from gateway.metrics import IMetrics, IMetricsProvider, bounded, label, names
 from gateway.muc import archive, from_user, groupchat
-from gateway.muc.actions import ANSWER_IQ, Action, LogLine, ReadArchive, SendError, ShowOccupants, ToUsers
+from gateway.muc.actions import (
+    ANSWER_IQ,
+    Action,
+    LogLine,
+    ReadArchive,
+    SendError,
+    SendResult,
+    ShowOccupants,
+    ToUsers,
+)
 from gateway.muc.archive_store import Step
 from gateway.muc.archive_values import ArchivePage
 from gateway.muc.archive_xml import finXml, metadataXml, resultsXml
@@ -65,6 +74,12 @@ def _memoryOf(data: _Written) -> int:
     if isinstance(data, Copies):
         return len(data.before) + len(data.after) + 8 * len(data.recipients)
     return len(data) if isinstance(data, bytes) else sum(map(len, data))
+
+
+def _answers(action: Action, request: Stanza) -> bool:
+    """True if an action answers an iq."""
+    isResult = isinstance(action, SendResult) and (action.recipient, action.id) == (request.sender, request.id)
+    return action is ANSWER_IQ or isResult
 
 
 def _nothing() -> tuple[Record, ...]:
@@ -325,8 +340,8 @@ class RoomsHandler(RawHandler):
             self._refuse(stanza, type(error))
         else:
             if payload is None:
-                # The request was forwarded, or waits for another node; or a node that resumes gets the state.
-                self._perform(actions, isCharged=True)
+                # The request was forwarded, or waits for another node; or another node has asked.
+                self._perform(actions, isCharged=True, request=stanza)
                 return
             written = result(stanza, payload)
             self._link.budget.charge(stanza.sender or "", len(written), self._link.now)
@@ -438,9 +453,8 @@ class RoomsHandler(RawHandler):
         """Tell a change that an iq has made and that is not stored. The requester gets an error: it may be lost."""
         self._link.countError(why)
         error = errorReply(request, why)
-        self._carryOut(
-            [(action, error if action is ANSWER_IQ else data) for action, data in ready], speaker, False
-        )
+        told = [(action, error if _answers(action, request) else data) for action, data in ready]
+        self._carryOut(told, speaker, False)
 
     def _waits(self) -> bool:
         """

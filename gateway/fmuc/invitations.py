@@ -100,8 +100,8 @@ def ask(
     own = tuple(each for each in wanted if "*" in users or jids.split(person(each.jid))[1] in users)
     others = tuple(each for each in wanted if each not in own)
     if own:
-        isMember = known is None or MEMBERS_ONLY.features[0] not in known.features
-        mayInvite = isMember or occupant.standing.affiliation in (OWNER, ADMIN)
+        isOpen = known is None or MEMBERS_ONLY.features[0] not in known.features
+        mayInvite = isOpen or occupant.standing.affiliation in (OWNER, ADMIN)
         sender, identifier = room.address(occupant.nick), f"invite-{room.ids.stanzaId()}"
         there = federation.uplink.node
         inquiry = _Inquiry(

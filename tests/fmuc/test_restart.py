@@ -307,6 +307,19 @@ class CommitTests(DurableCase):
         self.kill()
         self.assertEqual(dict(self.room.affiliations), {"ann@a.example": "owner", "ben@b.example": "outcast"})
 
+    def test_unansweredNode(self) -> None:
+        """The same holds for an admin in a mirror who invites, and so makes a member."""
+        self.take(join(ANN, "ann") + asked(ANN, submitted(membersonly="1", persistentroom="1")))
+        self.take(asked(ANN, administered("<item affiliation='admin' jid='eve@x.example'/>")))
+        self.take(mirrored("join", "eve"))
+        invite = f"<x xmlns='{ns.MUC_USER}'><invite to='ben@b.example'/></x>"
+        self.store.isHeld = True
+        self.assertEqual(self.take(asked(f"{NODE}/eve", invite)), [])
+        self.server.wait(12)
+        [answer] = self.server.taken()
+        self.assertIn(f'id="q" to="{NODE}/eve" type="error"', answer)
+        self.assertIn("resource-constraint", answer)
+
     def test_slow(self) -> None:
         """A commit that takes ten seconds is cancelled, and its message refused; so are later ones at once."""
         self.take(join(ANN, "ann"))
