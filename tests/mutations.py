@@ -406,6 +406,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if self.link.isBusy or self._waits():", "if self.link.isBusy:"),
         ("if self._sizes[key] > _MAX_LANE:", "if False:"),
         ("self._lanes[key] = lane", "pass"),
+        ("(self._isTurnOfNodes or not self._rooms.arriving)", "True"),
         ("self._call.cancel()", "pass"),
     ),
     "gateway/muc/join.py": (("if len(occupant.allSessions()) >= room.bounds.sessions:", "if False:"),),

@@ -53,6 +53,8 @@ class Pacing:
         self._lanes: dict[tuple[str, str], _Lane] = {}
         self._sizes: Counter[tuple[str, str]] = Counter()
         self._call: IDelayedCall | None = None
+        # Nodes and users take turns.
+        self._isTurnOfNodes = False
 
     @property
     def arriving(self) -> int:
@@ -106,7 +108,8 @@ class Pacing:
         self.start()
 
     def _portion(self) -> None:
-        if self._lanes:
+        self._isTurnOfNodes = not self._isTurnOfNodes
+        if self._lanes and (self._isTurnOfNodes or not self._rooms.arriving):
             self._send(next(iter(self._lanes)), PORTION)
         else:
             self._perform(self._rooms.portion())

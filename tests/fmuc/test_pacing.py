@@ -155,6 +155,14 @@ class NodeTests(LargeCase):
         self.assertEqual(len([each for each in self.server.received() if (each.get("to") or "") == NODE]), 1)
         self.assertEqual(self.handler.pending, 0)
 
+    def test_turns(self) -> None:
+        """Nodes and users take turns: a user does not wait until a node has everything."""
+        self.enterNode()
+        self.enter("zoe", "zoe@z.example/1")
+        self.server.clock.advance(TURN)
+        self.server.clock.advance(TURN)
+        self.assertEqual(len(self.of("zoe@z.example/1")), PORTION)
+
     def test_bounded(self) -> None:
         """A limited number of bytes waits for a node; then all are sent, in their order."""
         self.patch(pacing, "_MAX_LANE", 2_000)
