@@ -501,6 +501,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("return isList and any(", "return False and any("),
     ),
     "gateway/fmuc/core.py": (
+        ("                    holding.expel(node, now)\n", "                    pass\n"),
+        ('within(jids.split(stanza.sender or "")[1], self._peers)', "True"),
         ("if not (within(domain, self._mirroring.users) or within(domain, self._peers)):", "if False:"),
         ("if self._mirroring is not None and not nick and sender == self.mirrored(here):", "if not nick:"),
         ("            self.properties.forget(federation.room.jid)\n", "            pass\n"),

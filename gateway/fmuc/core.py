@@ -212,6 +212,8 @@ class Rooms(RoomService):
             answer = SendResult(federation.room.jid, uplink.node.jid, stanza.id or "")
             uplink.disturbed(now)
             return self.settled(federation.room, answer)
+        if not within(jids.split(stanza.sender or "")[1], self._peers):
+            raise NoSuchAddress
         return self.settled(federation.room, *holding.resumed(federation, stanza, payload, now))
 
     def answered(self, stanza: Stanza, now: float) -> list[Action] | None:
@@ -455,6 +457,10 @@ class Rooms(RoomService):
         for room in list(self.rooms.values()):
             federation = room.nodes
             assert isinstance(federation, Federation)
+            for node in federation.joiningNodes.values():
+                if not within(jids.split(node.jid)[1], self._peers):
+                    self.log(f'{node.jid} may not join {room.jid} any longer: its domain is not in "peers"')
+                    holding.expel(node, now)
             uplink = federation.uplink
             if uplink is None:
                 continue

@@ -79,6 +79,11 @@ def doubt(federation: Federation, now: float) -> None:
             node.doubt = Doubt(now, now + HOLD)
 
 
+def expel(node: JoiningNode, now: float) -> None:
+    """Remove a joining node at the next tick; it is sent nothing meanwhile."""
+    node.doubt = Doubt(now, now)
+
+
 def tick(federation: Federation, token: str, now: float, most: int) -> int:
     """
     Ask the joining nodes that are in doubt, and remove those that have not returned in time.

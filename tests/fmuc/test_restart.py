@@ -24,6 +24,7 @@ from gateway.muc.store import loadRecords
 from gateway.stream.link import Link
 from gateway.testing import MemoryGateway
 from gateway.testing.wire import canonicalElement
+from tests.fmuc import durable
 from tests.fmuc.durable import PEERS, ROOM, C, DurableCase, HeldStore, served, stateOf
 from tests.fmuc.support import MUC, RoomCase, canonical, refused
 from tests.fmuc.test_configured import submitted
@@ -524,6 +525,27 @@ class RestartTests(DurableCase):
         self.kill()
         sent = self.take(said(ANN, "x"))
         self.assertEqual({each.partition(' to="')[2].partition('"')[0] for each in sent}, {ANN, NODE})
+
+    def test_noPeer(self) -> None:
+        """
+        A joining node whose domain was removed from the peers is removed with its occupants. It learns that it has
+        left, and nothing else; it cannot resume, either.
+        """
+        self.take(join(ANN, "ann") + mirrored("join", "eve"))
+        self.patch(durable, "PEERS", frozenset())
+        self.kill()
+        first = self.server.taken()
+        resume = f"<iq type='get' id='r' from='{NODE}' to='{ROOM}'><resume xmlns='{ns.RESUME}' digest='x'/></iq>"
+        [refused] = self.take(resume)
+        self.assertIn("item-not-found", refused)
+        self.server.wait(2)
+        sent = first + self.take(said(ANN, "x"))
+        [told] = [each for each in sent if NODE in each]
+        self.assertIn("left>", told)
+        self.assertEqual(len([each for each in sent if f"{ROOM}/eve" in each and "unavailable" in each]), 1)
+        self.assertEqual(list(self.room.occupants), ["ann"])
+        self.kill()
+        self.assertEqual(list(self.room.occupants), ["ann"])
 
     def test_unknownNode(self) -> None:
         """Of an occupant, sessions through a node that is unknown are left out; the others keep their addresses."""
