@@ -431,14 +431,16 @@ class Rooms(RoomService):
         return actions
 
     def shutDown(self, isFinal: bool = True) -> list[Action]:
-        for jid in self.rooms:
-            federation = self.federation(jid)
+        actions = self.properties.stop()
+        for room in list(self.rooms.values()):
+            federation = self.federation(room.jid)
             uplink = None if federation is None else federation.uplink
             if uplink is not None and (isFinal or not self.durability.isOn):
                 uplink.leaveNow(stanzaError(Stopping))
             elif uplink is not None:
                 uplink.refuseJoins(stanzaError(Stopping))
-        return [*self.properties.stop(), *super().shutDown(isFinal)]
+                actions += self.settled(room)
+        return [*actions, *super().shutDown(isFinal)]
 
     def restoredNode(self, room: Room, jid: str, record: str) -> Node | None:
         federation = room.nodes

@@ -311,6 +311,19 @@ class MirrorRestartTests(ResumeCase):
             self.assertIn("<body>one</body>", shown)
             self.assertHealthy(site)
 
+    def test_stop(self) -> None:
+        """A stop before a restart tells nobody, but for a user whose join is not answered: it is taken back."""
+        for site in self.sites():
+            site.mirror.take(f"<presence from='zoe@z.example/1' to='{HERE}/zoe'>{MUC}</presence>")
+            site._send(site.mirror.written(site.mirror.rooms.shutDown(isFinal=False)))
+            found = site.seen("zoe@z.example/1")
+            self.assertEqual((found.count("<presence"), found.count("type='error'")), (1, 1))
+            self.assertIn(f" to='{ABOVE}/zoe' type='unavailable'", "".join(site.passed()))
+            site.kill(HERE)
+            site.start(HERE)
+            self.assertShown(site)
+            self.assertHealthy(site)
+
     def test_users(self) -> None:
         """A user who may not use the mirror any longer is not restored; the room sees the leave."""
         for site in self.sites():
