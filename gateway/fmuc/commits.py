@@ -309,7 +309,7 @@ class Commits:
         excess = len(self._steps) - _MAX_STEPS
         if excess > 0:
             # An archive that has to end must not be shown in a new room with the same address.
-            ends = [each for each in self._steps[:excess] if isinstance(each, ForgetArchive)]
+            ends = dict.fromkeys(each for each in self._steps[:excess] if isinstance(each, ForgetArchive))
             self._steps[:excess] = ends
             self.lost += excess - len(ends)
 

@@ -14,7 +14,16 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.errors import ArchiveClosed, BadRequest, Banned, NoHandler, NoSuchNode, ResourceLimit, UnknownField
+from gateway.errors import (
+    ArchiveClosed,
+    BadRequest,
+    Banned,
+    NoHandler,
+    NoSuchNode,
+    NotEntitled,
+    ResourceLimit,
+    UnknownField,
+)
 from gateway.muc import locked
 from gateway.muc.actions import ReadArchive, ResumeArchive, ToArchive
 from gateway.muc.archive_values import ArchivedMessage, ArchiveQuery
@@ -164,7 +173,7 @@ def checkAgain(rooms: RoomService, action: ReadArchive) -> None:
         raise rooms.absent(jid)
     seesAll = checkReader(room, user)
     if action.query is not None and action.query.seesAll and not seesAll:
-        raise ArchiveClosed
+        raise NotEntitled
 
 
 def _form(room: Room, stanza: Stanza, payload: domish.Element, seesAll: bool) -> str:
@@ -282,5 +291,5 @@ def _readSender(room: Room, text: str, seesOpen: bool) -> dict[str, Any]:
     if account == room.jid:
         return {"nick": nick} if nick else {}
     if not seesOpen:
-        raise ArchiveClosed
+        raise NotEntitled
     return {"sender": jid}

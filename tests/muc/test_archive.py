@@ -8,13 +8,13 @@ from twisted.internet.defer import Deferred
 
 from gateway import ns
 from gateway.errors import (
-    ArchiveClosed,
     BadRequest,
     HandlerFailed,
     Malformed,
     NoHandler,
     NoSuchMessage,
     NoSuchNode,
+    NotEntitled,
     ResourceLimit,
     Stopping,
     StoreBroken,
@@ -276,7 +276,7 @@ class PageTests(ArchiveCase):
         self.assertEqual(self.asked(form(("with", "hag66@shakespeare.lit/other")))[0], [])
         self.assertEqual(self.asked(form(("with", f"{ROOM}/hag")), HAG)[0], [own])
         self.server.send(query(form(("with", CRONE)), HAG))
-        self.assertSent(refusal(ArchiveClosed, HAG))
+        self.assertSent(refusal(NotEntitled, HAG))
         # In a non-anonymous room everybody may ask, but messages from before are not found by real JIDs.
         self.configure(whois="anyone")
         later = self.say(who=HAG)

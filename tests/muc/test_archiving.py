@@ -15,6 +15,7 @@ from gateway.errors import (
     GatewayError,
     NoHandler,
     NoSuchAddress,
+    NotEntitled,
     RoomLocked,
     StoreBroken,
     StoreBusy,
@@ -22,7 +23,8 @@ from gateway.errors import (
 )
 from gateway.fmuc import archiving, commits
 from gateway.muc import archive_store
-from gateway.muc.archive_values import ArchiveQuery, Retention
+from gateway.muc.actions import ToArchive
+from gateway.muc.archive_values import ArchivedMessage, ArchiveQuery, Retention
 from gateway.muc.values import OUTCAST
 from gateway.testing import canonical
 from tests.fmuc.support import MUC, refused
@@ -291,7 +293,7 @@ class ReaderTests(ArchiveCase):
         destroy = f"<query xmlns='{ns.MUC_OWNER}'><destroy/></query>"
         destroy = f"<iq from='{CRONE}' to='{ROOM}' type='set' id='d'>{destroy}</iq>"
         cases: tuple[tuple[Callable[[], object], type[GatewayError]], ...] = (
-            (lambda: self.affiliate(HAG, "none"), ArchiveClosed),
+            (lambda: self.affiliate(HAG, "none"), NotEntitled),
             (lambda: self.affiliate(HAG, OUTCAST), Banned),
             (lambda: self.server.send(destroy), NoSuchAddress),
         )
@@ -410,7 +412,7 @@ class OrderTests(ArchiveCase):
         self.store.fault = StoreFull()
         shown: list[int] = []
         for number in range(10):
-            step = archive_store.ForgetArchive(ROOM)
+            step = ToArchive(ArchivedMessage(room=ROOM, id=f"{number}", utc=0, nick=""))
             self.commits.put([], lambda number=number: shown.append(number), 0, 0.0, [step])  # type: ignore[misc]
         self.commits.tick(11.0)
         self.assertEqual(shown, list(range(10)))
