@@ -476,7 +476,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        self._isFenced = not self._isPassed\n", ""),
         ("        if speaker and stored > FREE:\n", "        if False:\n"),
         ("            archive.checkAgain(self._rooms, action)\n", "            pass\n"),
-        ("self._perform(actions, isCharged=True)\n", "self._perform(actions)\n"),
+        ("self._perform(actions, isCharged=True, request", "self._perform(actions, request"),
     ),
     "gateway/fmuc/holding.py": (
         ("return found[min(start, places.get(first, start)) :]", "return found"),
