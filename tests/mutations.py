@@ -471,12 +471,14 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if identity not in known]", "]"),
         ("for start in range(0, max(1, len(told)), _LISTED):", "for start in range(0, len(told), _LISTED):"),
     ),
-    "gateway/fmuc/handler.py": (
+    "gateway/fmuc/delivery.py": (
         ("        if not self._isFenced:\n", "        if True:\n"),
         ("        self._isFenced = not self._isPassed\n", ""),
         ("        if speaker and stored > FREE:\n", "        if False:\n"),
         ("            archive.checkAgain(self._rooms, action)\n", "            pass\n"),
-        ("self._perform(actions, isCharged=True, request", "self._perform(actions, request"),
+    ),
+    "gateway/fmuc/handler.py": (
+        ("self._perform(actions, isCharged=True, request=stanza)\n", "self._perform(actions, request=stanza)\n"),
     ),
     "gateway/fmuc/holding.py": (
         ("return found[min(start, places.get(first, start)) :]", "return found"),

@@ -44,6 +44,8 @@ OUTER = (
     "demo",
     "archiving",
     "pacing",
+    "delivery",
+    "reports",
     "handler",
     "lending",
     "plugin",

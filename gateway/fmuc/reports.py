@@ -1,16 +1,21 @@
-"""Status of the rooms of a component, for the operator."""
+"""Status and metrics of the rooms of a component, for the operator."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
 
+from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Rooms
+from gateway.fmuc.delivery import Delivery
+from gateway.fmuc.echo import Echoes
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import Node
 from gateway.fmuc.returning import Uplink
+from gateway.fmuc.traffic import Traffic
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Mode
+from gateway.metrics import IMetrics, label, names
 from gateway.muc.room import Room
 from gateway.muc.values import OWNER
 from gateway.reports import StatusItem
@@ -30,14 +35,72 @@ _STATES = {
 }
 
 
-def described(rooms: Rooms) -> Iterator[StatusItem]:
-    """Return the status of the persistent rooms, and of those that have other nodes."""
+def measure(metrics: IMetrics, rooms: Rooms, delivery: Delivery, traffic: Traffic) -> None:
+    """Provide the metrics of the rooms."""
+    metrics.gauge(*names.ROOMS).setFunction(lambda: len(rooms.rooms))
+    metrics.gauge(*names.OCCUPANTS).setFunction(
+        lambda: {
+            "here": sum(room.localCount for room in rooms.rooms.values()),
+            "elsewhere": sum(len(room.occupants) - room.localCount for room in rooms.rooms.values()),
+        }
+    )
+    metrics.gauge(*names.PENDING).labels("rooms").setFunction(lambda: rooms.pending + delivery.queries)
+    metrics.gauge(*names.MIRRORS).setFunction(lambda: _mirrors(rooms))
+    metrics.gauge(*names.JOINING_NODES).setFunction(
+        lambda: sum(len(federation.joiningNodes) for federation in _federations(rooms))
+    )
+    metrics.counter(*names.FMUC_BYTES).setFunction(lambda: dict(traffic.bytes))
+    rooms.observeJoin = metrics.histogram(*names.FMUC_JOIN).observe
+    traffic.echoes = Echoes(metrics.histogram(*names.FMUC_ECHO).observe)
+
+
+def _federations(rooms: Rooms) -> Iterator[Federation]:
+    return (each for each in map(rooms.federation, rooms.rooms) if each is not None)
+
+
+def _mirrors(rooms: Rooms) -> dict[str, int]:
+    """Return the number of mirrors by the state of their uplink."""
+    states = dict.fromkeys(UplinkState, 0)
+    for federation in _federations(rooms):
+        if federation.uplink is not None:
+            states[federation.uplink.state] += 1
+    return {label(state.name): count for state, count in states.items()}
+
+
+def described(rooms: Rooms, delivery: Delivery) -> Iterator[StatusItem]:
+    """Return the status: counts, what waits or is not stored, and rooms that are persistent or have other nodes."""
+    occupants = sum(len(room.occupants) for room in rooms.rooms.values())
+    about = {"rooms": len(rooms.rooms), "occupants": occupants}
+    yield StatusItem("rooms.count", "rooms: {rooms}; occupants: {occupants}", about)
+    if rooms.pending:
+        text = "open requests to occupants and joined rooms: {count}"
+        yield StatusItem("rooms.pending", text, {"count": rooms.pending})
+    if delivery.queries:
+        yield StatusItem("rooms.queries", "open queries of archives: {count}", {"count": delivery.queries})
+    if delivery.arriving:
+        text = "joins to large rooms that are being answered: {count}"
+        yield StatusItem("rooms.arriving", text, {"count": delivery.arriving})
+    if delivery.commits is not None:
+        yield from _stored(rooms, delivery.commits)
     persistent = [room for room in rooms.rooms.values() if room.settings.persistent]
     if persistent:
         yield _persistent(persistent)
-    federations = (each for each in map(rooms.federation, rooms.rooms) if each is not None)
-    federated = (each for each in federations if each.isMirror or each.joiningNodes)
+    federated = (each for each in _federations(rooms) if each.isMirror or each.joiningNodes)
     yield from map(_federated, islice(federated, _MAX_REPORTED))
+
+
+def _stored(rooms: Rooms, commits: Commits) -> Iterator[StatusItem]:
+    """Return the faults of the store."""
+    if commits.lost:
+        text = "messages that are missing in the archives, because the store did not work: {count}"
+        yield StatusItem("rooms.lost", text, {"count": commits.lost}, True)
+    if commits.trouble:
+        yield StatusItem("rooms.store_taken", "store: {trouble}", {"trouble": commits.trouble}, True)
+    if rooms.durability.fault is not None:
+        text = "changes that are not stored: {count}"
+        if rooms.durability.refuses:
+            text += "; new ones are refused until the store works"
+        yield StatusItem("rooms.unstored", text, {"count": commits.unstored}, True)
 
 
 def _persistent(rooms: list[Room]) -> StatusItem:

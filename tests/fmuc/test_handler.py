@@ -19,7 +19,7 @@ from gateway.errors import (
     Stopping,
     TooDeep,
 )
-from gateway.fmuc import handler
+from gateway.fmuc import delivery
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.interfaces import IRawHandler, IRefusalHandler, IStatusProvider
@@ -103,7 +103,7 @@ class HandlerTests(HandlerCase):
         def fail(action: object) -> bytes:
             raise ValueError(action)
 
-        self.patch(handler, "write", fail)
+        self.patch(delivery, "write", fail)
         kick = f"<query xmlns='{ns.MUC_ADMIN}'><item nick='ben' role='none'/></query>"
         self.server.send(f"<iq from='{ANN}' to='{ROOM}' id='1' type='set'>{kick}</iq>")
         [answer] = self.server.taken()
