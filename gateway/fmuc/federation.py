@@ -378,7 +378,7 @@ class Federation:
         asked = [
             (node, occupant.nick)
             for node in self.joiningNodes.values()
-            if node.hasJoined and jids.split(node.jid)[1] in self.administrators
+            if node.isServed and jids.split(node.jid)[1] in self.administrators
             for occupant in node.occupants.values()
             if occupant.standing.role == MODERATOR and not occupant.addresses
         ]

@@ -17,7 +17,7 @@ from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.ids import Ids
 from gateway.muc.records import GONE
-from gateway.muc.values import Payload
+from gateway.muc.values import MODERATOR, Payload, RoomMessage, Standing
 from gateway.testing import MemoryGateway, MemoryServer, stanzas
 from tests.fmuc.support import MUC, RoomCase, Service, rooms
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS, Site
@@ -310,6 +310,21 @@ class MirrorRestartTests(ResumeCase):
             self.assertEqual(len(_SHOWN.findall(shown)), 1, shown)
             self.assertIn("<body>one</body>", shown)
             self.assertHealthy(site)
+
+    def test_moderators(self) -> None:
+        """While a mirror is away, its moderators are not asked: the request would be lost."""
+        for site in self.sites():
+            federation = site.above.rooms.federation(ABOVE)
+            assert federation is not None
+            federation.administrators = frozenset(("mirror.example",))
+            federation.room.occupants["ann"].standing = Standing("none", MODERATOR)
+            request = RoomMessage(nick="", kind=None, payload=Payload(b"<x/>"))
+            self.assertTrue(federation.askModerators(request))
+            federation.room.takeActions()
+            site.kill(HERE)
+            site.say(OWN, "one")
+            self.assertIsNotNone(site.node.doubt)
+            self.assertFalse(federation.askModerators(request))
 
     def test_stop(self) -> None:
         """A stop before a restart tells nobody, but for a user whose join is not answered: it is taken back."""
