@@ -109,6 +109,7 @@ class Archiving:
         self._waiting = _Turns()
         # The query that is in the store.
         self._reading: Deferred[Any] | None = None
+        self._isTaking = False
         self._isStopping = False
         self._sweepAt = 0.0
         self._sweptTo = ""
@@ -165,11 +166,18 @@ class Archiving:
         self._readNext()
 
     def _readNext(self) -> None:
-        while self._reading is None and (query := self._waiting.next()) is not None:
-            found = self._reading = query.read()
-            found.addBoth(self._onRead, query.share)
-            found.addCallbacks(query.answer, self._onUnread, errbackArgs=(query.refuse,))
-            found.addBoth(self._onAnswered)
+        if self._isTaking:
+            # The store has answered at once, as it does while the disk does not respond. The loop goes on.
+            return
+        self._isTaking = True
+        try:
+            while self._reading is None and (query := self._waiting.next()) is not None:
+                found = self._reading = query.read()
+                found.addBoth(self._onRead, query.share)
+                found.addCallbacks(query.answer, self._onUnread, errbackArgs=(query.refuse,))
+                found.addBoth(self._onAnswered)
+        finally:
+            self._isTaking = False
 
     def _onRead(self, result: Found | Failure, share: Share) -> Found | Failure:
         share.giveBack()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from attrs import evolve
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from gateway import ns
 from gateway.errors import (
@@ -306,6 +306,20 @@ class ReaderTests(ArchiveCase):
                 self.server.transport.clear()
                 waiting.callback(None)
                 self.assertSent(refusal(error, HAG))
+
+    def test_notResponding(self) -> None:
+        """If the disk does not respond, the store fails at once; each of the queries that wait gets one error."""
+        first: Deferred[None] = Deferred()
+        reads = iter([first])
+        self.store.read = lambda *given: next(reads, None) or fail(StoreBusy())  # type: ignore[method-assign]
+        users = [f"u@{number}.example/x" for number in range(1_000)]
+        for user in users:
+            self.server.send(query(who=user))
+        self.assertEqual((self.server.received(), self.archiving.pending), ([], len(users)))
+        first.errback(StoreBusy())
+        found = [(each.get("to"), each.get("type")) for each in self.server.received()]
+        self.assertEqual(found, [(user, "error") for user in users])
+        self.assertEqual(self.archiving.pending, 0)
 
     def test_locked(self) -> None:
         """A room that waits for its first configuration does not exist for others."""
