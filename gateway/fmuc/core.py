@@ -1,16 +1,10 @@
-"""
-The federated rooms of one component: routes each stanza to the rules for its sender. Pure.
-
-The sender's address alone decides whether a stanza is the joined node's, a joining node's or a user's; nothing in
-the stanza does.
-"""
+"""The federated rooms of one component: routes each stanza to the rules for its sender. Pure."""
 
 from __future__ import annotations
 
 import secrets
 from collections import deque
 from collections.abc import Callable, Iterable
-from enum import Enum
 
 from attrs import evolve, frozen
 from twisted.words.xish import domish
@@ -28,12 +22,13 @@ from gateway.errors import (
     OnlyInTheRoom,
     Stopping,
 )
-from gateway.fmuc import from_joined, from_joining, holding, invitations, messages_from_joined
+from gateway.fmuc import from_joined, from_joining, holding, invitations, messages_from_joined, senders
 from gateway.fmuc.actions import AskProperties, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.properties import Properties, asksProperties
 from gateway.fmuc.returning import Uplink
+from gateway.fmuc.senders import Sender, within
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode, NodeMessage, NodePresence
 from gateway.muc import from_user, whois
@@ -52,19 +47,8 @@ from gateway.stream.stanzas import Stanza
 _OF_JOINED = frozenset((ns.MUC_ADMIN, ns.MUC_OWNER, ns.REGISTER, ns.VCARD))
 # States of the uplink that have a deadline.
 _WAITING = frozenset(UplinkState) - {UplinkState.IDLE, UplinkState.JOINED}
-
-
-class Sender(Enum):
-    """The kinds of senders of a stanza."""
-
-    USER = 0
-    JOINED_NODE = 1
-    JOINING_NODE = 2
-
-
-def within(domain: str, domains: frozenset[str]) -> bool:
-    """True if a list of domains in the configuration contains a domain."""
-    return domain in domains or "*" in domains
+# The users of a mirror, for rooms that are none.
+_NOBODY: frozenset[str] = frozenset()
 
 
 @frozen(kw_only=True)
@@ -127,7 +111,8 @@ class Rooms(RoomService):
         if not jids.split(recipient)[0]:
             return from_user.toService(sender, recipient, stanza)
         federation = self.federation(jids.bare(recipient))
-        if self._isJoin(sender, recipient, stanza):
+        users = _NOBODY if self._mirroring is None else self._mirroring.users
+        if senders.isJoin(sender, recipient, stanza, self._peers, users):
             joined = None if federation is None else federation.joinedNode
             if joined is not None and jids.bare(sender) == joined.jid and "/" not in recipient:
                 # Openfire forwards its users' joins as they are, and sends their presence then.
@@ -139,7 +124,7 @@ class Rooms(RoomService):
             isLeft = stanza.fmuc is not None and stanza.fmuc.left
             isAnswered = not (isLeft or stanza.unavailable or stanza.stanzaError is not None)
             return [_absent("presence", sender, recipient, stanza.id)] if isAnswered else []
-        handle = None if federation is None else _PRESENCE.get(_kindOf(federation, sender))
+        handle = None if federation is None else _PRESENCE.get(senders.kindOf(federation, sender))
         if federation is None or handle is None:
             return from_user.presence(self, sender, recipient, stanza, now)
         handle(federation, sender, recipient, stanza, now)
@@ -150,7 +135,7 @@ class Rooms(RoomService):
         federation = self.federation(jids.bare(recipient))
         if federation is None and self._isFromJoined(sender, recipient):
             return [] if stanza.kind == "error" else [_absent("message", sender, recipient, stanza.id)]
-        handle = None if federation is None else _MESSAGE.get(_kindOf(federation, sender))
+        handle = None if federation is None else _MESSAGE.get(senders.kindOf(federation, sender))
         if federation is None or handle is None:
             room = None if federation is None else federation.room
             return from_user.message(self, room, sender, recipient, stanza, now)
@@ -307,27 +292,6 @@ class Rooms(RoomService):
         """
         return self.areMirrors and self.mirrored(jids.bare(recipient)) == jids.bare(sender)
 
-    def _isJoin(self, sender: str, recipient: str, stanza: NodePresence) -> bool:
-        """
-        True if a presence is a joining node's join. A joined node's presence comes from an occupant's address and
-        has no element C{x} of C{muc}.
-        """
-        fmuc = stanza.fmuc
-        if fmuc is None or not fmuc.realJid or stanza.unavailable or stanza.stanzaError is not None:
-            return False
-        nick, resource = recipient.partition("/")[2], sender.partition("/")[2]
-        if fmuc.reject is not None or not (stanza.joins or (nick and not resource)):
-            return False
-        return not self._isUser(sender, stanza)
-
-    def _isUser(self, sender: str, stanza: NodePresence) -> bool:
-        """True if the sender can only be a user; then FMUC elements are ignored."""
-        domain, resource = jids.split(sender)[1:]
-        if not resource or within(domain, self._peers):
-            return False
-        isOwn = self._mirroring is not None and domain in self._mirroring.users
-        return isOwn or stanza.item is None
-
     def absent(self, jid: str) -> GatewayError:
         if self._mirroring is None:
             return super().absent(jid)
@@ -357,43 +321,14 @@ class Rooms(RoomService):
     def unread(
         self, sender: str, recipient: str, identifier: str | None, error: type[GatewayError], joins: bool
     ) -> list[Action]:
-        """
-        Answer an available presence that the stream refused. A join and another nick get an error: the user, or the
-        node, waits for an answer. A change of status gets none: clients take an error for their removal.
-
-        @param joins: True if the first bytes of the presence ask to join.
-        """
-        local, _, nick = jids.split(recipient)
-        peer = jids.bare(sender)
-        federation = self.federation(jids.bare(recipient))
-        isIn = False
-        if federation is not None:
-            if federation.joinedNode is not None and federation.joinedNode.jid == peer:
-                return []
-            occupant = federation.room.occupants.get(nick)
-            isIn = occupant is not None and (
-                sender in occupant.localJids or any(node.jid == peer for node in occupant.nodes)
-            )
-        if not local or not (joins or (nick and not isIn)):
+        """Handle an available presence that the stream refused; C{joins} is as for L{senders.isAnswered}."""
+        if not senders.isAnswered(self.federation(jids.bare(recipient)), sender, recipient, joins):
             return []
         return [SendError("presence", recipient, sender, identifier, stanzaError(error), isJoin=True)]
 
     def speaker(self, sender: str, recipient: str) -> str:
-        """
-        Return the user that the copies of a stanza are charged to: the bare JID of a local user, or the address of
-        an occupant behind a joining node. It is empty for the joined node, which forwards stanzas of others.
-        """
-        peer, _, resource = sender.partition("/")
-        federation = self.federation(jids.bare(recipient))
-        if federation is not None and sender in federation.room.users:
-            return peer
-        if federation is not None and federation.joinedNode is not None and federation.joinedNode.jid == peer:
-            # In a mirror, messages of local users come back this way.
-            occupant = federation.room.occupants.get(resource)
-            return jids.bare(occupant.realJid) if occupant is not None and occupant.node is None else ""
-        if within(jids.split(peer)[1], self._peers):
-            return sender if resource else ""
-        return peer
+        """Return the user that the copies of a stanza are charged to, as L{senders.speaker} does."""
+        return senders.speaker(self.federation(jids.bare(recipient)), sender, self._peers)
 
     # Time.
 
@@ -558,10 +493,3 @@ def _asksJoined(stanza: Stanza) -> bool:
 
 def _absent(name: str, sender: str, recipient: str, identifier: str | None) -> SendError:
     return SendError(name, recipient, sender, identifier, stanzaError(NoSuchAddress))
-
-
-def _kindOf(federation: Federation, sender: str) -> Sender:
-    node = federation.node(jids.bare(sender))
-    if node is None:
-        return Sender.USER
-    return Sender.JOINED_NODE if isinstance(node, JoinedNode) else Sender.JOINING_NODE
