@@ -53,7 +53,8 @@ class Uplink(Joining):
         """Handle an answer of the joined node; False if it is not that to a request to resume."""
         if not self.resumption.isAnswer(identifier):
             return False
-        if self.isLeaving and self.resumption.isRestored:
+        if self.isLeaving and identifier.startswith("tell-"):
+            # It was told that nobody is in here.
             self.feed(Event.LEFT, now)
         if self.state not in (UplinkState.RETURNING, UplinkState.LOST):
             return True
@@ -168,8 +169,9 @@ class Uplink(Joining):
                 self.reject(each, stanzaError(LinkDown))
 
     def _tell(self, now: float, join: PendingJoin | None) -> None:
-        """Tell the joined node who is in here."""
-        self.resumption.tell()
+        """Tell the joined node who is in here, if it can resume."""
+        if self.node.resumes:
+            self.resumption.tell()
 
     def _compare(self, now: float, join: PendingJoin | None) -> None:
         """Show what is received as a difference."""

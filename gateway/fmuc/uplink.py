@@ -67,7 +67,7 @@ class Output(Enum):
     LOG_LEFT = "log that this node has left"
     ASK = "ask the joined node to resume; without this extension there, as if it has forgotten this node"
     HOLD = "start the time for which users stay, refuse joins in flight"
-    TELL = "tell the joined node who is in here"
+    TELL = "tell the joined node who is in here, if it can resume"
     COMPARE = "show what is received as a difference to what is known"
     REJOIN = "send the leaves of all downstream occupants, if the joined node may know them, and join them anew"
     CATCH_UP = "show what was missed; send the presence that has changed here"
@@ -206,7 +206,8 @@ for _away in (_S.RETURNING, _S.LOST):
         (_away, _E.DIFFERS): Transition(_away, (_O.TELL,), _UNRELIABLE),
         (_away, _E.STATE): Transition(_S.JOINING, (_O.COMPARE, _O.AWAIT_ANSWER), _SUBJECT_LAST),
         (_away, _E.FORGOTTEN): Transition(_S.JOINING, (_O.COMPARE, _O.AWAIT_ANSWER, _O.REJOIN), _REJOINS_ANEW),
-        (_away, _E.EMPTY_TOLD): Transition(_S.LEAVING, (_O.DISCARD, _O.AWAIT_CONFIRMATION), _LAST),
+        # An earlier leave may be lost, and the joined node still have its sender.
+        (_away, _E.EMPTY_TOLD): Transition(_S.LEAVING, (_O.TELL, _O.DISCARD, _O.AWAIT_CONFIRMATION), _LAST),
         (_away, _E.EMPTY): Transition(_S.IDLE, (_O.DISCARD, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _PROXY_LEAVES),
         (_away, _E.EMPTY_BUT_JOINS): Transition(_S.JOINING, (_O.DISCARD, _O.AWAIT_ANSWER), _REJOINS),
         (_away, _E.LEFT): Transition(_S.IDLE, (_O.REMOVE_THEIRS, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _CONFIRMS),

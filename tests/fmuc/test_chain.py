@@ -111,6 +111,8 @@ class ChainTests(SynchronousTestCase):
         PRIMARY,
         steps("join0a join0a join0a join5c settle0 join0b join4b say0 say1 deliver0 deliver2 deliver3"),
     )
+    # A node whose leave is lost by its crash has left before it has returned.
+    @example(SEED, PRIMARY, steps("join2a join4b deliver0 settle0 leave1 deliver0 crash1 leave0"))
     @given(st.tuples(DIALECTS, DIALECTS), st.tuples(st.booleans(), st.booleans()), STEPS)
     def test_agreement(
         self,
