@@ -50,7 +50,8 @@ class Changes:
 
     @ivar nicks: occupants who have come, changed or gone; the values mean nothing.
     @ivar nodes: True if a joining node has come, changed or gone.
-    @ivar head: settings, subject, vCard, and whether the room is locked; C{None} if there is no record of the room.
+    @ivar head: settings, subject, vCard, whether the room is locked, and the begin of the history; C{None} if there
+        is no record of the room.
     @ivar messages: number of messages of the history that were recorded.
     @ivar recordedNodes: records of the joining nodes, by JID.
     """

@@ -16,6 +16,7 @@ class History:
     The newest messages, each with its delay.
 
     @ivar added: number of messages that were added so far.
+    @ivar begins: this number when all messages were removed last.
     @param messages: maximum number.
     @param size: maximum size, in bytes of payload and characters of the rest.
     """
@@ -24,7 +25,7 @@ class History:
         self._messages = messages
         self._largest = size
         self._size = 0
-        self.added = 0
+        self.added = self.begins = 0
         # Lists: an empty deque takes 700 bytes in each room, and few messages are moved.
         self._kept: list[RoomMessage] = []
         # The size of each.
@@ -69,6 +70,7 @@ class History:
         self._kept.clear()
         self._sizes.clear()
         self._size = 0
+        self.begins = self.added
 
     def recent(self, limits: HistoryLimits, room: str, recipient: str, utc: float) -> list[RoomMessage]:
         """

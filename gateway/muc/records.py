@@ -75,7 +75,7 @@ def forget(room: Room) -> None:
 
 def _changed(room: Room) -> Iterator[Record]:
     jid, changes, registrations = room.jid, room.changes, room.registrations
-    head = (room.settings, room.subject, room.card, bool(room.lockedUntil))
+    head = (room.settings, room.subject, room.card, bool(room.lockedUntil), room.history.begins)
     if head != changes.head:
         changes.head = (evolve(room.settings), *head[1:])
         yield (jid, _ROOM, ""), _head(room)
@@ -111,6 +111,7 @@ def _head(room: Room) -> str:
             "isLocked": bool(room.lockedUntil),
             "subject": None if room.subject is None else _message(room.subject),
             "card": None if card is None else [card.xml, card.hashes],
+            "begins": room.history.begins,
         }
     )
 
@@ -172,8 +173,9 @@ def restore(room: Room, rows: Iterable[Row], now: float, nodeOf: Callable[[str, 
             elif kind == MESSAGE:
                 messages.append(value)
         for number, *message in sorted(messages):
-            room.history.added = number
-            room.history.add(_readMessage(*message))
+            if number >= room.history.begins:
+                room.history.added = number
+                room.history.add(_readMessage(*message))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise StoreBroken(f"the record of room {room.jid} is damaged ({error}); restore a backup") from error
     room.stamped = max((each.delay.stamp for each in room.history if each.delay is not None), default=0.0)
@@ -187,6 +189,7 @@ def _restoreHead(room: Room, head: dict[str, Any], now: float) -> None:
     # An option of another release has its default, or is ignored.
     room.settings = Settings(**{key: each for key, each in head["settings"].items() if key in _SETTINGS})
     room.creators = tuple(head["creators"])
+    room.history.added = room.history.begins = head["begins"]
     if head["isLocked"]:
         room.lockedUntil = now + room.bounds.locked
     if head["card"] is not None:

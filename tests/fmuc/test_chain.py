@@ -113,6 +113,8 @@ class ChainTests(SynchronousTestCase):
     )
     # A node whose leave is lost by its crash has left before it has returned.
     @example(SEED, PRIMARY, steps("join2a join4b deliver0 settle0 leave1 deliver0 crash1 leave0"))
+    # A node is restarted after it has left, and has no history then.
+    @example(SEED, PRIMARY, steps("join0a join2a say0 leave0 settle0 leave0 restart1 join2a"))
     @given(st.tuples(DIALECTS, DIALECTS), st.tuples(st.booleans(), st.booleans()), STEPS)
     def test_agreement(
         self,
