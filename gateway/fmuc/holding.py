@@ -222,38 +222,52 @@ def _told(
         node.doubt = node.doubt or Doubt(now + HOLD, now + HOLD)
         node.doubt.listed = listed
         return [_result(stanza, tag("resume", xmlns=ns.RESUME, more="true"))]
-    there = {nick for nick, jid in listed.items() if _isThere(node, nick, jid)}
+    there = {nick for nick, jid in listed.items() if _isThere(federation, node, nick, jid)}
     if not listed:
         # It was restarted, and nobody is there.
         return _forgotten(federation, node, stanza, now)
+    missing = "".join(tag("missing", nick=nick) for nick in listed if nick not in there)
+    answer = _result(stanza, tag("resume", missing or None, xmlns=ns.RESUME, state="true"))
+    if not there:
+        # Nobody is in through that node: it has left by this answer. A state would be taken for that of its next
+        # first join.
+        return [*_removed(federation, node, now), answer]
+    for pending in [each for nick, each in federation.pending.items() if nick not in there and each.isOf(node)]:
+        # The node was restarted, and does not wait for it any longer.
+        assert federation.uplink is not None
+        federation.uplink.withdraw(pending, now)
     for nick, occupant in list(node.occupants.items()):
         if nick not in there:
             leave(room, occupant, Presence(payload=occupant.payload), now, UNAVAILABLE, occupant.sessionAt(node))
-    actions = room.takeActions()
+    actions = [*room.takeActions(), answer]
     first, node.doubt = "" if node.doubt is None else node.doubt.first, None
-    missing = "".join(tag("missing", nick=nick) for nick in listed if nick not in there)
-    answer = tag("resume", missing or None, xmlns=ns.RESUME, state="true")
-    actions.append(_result(stanza, answer))
     for occupant in _visible(room, node):
         federation.toNode(node, presenceAt(node, occupant, occupant.presence(AVAILABLE)))
     for message in _missed(room, payload.getAttribute("last", ""), first):
         federation.toNode(node, message)
     federation.toNode(node, subjectOf(room))
-    if not there:
-        nodeLost(federation, node, now)
     return [*actions, *room.takeActions()]
 
 
 def _forgotten(federation: Federation, node: JoiningNode, stanza: Stanza, now: float) -> list[Action]:
     """Remove a joining node that wants to resume: it has to join anew."""
+    error = SendError("iq", federation.room.jid, node.jid, stanza.id, stanzaError(NoSuchAddress))
+    return [*_removed(federation, node, now), error]
+
+
+def _removed(federation: Federation, node: JoiningNode, now: float) -> list[Action]:
+    """Remove a joining node whose answer tells that it has left: no other confirmation follows."""
+    node.hasJoined = False
     nodeLost(federation, node, now)
-    room = federation.room
-    return [*room.takeActions(), SendError("iq", room.jid, node.jid, stanza.id, stanzaError(NoSuchAddress))]
+    return federation.room.takeActions()
 
 
-def _isThere(node: JoiningNode, nick: str, jid: str) -> bool:
-    occupant = node.occupants.get(nick)
-    return occupant is not None and person(occupant.jidAt(node)) == person(jid)
+def _isThere(federation: Federation, node: JoiningNode, nick: str, jid: str) -> bool:
+    """True if a user is in through a joining node, or the joined node is asked to admit the user."""
+    occupant, pending = node.occupants.get(nick), federation.pending.get(nick)
+    if occupant is None:
+        return pending is not None and pending.isOf(node) and pending.request.realJid == jid
+    return person(occupant.jidAt(node)) == person(jid)
 
 
 def _missed(room: Room, last: str, first: str) -> list[RoomMessage]:
@@ -284,8 +298,8 @@ def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:
             dropSession(room, occupant, session)
     occupants = list(node.occupants.values())
     removeAll(room, dict.fromkeys(occupants, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))))
-    for occupant in occupants:
-        federation.left(occupant, now)
+    if federation.uplink is not None:
+        federation.uplink.occupantsLeft(occupants, now)
     for pending in list(federation.pending.values()):
         if federation.uplink is not None and pending.isOf(node):
             federation.uplink.withdraw(pending, now)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from attrs import evolve
 
@@ -41,6 +41,8 @@ PROBE = 300.0
 _NOT_SENT = frozenset(("remote-server-not-found", "remote-server-timeout"))
 # States in which the joined node has this one as joined, as far as is known.
 _JOINED = frozenset((UplinkState.JOINED, UplinkState.RETURNING, UplinkState.LOST))
+# States in which the joined node may know other occupants of this node than there are.
+_AWAY = _JOINED - {UplinkState.JOINED}
 
 
 class Joining:
@@ -165,18 +167,23 @@ class Joining:
 
         @param tell: True if the joined node must be told.
         """
+        self.occupantsLeft((occupant,), now, tell)
+
+    def occupantsLeft(self, occupants: Iterable[Occupant], now: float, tell: bool = True) -> None:
+        """Handle the removal of several downstream occupants, as L{occupantLeft} does for one."""
         if not self.isIn:
             return
-        join = self.pending.get(occupant.nick)
-        if join is not None and join.occupant is occupant:
-            if join.isSent:
-                join.withdraw()
-            else:
-                del self.pending[occupant.nick]
-        if tell:
-            if self.node.returnsPresence and len(self.leaves) < self._mirror.room.bounds.occupants:
-                self.leaves[occupant.nick] = occupant
-            self._sendUnavailable(occupant.presence(UNAVAILABLE))
+        for occupant in occupants:
+            join = self.pending.get(occupant.nick)
+            if join is not None and join.occupant is occupant:
+                if join.isSent:
+                    join.withdraw()
+                else:
+                    del self.pending[occupant.nick]
+            if tell:
+                if self.node.returnsPresence and len(self.leaves) < self._mirror.room.bounds.occupants:
+                    self.leaves[occupant.nick] = occupant
+                self._sendUnavailable(occupant.presence(UNAVAILABLE))
         self.leaveIfEmpty(now, told=tell)
 
     def leaveIfEmpty(self, now: float, told: bool = True) -> None:
@@ -187,17 +194,18 @@ class Joining:
         """
         if self._mirror.downstreamCount or not self.isIn:
             return
-        isProtoxep = self.node.dialect is Dialect.PROTOXEP
-        if not isProtoxep or self.lastLeave:
+        isProtoxep, isAway = self.node.dialect is Dialect.PROTOXEP, self.state in _AWAY
+        if not isProtoxep or self.lastLeave or isAway:
             # XEP-0289 has an element for it, which is sent in any case. In the ProtoXEP an occupant who left before
-            # counts at the joined node until the unavailable presence has come back.
+            # counts at the joined node until the unavailable presence has come back. During a return, users whom
+            # this node does not know any longer may count there.
             told = True
         inFlight = any(join.isSent and not join.isWithdrawn for join in self.pending.values())
         if inFlight:
             if not told:
                 self.feed(Event.EMPTY_BUT_JOINS, now)
             return
-        isAwaited = self.lastLeave or (self.state in _JOINED and not isProtoxep)
+        isAwaited = self.lastLeave or isAway or (self.state in _JOINED and not isProtoxep)
         self.feed(Event.EMPTY_TOLD if told and isAwaited else Event.EMPTY, now)
 
     def leaveNow(self, error: StanzaError) -> None:

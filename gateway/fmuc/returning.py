@@ -6,7 +6,7 @@ The joins and leaves are in L{gateway.fmuc.joining}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gateway.errors import LinkDown
 from gateway.fmuc.joining import ANSWER, FAREWELL, Joining
@@ -67,13 +67,18 @@ class Uplink(Joining):
             self.feed(Event.DIFFERS, now)
         elif answer.isState:
             self.feed(Event.STATE, now)
-            for nick in answer.missing:
-                occupant = self.resumption.removed(nick)
-                if occupant is not None:
-                    self.occupantLeft(occupant, now, tell=False)
+            self._removeMissing(answer.missing, now)
         elif not answer.more:
             self.feed(Event.RESUMED, now)
         return True
+
+    def _removeMissing(self, nicks: Iterable[str], now: float) -> None:
+        """Remove occupants, and refuse joins in flight, of whom the joined node does not know."""
+        for join in [self.pending[nick] for nick in nicks if nick in self.pending]:
+            if join.isSent:
+                self.reject(join, stanzaError(LinkDown))
+        removed = [self.resumption.removed(nick) for nick in nicks]
+        self.occupantsLeft([each for each in removed if each is not None], now, tell=False)
 
     def offer(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
         """Record an occupant's new presence; return False if the joined node gets it after the return."""
@@ -172,6 +177,8 @@ class Uplink(Joining):
         """Tell the joined node who is in here, if it can resume."""
         if self.node.resumes:
             self.resumption.tell()
+            # The answer confirms earlier leaves, too.
+            self.lastLeave = ""
 
     def _compare(self, now: float, join: PendingJoin | None) -> None:
         """Show what is received as a difference."""
@@ -183,9 +190,12 @@ class Uplink(Joining):
             if each.isSent:
                 self.reject(each, stanzaError(LinkDown))
         self.leaves.clear()
+        self.lastLeave = ""
         first = self.resumption.rejoin(now + 2 * ANSWER, parts=not self.node.resumes)
         if first is not None:
             self._sendFirstJoin(now, first)
+        else:
+            self.leaveIfEmpty(now, told=False)
 
     def _catchUp(self, now: float, join: PendingJoin | None) -> None:
         """Show what was missed; send presence that has changed here."""

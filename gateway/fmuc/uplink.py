@@ -208,8 +208,6 @@ for _away in (_S.RETURNING, _S.LOST):
         (_away, _E.FORGOTTEN): Transition(_S.JOINING, (_O.COMPARE, _O.AWAIT_ANSWER, _O.REJOIN), _REJOINS_ANEW),
         # An earlier leave may be lost, and the joined node still have its sender.
         (_away, _E.EMPTY_TOLD): Transition(_S.LEAVING, (_O.TELL, _O.DISCARD, _O.AWAIT_CONFIRMATION), _LAST),
-        (_away, _E.EMPTY): Transition(_S.IDLE, (_O.DISCARD, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _PROXY_LEAVES),
-        (_away, _E.EMPTY_BUT_JOINS): Transition(_S.JOINING, (_O.DISCARD, _O.AWAIT_ANSWER), _REJOINS),
         (_away, _E.LEFT): Transition(_S.IDLE, (_O.REMOVE_THEIRS, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _CONFIRMS),
         (_away, _E.GONE): Transition(_S.IDLE, (_O.DISCARD, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _DESTROYED),
     }

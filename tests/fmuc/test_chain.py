@@ -115,6 +115,16 @@ class ChainTests(SynchronousTestCase):
     @example(SEED, PRIMARY, steps("join2a join4b deliver0 settle0 leave1 deliver0 crash1 leave0"))
     # A node is restarted after it has left, and has no history then.
     @example(SEED, PRIMARY, steps("join0a join2a say0 leave0 settle0 leave0 restart1 join2a"))
+    # The last occupant of a restarted node whom the next node knows is kicked; another one is joining anew.
+    @example(
+        (Dialect.XEP_0289,) * 2,
+        PRIMARY,
+        steps("join0a join5c status0 kick0a deliver0 deliver0 settle0 restart0 join2b restart4a join2a kick0a"),
+    )
+    # A node is restarted while the answer to a join is on its way, and its last occupant is kicked.
+    @example(SEED, PRIMARY, steps("join3a settle0 join0a join2b deliver0 restart1 kick0a"))
+    # A node loses a joining node, and with it all of its occupants at once.
+    @example(SEED, PRIMARY, steps("join4a join5b settle0 leave0 leave0 crash1"))
     @given(st.tuples(DIALECTS, DIALECTS), st.tuples(st.booleans(), st.booleans()), STEPS)
     def test_agreement(
         self,

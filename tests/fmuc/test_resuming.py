@@ -561,6 +561,17 @@ class HostileTests(RoomCase):
             self.assertIn(b"<item-not-found", refused)
             self.assertEqual(site.occupants(), before)
 
+    def test_left(self) -> None:
+        """A node that tells of nobody who is in has left: the answer is all that it is sent."""
+        for dialect, replica in WAYS:
+            site = Stored(dialect, replica)
+            told = f"<resume xmlns='{ns.RESUME}'><occupant nick='x' jid='y@z/q'/></resume>"
+            sent = site.above.take(f"<iq from='{HERE}' to='{ABOVE}' type='set' id='r'>{told}</iq>").decode()
+            answer = f"<resume xmlns='{ns.RESUME}' state='true'><missing nick='x'/></resume>"
+            self.assertIn(f"<iq from='{ABOVE}' to='{HERE}' id='r' type='result'>{answer}</iq>", sent)
+            self.assertEqual(sent.count(f"to='{HERE}"), 1, sent)
+            self.assertEqual(list(site.above.rooms.rooms[ABOVE].occupants), ["own"])
+
     def test_flood(self) -> None:
         """A node that asks again and again is answered a few times at once, and then once a second."""
         site = Stored(Dialect.XEP_0289, True)
