@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from hashlib import sha256
 from html import unescape
 
+from gateway.fmuc.pending import PendingJoin
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
 from gateway.muc.subject import subjectOf
@@ -18,16 +19,20 @@ _WORD = re.compile(r"""[^\s<>"'=/]+""")
 
 
 def digest(
-    room: Room, occupants: Iterable[Occupant], crossing: Callable[[Occupant], tuple[str, Payload] | None]
+    room: Room,
+    occupants: Iterable[Occupant],
+    crossing: Callable[[Occupant], tuple[str, Payload] | None],
+    joins: Iterable[PendingJoin],
 ) -> str:
     """
-    Return the digest of the occupants and of the subject.
+    Return the digest of the occupants, of the joins that are not answered, and of the subject.
 
     @param occupants: those whom both nodes know.
     @param crossing: returns the real JID and the presence by which the joined node knows an occupant of the joining
         node; C{None} for an occupant of the joined node, whose JID need not be known.
+    @param joins: those of the joining node that wait for the joined node.
     """
-    lines = []
+    lines = [[each.request.nick, each.request.realJid] for each in joins]
     for occupant in occupants:
         found = crossing(occupant)
         standing = occupant.standing

@@ -15,6 +15,7 @@ from gateway.fmuc.actions import AskReturn
 from gateway.fmuc.digest import digest
 from gateway.fmuc.federation import Federation, presenceAt
 from gateway.fmuc.nodes import Doubt, JoiningNode
+from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.resuming import FIRST, HOLD, UNREACHABLE, interval
 from gateway.fmuc.values import ResumeAnswer
 from gateway.muc.actions import Action, SendError, SendResult
@@ -166,7 +167,8 @@ def resumed(federation: Federation, stanza: Stanza, payload: domish.Element, now
     if stanza.type == "set":
         return _told(federation, node, stanza, payload, now)
     last = payload.getAttribute("last", "")
-    known = digest(federation.room, _visible(federation.room, node), partial(crossing, node))
+    joins = _joinsOf(federation, node)
+    known = digest(federation.room, _visible(federation.room, node), partial(crossing, node), joins)
     if payload.getAttribute("digest") != known:
         if node.doubt is not None:
             node.doubt.listed = {}
@@ -181,6 +183,11 @@ def resumed(federation: Federation, stanza: Stanza, payload: domish.Element, now
 def _visible(room: Room, node: JoiningNode) -> list[Occupant]:
     """Return the occupants whose presence a joining node gets."""
     return [each for each in room.occupants.values() if not each.isHidden or node in each.nodes]
+
+
+def _joinsOf(federation: Federation, node: JoiningNode) -> list[PendingJoin]:
+    """Return the joins of a joining node that wait here for the joined node."""
+    return [each for each in federation.pending.values() if each.isOf(node)]
 
 
 def crossing(node: JoiningNode, occupant: Occupant) -> tuple[str, Payload] | None:
@@ -232,10 +239,10 @@ def _told(
         # Nobody is in through that node: it has left by this answer. A state would be taken for that of its next
         # first join.
         return [*_removed(federation, node, now), answer]
-    for pending in [each for nick, each in federation.pending.items() if nick not in there and each.isOf(node)]:
-        # The node was restarted, and does not wait for it any longer.
-        assert federation.uplink is not None
-        federation.uplink.withdraw(pending, now)
+    for pending in _joinsOf(federation, node):
+        if pending.request.nick not in there and federation.uplink is not None:
+            # The node was restarted, and does not wait for it any longer.
+            federation.uplink.withdraw(pending, now)
     for nick, occupant in list(node.occupants.items()):
         if nick not in there:
             leave(room, occupant, Presence(payload=occupant.payload), now, UNAVAILABLE, occupant.sessionAt(node))
@@ -300,8 +307,8 @@ def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:
     removeAll(room, dict.fromkeys(occupants, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))))
     if federation.uplink is not None:
         federation.uplink.occupantsLeft(occupants, now)
-    for pending in list(federation.pending.values()):
-        if federation.uplink is not None and pending.isOf(node):
+    for pending in _joinsOf(federation, node):
+        if federation.uplink is not None:
             federation.uplink.withdraw(pending, now)
     federation.release(node)
     federation.joiningNodes.pop(node.jid, None)

@@ -116,14 +116,14 @@ class Resumption:
         """Ask the joined node."""
         self._missed.clear()
         room = self.mirror.room
-        state = digest(room, room.occupants.values(), self._crossing)
+        state = digest(room, room.occupants.values(), self._crossing, self._inFlight())
         self.mirror.toNode(self.node, AskResume(self._newId("ask"), state, self._since))
 
     def tell(self) -> None:
         """Tell the joined node the occupants of this one, and ask for its state."""
         self._missed.clear()
         told = [(each.nick, each.realJid) for each in self._downstream()]
-        told += [(nick, join.request.realJid) for nick, join in self.pending.items() if join.isSent]
+        told += [(join.request.nick, join.request.realJid) for join in self._inFlight()]
         for start in range(0, max(1, len(told)), _LISTED):
             part = tuple(told[start : start + _LISTED])
             more = start + _LISTED < len(told)
@@ -156,6 +156,10 @@ class Resumption:
 
     def _downstream(self) -> Iterator[Occupant]:
         return (each for each in list(self.mirror.room.occupants.values()) if self.mirror.isDownstream(each))
+
+    def _inFlight(self) -> list[PendingJoin]:
+        """Return the joins that were sent, and not withdrawn."""
+        return [each for each in self.pending.values() if each.isSent and not each.isWithdrawn]
 
     # The return.
 

@@ -6,7 +6,7 @@ The joins and leaves are in L{gateway.fmuc.joining}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from gateway.errors import LinkDown
 from gateway.fmuc.joining import ANSWER, FAREWELL, Joining
@@ -72,10 +72,13 @@ class Uplink(Joining):
             self.feed(Event.RESUMED, now)
         return True
 
-    def _removeMissing(self, nicks: Iterable[str], now: float) -> None:
-        """Remove occupants, and refuse joins in flight, of whom the joined node does not know."""
-        for join in [self.pending[nick] for nick in nicks if nick in self.pending]:
-            if join.isSent:
+    def _removeMissing(self, nicks: Collection[str], now: float) -> None:
+        """
+        Remove occupants, and refuse joins in flight, of whom the joined node does not know. Joins that were
+        withdrawn are answered by now, or lost.
+        """
+        for nick, join in list(self.pending.items()):
+            if join.isSent and (join.isWithdrawn or nick in nicks):
                 self.reject(join, stanzaError(LinkDown))
         removed = [self.resumption.removed(nick) for nick in nicks]
         self.occupantsLeft([each for each in removed if each is not None], now, tell=False)

@@ -166,6 +166,11 @@ class Chain:
         rooms.restore([(*key, value) for key, value in self.stored[node].items()], now)
         self._send(node, service.written(rooms.reconnected(now)))
 
+    def reconnect(self, node: str) -> None:
+        """Let the process of a node lose its server, and no stanza."""
+        service = self.services[node]
+        self._send(node, service.written(service.rooms.reconnected(service.now)))
+
     def _store(self, node: str) -> None:
         """Store what has changed at a node, before it is told."""
         stored = self.stored[node]
@@ -208,11 +213,14 @@ class Chain:
         waiting = [each for each, queue in sorted(self.links.items()) if queue]
         if not waiting:
             return False
-        sender, recipient = waiting[link % len(waiting)]
+        self.deliverFrom(*waiting[link % len(waiting)])
+        return True
+
+    def deliverFrom(self, sender: str, recipient: str) -> None:
+        """Deliver the oldest stanza of the link between two nodes."""
         data = self.links[sender, recipient].popleft()
         # A stanza of the stream declares no namespace of its own there.
         self.take(recipient, data)
-        return True
 
     def settle(self) -> None:
         """Deliver all stanzas."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import deque
+from collections.abc import Iterator
 
 from attrs import frozen
 from hypothesis import example, given
@@ -198,6 +200,56 @@ class ChainTests(SynchronousTestCase):
             for client, stay in one.audience.items():
                 if client.inside and client.epoch == stay:
                     self.assertIn(one.body, client.heard, (client.jid, one))
+
+    def joining(self) -> Iterator[Chain]:
+        """Return chains with an occupant of the last node, "a", and a join there, "b", that it has sent."""
+        for dialect in Dialect:
+            for replica in (False, True):
+                with self.subTest(f"{dialect}, {replica}"):
+                    chain = Chain((dialect, dialect), (replica, replica))
+                    chain.join(chain.clients[BOTTOM, 0], "a")
+                    chain.settle()
+                    chain.join(chain.clients[BOTTOM, 1], "b")
+                    yield chain
+
+    def assertOccupants(self, chain: Chain, *nicks: str) -> None:
+        """All nodes have these occupants, and no join waits."""
+        for node, service in chain.services.items():
+            self.assertEqual(service.rooms.rooms[node].nodes.pending, {}, node)
+            self.assertEqual(set(service.rooms.rooms[node].occupants), {"owner", *nicks}, node)
+        self.assertEqual([chain.clients[BOTTOM, 0].inside], ["a"])
+        self.assertEqual(chain.clients[BOTTOM, 1].inside, "b" if "b" in nicks else "")
+
+    def test_lostJoin(self) -> None:
+        """A join that is lost is refused as soon as both nodes know it."""
+        for chain in self.joining():
+            chain.restart(MIDDLE, isLossy=True)
+            chain.settle()
+            self.assertOccupants(chain, "a")
+
+    def test_forgottenJoin(self) -> None:
+        """A join that its node does not wait for after a restart is taken back by the next node."""
+        for chain in self.joining():
+            chain.deliverFrom(BOTTOM, MIDDLE)
+            chain.restart(BOTTOM, isLossy=True)
+            for link in ((BOTTOM, MIDDLE), (MIDDLE, BOTTOM), (BOTTOM, MIDDLE)):
+                chain.deliverFrom(*link)
+            chain.settle()
+            self.assertOccupants(chain, "a")
+
+    def test_keptJoin(self) -> None:
+        """A join that waits at two nodes goes on if other occupants of them differ."""
+        for chain in self.joining():
+            chain.deliverFrom(BOTTOM, MIDDLE)
+            chain.join(chain.clients[TOP, 0], "c")
+            chain.deliverFrom(TOP, MIDDLE)
+            chain.reconnect(BOTTOM)
+            waiting = chain.links[MIDDLE, TOP]
+            chain.links[MIDDLE, TOP] = deque()
+            chain.settle()
+            chain.links[MIDDLE, TOP] = waiting
+            chain.settle()
+            self.assertOccupants(chain, "a", "b", "c")
 
     def test_twoWays(self) -> None:
         """
