@@ -92,6 +92,9 @@ class Joining:
     def abandoned(self) -> None:
         """Leave the joined node of an earlier process: nobody is in here, but the joined node may not know it."""
         self.state = UplinkState.LEAVING
+        # The history may be a part of the answer to a first join: the next one brings it again.
+        self._mirror.room.history.clear()
+        self._mirror.room.subject = None
         self._mirror.room.changes.nodes = True
 
     def feed(self, event: Event, now: float, join: PendingJoin | None = None) -> None:

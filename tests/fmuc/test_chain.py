@@ -127,6 +127,10 @@ class ChainTests(SynchronousTestCase):
     @example(SEED, PRIMARY, steps("join3a settle0 join0a join2b deliver0 restart1 kick0a"))
     # A node loses a joining node, and with it all of its occupants at once.
     @example(SEED, PRIMARY, steps("join4a join5b settle0 leave0 leave0 crash1"))
+    # A node is restarted when it has received the history, and not yet the subject.
+    @example(
+        SEED, PRIMARY, steps("join0a join2a say0 leave0 deliver0 deliver0 deliver0 deliver0 restart1 join2a")
+    )
     @given(st.tuples(DIALECTS, DIALECTS), st.tuples(st.booleans(), st.booleans()), STEPS)
     def test_agreement(
         self,
