@@ -476,6 +476,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        self._isFenced = not self._isPassed\n", ""),
         ("        if speaker and stored > FREE:\n", "        if False:\n"),
         ("            archive.checkAgain(self._rooms, action)\n", "            pass\n"),
+        ("                alone[user] += len(data) if user in alone else 0\n", "                pass\n"),
     ),
     "gateway/fmuc/handler.py": (
         ("self._perform(actions, isCharged=True, request=stanza)\n", "self._perform(actions, request=stanza)\n"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.defer import Deferred
@@ -15,10 +16,13 @@ from gateway import ns
 from gateway.delegation.managing import Route
 from gateway.delegation.plugin import manage
 from gateway.errors import NoAnswer, OverBudget, ResourceLimit, Stopping, TooManyPending
+from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.values import Dialect
 from gateway.interfaces import IStatusProvider
+from gateway.muc.store import MIGRATIONS
+from gateway.state.memory import MemoryStore
 from gateway.stream.budget import BURST, Budget
 from gateway.xml.errors import errorElement
 from tests.delegation.support import FakeNamespace
@@ -47,6 +51,8 @@ class FairCase(SynchronousTestCase):
         """Return the output that an input causes, as bytes, because it is large."""
         before = len(self.world.server.value())
         self.world.server.say(data)
+        # The end of the reactor turn.
+        self.world.clock.advance(0)
         return self.world.server.value()[before:]
 
 
@@ -55,7 +61,7 @@ class RoomsTests(FairCase):
 
     def setUp(self) -> None:
         super().setUp()
-        RoomsHandler(Rooms(JID, None, frozenset())).setHandlerParent(self.link)
+        self.handler(Rooms(JID, None, frozenset())).setHandlerParent(self.link)
         self.world.up()
         self.world.say(join(GOOD))
         body = "x" * 5_000
@@ -63,6 +69,10 @@ class RoomsTests(FairCase):
             self.sent(
                 f"<message from='{GOOD}/r' to='lobby@{JID}' type='groupchat'><body>{body}</body></message>".encode()
             )
+
+    def handler(self, rooms: Rooms) -> RoomsHandler:
+        """Return the handler of rooms in memory."""
+        return RoomsHandler(rooms)
 
     def test_rejoins(self) -> None:
         """Of 100 rejoins in 11 kB, a budget's worth is handled at once, the rest later; others do not wait."""
@@ -147,6 +157,7 @@ class RoomsTests(FairCase):
             self.sent(join(BAD) * 150 + gone)
             before = len(self.world.server.value())
             end()
+            self.world.clock.advance(0)
             self.assertIn(out, self.world.server.value()[before:])
             self.world.wait(60)
 
@@ -179,6 +190,17 @@ class RoomsTests(FairCase):
         self.sent(join(BAD) * 100)
         self.link.stopService()
         self.assertEqual(self.sent(join(BAD)).count(errorElement(Stopping)), 1)
+
+
+class StoredRoomsTests(RoomsTests):
+    """The same where output waits for a store: the rest of a chunk is handled before anything is sent."""
+
+    def handler(self, rooms: Rooms) -> RoomsHandler:
+        """Return the handler of stored rooms."""
+        return RoomsHandler(rooms, None, Commits(MemoryStore(MIGRATIONS), rooms.durability, self._later))
+
+    def _later(self, act: Callable[[], object]) -> None:
+        self.world.clock.callLater(0, act)
 
 
 class SpeakerTests(FairCase):

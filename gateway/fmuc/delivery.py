@@ -172,8 +172,10 @@ class Delivery:
             ready.insert(0, (ANSWER_IQ, answer))
         if self._rooms.arriving:
             self._paced.start()
+        # At once: what waits for the store must not let a flood pass that comes meanwhile.
+        self._account(ready, speaker, isCharged)
         if self.commits is None:
-            self._carryOut(ready, speaker, isCharged)
+            self._carryOut(ready, isCharged)
             return
         records = self._rooms.takeRecords()
         stored = sum(len(value or "") for _, value in records)
@@ -182,7 +184,7 @@ class Delivery:
             self.link.fairness.spread(speaker, stored)
         if ready or records:
             size = sum(_memoryOf(data) for _, data in ready)
-            send = partial(self._carryOut, ready, speaker, isCharged)
+            send = partial(self._carryOut, ready, isCharged)
             steps = [action for action in actions if isinstance(action, Step)]
             if request is not None and records:
                 refusal = Refusal(_nothing, partial(self._carryOutUnstored, ready, request, speaker))
@@ -195,7 +197,7 @@ class Delivery:
         self.link.countError(why)
         error = errorReply(request, why)
         told = [(action, error if _answers(action, request) else data) for action, data in ready]
-        self._carryOut(told, speaker, False)
+        self._carryOut(told, False)
 
     def _waits(self) -> bool:
         """
@@ -213,29 +215,41 @@ class Delivery:
     def _passFence(self) -> None:
         self._isPassed = True
 
-    def _carryOut(self, ready: list[tuple[Action, _Written]], speaker: str, isCharged: bool) -> None:
-        """Send what L{perform} has serialised."""
-        ready = self._shown(ready)
-        # Bytes of stanzas to a single user or node, by address. The first stanza to each address is not counted: in
-        # a room of two occupants, every stanza goes to a single user.
+    def _account(self, ready: list[tuple[Action, _Written]], speaker: str, isCharged: bool) -> None:
+        """Charge output: copies to the speaker, stanzas to a single user to that user."""
+        # Bytes of stanzas to a single user, by address. The first stanza to each address is not counted: in a room
+        # of two occupants, every stanza goes to a single user.
         alone: Counter[bytes] = Counter()
         spread = 0
+        for action, data in ready:
+            if isinstance(data, Copies):
+                spread += max(data.size, COPY * len(data.recipients))
+            elif isinstance(data, list):
+                assert isinstance(action, ShowOccupants)
+                user, size = action.recipient, sum(map(len, data))
+                alone[user] += size if user in alone else size - len(data[0])
+            elif isinstance(action, ToUsers):
+                user = action.recipients[0]
+                alone[user] += len(data) if user in alone else 0
+        if speaker and spread > FREE:
+            self.link.fairness.spread(speaker, spread)
+        if isCharged:
+            self._charge(alone)
+
+    def _carryOut(self, ready: list[tuple[Action, _Written]], isCharged: bool) -> None:
+        """Send what L{perform} has serialised."""
+        ready = self._shown(ready)
+        # The same of nodes; what waits for a lane is charged when it is sent.
+        alone: Counter[bytes] = Counter()
         send = self.link.sendRaw
         self._paced.begin(ready)
         for action, data in ready:
             if isinstance(data, Copies):
-                spread += max(data.size, COPY * len(data.recipients))
                 self.link.sendCopies(data)
             elif isinstance(data, list):
-                assert isinstance(action, ShowOccupants)
-                self._sendSeveral(action.recipient, data, alone)
+                self.link.sendSeveral(data)
             elif isinstance(action, ToUsers):
                 send(data)
-                user = action.recipients[0]
-                if user in alone:
-                    alone[user] += len(data)
-                else:
-                    alone[user] = 0
             elif not data:
                 self._carryOutUnsent(action)
             elif isinstance(action, ToNode):
@@ -245,8 +259,6 @@ class Delivery:
                 send(data)
                 if isinstance(action, SendError):
                     self.link.countCondition(action.stanzaError.condition)
-        if speaker and spread > FREE:
-            self.link.fairness.spread(speaker, spread)
         if isCharged:
             self._charge(alone)
 
@@ -298,12 +310,6 @@ class Delivery:
         self.link.budget.charge(user, sum(map(len, results)), self.link.now)
         for each in results:
             self.link.sendRaw(each)
-
-    def _sendSeveral(self, user: bytes, stanzas: list[bytes], alone: Counter[bytes]) -> None:
-        """Send stanzas to one user: a join to a large room causes thousands of them."""
-        self.link.sendSeveral(stanzas)
-        size = sum(map(len, stanzas))
-        alone[user] += size if user in alone else size - len(stanzas[0])
 
     def _sendPortion(self, stanzas: Iterable[tuple[ToNode, bytes]]) -> None:
         """Send a portion of what a large room has told a node that joins."""
