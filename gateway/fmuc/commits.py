@@ -75,11 +75,11 @@ class Commits:
     """
     The output of one component, in order; what is not stored yet is sent after the commit.
 
-    The records of one reactor turn, and those that come while a commit is under way, share a commit. If the store
-    fails, the records stay, and are written again once a second; meanwhile L{Durability.fault} refuses new changes.
-    If output has waited for ten seconds, no output waits any longer. What has a L{Refusal}, such as a message, is
-    refused: it was not stored, so nobody may see it. The rest, such as leaves, cannot be refused: what it tells is
-    true in memory, and is stored later.
+    The records of input that is handled at once, and those that come while a commit is under way, share a commit.
+    If the store fails, the records stay, and are written again once a second; meanwhile L{Durability.fault}
+    refuses new changes. If output has waited for ten seconds, no output waits any longer. What has a L{Refusal},
+    such as a message, is refused: it was not stored, so nobody may see it. The rest, such as leaves, cannot be
+    refused: what it tells is true in memory, and is stored later.
 
     Changes of archives share the commits, but for those that exceed a limit while the store does not work.
 
@@ -89,7 +89,7 @@ class Commits:
     @ivar lost: number of changes of archives that were never stored.
     @ivar trouble: the reason why the store is another process's, and a remedy; empty if it is not.
     @param retention: bounds of the archives.
-    @param later: calls a function at the end of the reactor turn.
+    @param later: calls a function after the input that is being handled: L{gateway.stream.link.Link.afterInput}.
     @param owner: this process, if others may write to the store as well.
     @param whole: returns the whole state.
     """
@@ -235,7 +235,7 @@ class Commits:
             self._release(self._belonging)
             return
         self._isWriting = True
-        written = self._written = self._store.write(
+        written = self._written = self._store.writeAtOnce(
             save,
             tuple(self._writing.items()),
             tuple(self._writingSteps),

@@ -220,9 +220,8 @@ def _served(jid: str, table: MirrorTable | RoomsTable, composition: IServiceBuil
     rooms.home = link.domain or ""
     store = composition.store(_storeName(jid), MIGRATIONS)
     retention = Retention(table.archive_messages, table.archive_days * _DAY)
-    later = partial(composition.reactor.callLater, 0)
     owner = _owner(jid, composition)
-    commits = Commits(store, rooms.durability, later, retention, owner, partial(snapshot, rooms))
+    commits = Commits(store, rooms.durability, link.afterInput, retention, owner, partial(snapshot, rooms))
     archiving = Archiving(store, retention) if rooms.areArchived else None
     RoomsHandler(rooms, composition.wallClock, commits, archiving).setHandlerParent(link)
     return link

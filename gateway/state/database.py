@@ -15,7 +15,6 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from zope.interface import implementer
 
 from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull, TooManyPending
@@ -26,6 +25,7 @@ from gateway.state.faults import Condition
 from gateway.state.interfaces import IStore
 from gateway.state.migrations import Migrations, migrate
 from gateway.state.sqlite import Job, SqliteFile
+from gateway.state.worker import Worker
 
 T = TypeVar("T")
 
@@ -48,10 +48,10 @@ class Database:
     One SQLite file. A change is on the disk before it is reported as stored.
 
     Requests of one reactor turn, and those that come while the thread is busy, share a transaction in their order,
-    so one flush of the disk stores all of them. This changes no result: if an interaction raises, only its own
-    changes are rolled back; if the transaction fails, or a request in it is cancelled, each request gets a
-    transaction of its own. One file for all stores would need fewer flushes only if several services write in one
-    reactor turn.
+    so one flush of the disk stores all of them; L{writeAtOnce} does not wait for the end of the turn. This changes
+    no result: if an interaction raises, only its own changes are rolled back; if the transaction fails, or a
+    request in it is cancelled, each request gets a transaction of its own. One file for all stores would need fewer
+    flushes only if several services write in one reactor turn.
 
     If the file fails, a request fails with L{StoreFull}, L{StoreBusy} or L{StoreBroken} and stores nothing; the log
     gets one line a minute about it. A lock delays a request by at most half a second, a slow disk by about ten
@@ -61,7 +61,7 @@ class Database:
     @ivar name: the name of the file.
     @ivar path: the file.
     @ivar failures: number of requests and probes that failed since the start.
-    @param reactor: provides the clock, and C{callFromThread}; for tests, it may also provide C{makeThreadPool}.
+    @param reactor: provides the clock, and C{callFromThread}; for tests, it may also provide C{makeWorker}.
     @raise OSError: if the file cannot be created.
     """
 
@@ -88,7 +88,7 @@ class Database:
         self._isLeaving = False
         self._isClosed = False
         # One thread: SQLite allows one writer, and requests keep their order.
-        self._pool = getattr(reactor, "makeThreadPool", ThreadPool)(0, 1, name=path.name)
+        self._worker = getattr(reactor, "makeWorker", Worker)(path.name)
         # Only the thread uses it, once there is one.
         self._file = SqliteFile(path, self._prepare, reactor.seconds, self._onReplaced)
         files.makeFile(path)
@@ -124,6 +124,11 @@ class Database:
     def write(self, interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
         """See L{IStore.write}."""
         return self._run(Job(interaction, arguments, True, self._reactor.seconds() + _MAX_WAIT))
+
+    def writeAtOnce(self, interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
+        """See L{IStore.writeAtOnce}."""
+        job = Job(interaction, arguments, True, self._reactor.seconds() + _MAX_WAIT)
+        return self._run(job, isAtOnce=True)
 
     def atStart(self, interaction: Callable[..., T], *arguments: object) -> T:
         """See L{IStore.atStart}."""
@@ -178,9 +183,9 @@ class Database:
         if self._isClosed:
             return
         self._trigger = self._reactor.addSystemEventTrigger("during", "shutdown", self._shutDown)
-        self._pool.start()
+        self._worker.start()
         self._isStarted = True
-        self._handOverLater()
+        self._handOver()
         self._probe()
 
     def _shutDown(self) -> None:
@@ -202,16 +207,16 @@ class Database:
         self._handing = self._probing = self._watching = None
         waiting = list(self._waiting)
         if self._isStarted:
-            self._pool.callInThread(self._work, waiting)
+            self._worker.call(self._work, waiting)
         elif waiting:
             # There is no thread.
             self._finished.append((waiting, self._file.run(waiting)))
         # stop() waits for the thread.
-        self._pool.stop()
+        self._worker.stop()
         self._file.close()
         self._deliver()
 
-    def _run(self, job: Job) -> Deferred[Any]:
+    def _run(self, job: Job, isAtOnce: bool = False) -> Deferred[Any]:
         if self._isClosed or self._isLeaving:
             return fail(StoreBroken("it is closed"))
         if self._jobs and next(iter(self._jobs)).overdueAt <= self._reactor.seconds():
@@ -221,18 +226,23 @@ class Database:
             return fail(TooManyPending())
         done = self._jobs[job] = Deferred(lambda _: job.permit.clear())
         self._waiting.append(job)
-        self._watchLater()
-        self._handOverLater()
+        if self._watching is None:
+            self._watchLater()
+        if self._isStarted and not self._isWorking:
+            if isAtOnce:
+                self._handOver()
+            elif self._handing is None:
+                # Requests of this turn share a transaction.
+                self._handing = self._reactor.callLater(0, self._endOfTurn)
         return done
 
-    def _handOverLater(self) -> None:
-        """Give the thread all requests of this turn at its end, so that they share a transaction."""
-        if self._isStarted and not self._isWorking and self._handing is None:
-            self._handing = self._reactor.callLater(0, self._handOver)
+    def _endOfTurn(self) -> None:
+        self._handing = None
+        if not self._isWorking:
+            self._handOver()
 
     def _handOver(self) -> None:
         """Give the thread the next requests: reads, or a write and the requests after it."""
-        self._handing = None
         jobs: list[Job] = []
         # Reads before the first write get a transaction of their own: the write may have to wait for the lock.
         while self._waiting and len(jobs) < _MAX_SHARING:
@@ -245,7 +255,7 @@ class Database:
                 jobs.append(job)
         self._isWorking = bool(jobs)
         if jobs:
-            self._pool.callInThread(self._work, jobs)
+            self._worker.call(self._work, jobs)
 
     def _deliver(self) -> None:
         while self._finished:

@@ -47,6 +47,12 @@ class IStore(Interface):
         begun has no deadline.
         """
 
+    def writeAtOnce(interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
+        """
+        Like L{write}, but if the store has nothing to do, begin now, not at the end of the reactor turn. A caller
+        that has collected its changes uses it: no later request of the turn shares their commit.
+        """
+
     def atStart(interaction: Callable[..., T], *arguments: object) -> T:
         """
         Like L{write}, but block, and return the result. Only for use while a service is made, before any other

@@ -48,6 +48,9 @@ class MemoryStore:
     def write(self, interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
         return execute(self._run, Job(interaction, arguments, True))
 
+    def writeAtOnce(self, interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
+        return self.write(interaction, *arguments)
+
     def atStart(self, interaction: Callable[..., T], *arguments: object) -> T:
         result: T = self._run(Job(interaction, arguments, True))
         return result

@@ -93,21 +93,23 @@ def transact(connection: sqlite3.Connection, jobs: list[Job]) -> list[Any]:
     @raise sqlite3.Error: if the database is at fault.
     @raise OSError: likewise.
     """
-    connection.execute("BEGIN IMMEDIATE" if any(job.writes for job in jobs) else "BEGIN")
-    outcomes = [_interact(connection, job, isAlone=len(jobs) == 1) for job in jobs]
+    cursor = connection.cursor()
+    cursor.execute("BEGIN IMMEDIATE" if any(job.writes for job in jobs) else "BEGIN")
+    if len(jobs) == 1:
+        # The transaction is rolled back if it raises.
+        outcomes = [jobs[0].interaction(cursor, *jobs[0].arguments)]
+    else:
+        outcomes = [_interact(connection, job) for job in jobs]
     # A requester that was given an error must not find its change stored.
     if not all(job.commit() for job in jobs):
         raise CancelledError
-    connection.execute("COMMIT")
+    cursor.execute("COMMIT")
     return outcomes
 
 
-def _interact(connection: sqlite3.Connection, job: Job, isAlone: bool) -> Any:
+def _interact(connection: sqlite3.Connection, job: Job) -> Any:
     if job.isCancelled:
         raise CancelledError
-    if isAlone:
-        # The transaction is rolled back if it raises.
-        return job.interaction(connection.cursor(), *job.arguments)
     connection.execute("SAVEPOINT interaction")
     try:
         outcome = job.interaction(connection.cursor(), *job.arguments)

@@ -77,6 +77,8 @@ class Connection(Protocol):
         self._waiting: deque[Event] = deque()
         self._goingOn: IDelayedCall | None = None
         self._working = False
+        # Calls after the events that are being handled.
+        self._afterwards: list[Callable[[], object]] = []
         # True if no further event is to be handled in this turn.
         self._isEnough = False
         self._reading = True
@@ -178,6 +180,10 @@ class Connection(Protocol):
         self._worked()
 
     def _worked(self) -> None:
+        while self._afterwards:
+            calls, self._afterwards = self._afterwards, []
+            for call in calls:
+                call()
         self._working = False
         if self._output.size or self._closeBy:
             self._flush()
@@ -275,6 +281,17 @@ class Connection(Protocol):
             act()
         finally:
             self._worked()
+
+    def afterEvents(self, call: Callable[[], object]) -> bool:
+        """
+        Call a function after the events that are being handled; its output is written with theirs.
+
+        @param call: must not raise.
+        @return: False if no events are being handled; then it is not called.
+        """
+        if self._working:
+            self._afterwards.append(call)
+        return self._working
 
     def writeCopies(self, copies: Copies) -> bool:
         """Send one stanza to many recipients, otherwise as L{write}."""

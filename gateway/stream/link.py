@@ -300,6 +300,15 @@ class Link(Service):
         else:
             self._protocol.together(act)
 
+    def afterInput(self, call: Callable[[], object]) -> None:
+        """
+        Call a function after the stanzas that came in one piece; at the end of the reactor turn, if no stanza is
+        being handled.
+        """
+        guarded = partial(self._lane.guard, call)
+        if self._protocol is None or not self._protocol.afterEvents(guarded):
+            self._reactor.callLater(0, guarded)
+
     def sendCopies(self, copies: Copies) -> bool:
         """Send one stanza to many recipients. It is kept once, not once for each. Otherwise as L{sendRaw}."""
         # All of them together are rarely larger than one may be, so that their sizes need not be compared.

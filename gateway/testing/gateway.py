@@ -28,10 +28,10 @@ _SERVER = '\n[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "secret"\ndomai
 _NAMES_HOST = re.compile(r"^\[(server|embedded)\b", re.MULTILINE)
 
 
-class _Pool:
-    """A thread pool whose work is done before the call returns."""
+class _Worker:
+    """A thread of a store whose calls are done before they return."""
 
-    def __init__(self, *arguments: object, **more: object) -> None:
+    def __init__(self, name: str) -> None:
         pass
 
     def start(self) -> None:
@@ -39,14 +39,14 @@ class _Pool:
 
     stop = start
 
-    def callInThread(self, work: Callable[..., object], *arguments: object) -> None:
-        work(*arguments)
+    def call(self, act: Callable[[Any], object], argument: Any) -> None:
+        act(argument)
 
 
 class _Reactor(MemoryReactorClock):
     """A running reactor whose stores use no threads."""
 
-    makeThreadPool = _Pool
+    makeWorker = _Worker
 
     def callWhenRunning(self, callable: Callable[P, object], *args: P.args, **kw: P.kwargs) -> None:  # noqa: A002
         callable(*args, **kw)

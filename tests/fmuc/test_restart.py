@@ -7,6 +7,7 @@ import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -20,7 +21,8 @@ from gateway.muc import archived_history
 from gateway.muc.archive_store import newest
 from gateway.muc.archive_values import ArchivedMessage
 from gateway.muc.room import Bounds
-from gateway.muc.store import loadRecords
+from gateway.muc.store import loadRecords, save
+from gateway.state.sqlite import Job, SqliteFile
 from gateway.stream.link import Link
 from gateway.testing import MemoryGateway
 from gateway.testing.wire import canonicalElement
@@ -654,6 +656,30 @@ class ConfiguredTests(SynchronousTestCase):
         again.wait(8)
         server = again.server(C)
         self.assertEqual(len(server.ask(said(owner, "z"))), 2)
+
+    def test_oneCommit(self) -> None:
+        """Messages that came in one piece are one commit, at once after the last one; then all of them are sent."""
+        gateway = self.gateway()
+        self.addCleanup(gateway.stop)
+        server = gateway.server(C)
+        owner = "ann@example.com/1"
+        server.ask(join(owner, "ann"))
+        before = bytes(server.transport.value())
+        commits: list[tuple[int, bytes]] = []
+        run = SqliteFile.run
+
+        def counted(file: SqliteFile, jobs: list[Job]) -> list[object]:
+            shown = bytes(server.transport.value())[len(before) :]
+            saved: list[Any] = [job.arguments[1] for job in jobs if job.interaction is save]
+            commits.extend((len(steps), shown) for steps in saved)
+            return run(file, jobs)
+
+        self.patch(SqliteFile, "run", counted)
+        # No reactor turn follows.
+        server.transport.say("".join(said(owner, text) for text in "xyz").encode())
+        self.assertEqual(commits, [(3, b"")])
+        shown = bytes(server.transport.value())[len(before) :]
+        self.assertEqual(re.findall(b"<body>(.)</body>", shown), [b"x", b"y", b"z"])
 
     def test_killed(self) -> None:
         """Rooms are there after the process was killed."""

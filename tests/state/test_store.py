@@ -163,6 +163,18 @@ class StoreTests:
         yield self.assertFailure(store.read(names), StoreBroken)
 
 
+    @inlineCallbacks
+    def test_atOnce(self: Any) -> Any:
+        """A write that begins at once keeps its place among the others, and fails as they do."""
+        store = self.make(MIGRATIONS)
+        found = yield gatherResults([store.write(put, "a"), store.writeAtOnce(put, "b"), store.read(names)])
+        self.assertEqual(found, ["a", "b", ["a", "b"]])
+        yield self.assertFailure(store.writeAtOnce(putAndFail, "x"), Wrong)
+        self.assertEqual((yield store.read(names)), ["a", "b"])
+        store.close()
+        yield self.assertFailure(store.writeAtOnce(put, "c"), StoreBroken)
+
+
 class DatabaseStoreTests(StoreTests, TestCase):
     """A file."""
 
@@ -275,6 +287,37 @@ class SharedTests(TestCase):
         for number in range(5):
             yield self.store.write(put, f"{number}")
         self.assertEqual((yield self.commits()) - before, 5)
+
+    @inlineCallbacks
+    def test_atOnce(self) -> Any:
+        """
+        A write that begins at once shares its transaction with earlier requests of the turn; later ones share the
+        next transaction.
+        """
+        yield self.store.write(put, "first")
+        before = yield self.commits()
+        done = [self.store.write(put, "a"), self.store.writeAtOnce(put, "b")]
+        self.assertEqual((len(self.store._waiting), self.store._isWorking), (0, True))
+        done += [self.store.writeAtOnce(put, "c"), self.store.write(put, "d"), self.store.writeAtOnce(put, "e")]
+        self.assertEqual(len(self.store._waiting), 3)
+        yield gatherResults(done)
+        self.assertEqual((yield self.commits()) - before, 2)
+        # The turn ends while the thread works; the writes of later turns wait for it.
+        isOver: list[None] = []
+
+        def slow(cursor: sqlite3.Cursor) -> None:
+            deadline = time.monotonic() + 5
+            while not isOver and time.monotonic() < deadline:
+                time.sleep(0.01)
+
+        later: list[Deferred[Any]] = [self.store.write(put, "f"), self.store.writeAtOnce(slow)]
+        for name in "gh":
+            yield deferLater(reactor, 0)
+            later.append(self.store.writeAtOnce(put, name))
+        isOver.append(None)
+        yield gatherResults(later)
+        self.assertEqual((yield self.commits()) - before, 4)
+        self.assertEqual((yield self.store.read(names)), ["a", "b", "c", "d", "e", "f", "first", "g", "h"])
 
     @inlineCallbacks
     def test_cancelled(self) -> Any:

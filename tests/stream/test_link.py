@@ -323,6 +323,44 @@ class OutputTests(SynchronousTestCase):
         world.link.sendSeveral([small[0], b"<message to='3'>" + b"x" * 100 + b"</message>", small[1]])
         self.assertEqual(written[1:], small)
 
+    def test_afterInput(self) -> None:
+        """
+        A call after the input comes after all stanzas that came in one piece; without a stanza, or a connection, at
+        the end of the reactor turn. If it raises, that is logged, and the connection stays.
+        """
+        world = World()
+        called: list[int] = []
+
+        class Counting(RawHandler):
+            """Asks for a call at each stanza."""
+
+            def stanzaReceived(self, stanza: Stanza) -> bool:
+                world.link.afterInput(lambda: called.append(len(self.seen)))
+                return super().stanzaReceived(stanza)
+
+        raw = Counting()
+        raw.setHandlerParent(world.link)
+
+        def fail() -> None:
+            called.append(-1)
+            raise Fault
+
+        world.link.afterInput(fail)
+        self.assertEqual(called, [])
+        world.clock.advance(0)
+        self.assertEqual(called, [-1])
+        world.up()
+        world.say(b"<message from='a@b'/>" * 3)
+        self.assertEqual(called, [-1, 3, 3, 3])
+        world.server.protocol.together(lambda: world.link.afterInput(fail))
+        world.link.afterInput(fail)
+        self.assertEqual(called, [-1, 3, 3, 3, -1])
+        world.clock.advance(0)
+        self.assertEqual(called, [-1, 3, 3, 3, -1, -1])
+        self.assertEqual(len(self.flushLoggedErrors(Fault)), 3)
+        world.say(b"<message from='a@b'/>")
+        self.assertEqual(called[6:], [4])
+
     def test_nothingWaits(self) -> None:
         """If no output waits, stanzas are sent at once."""
         world = World().up()

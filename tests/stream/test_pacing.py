@@ -86,6 +86,40 @@ class PacingTests(SynchronousTestCase):
         self.ask(0, 3)
         self.assertEqual([len(data) for data in writes], [140, 70])
 
+    def test_afterEvents(self) -> None:
+        """
+        A call after a chunk comes after its stanzas, once, and its output is written with theirs. A call that asks
+        for another one gets it at once. While no stanza is handled, there is nothing to wait for.
+        """
+        writes: list[bytes] = []
+        self.patch(self.transport, "write", writes.append)
+
+        def after() -> None:
+            self.protocol.write(b"[after]")
+            if len(self.owner.stanzas) == 2:
+                self.assertTrue(self.protocol.afterEvents(lambda: self.protocol.write(b"[last]")))
+
+        self.owner.onStanza = lambda stanza: stanza.id == "0" and self.protocol.afterEvents(after)
+        self.ask(0, 2)
+        self.assertEqual(writes, [b"[after][last]"])
+        self.ask(2, 3)
+        self.assertEqual(len(writes), 1)
+        self.assertFalse(self.protocol.afterEvents(self.fail))
+        self.protocol.together(lambda: self.protocol.afterEvents(after))
+        self.assertEqual(writes[1:], [b"[after]"])
+
+    def test_afterSlice(self) -> None:
+        """If the time slice ends before the chunk, the call does not wait for the rest."""
+        called: list[int] = []
+
+        def late(stanza: Stanza) -> None:
+            self.clock.advance(1)
+            self.protocol.afterEvents(lambda: called.append(len(self.owner.stanzas)))
+
+        self.owner.onStanza = late
+        self.ask(0, 8)
+        self.assertEqual(called, [4, 4, 4, 4])
+
     def test_burst(self) -> None:
         """
         For any amount of output caused by a chunk, in it or after it: the connection stays, all requests are
