@@ -11,10 +11,14 @@ INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint c
 TRIAL := $(BIN)/python -m twisted.trial
 # All tests except the live tests: the test modules, and the packages of tests, each with an __init__.py.
 UNIT := $(wildcard tests/test_*.py) $(filter-out tests/live,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)))
+# The live tests that compare times run alone; the others in two halves. Tests of one module share servers.
+ALONE := $(addprefix tests.live.test_,embedded_hostile hostile_user outage roster_lock)
+OTHERS := $(filter-out $(ALONE),$(subst /,.,$(basename $(sort $(wildcard tests/live/test_*.py)))))
+FIRST := $(wordlist 1,19,$(OTHERS))
 # Compares the stubs with wokkel, which can only be imported after the gateway package.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
-.PHONY: run tour test unit unit-newest live soak-rooms lint types mutants mutants-all clean
+.PHONY: run tour test unit unit-newest live live-first live-second live-alone soak-rooms lint types mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
@@ -27,9 +31,20 @@ unit: $(VENV)/made
 unit-newest:
 	.ci/newer $(MAKE) unit VENV=.venv-newest PYTHON=python3
 
-# On the servers of this machine, the newer ones and the embedded host. Not in parallel: tests share servers.
+# On the servers of this machine, the newer ones and the embedded host: two halves at once, and then those that compare
+# times. The output of each comes at its end.
 live: $(VENV)/made
-	$(BOUND) 2700 $(TRIAL) tests/live
+	@status=0; $(MAKE) --jobs=2 --output-sync=target live-first live-second || status=1; \
+		$(MAKE) live-alone && exit $$status
+
+live-first: $(VENV)/made
+	$(BOUND) 2000 $(TRIAL) $(FIRST)
+
+live-second: $(VENV)/made
+	$(BOUND) 2000 $(TRIAL) $(filter-out $(FIRST),$(OTHERS))
+
+live-alone: $(VENV)/made
+	$(BOUND) 900 $(TRIAL) $(ALONE)
 
 # The long fault run of rooms, which is not part of `make test`: about five minutes for each server, with a report.
 soak-rooms: $(VENV)/made
