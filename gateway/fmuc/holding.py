@@ -16,7 +16,7 @@ from gateway.fmuc.digest import digest
 from gateway.fmuc.federation import Federation, presenceAt
 from gateway.fmuc.nodes import Doubt, JoiningNode
 from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.resuming import FIRST, HOLD, UNREACHABLE, interval
+from gateway.fmuc.resuming import ABSENT, FIRST, HOLD, interval
 from gateway.fmuc.values import ResumeAnswer
 from gateway.muc.actions import Action, SendError, SendResult
 from gateway.muc.leave import leave, removeAll
@@ -61,7 +61,7 @@ def bounced(
 
     @param message: nick of the sender and id of a message to all.
     """
-    if not node.resumes or not node.hasJoined or condition not in UNREACHABLE:
+    if not node.resumes or not node.hasJoined or condition not in ABSENT:
         nodeLost(federation, node, now)
         return
     if node.doubt is None:

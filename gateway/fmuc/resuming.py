@@ -51,6 +51,9 @@ UNREACHABLE = frozenset(
         "service-unavailable",
     )
 )
+# The same for requests of one node to another that has joined. An ejabberd whose services must not connect to other
+# servers refuses stanzas to a component that is not there.
+ABSENT = UNREACHABLE | {"forbidden"}
 
 
 def interval(attempts: int) -> float:

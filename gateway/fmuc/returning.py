@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection
 from gateway.errors import LinkDown
 from gateway.fmuc.joining import ANSWER, FAREWELL, Joining
 from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.resuming import HOLD, UNREACHABLE
+from gateway.fmuc.resuming import ABSENT, HOLD
 from gateway.fmuc.uplink import Event, Output, UplinkState
 from gateway.fmuc.values import ResumeAnswer
 from gateway.muc.occupant import Occupant
@@ -58,7 +58,7 @@ class Uplink(Joining):
             self.feed(Event.LEFT, now)
         if self.state not in (UplinkState.RETURNING, UplinkState.LOST):
             return True
-        if answer.condition in UNREACHABLE:
+        if answer.condition in ABSENT:
             self.feed(Event.UNREACHABLE, now)
         elif answer.condition:
             self.node.resumes = answer.condition == "item-not-found"

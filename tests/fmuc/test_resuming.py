@@ -479,6 +479,24 @@ class UnreachableTests(RoomsRestartTests):
     condition = "remote-server-not-found"
 
 
+class ForbiddenTests(ResumeCase):
+    """An ejabberd whose services must not connect to other servers forbids requests to an absent component."""
+
+    def test_requests(self) -> None:
+        """Nobody leaves the room, or the mirror, because of them."""
+        for absent, who in ((HERE, OWN), (ABOVE, ANN)):
+            for site in self.sites():
+                site.kill(absent)
+                site.say(who, "x")
+                site.condition = "forbidden"
+                site.wait(20)
+                self.assertGreater(len([each for each in site.passed() if "type='get'" in each]), 2)
+                site.forget()
+                site.start(absent)
+                self.assertNotIn("<presence", "".join(text for _, text in site.shown))
+                self.assertHealthy(site)
+
+
 class OtherSoftwareTests(RoomCase):
     """A joined node that does not know how to resume."""
 
