@@ -123,7 +123,7 @@ ARROWS = {
 TREE: tuple[str | tuple[str, ...], ...] = (
     *("ns", "_deprecated", "errors", "addresses", "_compat"),
     *("reports", "requirements", "metrics", "pieces"),
-    *("xml", "log", "state", "stream", "http", "config", "interfaces"),
+    *("xml", "log", "state", "stream", "http", "config", "peers", "interfaces"),
     tuple(sorted(FEATURES)),
     *("embedded", "plugins", "composition", "tap", "tour", "cli", "testing"),
 )

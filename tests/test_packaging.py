@@ -133,6 +133,7 @@ class DistributionTests(SynchronousTestCase):
         wanted = {
             *{
                 "attrs",
+                "backports-zstd",
                 "cattrs",
                 "click",
                 "cryptography",

@@ -11,6 +11,7 @@ from gateway.cli.check import check
 from gateway.cli.completion import completion
 from gateway.cli.init import init
 from gateway.cli.manual import manual
+from gateway.cli.peers import peers
 from gateway.cli.program import Program, runOnReactor
 from gateway.cli.refresh import refresh
 from gateway.cli.reload import reload
@@ -25,7 +26,7 @@ from gateway.cli.web import RunningGateway
 # In the order of --help.
 COMMANDS: tuple[click.Command, ...] = (
     *(init, check, snippet, status, top, refresh, reload),
-    *(state, tour, version, completion, manual),
+    *(peers, state, tour, version, completion, manual),
 )
 
 

@@ -96,7 +96,8 @@ def _print(reloaded: Mapping[str, Any]) -> None:
     if values["outcome"] != "done":
         say(reloaded["text"], err=True)
         raise SystemExit(1)
-    steps = [f"{step}: {', '.join(values[step])}" for step in ("added", "replaced", "removed") if values[step]]
+    names = ("added", "replaced", "removed", "peers")
+    steps = [f"{step}: {', '.join(values[step])}" for step in names if values.get(step)]
     say("Reloaded." if steps else "Reloaded: no service differs.")
     for each in steps:
         say(f"  {each}")

@@ -28,6 +28,7 @@ from gateway.interfaces import (
     IStore,
 )
 from gateway.metrics import NO_METRICS, IMetrics
+from gateway.peers.service import Peers
 from gateway.pieces import Pieces
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.privilege.lending import Lending
@@ -54,6 +55,7 @@ class ServiceBuilder(ServiceEnvironment):
     @ivar served: the resources of the HTTP server, by the first segment of their path.
     @param pieces: as L{IServiceBuilder.pieces}; by default, of this service alone.
     @param outages: those of each server, by its endpoint; by default, of this service alone.
+    @param peers: the direct links; C{None} for none.
     @param changed: called when links, databases or resources were added or removed.
     """
 
@@ -68,6 +70,7 @@ class ServiceBuilder(ServiceEnvironment):
         pieces: Pieces | None = None,
         changed: Callable[[], object] = lambda: None,
         outages: MutableMapping[str, Outage] | None = None,
+        peers: Peers | None = None,
     ) -> None:
         super().__init__(config)
         self.metrics = metrics.group()
@@ -79,6 +82,7 @@ class ServiceBuilder(ServiceEnvironment):
         self.pieces = pieces or Pieces(reactor)
         self._changed = changed
         self._outages: MutableMapping[str, Outage] = {} if outages is None else outages
+        self._peers = peers
         self.links: list[Link] = []
         self._surveys: dict[Link, Survey] = {}
         self.databases: list[Database] = []
@@ -130,6 +134,10 @@ class ServiceBuilder(ServiceEnvironment):
         self._changed()
         return link
 
+    def useDirectLinks(self, link: Link) -> None:
+        if self._peers is not None:
+            self._peers.add(link)
+
     def removeLink(self, link: Link) -> Deferred[None]:
         link.isFinal = True
         if link in self.links:
@@ -142,6 +150,8 @@ class ServiceBuilder(ServiceEnvironment):
 
     def _onStopped(self, result: None, link: Link) -> None:
         link.metrics.close()
+        if self._peers is not None:
+            self._peers.remove(link)
         if self._host is not None:
             self._host.dismiss(link.jid)
 

@@ -9,7 +9,10 @@ from collections.abc import Collection
 from attrs import frozen
 
 from gateway.composition.reader import Config, Service
-from gateway.config.tables import ComponentTable, ServerTable
+from gateway.config.tables import ComponentTable, PeerTable, ServerTable
+from gateway.peers.identity import KEY_FILE
+from gateway.peers.peer import PeerSettings
+from gateway.peers.profiles import PROFILES
 
 
 @frozen(kw_only=True)
@@ -61,6 +64,7 @@ class Changes:
     @ivar removed: JIDs of services that exist in the old configuration only.
     @ivar replaced: new services whose JID is that of a different old service.
     @ivar added: services that exist in the new configuration only.
+    @ivar peers: domains of peers whose direct link is made, made anew, or ended.
     @ivar restart: keys of differences that need a new process; they are not among the steps.
     """
 
@@ -68,6 +72,7 @@ class Changes:
     replaced: tuple[Service, ...] = ()
     added: tuple[Service, ...] = ()
     restart: tuple[str, ...] = ()
+    peers: tuple[str, ...] = ()
 
 
 def compare(old: Config, new: Config, renewed: Collection[str] = ()) -> Changes:
@@ -87,6 +92,11 @@ def compare(old: Config, new: Config, renewed: Collection[str] = ()) -> Changes:
             if jid in before and (jid in renewed or _identity(old, before[jid]) != _identity(new, service))
         ),
         added=tuple(service for jid, service in after.items() if jid not in before),
+        peers=tuple(
+            name
+            for name in {**old.peers, **new.peers}
+            if old.peers.get(name) != new.peers.get(name)
+        ),
         restart=tuple(
             key
             for key, isChanged in (
@@ -98,6 +108,29 @@ def compare(old: Config, new: Config, renewed: Collection[str] = ()) -> Changes:
             if isChanged
         ),
     )
+
+
+def peerSettings(config: Config) -> list[PeerSettings]:
+    """Return the settings of the direct links."""
+    return [
+        PeerSettings(
+            name=name,
+            domains=table.domains | {name},
+            endpoint=table.endpoint,
+            listen=table.listen,
+            fingerprints=table.fingerprint,
+            keyFile=keyFile(config, table),
+            profile=PROFILES[table.profile],
+            fallsBack=table.fallback == "s2s",
+        )
+        for name, table in config.peers.items()
+    ]
+
+
+def keyFile(config: Config, table: PeerTable | None = None) -> str:
+    """Return the path of the gateway's key for a direct link; by default, the one in the state folder."""
+    named = None if table is None else table.key_file
+    return named or str(config.state_dir / KEY_FILE)
 
 
 def _identity(config: Config, service: Service) -> tuple[object, ...]:

@@ -15,7 +15,7 @@ from zope.interface import Invalid, implementer
 from zope.interface.verify import verifyObject
 
 from gateway import plugins
-from gateway.composition.changes import linkSettings
+from gateway.composition.changes import keyFile, linkSettings
 from gateway.composition.reader import Config, Service, load
 from gateway.config.tables import ComponentTable, ConfigError, Url, elided
 from gateway.config.values import addressOf
@@ -28,6 +28,7 @@ from gateway.interfaces import (
     IServiceEnvironment,
     IServicePlugin,
 )
+from gateway.peers import identity
 from gateway.requirements import Component, Requirement
 from gateway.state import faults, files
 from gateway.state.migrations import Migrations
@@ -107,6 +108,9 @@ def _problems(config: Config) -> list[str]:
     problems = [f"state_dir: {unusable}"] if unusable else []
     if config.log.file is not None and (unusable := files.appendProblem(Path(config.log.file))):
         problems.append(f"log.file: {unusable}")
+    for name, peer in config.peers.items():
+        if unusable := identity.problem(Path(keyFile(config, peer)), str(config.state_dir)):
+            problems.append(f'peers."{name}".key_file: {unusable}')
     environment = ServiceEnvironment(config)
     for service in config.services:
         if IConfigCheck.providedBy(service.plugin):
@@ -137,7 +141,8 @@ def warnings(config: Config) -> list[str]:
     of the plugins.
     """
     found = list(files.openFilesIn(config.state_dir))
-    tables = [config.server, config.embedded, config.http, *(service.table for service in config.services)]
+    tables: list[Any] = [config.server, config.embedded, config.http, *config.peers.values()]
+    tables += [service.table for service in config.services]
     named = {Path(name) for table in tables if table is not None for name in fileNames(table)}
     if config.file is not None and any(_holdsSecret(table) for table in tables if table is not None):
         named.add(config.file)

@@ -19,10 +19,12 @@ from gateway.config.tables import (
     ClientEndpoint,
     ComponentTable,
     ConfigError,
+    Domain,
     EmbeddedTable,
     Filename,
     HttpTable,
     LogTable,
+    PeerTable,
     ServerTable,
     elided,
 )
@@ -62,6 +64,7 @@ class Config:
     embedded: EmbeddedTable | None
     http: HttpTable | None
     log: LogTable = field(factory=LogTable)
+    peers: dict[Domain, PeerTable] = field(factory=dict)
     services: tuple[Service, ...]
 
 
@@ -117,7 +120,7 @@ class _Reader:
         self._problems = Problems(makeConverter(folder, reactor))
 
     def read(self, document: dict[str, Any]) -> Config:
-        known = {"state_dir", "server", "embedded", "http", "log", *self._plugins}
+        known = {"state_dir", "server", "embedded", "http", "log", "peers", *self._plugins}
         for key in document.keys() - known:
             allowed = f"one of {', '.join(sorted(known))}, or the kind of an installed plugin"
             advice = meant(key, known) or "remove it, or install the plugin that has this kind"
@@ -133,6 +136,7 @@ class _Reader:
             self._checkPrivileges(embedded, services, document.get("embedded", {}).get("privileges", {}))
         if http is not None:
             self._checkToken(http)
+        peers = self._peers(document.get("peers", {}), server, embedded, services)
         if not services and not self._problems.found and embedded is None:
             self._problems.found.append('no service is configured: add a table such as [proxy."proxy.example.com"]')
         config = Config(
@@ -142,6 +146,7 @@ class _Reader:
             embedded=embedded,
             http=http,
             log=log or LogTable(),
+            peers=peers,
             services=services,
         )
         if server or embedded:
@@ -234,6 +239,50 @@ class _Reader:
                 self._problems.add(f"{key}.presence", found, '"roster" together with roster = "get" or "both"')
             if entity not in components and not self._problems.found:
                 self._problems.add(key, "an unknown component", "a service, or one of [embedded.components]")
+
+    def _peers(
+        self,
+        written: Any,
+        server: ServerTable | None,
+        embedded: EmbeddedTable | None,
+        services: tuple[Service, ...],
+    ) -> dict[Domain, PeerTable]:
+        """Read the tables of peers, and check that each domain is of one of them, and of nobody else."""
+        peers = self._problems.structure("peers", written, dict[Domain, PeerTable])
+        if peers is None:
+            return {}
+        if len(peers) != len(written):
+            self._problems.found.append("peers: the same domain is listed twice, in different spellings")
+        own = {each.jid for each in services}
+        own |= {each.domain for each in (server, embedded) if each is not None and each.domain is not None}
+        owners: dict[str, str] = {}
+        for name, table in peers.items():
+            key = f'peers."{name}"'
+            if (table.endpoint is None) == (table.listen is None):
+                found = "neither endpoint nor listen" if table.endpoint is None else "endpoint and listen"
+                self._problems.add(key, found, "one of them: one side connects, the other one listens")
+            for domain in sorted({name, *table.domains}):
+                if domain in own:
+                    self._problems.add(
+                        f"{key}.domains", f'"{domain}", which is a domain here', "domains of the other gateway"
+                    )
+                elif domain in owners:
+                    found = f'"{domain}", also of {owners[domain]}'
+                    self._problems.add(f"{key}.domains", found, "each domain once")
+                owners[domain] = key
+        self._checkKeys(peers)
+        return peers
+
+    def _checkKeys(self, peers: dict[Domain, PeerTable]) -> None:
+        """Check that one port knows each of its peers by another key."""
+        known: dict[tuple[str, str], str] = {}
+        for name, table in peers.items():
+            for each in sorted(table.fingerprint) if table.listen is not None else ():
+                other = known.setdefault((str(table.listen), each), name)
+                if other != name:
+                    found = f'{each}, also of peers."{other}"'
+                    allowed = "a key of one peer; name further domains of a gateway in domains"
+                    self._problems.add(f'peers."{name}".fingerprint', found, allowed)
 
     def _checkReachable(self, key: str, table: ComponentTable, server: ServerTable) -> None:
         """Check that a component has an endpoint and a secret, either its own or those of C{[server]}."""

@@ -164,11 +164,12 @@ class Reloader:
 
 
 def _steps(changes: Changes) -> dict[str, tuple[str, ...]]:
-    """Return the JIDs of the services that were changed, by what was done with them."""
+    """Return the JIDs of the services that were changed, by what was done with them; and changed peers."""
     return {
         "added": tuple(each.jid for each in changes.added),
         "replaced": tuple(each.jid for each in changes.replaced),
         "removed": tuple(changes.removed),
+        **({"peers": changes.peers} if changes.peers else {}),
     }
 
 

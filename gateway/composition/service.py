@@ -19,12 +19,12 @@ from twisted.web.resource import Resource
 
 from gateway import __version__
 from gateway.composition.builder import ServiceBuilder
-from gateway.composition.changes import Changes, compare
+from gateway.composition.changes import Changes, compare, peerSettings
 from gateway.composition.checks import check, failed, fileNames, findPlugins, notes, read, warnings
 from gateway.composition.reader import Config, readSecret
 from gateway.composition.reader import Service as ConfiguredService
 from gateway.config.tables import ConfigError, HttpTable
-from gateway.errors import Stopping
+from gateway.errors import StartFailed, Stopping
 from gateway.http.access import Gate
 from gateway.http.agent import OwnAgent
 from gateway.http.health import Health, Readiness
@@ -39,6 +39,7 @@ from gateway.http.view import View
 from gateway.metrics import INFO, NO_METRICS, IMetrics
 from gateway.metrics.prometheus import PrometheusMetrics
 from gateway.metrics.samples import Samples
+from gateway.peers.service import Peers
 from gateway.pieces import Pieces, ReactorLag
 from gateway.reports import StatusItem
 from gateway.state import files
@@ -128,6 +129,7 @@ class Gateway(MultiService):
         # Kept by the links.
         self._outages: MutableMapping[str, Outage] = WeakValueDictionary()
         self._running: dict[str, _Running] = {}
+        self._peers = Peers(reactor, metrics)
         self._changing = DeferredLock()
         self._isStopping = self._isTracing = False
         self._root = Branch()
@@ -163,6 +165,10 @@ class Gateway(MultiService):
         if self._host is not None:
             self._host.setServiceParent(self)
         problems: list[str] = []
+        try:
+            self._peers.use(peerSettings(config))
+        except ConfigError as error:
+            problems += error.problems
         for service in config.services:
             try:
                 self._make(service)
@@ -177,6 +183,7 @@ class Gateway(MultiService):
     def startService(self) -> None:
         self._isStopping = False
         super().startService()
+        self._peers.startService()
         self._live.start()
 
     def stopService(self) -> Deferred[Any]:
@@ -185,7 +192,8 @@ class Gateway(MultiService):
         # A service that is being removed is no child any longer.
         stopping = [maybeDeferred(super().stopService), self._changing.run(lambda: None)]
         stopped: Deferred[Any] = DeferredList(stopping, consumeErrors=True)
-        return stopped
+        # The last stanzas of the services use the direct links.
+        return stopped.addCallback(lambda _: self._peers.stopService())
 
     # Changes; they are made one after the other.
 
@@ -248,7 +256,7 @@ class Gateway(MultiService):
         self._publish()
         await gatherResults([Deferred.fromCoroutine(self._end(each)) for each in leaving.values()])
         self._checkRuns()
-        problems: list[str] = []
+        problems = await self._usePeers(config) if isAnew else []
         for service in (*changes.replaced, *changes.added):
             found = await self._tryToMake(service)
             if found and service.jid in leaving:
@@ -261,6 +269,16 @@ class Gateway(MultiService):
         if problems:
             raise ConfigError(problems)
         return changes
+
+    async def _usePeers(self, config: Config) -> list[str]:
+        """Make and end direct links; return the problems found."""
+        try:
+            await self._peers.use(peerSettings(config))
+        except ConfigError as error:
+            return error.problems
+        except StartFailed as error:
+            return [str(error)]
+        return []
 
     def _renewed(self) -> set[str]:
         """Return the JIDs of services whose files have changed since they were read."""
@@ -331,6 +349,7 @@ class Gateway(MultiService):
             self._pieces,
             changed,
             self._outages,
+            self._peers,
         )
         running = self._running[service.jid] = _Running(service, builder)
         running.service = service.plugin.makeService(service.jid, service.table, builder)

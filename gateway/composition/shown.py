@@ -23,6 +23,8 @@ def settings(config: Config) -> Iterator[tuple[str, str]]:
         table = getattr(config, name)
         if table is not None and table != LogTable():
             yield name, tableSettings(table)
+    for domain, peer in config.peers.items():
+        yield f'peers."{domain}"', tableSettings(peer)
     yield from map(serviceSettings, config.services)
 
 

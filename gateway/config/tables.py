@@ -41,6 +41,10 @@ Jids = NewType("Jids", tuple[str, ...])
 LogPart = NewType("LogPart", str)
 # Passwords by user name, the localpart of a JID.
 Passwords = NewType("Passwords", dict[str, str])
+# An endpoint of a direct link, or a list of fingerprints of keys. "tls:" means the TLS of the link itself.
+PeerEndpoint = NewType("PeerEndpoint", str)
+PeerListener = NewType("PeerListener", str)
+Fingerprints = NewType("Fingerprints", frozenset[str])
 # Secrets by domain.
 Secrets = NewType("Secrets", dict[str, str])
 
@@ -156,6 +160,27 @@ class EmbeddedTable:
     components: Secrets = field(factory=lambda: Secrets({}), repr=False)
     delegations: dict[Namespace, DelegatedTable] | None = None
     privileges: dict[Domain, PrivilegesTable] | None = None
+
+
+@frozen(kw_only=True)
+class PeerTable:
+    """
+    C{[peers."domain"]}: a direct link to another gateway.
+
+    @ivar endpoint: a Twisted client endpoint string; exactly one of C{endpoint} and C{listen} is given.
+    @ivar listen: a Twisted server endpoint string; several peers may use the same.
+    @ivar fingerprint: those of the other gateway's key; several while the key is replaced.
+    @ivar domains: further domains that the peer speaks for, beside the name of the table.
+    @ivar key_file: the file of this gateway's own key; it is created if it does not exist.
+    """
+
+    endpoint: PeerEndpoint | None = None
+    listen: PeerListener | None = None
+    fingerprint: Fingerprints
+    domains: frozenset[Domain] = frozenset()
+    key_file: Filename | None = None
+    profile: Literal["broadband", "satellite", "hf"] = "broadband"
+    fallback: Literal["s2s", "none"] = "s2s"
 
 
 @frozen(kw_only=True)

@@ -29,12 +29,15 @@ from gateway.config.tables import (
     Count,
     Domain,
     Filename,
+    Fingerprints,
     Host,
     Jids,
     LargeBytes,
     LogPart,
     Namespace,
     Passwords,
+    PeerEndpoint,
+    PeerListener,
     Seconds,
     Secrets,
     ServerEndpoint,
@@ -52,6 +55,8 @@ _MAX_SOCKET_NAME = 103
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]+)?")
 
 _LOG_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 
 # The host of a client endpoint.
 _HOST_NAME = re.compile(r"[^\s/@]+")
@@ -77,6 +82,12 @@ _DESCRIPTIONS: dict[Any, str] = {
     Secrets: 'a table of unique component JIDs with non-empty secrets, such as "echo.example.com" = "..."',
     ClientEndpoint: 'a Twisted client endpoint, such as "tcp:127.0.0.1:5347", "tls:example.com:5347" or '
     f'"unix:/run/x"; a port from 1 to 65535, or a socket whose path has at most {_MAX_SOCKET_NAME} bytes',
+    Fingerprints: 'what `xmpp-gateway peers` prints at the other side, "sha256:" and 64 hexadecimal digits; or a '
+    "list of such fingerprints",
+    PeerEndpoint: 'a Twisted client endpoint, such as "tls:gateway.example.net:5299" or "unix:/run/modem"; a port '
+    "from 1 to 65535",
+    PeerListener: 'a Twisted server endpoint, such as "tls:5299" or "tls:5299:interface=192.0.2.1"; a port up to '
+    "65535",
     ServerEndpoint: 'a Twisted server endpoint, such as "tcp:5290:interface=127.0.0.1" or '
     '"unix:/run/gateway.http"; a port up to 65535, or a socket in an existing folder '
     f"whose path has at most {_MAX_SOCKET_NAME} bytes",
@@ -139,6 +150,13 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
             raise ValueError
         return value
 
+    def checkPeerEndpoint(value: Any) -> str:
+        return _checkOwnTls(checkClientEndpoint(value))
+
+    def checkPeerListener(value: Any) -> str:
+        checkServerEndpoint(re.sub("^tls:", "tcp:", _checkString(value)))
+        return str(value)
+
     # A check returns the converted value, or raises ValueError.
     for kind, check in {
         str: _checkString,
@@ -156,6 +174,9 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         Filename: checkFilename,
         ClientEndpoint: checkClientEndpoint,
         ServerEndpoint: checkServerEndpoint,
+        PeerEndpoint: checkPeerEndpoint,
+        PeerListener: checkPeerListener,
+        Fingerprints: _checkFingerprints,
         Jids: _checkJids,
         Namespace: _checkNamespace,
         Passwords: _checkPasswords,
@@ -184,6 +205,14 @@ def _split(endpoint: str) -> tuple[str, list[str], dict[str, str]]:
     kind, *words = (re.sub(r"\\(.)", r"\1", word) for word in quoted)
     named = dict(word.split("=", 1) for word in words if "=" in word)
     return kind.lower(), [word for word in words if "=" not in word], named
+
+
+def _checkOwnTls(endpoint: str) -> str:
+    """Check an endpoint string: with the TLS of direct links, it has no options of Twisted's TLS."""
+    kind, positional, named = _split(endpoint)
+    if kind == "tls" and (len(positional) + len(named) > 2 or named.keys() - {"host", "port"}):
+        raise ValueError
+    return endpoint
 
 
 def addressOf(endpoint: str) -> Address:
@@ -345,6 +374,20 @@ def _checkJids(value: Any) -> tuple[str, ...]:
     if not found or len(set(found)) != len(found):
         raise ValueError
     return found
+
+
+def _checkFingerprints(value: Any) -> frozenset[str]:
+    found = [_checkFingerprint(_checkString(each)) for each in (value if isinstance(value, list) else [value])]
+    if not found:
+        raise ValueError
+    return frozenset(found)
+
+
+def _checkFingerprint(text: str) -> str:
+    digits = text.strip().lower().removeprefix("sha256:").replace(":", "")
+    if not _SHA256.fullmatch(digits):
+        raise ValueError
+    return f"sha256:{digits}"
 
 
 def _checkPasswords(value: Any) -> dict[str, str]:

@@ -215,6 +215,7 @@ def _restore(jid: str, composition: IServiceBuilder, rooms: Rooms) -> None:
 
 def _served(jid: str, table: MirrorTable | RoomsTable, composition: IServiceBuilder, rooms: Rooms) -> IService:
     link = composition.link(jid, table)
+    composition.useDirectLinks(link)
     # Rooms need no larger stanzas, and read every stanza.
     link.limits = evolve(link.limits, stanzaSize=min(link.limits.stanzaSize, MAX_STANZA))
     rooms.home = link.domain or ""

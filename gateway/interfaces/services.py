@@ -82,6 +82,14 @@ class IServiceBuilder(IServiceEnvironment):
         that is removed need no such call.
         """
 
+    def useDirectLinks(link: Link) -> None:
+        """
+        Let a link's component use the direct links of C{[peers]}: its stanzas to the domain of a peer go there, and
+        a peer may send stanzas to the component, from its own domains only. Stanzas of L{Link.sendCopies} do not.
+
+        @param link: returned by L{link}.
+        """
+
     def serve(name: str) -> Served:
         """
         Return the service's resource of C{[http]} at C{/name}. Callers must send the token if there is one. At most

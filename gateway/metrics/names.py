@@ -114,6 +114,21 @@ FMUC_ECHO = Histogram(
 )
 ROOMS_DROPPED = Metric("xmpp_gateway_rooms_dropped_total", "Stanzas that were dropped.", ("reason",))
 
+# Of each peer.
+PEER_UP = Metric("xmpp_gateway_peer_up", "1 if the direct link to the peer is up.", ("peer",))
+PEER_CONNECTIONS = Metric("xmpp_gateway_peer_connections_total", "Connections of the direct link.", ("peer",))
+PEER_WAITING = Metric("xmpp_gateway_peer_waiting_stanzas", "Stanzas that wait for the direct link.", ("peer",))
+PEER_STANZAS = Metric("xmpp_gateway_peer_stanzas_total", "Stanzas on the direct link.", ("peer", "direction"))
+PEER_STANZA_BYTES = Metric(
+    "xmpp_gateway_peer_stanza_bytes_total", "Bytes of these stanzas, before compression.", ("peer", "direction")
+)
+PEER_BYTES = Metric(
+    "xmpp_gateway_peer_bytes_total", "Bytes on the direct link, without those of TLS.", ("peer", "direction")
+)
+PEER_REFUSED = Metric(
+    "xmpp_gateway_peer_stanzas_refused_total", "Stanzas of the peer that were not accepted.", ("peer",)
+)
+
 # Of each file of the state folder.
 STATE_UP = Metric("xmpp_gateway_state_up", "1 if the file works.")
 STATE_FAILURES = Metric("xmpp_gateway_state_failures_total", "Requests that failed because of the file.")

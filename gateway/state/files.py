@@ -146,9 +146,7 @@ def readLine(path: Path) -> str:
     @raise OSError: if it cannot be read.
     @raise ValueError: with the reason, if the file does not hold one line; the text shows nothing of the content.
     """
-    # A pipe without a writer must not block the start, and an endless device must not fill the memory.
-    with open(path, "rb", buffering=0, opener=_openAtOnce) as file:
-        data = file.read(MAX_LINE_FILE + 1) or b""
+    data = readStart(path, MAX_LINE_FILE + 1)
     if len(data) > MAX_LINE_FILE:
         raise ValueError(f"it is longer than {MAX_LINE_FILE} bytes")
     try:
@@ -164,11 +162,21 @@ def readLine(path: Path) -> str:
     return line
 
 
+def readStart(path: Path, most: int) -> bytes:
+    """
+    Return at most so many bytes from the beginning of a file.
+
+    @raise OSError: if it cannot be read.
+    """
+    # A pipe without a writer must not block the start, and an endless device must not fill the memory.
+    with open(path, "rb", buffering=0, opener=_openAtOnce) as file:
+        return file.read(most) or b""
+
+
 def digest(path: Path) -> bytes:
     """Return a digest of the beginning of a file, to detect changes; empty if the file cannot be read."""
     try:
-        with open(path, "rb", buffering=0, opener=_openAtOnce) as file:
-            return sha256(file.read(_MAX_COMPARED) or b"").digest()
+        return sha256(readStart(path, _MAX_COMPARED)).digest()
     except OSError:
         return b""
 

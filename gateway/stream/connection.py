@@ -320,12 +320,16 @@ class Connection(Protocol):
         if self._reading and not self._working:
             self._steer()
 
+    def _emit(self, data: bytes) -> None:
+        """Give bytes to the transport."""
+        self.transport.write(data)
+
     def _flush(self) -> None:
         """Give output to the transport until it stalls."""
         output = self._output
         while output.size and not self.stalled:
             # The transport may stall here.
-            self.transport.write(output.take(self.pieceBytes))
+            self._emit(output.take(self.pieceBytes))
         if self._closing and not output.size and self._closeBy:
             self._closeBy = 0.0
             if self._produces:

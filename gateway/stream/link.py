@@ -4,6 +4,7 @@ A component's connection to its server as a service: reconnection for ever, two 
 
 from __future__ import annotations
 
+import typing
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
@@ -55,6 +56,16 @@ _LAST_DELAY = 30.0
 _QUICK_FOR = 10.0
 
 
+class Detour(typing.Protocol):
+    """Another way for some of the stanzas of a component."""
+
+    def send(self, data: bytes) -> bool | None:
+        """Take serialised stanzas. Return C{None} if they go to the server; otherwise, true if there was room."""
+
+    def report(self) -> Iterator[StatusItem]:
+        """For C{/status}."""
+
+
 @implementer(IXMPPHandlerCollection, IStatusProvider)
 class Link(Service):
     """
@@ -81,6 +92,8 @@ class Link(Service):
     @ivar outbox: the stanzas that wait for the connection.
     @ivar lost: number of stanzas that could not be sent, by reason: C{late} or C{full}.
     @ivar refusals: stanzas that the stream refused.
+    @ivar detour: takes stanzas that do not go to the server; C{None} for none. Stanzas to many recipients
+        (L{sendCopies}) always go to the server.
     @ivar errors: number of stanzas that were answered with an error, by its condition. Handlers that write errors
         themselves count them with L{countError}.
     @param where: the endpoint in the operator's words.
@@ -142,6 +155,7 @@ class Link(Service):
         self._instances = instances
         self._protocol: ComponentProtocol | None = None
         self._write: Callable[[bytes], bool] | None = None
+        self.detour: Detour | None = None
         self._stopping: Deferred[None] = succeed(None)
         self._stopped: Deferred[None] | None = None
         self._raw: list[IRawHandler] = []
@@ -234,6 +248,8 @@ class Link(Service):
             yield StatusItem("link.lost", text, {"late": self.lost["late"], "full": self.lost["full"]})
         yield from self.fairness.report()
         yield from self.refusals.report()
+        if self.detour is not None:
+            yield from self.detour.report()
 
     def __iter__(self) -> Iterator[IXMPPHandler]:
         return iter(self._lane)
@@ -274,11 +290,23 @@ class Link(Service):
         if len(data) > self.limits.outgoingSize:
             return self.refusals.outgoing(data, self.limits)
         write = self._write
+        if self.detour is not None:
+            return self.sendAll(data)
         # As sendAll, without the call: all stanzas of a proxy pass here.
         return (write is not None and write(data)) or self.sendAll(data)
 
     def sendAll(self, data: bytes) -> bool:
         """Send serialised stanzas of any size."""
+        if self.detour is not None:
+            taken = self.detour.send(data)
+            if taken is not None:
+                if self._tracer is not None:
+                    self._tracer.sent(data)
+                return taken or self._drop()
+        return self.sendToServer(data)
+
+    def sendToServer(self, data: bytes) -> bool:
+        """Send serialised stanzas of any size to the server, whoever they are for."""
         write = self._write
         if write(data) if write is not None else self.outbox.put(data, self.now):
             return True
@@ -372,6 +400,11 @@ class Link(Service):
                 return
         if self._instances is None or not self._instances.received(stanza, self.now):
             self._lane.stanzaReceived(stanza)
+
+    def stanzaFromPeer(self, stanza: Stanza, now: float) -> None:
+        """Show a stanza that has not come from the server to the handlers."""
+        self.now = now
+        self.stanzaReceived(stanza)
 
     def _handlerFailed(self, stanza: Stanza, error: Exception) -> None:
         why = type(error) if isinstance(error, GatewayError) else HandlerFailed

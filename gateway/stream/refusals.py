@@ -13,12 +13,12 @@ from attrs import evolve
 from twisted.logger import Logger
 
 from gateway import ns
-from gateway.errors import BadRequest, TooLarge
+from gateway.errors import BadRequest, GatewayError, TooLarge
 from gateway.reports import StatusItem
 from gateway.stream.core import Event, Limits, Splitter
 from gateway.stream.interfaces import IRawHandler, IRefusalHandler
 from gateway.stream.refused import WORDS, StanzaRefused, bounce, substitute
-from gateway.stream.stanzas import Nonza, Stanza
+from gateway.stream.stanzas import Nonza, Stanza, errorReply
 from gateway.xml.context import COMPONENT
 from gateway.xml.write import route
 
@@ -109,6 +109,17 @@ class Refusals:
         elif instead is not None:
             return self._send(instead)
         return True
+
+    def unreachable(self, data: bytes, why: type[GatewayError]) -> None:
+        """Answer a stanza of the component's own, as a server does whose recipient cannot be reached."""
+        splitter = Splitter(ns.COMPONENT_ACCEPT)
+        splitter.feed(COMPONENT.header)
+        for event in splitter.feed(data):
+            if isinstance(event, Stanza) and event.type != "error" and (event.name, event.type) != ("iq", "result"):
+                for answer in splitter.feed(errorReply(event, why)):
+                    if isinstance(answer, Stanza):
+                        # Not now: the caller is in the middle of sending.
+                        self._later(partial(self._port.stanzaReceived, answer))
 
     def tick(self) -> None:
         """Log the new counts, at most once a minute."""

@@ -117,8 +117,9 @@ def _differences(one: Any, other: Any, kind: Any, key: str) -> Iterator[str]:
         inner: Any
         if kind is None:
             inner, path = tables().get(name), name
-            # A service's table is one of several, by the component's name.
-            if inner is not None and name not in {each.name for each in fields(Config)}:
+            # A service's table is one of several, by the component's name; so is a peer's.
+            known = {each.name: each.type for each in fields(Config)}
+            if inner is not None and (name not in known or _isMap(known[name])):
                 inner = typing.cast(Any, dict)[str, inner]
         elif _isMap(kind):
             inner, path = table, key

@@ -9,11 +9,11 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.config.tables import ConfigError
-from tests.effects import connections, delegation, embedded, fmuc, log, proxy, roster
+from tests.effects import connections, delegation, embedded, fmuc, log, peers, proxy, roster
 from tests.effects.effect import Effect, allKeys, tables, words
 from tests.effects.world import Gateway
 
-MODULES = (connections, log, embedded, proxy, delegation, roster, fmuc)
+MODULES = (connections, log, embedded, proxy, delegation, roster, fmuc, peers)
 EFFECTS: tuple[Effect, ...] = tuple(effect for module in MODULES for effect in module.EFFECTS)
 
 
@@ -30,7 +30,7 @@ class CompleteTests(SynchronousTestCase):
 
     def test_everyKind(self) -> None:
         """The keys that all services share are tried with each kind of service."""
-        self.assertEqual(set(connections.MINIMAL), set(tables()) - {"server", "embedded", "http", "log"})
+        self.assertEqual(set(connections.MINIMAL), set(tables()) - {"server", "embedded", "http", "log", "peers"})
 
     def test_twoValues(self) -> None:
         """The configurations of a row differ in its key alone, and so do the observations."""

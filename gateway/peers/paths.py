@@ -1,0 +1,171 @@
+"""
+The way of each stanza to a peer: the direct link, or the component's server (s2s). Pure.
+
+No stanza of a component overtakes an earlier one to the same peer:
+
+ - While the direct link is up, all stanzas use it. If it takes no more for the moment, they wait.
+ - If it is lost, they wait for it. After some time, they go by the server in their order, and so do later ones.
+ - If it comes up again after the component has used the server, a ping goes by the server. Stanzas wait until it is
+   answered: what went before it has arrived then. Without an answer, they wait until no server keeps stanzas.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections import deque
+
+# Seconds for which a server may keep a stanza for another server: ejabberd 26 tries for 120 s.
+QUIET = 150.0
+
+# Stanzas of one component that may wait, and their bytes.
+MAX_COUNT = 10_000
+MAX_BYTES = 8 * 1024 * 1024
+
+
+class Port(typing.Protocol):
+    """The two ways, for the stanzas of each component."""
+
+    @property
+    def isFull(self) -> bool:
+        """True if the direct link takes no more for the moment."""
+
+    def sendDirectly(self, data: bytes) -> bool:
+        """Send a stanza by the direct link; return true if there was room."""
+
+    def sendByServer(self, component: str, data: bytes) -> bool:
+        """Send a stanza by the component's server; return true if there was room."""
+
+    def ping(self, component: str, number: int) -> None:
+        """Send a ping by the component's server; its answer, or its error, is L{Paths.answered}. Must not raise."""
+
+    def refuse(self, component: str, data: bytes) -> None:
+        """Answer a stanza: the peer cannot be reached."""
+
+
+class _Lane:
+    """
+    The stanzas of one component.
+
+    @ivar usedAt: the last use of the server, in seconds; C{None} if it was not used.
+    @ivar ping: number of the ping whose answer is awaited; 0 for none.
+    """
+
+    def __init__(self) -> None:
+        self.waiting: deque[bytes] = deque()
+        self.size = 0
+        self.usedAt: float | None = None
+        self.ping = 0
+
+    def isQuiet(self, now: float) -> bool:
+        return self.usedAt is None or now >= self.usedAt + QUIET
+
+
+class Paths:
+    """
+    Decides for one peer.
+
+    @ivar isUp: true while the direct link is up.
+    @ivar byServer: true while stanzas go by the server.
+    @ivar refuses: true while they are refused.
+    @param fallsBack: false: if the direct link is down for long, stanzas are refused.
+    @param wait: seconds that stanzas wait for a direct link that is down.
+    """
+
+    def __init__(self, port: Port, fallsBack: bool, wait: float, now: float) -> None:
+        self._port = port
+        self._fallsBack = fallsBack
+        self._wait = wait
+        self._lanes: dict[str, _Lane] = {}
+        self._downAt = now
+        self._pings = 0
+        self.isUp = False
+        self.byServer = False
+        self.refuses = False
+
+    @property
+    def waiting(self) -> int:
+        """Number of stanzas that wait."""
+        return sum(len(lane.waiting) for lane in self._lanes.values())
+
+    @property
+    def waitingBytes(self) -> int:
+        """Bytes of them."""
+        return sum(lane.size for lane in self._lanes.values())
+
+    def put(self, component: str, data: bytes, now: float) -> bool:
+        """Send a stanza, or let it wait; return true if there was room."""
+        lane = self._lanes.get(component)
+        if lane is None:
+            lane = self._lanes[component] = _Lane()
+        if not lane.waiting and self._isOpen(lane):
+            return self._send(component, lane, data, now)
+        if len(lane.waiting) >= MAX_COUNT or lane.size + len(data) > MAX_BYTES:
+            return False
+        lane.waiting.append(data)
+        lane.size += len(data)
+        return True
+
+    def connected(self, now: float) -> None:
+        """The direct link is up."""
+        self.isUp, self.byServer, self.refuses = True, False, False
+        for component, lane in self._lanes.items():
+            if not lane.isQuiet(now):
+                self._pings += 1
+                lane.ping = self._pings
+                self._port.ping(component, lane.ping)
+        self.flush(now)
+
+    def disconnected(self, now: float) -> None:
+        """The direct link is lost."""
+        self.isUp = False
+        self._downAt = now
+        for lane in self._lanes.values():
+            lane.ping = 0
+
+    def answered(self, component: str, number: int, now: float) -> None:
+        """A ping by the server was answered, with a result or an error: the server keeps no earlier stanza."""
+        lane = self._lanes.get(component)
+        if lane is not None and lane.ping == number:
+            lane.ping = 0
+            lane.usedAt = None
+            self.flush(now)
+
+    def forget(self, component: str) -> None:
+        """A component is removed, with what it has sent."""
+        self._lanes.pop(component, None)
+
+    def tick(self, now: float) -> bool:
+        """Go on when a time is over; return true if stanzas begin to go another way. Called once a second."""
+        hasChanged = False
+        if not self.isUp and not self.byServer and not self.refuses and now >= self._downAt + self._wait:
+            hasChanged = True
+            self.byServer, self.refuses = self._fallsBack, not self._fallsBack
+        for lane in self._lanes.values():
+            if lane.ping and lane.isQuiet(now):
+                lane.ping = 0
+        self.flush(now)
+        return hasChanged
+
+    def flush(self, now: float) -> None:
+        """Send what waits, as far as possible."""
+        for component, lane in list(self._lanes.items()):
+            while lane.waiting and self._isOpen(lane):
+                data = lane.waiting.popleft()
+                lane.size -= len(data)
+                if not self._send(component, lane, data, now):
+                    # The server's link counts what it has no room for.
+                    break
+
+    def _isOpen(self, lane: _Lane) -> bool:
+        if self.isUp:
+            return not lane.ping and not self._port.isFull
+        return self.byServer or self.refuses
+
+    def _send(self, component: str, lane: _Lane, data: bytes, now: float) -> bool:
+        if self.isUp:
+            return self._port.sendDirectly(data)
+        if self.byServer:
+            lane.usedAt = now
+            return self._port.sendByServer(component, data)
+        self._port.refuse(component, data)
+        return True

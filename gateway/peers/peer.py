@@ -1,0 +1,404 @@
+"""
+One peer: its connection, the way of stanzas to it, and the check of those that come from it.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections import Counter
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+from attrs import frozen
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
+from twisted.internet.error import ConnectionAborted
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.protocols.tls import TLSMemoryBIOFactory
+from twisted.python.failure import Failure
+
+from gateway.addresses import jids
+from gateway.errors import NoAnswer, TooLarge, UnknownServer
+from gateway.log.seldom import Seldom
+from gateway.peers.paths import QUIET, Paths
+from gateway.peers.profiles import Profile
+from gateway.peers.protocol import PeerConnection
+from gateway.peers.tls import Connecting
+from gateway.peers.trouble import explain
+from gateway.reports import StatusItem
+from gateway.stream.backoff import Backoff
+from gateway.stream.core import Limits
+from gateway.stream.link import Link
+from gateway.stream.refused import StanzaRefused, refusedRoot
+from gateway.stream.requests import pingOf
+from gateway.stream.stanzas import Stanza, errorReply
+
+# Stanzas are those of rooms and mirrors, which need no larger ones.
+LIMITS = Limits(stanzaSize=512 * 1024)
+
+# Seconds that a connection must have been up for the next try to be as quick as the first.
+_STEADY = 10.0
+
+
+@frozen(kw_only=True)
+class PeerSettings:
+    """
+    The settings of one peer.
+
+    @ivar name: the name of its table.
+    @ivar domains: the domains that it speaks for, and that stanzas are sent to by it.
+    @ivar endpoint: what to connect to, for the log; C{None} if the peer connects.
+    @ivar listen: the address that the peer connects to; C{None} if this side connects.
+    @ivar fingerprints: those of the peer's key; several while it is replaced.
+    @ivar keyFile: the file of this gateway's own key.
+    """
+
+    name: str
+    domains: frozenset[str]
+    endpoint: str | None
+    listen: str | None
+    fingerprints: frozenset[str]
+    keyFile: str
+    profile: Profile
+    fallsBack: bool
+
+
+class Links(typing.Protocol):
+    """The components that use direct links."""
+
+    def linkOf(self, domain: str) -> Link | None:
+        """Return the link of a component; C{None} if there is none that runs."""
+
+
+class Peer:
+    """
+    A peer, and the connection to it.
+
+    @ivar connections: number of connections so far.
+    @ivar refused: number of stanzas of the peer that were not accepted, by the reason.
+    @ivar stanzas: number of stanzas, by C{received} and C{sent}.
+    @ivar trouble: the reason why there is no connection.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        settings: PeerSettings,
+        links: Links,
+        reactor: Any,
+        endpoint: IStreamClientEndpoint | None,
+        tls: Connecting | None,
+        random: Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.profile = settings.profile
+        self._links = links
+        self._reactor = reactor
+        self._endpoint = endpoint
+        self._tls = tls
+        now = reactor.seconds()
+        self.paths = Paths(self, settings.fallsBack, settings.profile.wait, now)
+        profile = settings.profile
+        self._backoff = Backoff(profile.firstRetry, profile.lastRetry, random or Random(), 20 * profile.firstRetry)
+        self._connection: PeerConnection | None = None
+        self._isRunning = False
+        self._trying: Deferred[Any] | None = None
+        self._retry: IDelayedCall | None = None
+        self._upAt = now
+        self.connections = 0
+        self.refused: Counter[str] = Counter()
+        self.stanzas: Counter[str] = Counter()
+        # Of earlier connections.
+        self._before: Counter[str] = Counter()
+        self._stanzasBefore: Counter[str] = Counter()
+        self._seldom = Seldom()
+        self._lostSeldom = Seldom()
+        self.trouble = "connecting" if settings.endpoint else "the peer has not connected yet"
+        self._isPinging = False
+        # Fires when the last connection is lost, after a stop.
+        self._ended: Deferred[None] | None = None
+
+    # As a service.
+
+    def start(self) -> None:
+        """Connect, or wait for the peer."""
+        self._isRunning = True
+        if self._endpoint is not None:
+            self._connect()
+
+    def stop(self) -> Deferred[None]:
+        """End the connection; what was sent on it before still arrives, if the other side reads it in time."""
+        self._isRunning = False
+        self.trouble = "stopped"
+        if self._retry is not None:
+            self._retry.cancel()
+            self._retry = None
+        if self._trying is not None:
+            self._trying.cancel()
+        if self._connection is None:
+            return succeed(None)
+        self._ended = Deferred()
+        self._connection.close()
+        return self._ended
+
+    def tick(self, now: float) -> None:
+        """Called once a second."""
+        if self._connection is not None:
+            self._connection.tick(now)
+        if self.paths.tick(now):
+            self._log.warn(
+                "{peer}: the direct link is down for {seconds:.0f} s: {way}.",
+                event="peer.other_way",
+                peer=self.settings.name,
+                seconds=self.profile.wait,
+                way="stanzas go by the server" if self.settings.fallsBack else "stanzas are refused",
+            )
+
+    # Connecting.
+
+    def _connect(self) -> None:
+        self._retry = None
+        assert self._endpoint is not None and self._tls is not None
+        factory = Factory.forProtocol(lambda: PeerConnection(self, self._reactor, False, LIMITS))
+        factory.noisy = False
+        wrapped = TLSMemoryBIOFactory(self._tls, True, factory, self._reactor)
+        wrapped.noisy = False
+        self._trying = maybeDeferred(self._endpoint.connect, wrapped)
+        self._trying.addCallbacks(self._transportMade, self._tryFailed)
+
+    def _transportMade(self, protocol: Any) -> None:
+        self._trying = None
+        if not self._isRunning:
+            protocol.abortConnection()
+
+    def _tryFailed(self, reason: Failure) -> None:
+        self._trying = None
+        self._tryAgain(reason)
+
+    def _tryAgain(self, reason: Failure) -> None:
+        now = self._reactor.seconds()
+        if not self._isRunning:
+            return
+        self.trouble = explain(reason, self.settings.endpoint)
+        retry = ""
+        if self._endpoint is not None:
+            delay = self._backoff.next()
+            retry = f" (next try in {delay:.1f} s)"
+            self._retry = self._reactor.callLater(delay, self._connect)
+        if (more := self._lostSeldom.more(now)) is not None:
+            self._log.warn(
+                "{peer}: no direct link: {trouble}{retry}{more}.",
+                event="peer.lost",
+                peer=self.settings.name,
+                trouble=self.trouble,
+                retry=retry,
+                more=more,
+            )
+
+    # As the guard and the owner of connections.
+
+    def ownerOf(self, fingerprint: str) -> Peer | None:
+        return self if fingerprint in self.settings.fingerprints and self._isRunning else None
+
+    def failed(self, connection: PeerConnection, reason: Failure) -> None:
+        self._tryAgain(reason)
+
+    def accepted(self, connection: PeerConnection) -> None:
+        now = self._reactor.seconds()
+        old = self._connection
+        if old is not None:
+            # The other side has lost it. What was sent on it and is not read yet must not come after new stanzas.
+            old.abort(ConnectionAborted("the peer has connected again"))
+        self._connection = connection
+        self.connections += 1
+        self._upAt = now
+        self.trouble = ""
+        self._log.info(
+            "{peer}: the direct link is up ({address}).",
+            event="peer.connected",
+            peer=self.settings.name,
+            address=connection.address or "no address",
+        )
+        self.paths.connected(now)
+
+    def stanzaReceived(self, connection: PeerConnection, stanza: Stanza) -> None:
+        if self._connection is not connection:
+            return
+        link = self._accepts(stanza)
+        if link is None:
+            return
+        self.stanzas["received"] += 1
+        now = self._reactor.seconds()
+        if len(stanza.raw) > link.limits.stanzaSize:
+            link.stanzaRefused(refusedRoot(stanza, TooLarge, len(stanza.raw), b""))
+        else:
+            link.stanzaFromPeer(stanza, now)
+
+    def stanzaRefused(self, refused: StanzaRefused) -> None:
+        link = self._accepts(refused.stanza)
+        if link is not None:
+            link.stanzaRefused(refused)
+
+    def sessionReceived(self, session: Any) -> None:
+        if self._tls is not None:
+            self._tls.session = session
+
+    def resumed(self) -> None:
+        self.paths.flush(self._reactor.seconds())
+
+    def ending(self, connection: PeerConnection) -> None:
+        if self._connection is connection:
+            now = self._reactor.seconds()
+            self._count(connection)
+            self._connection = None
+            if now - self._upAt >= _STEADY:
+                self._backoff.reset()
+            self.paths.disconnected(now)
+
+    def lost(self, connection: PeerConnection, reason: Failure) -> None:
+        if self._ended is not None:
+            ended, self._ended = self._ended, None
+            ended.callback(None)
+        # A connection that was replaced is not missed.
+        if self._connection is None:
+            self._tryAgain(reason)
+
+    # Trust.
+
+    def _accepts(self, stanza: Stanza) -> Link | None:
+        """Return the link that a stanza is for, if the peer may send it there."""
+        sender, recipient = stanza.sender or "", stanza.recipient or ""
+        if stanza.name not in ("iq", "message", "presence"):
+            self._refuse(stanza, "not a stanza")
+        elif not jids.isPrepared(sender) or jids.split(sender)[1] not in self.settings.domains:
+            self._refuse(stanza, "from a domain that is not the peer's")
+        elif not jids.isPrepared(recipient):
+            self._refuse(stanza, "to an address that is not valid")
+        elif (link := self._links.linkOf(jids.split(recipient)[1])) is None:
+            self._refuse(stanza, "to a domain that is not a component here")
+            if stanza.type != "error" and not (stanza.name == "iq" and stanza.type == "result"):
+                self.sendDirectly(errorReply(stanza, UnknownServer))
+        else:
+            return link
+        return None
+
+    def _refuse(self, stanza: Stanza, why: str) -> None:
+        self.refused[why] += 1
+        if (more := self._seldom.more(self._reactor.seconds())) is not None:
+            self._log.warn(
+                "{peer}: a stanza was refused: {reason}: from {sender} to {recipient}{more}.",
+                event="peer.stanza_refused",
+                peer=self.settings.name,
+                reason=why,
+                sender=(stanza.sender or "nobody")[:200],
+                recipient=(stanza.recipient or "nobody")[:200],
+                more=more,
+            )
+
+    # As the port of the paths.
+
+    @property
+    def isFull(self) -> bool:
+        return self._connection is not None and self._connection.isFull
+
+    @property
+    def isPinging(self) -> bool:
+        """True while a ping is sent, which goes by the server."""
+        return self._isPinging
+
+    def sendDirectly(self, data: bytes) -> bool:
+        if self._connection is None or not self._connection.write(data):
+            return False
+        self.stanzas["sent"] += 1
+        return True
+
+    def sendByServer(self, component: str, data: bytes) -> bool:
+        link = self._links.linkOf(component)
+        return link is not None and link.sendToServer(data)
+
+    def ping(self, component: str, number: int) -> None:
+        link = self._links.linkOf(component)
+        if link is None:
+            return
+        request: Any = pingOf(self.settings.name)
+        request.timeout = QUIET
+        self._isPinging = True
+        try:
+            answer = link.request(request)
+        finally:
+            self._isPinging = False
+        answer.addBoth(self._pinged, component, number)
+
+    def _pinged(self, answer: object, component: str, number: int) -> None:
+        # An error of another entity is an answer. Without one, the paths wait for as long as servers keep stanzas.
+        if not isinstance(answer, Failure) or getattr(answer.value, "stanza", None) is not None:
+            self.paths.answered(component, number, self._reactor.seconds())
+
+    def refuse(self, component: str, data: bytes) -> None:
+        link = self._links.linkOf(component)
+        if link is not None:
+            link.refusals.unreachable(data, NoAnswer)
+
+    # For the operator.
+
+    def _count(self, connection: PeerConnection) -> None:
+        self._before += _bytesOf(connection)
+        self._stanzasBefore += _stanzaBytesOf(connection)
+
+    @property
+    def bytes(self) -> Counter[str]:
+        """Bytes of frames, by C{received} and C{sent}."""
+        return self._before + (_bytesOf(self._connection) if self._connection is not None else Counter())
+
+    @property
+    def stanzaBytes(self) -> Counter[str]:
+        """Bytes of stanzas, before compression."""
+        now: Counter[str] = Counter() if self._connection is None else _stanzaBytesOf(self._connection)
+        return self._stanzasBefore + now
+
+    @property
+    def isUp(self) -> bool:
+        return self._connection is not None
+
+    def report(self) -> Iterator[StatusItem]:
+        """For C{/status}."""
+        way = "by the server" if self.paths.byServer else "refused" if self.paths.refuses else "waiting"
+        counts = self.bytes
+        about = {
+            "peer": self.settings.name,
+            "isUp": self.isUp,
+            "trouble": self.trouble,
+            "way": way,
+            "received": self.stanzas["received"],
+            "sent": self.stanzas["sent"],
+            "bytesReceived": counts["received"],
+            "bytesSent": counts["sent"],
+            "waiting": self.paths.waiting,
+        }
+        text = "direct link to {peer}: up; received: {received} stanzas in {bytesReceived} bytes"
+        text += "; sent: {sent} in {bytesSent}"
+        if not self.isUp:
+            text = "direct link to {peer}: down: {trouble}; stanzas to it: {way}"
+        if self.paths.waiting:
+            text += "; waiting: {waiting}"
+        yield StatusItem("peer.link", text, about, isProblem=not self.isUp)
+        if self.refused:
+            yield StatusItem(
+                "peer.refused",
+                "stanzas of {peer} that were refused: {refused}",
+                {
+                    "peer": self.settings.name,
+                    "refused": dict(self.refused),
+                },
+            )
+
+
+def _bytesOf(connection: PeerConnection) -> Counter[str]:
+    return Counter(received=connection.bytesIn, sent=connection.bytesOut)
+
+
+def _stanzaBytesOf(connection: PeerConnection) -> Counter[str]:
+    return Counter(received=connection.stanzaBytesIn, sent=connection.stanzaBytesOut)

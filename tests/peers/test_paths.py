@@ -1,0 +1,224 @@
+"""The way of each stanza: no stanza of a component overtakes an earlier one."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.peers import paths
+from gateway.peers.paths import QUIET, Paths
+from tests.profiles import thorough
+
+WAIT = 15.0
+ONE, OTHER = "one.example", "two.example"
+
+
+class World:
+    """
+    Two ways: the direct link, which delivers at once, and a server, which delivers when it is told to, and keeps
+    nothing for longer than L{QUIET}.
+
+    @ivar arrived: (component, number) in the order of arrival; of refused ones, in C{refused}.
+    """
+
+    def __init__(self, fallsBack: bool = True) -> None:
+        self.now = 0.0
+        self.isFull = False
+        self.arrived: list[tuple[str, bytes]] = []
+        self.refused: list[tuple[str, bytes]] = []
+        self.server: deque[tuple[str, bytes | int]] = deque()
+        self.times: deque[float] = deque()
+        self.lost = 0
+        self.pings: list[tuple[str, int]] = []
+        self.component = ""
+        self.paths = Paths(self, fallsBack, WAIT, 0.0)
+
+    def put(self, component: str, data: bytes) -> bool:
+        return self.paths.put(component, component.encode() + b" " + data, self.now)
+
+    def tick(self, seconds: float = 1.0) -> None:
+        self.now += seconds
+        while self.times and self.times[0] + QUIET <= self.now:
+            self.times.popleft()
+            self.lost += isinstance(self.server.popleft()[1], bytes)
+        self.paths.tick(self.now)
+
+    # The port.
+
+    def sendDirectly(self, data: bytes) -> bool:
+        component, _, number = data.partition(b" ")
+        self.arrived.append((component.decode(), number))
+        return True
+
+    def sendByServer(self, component: str, data: bytes) -> bool:
+        self.server.append((component, data.partition(b" ")[2]))
+        self.times.append(self.now)
+        return True
+
+    def ping(self, component: str, number: int) -> None:
+        self.pings.append((component, number))
+        self.server.append((component, number))
+        self.times.append(self.now)
+
+    def refuse(self, component: str, data: bytes) -> None:
+        self.refused.append((component, data.partition(b" ")[2]))
+
+    def serve(self) -> None:
+        """The server delivers the oldest stanza, or the answer to a ping."""
+        if self.server:
+            component, data = self.server.popleft()
+            self.times.popleft()
+            if isinstance(data, int):
+                self.paths.answered(component, data, self.now)
+            else:
+                self.arrived.append((component, data))
+
+
+STEPS = st.lists(
+    st.one_of(
+        st.sampled_from(["up", "down", "full", "room", "serve", "serve", "wait", "wait", "long"]),
+        st.sampled_from([ONE, OTHER]),
+    ),
+    max_size=60,
+)
+
+
+class PathTests(SynchronousTestCase):
+    """The rules."""
+
+    def test_waits(self) -> None:
+        """At the start, and after a loss, stanzas wait for the direct link."""
+        world = World()
+        world.put(ONE, b"1")
+        world.tick(WAIT - 1)
+        self.assertEqual((world.arrived, len(world.server)), ([], 0))
+        world.paths.connected(world.now)
+        world.put(ONE, b"2")
+        self.assertEqual(world.arrived, [(ONE, b"1"), (ONE, b"2")])
+        world.paths.disconnected(world.now)
+        world.put(ONE, b"3")
+        self.assertEqual((world.paths.waiting, world.paths.waitingBytes), (1, len(ONE) + 2))
+        world.paths.connected(world.now)
+        self.assertEqual(world.arrived[-1], (ONE, b"3"))
+        self.assertEqual(world.pings, [])
+
+    def test_fallback(self) -> None:
+        """If the link does not come back in time, all go by the server, in their order; then at once."""
+        world = World()
+        world.put(ONE, b"1")
+        world.put(ONE, b"2")
+        world.tick(WAIT)
+        world.put(ONE, b"3")
+        self.assertEqual([each for _, each in world.server], [b"1", b"2", b"3"])
+
+    def test_noFallback(self) -> None:
+        """Without a fallback they are refused."""
+        world = World(False)
+        world.put(ONE, b"1")
+        world.tick(WAIT)
+        world.put(ONE, b"2")
+        self.assertEqual((world.refused, len(world.server)), ([(ONE, b"1"), (ONE, b"2")], 0))
+        world.paths.connected(world.now)
+        world.put(ONE, b"3")
+        self.assertEqual(world.arrived, [(ONE, b"3")])
+
+    def test_ping(self) -> None:
+        """After the fallback, a ping that the server answers comes before the next stanza on the direct link."""
+        world = World()
+        world.put(ONE, b"1")
+        world.tick(WAIT)
+        world.paths.connected(world.now)
+        world.put(ONE, b"2")
+        world.put(OTHER, b"1")
+        self.assertEqual(world.arrived, [(OTHER, b"1")], "the other component has not used the server")
+        world.serve()
+        world.serve()
+        self.assertEqual(world.arrived, [(OTHER, b"1"), (ONE, b"1"), (ONE, b"2")])
+
+    def test_noAnswer(self) -> None:
+        """If no answer comes, stanzas wait until the server cannot keep an earlier one any longer."""
+        world = World()
+        world.put(ONE, b"1")
+        world.tick(WAIT)
+        world.paths.connected(world.now)
+        world.put(ONE, b"2")
+        world.tick(QUIET - 1)
+        self.assertEqual(world.arrived, [])
+        world.tick(1)
+        self.assertEqual(world.arrived, [(ONE, b"2")])
+
+    def test_quiet(self) -> None:
+        """After a long time without a stanza by the server there is no ping: it would cost a connection of s2s."""
+        world = World()
+        world.put(ONE, b"1")
+        world.tick(WAIT)
+        world.tick(QUIET)
+        world.paths.connected(world.now)
+        world.put(ONE, b"2")
+        self.assertEqual((world.pings, world.arrived), ([], [(ONE, b"2")]))
+
+    def test_oldPing(self) -> None:
+        """The answer to the ping of an earlier connection does not count."""
+        world = World()
+        world.put(ONE, b"1")
+        world.tick(WAIT)
+        world.paths.connected(world.now)
+        [(_, first)] = world.pings
+        world.paths.disconnected(world.now)
+        world.paths.connected(world.now)
+        world.put(ONE, b"2")
+        world.paths.answered(ONE, first, world.now)
+        self.assertEqual(world.arrived, [])
+        world.paths.answered(ONE, world.pings[-1][1], world.now)
+        self.assertEqual(world.arrived, [(ONE, b"2")])
+
+    def test_full(self) -> None:
+        """While the direct link takes nothing, stanzas wait; their number and size are bounded."""
+        self.patch(paths, "MAX_COUNT", 3)
+        world = World()
+        world.paths.connected(world.now)
+        world.isFull = True
+        self.assertEqual([world.put(ONE, b"%d" % number) for number in range(4)], [True, True, True, False])
+        self.assertTrue(world.put(OTHER, b"0"))
+        world.isFull = False
+        world.paths.flush(world.now)
+        self.assertEqual([each for name, each in world.arrived if name == ONE], [b"0", b"1", b"2"])
+        self.patch(paths, "MAX_BYTES", 100)
+        world.isFull = True
+        self.assertFalse(world.put(ONE, b"x" * 100))
+        world.paths.forget(ONE)
+        self.assertEqual(world.paths.waiting, 0)
+
+    @thorough
+    @given(STEPS, st.booleans())
+    def test_order(self, steps: list[str], fallsBack: bool) -> None:
+        """Stanzas of a component arrive in their order, each once at most, and none is forgotten."""
+        world = World(fallsBack)
+        count = 0
+        for step in steps:
+            if step == "up" and not world.paths.isUp:
+                world.paths.connected(world.now)
+            elif step == "down" and world.paths.isUp:
+                world.paths.disconnected(world.now)
+            elif step in ("full", "room"):
+                world.isFull = step == "full"
+            elif step == "serve":
+                world.serve()
+            elif step in ("wait", "long"):
+                world.tick(5.0 if step == "wait" else 80.0)
+            elif "." in step:
+                count += 1
+                world.put(step, b"%d" % count)
+        world.isFull = False
+        if not world.paths.isUp:
+            world.paths.connected(world.now)
+        while world.server:
+            world.serve()
+        world.paths.flush(world.now)
+        for component in (ONE, OTHER):
+            numbers = [int(each) for name, each in world.arrived if name == component]
+            self.assertEqual(numbers, sorted(set(numbers)))
+        self.assertEqual(len(world.arrived) + len(world.refused) + world.lost, count)
