@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element
 from tests.live.clients import ECHO, Behaviour, Client, Implementation, echo, untilServed
 from tests.live.delegations import DELEGATIONS, DISCO_INFO, MANAGING_ENTITIES
 from tests.live.gateway import Gateway
-from tests.live.processes import Value
+from tests.live.processes import Program, Value
 from tests.live.servers import DOMAIN, GENERATIONS, PRIVILEGED, Delegations, Server
 
 if TYPE_CHECKING:
@@ -114,6 +114,10 @@ class LiveTests(_Mixin):
         self.server = self.serverClass.shared(self.accounts, self.components, self.delegations)
         self._gateways: list[Gateway] = []
 
+    def programs(self) -> Sequence[Program]:
+        """Return the programs, apart from gateways, whose logs are printed after a failure."""
+        return [self.server]
+
     def play(self, coroutine: Awaitable[None], seconds: float) -> None:
         """Run a scenario, with a deadline in seconds."""
         asyncio.run(self.played(coroutine, seconds))
@@ -128,7 +132,7 @@ class LiveTests(_Mixin):
         try:
             await asyncio.wait_for(whole(), seconds)
         except BaseException as problem:
-            for program in (self.server, *self._gateways):
+            for program in (*self.programs(), *self._gateways):
                 sys.stderr.write(f"{program.log()}\n")
             if isinstance(problem, TimeoutError):
                 raise self.failureException(f"the scenario took more than {seconds:g} s") from problem
@@ -138,14 +142,20 @@ class LiveTests(_Mixin):
                 gateway.stop()
 
     def newGateway(
-        self, tables: dict[str, dict[str, Value]], secret: str = SECRET, port: int | None = None
+        self,
+        tables: dict[str, dict[str, Value]],
+        secret: str = SECRET,
+        port: int | None = None,
+        server: Server | None = None,
     ) -> Gateway:
         """
         Return a gateway with these tables, not started.
 
         @param port: the port that it connects to, by default the server's.
+        @param server: its server, if that is another one.
         """
-        gateway = Gateway(self.folder("gateway-"), port or self.server.componentPort, secret, DOMAIN, tables)
+        server = server or self.server
+        gateway = Gateway(self.folder("gateway-"), port or server.componentPort, secret, server.domain, tables)
         self._gateways.append(gateway)
         return gateway
 

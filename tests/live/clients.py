@@ -15,7 +15,7 @@ from xml.sax.saxutils import escape, quoteattr
 from slixmpp import ClientXMPP
 from slixmpp.xmlstream.stanzabase import StanzaBase
 
-from tests.live.servers import DOMAIN, Server
+from tests.live.servers import Server
 
 ECHO = "urn:xmpp:test:echo"
 
@@ -80,7 +80,7 @@ class Client:
         self.trusted = server.certificate
         self._mechanism = mechanism
         self._password = server.password(user)
-        self.bare = f"{user}@{DOMAIN}"
+        self.bare = f"{user}@{server.domain}"
         self.jid = f"{self.bare}/{resource}"
         self.received: list[Element] = []
         self.initialPresence = "<presence/>"

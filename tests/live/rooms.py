@@ -113,7 +113,7 @@ class Talker:
     """
 
     def __init__(self, server: Server, user: str, resource: str = "talk") -> None:
-        self.jid = f"{user}@{DOMAIN}/{resource}"
+        self.jid = f"{user}@{server.domain}/{resource}"
         config = {"feature_mechanisms": {"unencrypted_plain": True}}
         self.stream = ClientXMPP(self.jid, server.password(user), sasl_mech="PLAIN", plugin_config=config)
         self.stream.enable_direct_tls = False
@@ -216,6 +216,8 @@ class RoomsCase(LiveTests):
     """A mix-in: two gateways, one with rooms and one with mirrors of them, and the connection between them."""
 
     wire: Wire
+    # The service of the rooms.
+    rooms: str = ROOMS
     # Mirrors whose users may administer rooms through them.
     administering: Sequence[str] = ()
 
@@ -254,7 +256,7 @@ class RoomsCase(LiveTests):
         )
         own = [each for each in client.received if each.get("from") == f"{room}/{nick}"]
         created = any(status.get("code") == "201" for each in own for status in each.iter(f"{{{MUC_USER}}}status"))
-        if created and room.endswith(f"@{ROOMS}"):
+        if created and room.endswith(f"@{self.rooms}"):
             await client.request(room, INSTANT, "set")
 
     def bodies(self, client: Client) -> list[tuple[str, str]]:

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+from attrs import frozen
+
 from tests.live.processes import TWISTD, Program, Value, freePort, need, toml, until
 
 # Makes the root of a newer Debian, and runs programs in it.
@@ -39,6 +41,21 @@ DOMAIN = "localhost"
 
 # A server's delegations, by namespace: jid, the managing entity, and optionally filtering, a list of attributes.
 Delegations = Mapping[str, Mapping[str, Value]]
+
+
+@frozen
+class Federation:
+    """
+    The connections of a server with other servers, without encryption.
+
+    @ivar port: port for those of other servers.
+    @ivar routes: ports on which it reaches the others, by domain.
+    @ivar dns: port of a DNS server that tells the same.
+    """
+
+    port: int
+    routes: Mapping[str, int]
+    dns: int
 
 
 class Server(Program):
@@ -78,8 +95,12 @@ class Server(Program):
         accounts: Sequence[str],
         components: Mapping[str, str],
         delegations: Delegations | None = None,
+        domain: str = DOMAIN,
+        federation: Federation | None = None,
     ) -> None:
         super().__init__(directory)
+        self.domain = domain
+        self.federation = federation
         self.accounts = accounts
         self.components = components
         self.delegations = delegations or {}
@@ -146,6 +167,18 @@ class Server(Program):
         await until(answers, seconds, f"{self.name} is ready")
 
 
+# Prosody would ask DNS on port 53.
+_ROUTES = """\
+module:set_global();
+local basic, service = require "net.resolvers.basic", require "net.resolvers.service";
+local routes = module:get_option("test_routes");
+local new = service.new;
+function service.new(name, kind, ...)
+    local port = kind == "xmpp-server" and routes[name];
+    if port then return basic.new("127.0.0.1", port, ...); end
+    return new(name, kind, ...);
+end
+"""
 _LARGE = ("c2s_stanza_size_limit = 1024 * 1024", "component_stanza_size_limit = 1024 * 1024")
 
 
@@ -159,20 +192,23 @@ class Prosody(Server):
     answersItself = True
 
     def configure(self) -> None:
-        accounts = self.directory / "data" / DOMAIN / "accounts"
+        accounts = self.directory / "data" / _stored(self.domain) / "accounts"
         accounts.mkdir(parents=True, exist_ok=True)
         (self.directory / "certs").mkdir(exist_ok=True)
         for account in self.accounts:
             (accounts / f"{_stored(account)}.dat").write_text(f'return {{ ["password"] = "{PASSWORD}" }};\n')
-        private = ', "private"' if IMPORTING in self.components else ""
+        shared = ["roster", "saslauth", "disco", "ping", "version", "posix"]
+        shared += ["private"] * (IMPORTING in self.components)
+        dialback = ["dialback"] * (self.federation is not None)
+        shared += [*dialback, "test_routes"] if dialback else []
         lines = [
             "run_as_root = true",
             "daemonize = false",
             f'pidfile = "{self.directory}/prosody.pid"',
             f'data_path = "{self.directory}/data"',
             f'log = {{ info = "{self.directory}/prosody.log" }}',
-            f'modules_enabled = {{ "roster", "saslauth", "disco", "ping", "version", "posix"{private} }}',
-            'modules_disabled = { "s2s", "offline" }',
+            f"modules_enabled = {_lua(shared)}",
+            *self._federated(),
             'authentication = "internal_plain"',
             "c2s_require_encryption = false",
             "allow_unencrypted_plain_auth = true",
@@ -181,7 +217,7 @@ class Prosody(Server):
             'component_interfaces = { "127.0.0.1" }',
             f"component_ports = {{ {self.componentPort} }}",
             *(() if self.shippedLimits else _LARGE),
-            f'VirtualHost "{DOMAIN}"',
+            f'VirtualHost "{self.domain}"',
             '  modules_enabled = { "delegation", "privilege" }',
             "  privileged_entities = {",
         ]
@@ -203,12 +239,30 @@ class Prosody(Server):
         for jid, secret in self.components.items():
             lines += [f'Component "{jid}"', f'  component_secret = "{secret}"']
             # Without these it is authenticated, but never told its delegations and privileges.
-            modules = ['"delegation"'] * (jid in managing) + ['"privilege"'] * (jid in self.privileged)
-            lines.append(f"  modules_enabled = {{ {', '.join(modules)} }}")
+            modules = ["delegation"] * (jid in managing) + ["privilege"] * (jid in self.privileged) + dialback
+            lines.append(f"  modules_enabled = {_lua(modules)}")
             if jid in self.privileged:
                 # It may send users' presence to each other in their names.
                 lines.append("  validate_from_addresses = false")
         (self.directory / "prosody.cfg.lua").write_text("\n".join(lines) + "\n")
+
+    def _federated(self) -> list[str]:
+        """Return the settings for connections with other servers."""
+        if self.federation is None:
+            return ['modules_disabled = { "s2s", "offline" }']
+        plugins = self.directory / "plugins"
+        plugins.mkdir()
+        (plugins / "mod_test_routes.lua").write_text(_ROUTES)
+        routes = "; ".join(f'["{name}"] = {port}' for name, port in self.federation.routes.items())
+        return [
+            f'plugin_paths = {{ "{plugins}" }}',
+            'modules_disabled = { "tls", "offline" }',
+            's2s_interfaces = { "127.0.0.1" }',
+            f"s2s_ports = {{ {self.federation.port} }}",
+            "s2s_require_encryption = false",
+            "s2s_secure_auth = false",
+            f"test_routes = {{ {routes} }}",
+        ]
 
     def start(self) -> None:
         self._run(["prosody", "--config", f"{self.directory}/prosody.cfg.lua", "-F"], {})
@@ -265,7 +319,7 @@ class Ejabberd(Server):
             clients["shaper"] = "normal"
         # By default five connections may wait, and the sixth is delayed by a second.
         config = {
-            "hosts": [DOMAIN],
+            "hosts": [self.domain],
             "loglevel": "info",
             "auth_method": "internal",
             "s2s_access": "none",
@@ -305,6 +359,13 @@ class Ejabberd(Server):
                 **({"mod_private": {}} if IMPORTING in self.components else {}),
             },
         }
+        if self.federation is not None:
+            config |= {"s2s_access": "all", "s2s_use_starttls": False, "s2s_max_retry_delay": 1}
+            config["listen"].append({"port": self.federation.port, "ip": "127.0.0.1", "module": "ejabberd_s2s_in"})
+            config["modules"]["mod_s2s_dialback"] = {}
+            lines = ('{resolv_conf, ""}', '{hosts_file, ""}', "{lookup, [dns]}")
+            server = f"{{nameserver, {{127,0,0,1}}, {self.federation.dns}}}"
+            self._inetrc.write_text("".join(f"{line}.\n" for line in (*lines, server)))
         # JSON is YAML.
         (self.directory / "ejabberd.yml").write_text(json.dumps(config, indent=1))
 
@@ -312,13 +373,18 @@ class Ejabberd(Server):
     def _marker(self) -> Path:
         return self.directory / "registered"
 
+    @property
+    def _inetrc(self) -> Path:
+        return self.directory / "inetrc"
+
     def start(self) -> None:
         self._marker.unlink(missing_ok=True)
         register = "".join(
-            f'ejabberd_auth:try_register({_erlang(account)},<<"{DOMAIN}">>,<<"{PASSWORD}">>),'
+            f'ejabberd_auth:try_register({_erlang(account)},<<"{self.domain}">>,<<"{PASSWORD}">>),'
             for account in self.accounts
         )
         argv = ["erl", "+K", "true", "-noinput", "-mnesia", "dir", f'"{self.directory}/spool"']
+        argv += ["-kernel", "inetrc", f'"{self._inetrc}"'] if self.federation is not None else []
         argv += ["-ejabberd", "log_rotate_count", "0", "-s", "ejabberd"]
         argv += ["-eval", f'{register} file:write_file("{self._marker}", "").']
         self._run(
