@@ -9,16 +9,16 @@ Point = tuple[float, float, float, float]
 
 _WIDTH, _HEIGHT = 640, 420
 _LEFT, _RIGHT, _TOP, _BOTTOM = 70, 32, 20, 50
-_COLOURS = ("#1f6feb", "#d1570c", "#2da44e", "#8250df")
+_COLOURS = ("#1f6feb", "#d1570c", "#2da44e", "#8250df", "#9a6700", "#cf222e")
 _STYLE = "text{font:13px sans-serif;fill:#24292f}.g{stroke:#d0d7de}.p{stroke:#8c959f;stroke-dasharray:5 4}"
 
 
-def svg(series: Mapping[str, Sequence[Point]], across: str, upwards: str) -> str:
+def svg(series: Mapping[str, Sequence[Point]], across: str, upwards: str, isProportional: bool = True) -> str:
     """
-    Return a chart: a line for each series, a bar for its extremes, and a line proportional to the first series'
-    last point.
+    Return a chart: a line for each series, and a bar for its extremes.
 
     @param across, upwards: the titles of the axes.
+    @param isProportional: true to add a line proportional to the first series' last point.
     """
     points = [point for each in series.values() for point in each]
     lowest, highest = _decades([x for x, *_ in points])
@@ -43,7 +43,7 @@ def svg(series: Mapping[str, Sequence[Point]], across: str, upwards: str) -> str
     drawn.append(f"<g transform='translate(18 {_HEIGHT / 2}) rotate(-90)'>{_text(0, 0, upwards, 'middle')}</g>")
     for number, (name, found) in enumerate(series.items()):
         colour = _COLOURS[number % len(_COLOURS)]
-        if not number:
+        if isProportional and not number:
             x, y, *_ = found[-1]
             # The line leaves the chart on the left, or below.
             part = max(10**lowest / x, 10**least / y)
@@ -55,8 +55,9 @@ def svg(series: Mapping[str, Sequence[Point]], across: str, upwards: str) -> str
             drawn.append(f"<circle cx='{across_(x):.1f}' cy='{upwards_(y):.1f}' r='4' fill='{colour}'/>")
         drawn.append(f"<circle cx='{_LEFT + 20}' cy='{_TOP + 16 + 20 * number}' r='4' fill='{colour}'/>")
         drawn.append(_text(_LEFT + 32, _TOP + 20 + 20 * number, name, "start"))
-    at = _TOP + 16 + 20 * len(series)
-    drawn += [_line(_LEFT + 12, at, _LEFT + 28, at, "p"), _text(_LEFT + 32, at + 4, "proportional", "start")]
+    if isProportional:
+        at = _TOP + 16 + 20 * len(series)
+        drawn += [_line(_LEFT + 12, at, _LEFT + 28, at, "p"), _text(_LEFT + 32, at + 4, "proportional", "start")]
     body = "\n".join(drawn)
     return f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {_WIDTH} {_HEIGHT}'>\n{body}\n</svg>\n"
 
