@@ -132,6 +132,14 @@ class ResourceLimit(GatewayError):
     """A limit on the number of such objects is reached."""
 
 
+class OutboxFull(ResourceLimit):
+    """The other node has not acknowledged so much, or for so long, that nothing further can be kept for it."""
+
+
+class NotInSequence(GatewayError):
+    """Another node has sent a number, or an acknowledgement, that it may not send (docs/fmuc-resync.md)."""
+
+
 class StoreFull(GatewayError):
     """The disk is full; the exception's text is for the operator."""
 
@@ -308,6 +316,8 @@ ERRORS: dict[type[GatewayError], Error] = {
     NotAllowed: Error("not-allowed", "cancel"),
     NotAcceptable: Error("not-acceptable", "modify"),
     ResourceLimit: Error("resource-constraint", "wait", "A limit of this service is reached."),
+    OutboxFull: Error("resource-constraint", "wait", "The link to the other site is down; try again later."),
+    NotInSequence: Error("unexpected-request", "cancel", "The number or the acknowledgement is out of sequence."),
     StoreFull: Error("resource-constraint", "wait", "The storage is full; try again later."),
     StoreBusy: Error("resource-constraint", "wait", "The storage is busy; try again later."),
     StoreBroken: Error("internal-server-error", "cancel", "The storage does not work at the moment."),

@@ -101,3 +101,6 @@ RESUME = "urn:xmpp-gateway:fmuc-resume:0"
 
 # XEP-0289 0.2 and the ProtoXEP 0.0.1 before it: Federated MUC.
 FMUC = "http://isode.com/protocol/fmuc"
+
+# docs/fmuc-resync.md: the reliable channel between two nodes. It is short because each stanza has it.
+CHANNEL = "urn:xmpp:fr:0"

@@ -125,6 +125,9 @@ class Commits:
         # The same of archives.
         self._steps: list[Step] = []
         self._writingSteps: list[Step] = []
+        # Calls that wait for their records, and those of the commit that is under way.
+        self._calls: list[Callable[[], object]] = []
+        self._writingCalls: list[Callable[[], object]] = []
         self._isWriting = self._isDue = False
         self._written: Deferred[Any] | None = None
         # True if output has waited for too long, until the store works.
@@ -182,6 +185,15 @@ class Commits:
             self._isDue = True
             self._later(self._commit)
 
+    def whenStored(self, call: Callable[[], object]) -> None:
+        """
+        Call a function after the commit of all records that were L{put}, and never before it, however long the
+        store fails. Output that waits for this commit is sent before.
+        """
+        self._calls.append(call)
+        if not (self._records or self._steps or self._isWriting):
+            self._later(self._commit)
+
     def tick(self, now: float) -> None:
         """Try again after a failure, and end a wait that takes too long. Called once a second."""
         if self._waiting and self._waiting[0].since + _MAX_WAIT <= now:
@@ -231,8 +243,10 @@ class Commits:
         self._belonging = len(self._waiting)
         self._writing, self._records = self._records, {}
         self._writingSteps, self._steps = self._steps, []
+        self._writingCalls, self._calls = self._writingCalls + self._calls, []
         if not self._writing and not self._writingSteps and self._durability.fault is None:
             self._release(self._belonging)
+            self._callStored()
             return
         self._isWriting = True
         written = self._written = self._store.writeAtOnce(
@@ -253,7 +267,8 @@ class Commits:
         self._isGoingOn = self._isWhole = False
         self.trouble = ""
         self._release(self._belonging)
-        if self._records or self._steps or self._waiting or self._isDropped:
+        self._callStored()
+        if self._records or self._steps or self._waiting or self._calls or self._isDropped:
             self._commit()
 
     def _onFailed(self, failure: Failure) -> None:
@@ -303,6 +318,15 @@ class Commits:
             self._log.error(
                 "{store}: {reason}.", event="rooms.store_taken", store=self._store.name, reason=self.trouble
             )
+
+    def _callStored(self) -> None:
+        calls, self._writingCalls = self._writingCalls, []
+        if calls:
+            self.together(partial(self._callAll, calls))
+
+    def _callAll(self, calls: list[Callable[[], object]]) -> None:
+        for call in calls:
+            self._try(call)
 
     def _boundSteps(self) -> None:
         """Drop the oldest changes of archives, if the store has not worked for long."""

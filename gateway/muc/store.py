@@ -1,4 +1,4 @@
-"""Durable state of a service: the secret of its ids, the records of its rooms, and their archives."""
+"""Durable state of a service: the secret of its ids, the records of its rooms, their archives and channels."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import Any
 from attrs import frozen
 
 from gateway.errors import StoreBroken, StoreTaken
-from gateway.muc import archive_store, archived_history
+from gateway.muc import archive_store, archived_history, channel_store
 from gateway.muc.archive_store import Step
 from gateway.muc.archive_values import ArchivedMessage, Retention
+from gateway.muc.channel_store import CHANNEL, OUTGOING
 from gateway.muc.ids import SECRET
 from gateway.muc.records import GONE, Record, Row
 from gateway.muc.service import RoomService
@@ -34,6 +35,8 @@ MIGRATIONS = (
     ),
     # Version 3.
     archive_store.MIGRATION,
+    # Version 4.
+    channel_store.MIGRATION,
 )
 _SET = "INSERT INTO records VALUES (?, ?, ?, ?) ON CONFLICT (room, kind, name) DO UPDATE SET value = excluded.value"
 
@@ -142,7 +145,9 @@ def loadRecords(cursor: Any) -> list[Row]:
 def saveRecords(cursor: Any, records: Sequence[Record]) -> None:
     """Store records, in their order."""
     for key, value in records:
-        if value is not None:
+        if key[1] in (CHANNEL, OUTGOING):
+            channel_store.save(cursor, *key, value)
+        elif value is not None:
             cursor.execute(_SET, (*key, value))
         elif key[1] == GONE:
             cursor.execute("DELETE FROM records WHERE room = ?", key[:1])
@@ -175,6 +180,7 @@ def save(
             owner.take(cursor)
     if isWhole:
         cursor.execute("DELETE FROM records")
+        channel_store.clear(cursor)
     if not records and not steps:
         # Only a write shows whether the disk has room. SQLite does not write an equal value.
         cursor.execute(_REPLACE, (_TRIED, ""))

@@ -8,11 +8,14 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import StoreBroken, StoreBusy, StoreFull
 from gateway.fmuc import commits
+from gateway.fmuc.channel import Channel
+from gateway.fmuc.channel_values import BROADBAND, Header, Opened, SendStanza
 from gateway.fmuc.commits import Commits, Refusal
 from gateway.muc.actions import ForgetArchive, ToArchive
 from gateway.muc.archive_store import page
 from gateway.muc.archive_values import ArchivedMessage, ArchiveQuery, Retention
 from gateway.muc.changes import Durability
+from gateway.muc.channel_store import loadChannels
 from gateway.muc.records import MESSAGE, Record, removal
 from gateway.muc.store import loadRecords
 from tests.fmuc.durable import HeldStore
@@ -150,6 +153,64 @@ class CommitsTests(SynchronousTestCase):
         self.store.isHeld = False
         self.store.commit()
         self.assertEqual((self.stored(), len(self.commits)), (state, 0))
+
+    def test_whenStored(self) -> None:
+        """A call comes after the commit of its records, and after their output; never because the store fails."""
+        self.store.fault = StoreFull()
+        self.put("1", record("a"))
+        self.commits.whenStored(lambda: self.sent.append("stored"))
+        self.commits.tick(10.0)
+        self.put("2", record("b"))
+        self.assertEqual(self.sent, ["1", "2"])
+        self.store.fault = None
+        self.commits.tick(11.0)
+        self.assertEqual(self.sent, ["1", "2", "stored"])
+        self.put("3", record("c"))
+        self.commits.whenStored(lambda: self.sent.append("stored at once"))
+        self.assertEqual(self.sent[3:], ["3", "stored at once"])
+
+    def test_whenStoredLater(self) -> None:
+        """A call does not come with a commit that began before its records."""
+        self.store.isHeld = True
+        self.put("1", record("a"))
+        self.put("2", record("b"))
+        self.commits.whenStored(lambda: self.sent.append("stored"))
+        self.store.commit()
+        self.assertEqual(self.sent, ["1"])
+        self.store.commit()
+        self.assertEqual(self.sent, ["1", "2", "stored"])
+
+    def test_channel(self) -> None:
+        """
+        A channel whose records share the commit of a room's: what is sent to the other node waits for the store,
+        however long it fails, and a killed process has both changes or none.
+        """
+        channel: Channel[str] = Channel(ROOM, "peer@b.example", BROADBAND, "t")
+        channel.begin(1, 0.0)
+        channel.send(b"<message/>", 0.0)
+        records, mark = channel.take()
+        self.store.fault = StoreFull()
+        self.commits.put([record("shown"), *records], lambda: self.sent.append("shown"), 1, 0.0)
+        self.commits.whenStored(partial(channel.stored, mark, 20.0))
+        self.commits.tick(20.0)
+        self.assertEqual((self.sent, channel.outputs), (["shown"], [Opened()]))
+        self.store.fault = None
+        self.assertEqual((self.stored(), self.store.atStart(loadChannels)), ({}, []))
+        self.commits.tick(21.0)
+        self.assertEqual(channel.outputs[1:], [SendStanza(Header(1, 1, 0), b"<message/>")])
+        self.assertEqual(self.stored(), {"": "shown"})
+        [stored] = self.store.atStart(loadChannels)
+        self.assertEqual((stored.value, stored.outgoing), ("[1, 0, 0]", {1: "<message/>"}))
+
+    def test_whenStoredFaults(self) -> None:
+        """A call that raises does not keep the following."""
+        self.store.isHeld = True
+        self.put("1", record("a"))
+        self.commits.whenStored(lambda: self.sent.remove("other"))
+        self.commits.whenStored(lambda: self.sent.append("stored"))
+        self.store.isHeld = False
+        self.store.commit()
+        self.assertEqual((self.sent, len(self.flushLoggedErrors(ValueError))), (["1", "stored"], 1))
 
     def test_end(self) -> None:
         """At the end of the link all output is sent, but for a message that was not stored."""

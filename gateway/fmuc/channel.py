@@ -1,0 +1,497 @@
+"""
+The reliable channel between two nodes, by the rules of docs/fmuc-resync.md; pure.
+
+Both nodes number what they send, and keep it until it is acknowledged. The owner of a channel stores the records of
+L{Channel.take} in one commit with all else that the same event has changed, and calls L{Channel.stored} after the
+commit. A channel sends no stanza and acknowledges no number before that. So a process that is killed at any moment
+repeats what the other node has not stored, and the other node drops what it has.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from math import inf
+from typing import Generic, TypeVar
+
+from attrs import define, field, frozen
+
+from gateway.errors import NotInSequence, OutboxFull, StoreBroken
+from gateway.fmuc.channel_values import (
+    Ask,
+    ChannelState,
+    Compare,
+    Header,
+    Lost,
+    Opened,
+    Output,
+    Pace,
+    Renewed,
+    Report,
+    SendAck,
+    SendStanza,
+    Snapshot,
+)
+from gateway.fmuc.kept import Inbox, Outbox
+from gateway.fmuc.round_trip import RoundTrip
+from gateway.muc.channel_store import CHANNEL, StoredChannel
+from gateway.muc.records import Key, Record
+
+T = TypeVar("T")
+
+# Requests of one exchange whose answers are accepted.
+_MAX_ASKED = 8
+
+
+@frozen
+class Mark:
+    """The point of a channel up to which its records were taken."""
+
+    epoch: int
+    assigned: int
+    received: int
+
+
+@frozen
+class _Asked:
+    """
+    A request for the other node's numbers, and this node's numbers at that time.
+
+    @ivar at: seconds.
+    """
+
+    at: float
+    sent: int
+    acknowledged: int
+    highest: int
+
+
+@define(eq=False)
+class Channel(Generic[T]):
+    """
+    One end of a channel. T is the type of received stanzas.
+
+    @ivar room: bare JID of the room here.
+    @ivar peer: bare JID of the room there.
+    @ivar token: text that makes the ids of this process's requests unique.
+    @ivar snapshot: returns the state of the room that the other node was told, kept stanzas included.
+    @ivar isWatched: True if a lost channel must be noticed in silence, and must be opened again: local users wait.
+    @ivar outputs: output of the last calls, in order. The owner takes it away.
+    """
+
+    room: str
+    peer: str
+    pace: Pace
+    token: str
+    snapshot: Callable[[], Snapshot] = Snapshot
+    isWatched: bool = False
+    state: ChannelState = ChannelState.LOST
+    epoch: int = 0
+    outputs: list[Output] = field(factory=list)
+    roundTrip: RoundTrip = field(init=False)
+
+    # True if the numbers were compared with the other node's since this process has loaded them.
+    _isCompared: bool = False
+    # Records that were not taken, and True if they must be stored at once.
+    _records: dict[Key, str | None] = field(factory=dict)
+    _isUrgent: bool = False
+    _outbox: Outbox = field(init=False)
+    # Numbers of this node's stanzas: the next one to be sent; the highest one that may have been sent; the last one
+    # that is stored.
+    _next: int = 1
+    _sent: int = 0
+    _storedSent: int = 0
+    _inbox: Inbox[T] = field(init=False)
+    # Numbers of the other node's stanzas: the last one that is acknowledged; the last one that is stored.
+    _ackSent: int = 0
+    _storedReceived: int = 0
+    # Times.
+    _ackDue: float = inf
+    _isRepeated: bool = False
+    _due: float = inf
+    _heardAt: float = 0.0
+    # Open requests by id, the deadline of the last one, and their number since the last answer.
+    _asked: dict[str, _Asked] = field(factory=dict)
+    _askedUntil: float = inf
+    _attempts: int = 0
+    _requests: int = 0
+    _compared: Report | None = None
+
+    def __attrs_post_init__(self) -> None:
+        self.roundTrip = RoundTrip(self.pace.first, self.pace.least, self.pace.most)
+        self._outbox = Outbox(self.room, self.peer, self._records)
+        self._inbox = Inbox(self.pace.held)
+
+    @classmethod
+    def restored(cls, stored: StoredChannel, pace: Pace, token: str, now: float) -> Channel[T]:
+        """
+        Return a channel with the numbers and the outbox that were stored. It is lost until L{resume}.
+
+        @raise StoreBroken: if the records are not those of a channel.
+        """
+        channel: Channel[T] = cls(stored.room, stored.peer, pace, token)
+        try:
+            epoch, received, acknowledged = map(int, json.loads(stored.value))
+        except (ValueError, TypeError) as error:
+            raise StoreBroken(f"the record of the channel to {stored.peer} is damaged; restore a backup") from error
+        numbers = sorted(stored.outgoing)
+        if numbers != list(range(acknowledged + 1, acknowledged + 1 + len(numbers))):
+            raise StoreBroken(f"records of the channel to {stored.peer} are missing; restore a backup")
+        channel.epoch = epoch
+        channel._inbox.received = channel._storedReceived = received
+        outbox = channel._outbox
+        outbox.acknowledged = outbox.assigned = acknowledged
+        for number in numbers:
+            outbox.load(stored.outgoing[number].encode(), now)
+        channel._next = acknowledged + 1
+        # Any of the stanzas may have been sent before.
+        channel._sent = channel._storedSent = outbox.assigned
+        channel._heardAt = now
+        return channel
+
+    def __len__(self) -> int:
+        """Return the number of stanzas that the other node has not acknowledged."""
+        return len(self._outbox)
+
+    @property
+    def isIdle(self) -> bool:
+        """True if nothing is to be sent, acknowledged, asked or stored."""
+        return not (self._outbox or self._asked or self._records) and self._ackDue == inf
+
+    # Input from this node.
+
+    def begin(self, epoch: int, now: float) -> None:
+        """Begin a channel that a join and its answer have negotiated (rules 1, 2)."""
+        self._renew(epoch, now)
+        self._open(now)
+
+    def send(self, stanza: bytes, now: float, isRefusable: bool = True) -> int:
+        """
+        Keep a stanza, which is sent when it is stored and the channel is open (rules 3, 4, 12); return its number.
+
+        @param isRefusable: True if somebody can be told that it was refused. Others may exceed the limits twofold,
+            and then the owner must end the channel.
+        @raise OutboxFull: if no further stanza can be kept.
+        """
+        outbox, pace, scale = self._outbox, self.pace, 1 if isRefusable else 2
+        isOver = len(outbox) >= pace.stanzas * scale or outbox.size >= pace.bytes * scale
+        if isOver or (isRefusable and outbox.oldest + pace.age <= now):
+            raise OutboxFull
+        self._isUrgent = True
+        return outbox.add(stanza, now)
+
+    def withdraw(self, number: int) -> bool:
+        """
+        Withdraw a stanza that was never sent, because it could not be stored: its sender is told so. Its number is
+        sent without a stanza (rule 3).
+
+        @return: False if the stanza may have been sent.
+        """
+        if not max(self._sent, self._storedSent) < number <= self._outbox.assigned:
+            return False
+        self._outbox.empty(number)
+        self._isUrgent = True
+        return True
+
+    def take(self, isDue: bool = False) -> tuple[list[Record], Mark]:
+        """
+        Return the records of what has changed since they were taken last. If there are any, L{stored} must be
+        called with the mark after their commit.
+
+        @param isDue: True to include changes that may be stored later: without them, stanzas are repeated.
+        """
+        taken: list[Record] = []
+        if self._isUrgent or isDue:
+            taken, self._isUrgent = list(self._records.items()), False
+            self._records.clear()
+        return taken, Mark(self.epoch, self._outbox.assigned, self._inbox.received)
+
+    def stored(self, mark: Mark, now: float) -> None:
+        """Handle the commit of records, and of all that was taken before them (rules 4, 5)."""
+        if mark.epoch != self.epoch:
+            return
+        self._storedSent = max(self._storedSent, mark.assigned)
+        self._storedReceived = max(self._storedReceived, mark.received)
+        self._flush(now)
+        if self._storedReceived - self._ackSent >= self.pace.window // 4:
+            self._acknowledge()
+
+    def all(self) -> list[Record]:
+        """Return the records of the whole channel, for a store that has lost them."""
+        self._recordNumbers()
+        for number, kept in self._outbox.items():
+            self._outbox.record(number, kept.stanza.decode())
+        return self.take(isDue=True)[0]
+
+    def lost(self) -> None:
+        """Handle the loss of this node's own link: nothing can be sent until L{resume}."""
+        self._stopAsking()
+        self._lose()
+
+    def resume(self, now: float) -> None:
+        """Open the channel: this node was started, its link is back, or a stanza has come back undeliverable."""
+        self._stopAsking()
+        self._ask(now)
+
+    def end(self) -> list[Record]:
+        """Return the records that remove the channel."""
+        return [((self.room, CHANNEL, self.peer), None)]
+
+    # Input from the other node.
+
+    def receive(self, header: Header, stanza: T, size: int, now: float) -> list[T]:
+        """
+        Return the stanzas that are to be handled now, in order (rules 6 to 9).
+
+        @param size: bytes of the stanza.
+        @raise NotInSequence: if the other node may not send these numbers.
+        """
+        if not self._isCompared or header.epoch != self.epoch:
+            if header.epoch >= self.epoch:
+                self._exchange(now)
+            return []
+        number = header.number
+        isOver = number is not None and not 0 < number <= self._inbox.received + self.pace.accepted
+        if isOver or header.received > self._sent:
+            self._exchange(now)
+            raise NotInSequence
+        self._heardAt = now
+        self._acknowledgedUpTo(header.received, now)
+        self._flush(now)
+        if self.state is ChannelState.LOST:
+            self._exchange(now)
+        if number is None:
+            return []
+        self._ackDue = min(self._ackDue, now + self.pace.ackDelay)
+        if self._inbox.knows(number):
+            # The acknowledgement was lost.
+            self._isRepeated = True
+            return []
+        found = self._inbox.add(number, stanza, size)
+        if found:
+            self._recordNumbers()
+            self._isUrgent = True
+            self._compareLater()
+        return found
+
+    def requested(self, report: Report, now: float) -> Report:
+        """
+        Return the answer to the other node's request (rules 13 to 18). It is sent before L{outputs}.
+
+        The request may be old, so it only proves what an old one can prove.
+        """
+        self._heardAt = now
+        if report.epoch > self.epoch:
+            # A new epoch begins with no numbers. If there are some, this node has forgotten that it was in it.
+            self._renew(report.epoch + int(bool(report.sent or report.received)), now)
+            self.outputs.append(Renewed())
+        answer = self._report(report.isResume)
+        isOlder = report.received < self._outbox.acknowledged or report.sent < self._inbox.highest
+        if not self._isCompared or report.epoch != self.epoch or isOlder or report.received > self._sent:
+            self._exchange(now)
+            return answer
+        self._acknowledgedUpTo(report.received, now)
+        if self.state is ChannelState.LOST:
+            self._open(now)
+        elif report.isResume:
+            # The other node dropped what it was sent meanwhile.
+            self._repeatAll(now)
+        self._compare(report)
+        return answer
+
+    def answered(self, identifier: str, report: Report, now: float) -> None:
+        """Handle the answer to a request (rules 13 to 18)."""
+        asked = self._asked.get(identifier)
+        if asked is None:
+            return
+        self._stopAsking()
+        self._heardAt = now
+        self.roundTrip.measured(now - asked.at)
+        isNew = report.epoch > self.epoch and not (report.sent or report.received)
+        if isNew:
+            self._renew(report.epoch, now)
+            self.outputs.append(Renewed())
+        elif report.epoch != self.epoch or self._contradicts(asked, report):
+            self._renew(max(report.epoch, self.epoch) + 1, now)
+            self.outputs.append(Renewed())
+            self._ask(now)
+            return
+        self._isCompared = True
+        self._acknowledgedUpTo(report.received, now)
+        if self.state is ChannelState.LOST:
+            self._open(now)
+        else:
+            # The other node has not received these, although it has received the later request.
+            for number, kept in self._outbox.items():
+                if number <= asked.sent and kept.times and kept.sentAt <= asked.at:
+                    self._transmit(number, now)
+            self._due = now + self.roundTrip.timeout() if self._isWaiting else inf
+        self._compare(report)
+
+    def _contradicts(self, asked: _Asked, report: Report) -> bool:
+        """True if one of the nodes has lost a part of its state since an earlier exchange."""
+        isForgotten = report.received < asked.acknowledged or report.sent < asked.highest
+        return isForgotten or report.received > self._sent
+
+    def failed(self, identifier: str) -> None:
+        """Handle a request that came back: the other node cannot be reached now (rule 11)."""
+        if identifier in self._asked:
+            self._lose()
+
+    # Time.
+
+    def tick(self, now: float) -> None:
+        """Handle deadlines that have passed; called once a second while this node's link is up."""
+        if self._asked:
+            if self._askedUntil <= now:
+                self._unanswered(now)
+        elif self.state is ChannelState.LOST:
+            if self.isWatched:
+                self._ask(now)
+        elif self._due <= now or (self.isWatched and self._heardAt + self._silence <= now):
+            self._ask(now)
+        if self._ackDue <= now and self.state is ChannelState.OPEN:
+            if self._storedReceived > self._ackSent or self._isRepeated:
+                self._acknowledge()
+            if self._storedReceived == self._inbox.received:
+                self._ackDue = inf
+
+    @property
+    def _silence(self) -> float:
+        """Seconds of silence after which a watched channel is probed (rule 19)."""
+        return max(self.pace.silence, 4 * self.roundTrip.smoothed)
+
+    def _unanswered(self, now: float) -> None:
+        isLast = self._attempts >= self.pace.attempts
+        if isLast:
+            self._lose()
+        if self.isWatched or not isLast:
+            self._ask(now)
+        else:
+            # The other node asks when it needs the channel.
+            self._stopAsking()
+
+    # The exchange of numbers.
+
+    def _exchange(self, now: float) -> None:
+        """Ask for the other node's numbers, unless the answer to a recent request is to come."""
+        last = max((each.at for each in self._asked.values()), default=-inf)
+        if last + self.roundTrip.timeout() <= now:
+            self._attempts = 0
+            self._ask(now)
+
+    def _ask(self, now: float) -> None:
+        self._requests += 1
+        identifier = f"{self.token}{self._requests}"
+        self._asked[identifier] = _Asked(now, self._sent, self._outbox.acknowledged, self._inbox.highest)
+        if len(self._asked) > _MAX_ASKED:
+            del self._asked[next(iter(self._asked))]
+        self._askedUntil = now + self.roundTrip.timeout(self._attempts)
+        self._attempts += 1
+        self.outputs.append(Ask(identifier, self._report(self.state is ChannelState.LOST)))
+
+    def _stopAsking(self) -> None:
+        self._asked.clear()
+        self._attempts = 0
+
+    def _report(self, isResume: bool) -> Report:
+        if not isResume:
+            return Report(self.epoch, self._sent, self._storedReceived, False)
+        return Report(self.epoch, self._sent, self._storedReceived, True, self._outbox.assigned, self.snapshot())
+
+    def _compare(self, report: Report) -> None:
+        if report.room != Snapshot():
+            self._compared = report
+            self._compareLater()
+
+    def _compareLater(self) -> None:
+        """Compare the room when all that the other node has told is delivered (rule 20)."""
+        report = self._compared
+        if report is not None and report.upTo <= self._inbox.received:
+            self._compared = None
+            # A later state cannot be compared with an older one.
+            if report.upTo == self._inbox.received:
+                self.outputs.append(Compare(report.room))
+
+    def _open(self, now: float) -> None:
+        self.state, self._isCompared = ChannelState.OPEN, True
+        self._heardAt = now
+        self._stopAsking()
+        self.outputs.append(Opened())
+        self._repeatAll(now)
+
+    def _lose(self) -> None:
+        self._due = inf
+        if self.state is ChannelState.OPEN:
+            self.state = ChannelState.LOST
+            self.outputs.append(Lost())
+
+    def _renew(self, epoch: int, now: float) -> None:
+        """Begin an epoch: kept stanzas get new numbers, in their order, and the held ones are dropped (rule 17)."""
+        self._lose()
+        self._stopAsking()
+        self.epoch, self._isCompared = epoch, True
+        self._outbox.renumber()
+        self._inbox.clear()
+        self._next, self._sent, self._storedSent = 1, 0, 0
+        self._storedReceived = self._ackSent = 0
+        self._ackDue, self._isRepeated, self._compared = inf, False, None
+        self._recordNumbers()
+        self._isUrgent = True
+
+    # The outbox.
+
+    @property
+    def _isWaiting(self) -> bool:
+        """True if stanzas were sent that are not acknowledged."""
+        return self._next - 1 > self._outbox.acknowledged
+
+    def _flush(self, now: float) -> None:
+        """Send what is stored, up to the window."""
+        if self.state is ChannelState.OPEN:
+            last = min(self._storedSent, self._outbox.acknowledged + self.pace.window)
+            while self._next <= last:
+                self._transmit(self._next, now)
+                self._next += 1
+
+    def _repeatAll(self, now: float) -> None:
+        """Send everything that is not acknowledged (rule 18)."""
+        self._next, self._due = self._outbox.acknowledged + 1, inf
+        self._flush(now)
+
+    def _transmit(self, number: int, now: float) -> None:
+        kept = self._outbox[number]
+        kept.sentAt, kept.times = now, kept.times + 1
+        self._sent = max(self._sent, number)
+        if self._due == inf:
+            self._due = now + self.roundTrip.timeout()
+        self.outputs.append(SendStanza(self._header(number), kept.stanza))
+
+    def _header(self, number: int | None) -> Header:
+        self._ackSent, self._isRepeated = self._storedReceived, False
+        if self._storedReceived == self._inbox.received:
+            self._ackDue = inf
+        return Header(self.epoch, number, self._storedReceived)
+
+    def _acknowledge(self) -> None:
+        """Send an acknowledgement alone (rule 10)."""
+        if self.state is ChannelState.OPEN:
+            self.outputs.append(SendAck(self._header(None)))
+
+    def _acknowledgedUpTo(self, number: int, now: float) -> None:
+        """Remove stanzas from the outbox. An acknowledgement that is older than another one has no effect."""
+        if number <= self._outbox.acknowledged:
+            return
+        kept = self._outbox.removeUpTo(number)
+        # RFC 6298 section 3, Karn's algorithm: a stanza that was repeated does not tell which copy is acknowledged.
+        if kept.times == 1:
+            self.roundTrip.measured(now - kept.sentAt)
+        self._next = max(self._next, number + 1)
+        self._due = now + self.roundTrip.timeout() if self._isWaiting else inf
+        self._recordNumbers()
+
+    # Records.
+
+    def _recordNumbers(self) -> None:
+        numbers = [self.epoch, self._inbox.received, self._outbox.acknowledged]
+        self._records[self.room, CHANNEL, self.peer] = json.dumps(numbers)

@@ -1,0 +1,154 @@
+"""The two queues of a channel: stanzas that wait for their acknowledgement, and for earlier stanzas. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import inf
+from typing import Generic, TypeVar
+
+from attrs import define, field
+
+from gateway.muc.channel_store import OUTGOING, outgoingName
+from gateway.muc.records import Key
+
+T = TypeVar("T")
+
+# Bytes of memory that a kept stanza takes beside its own.
+_AROUND = 200
+
+
+@define
+class Kept:
+    """
+    A stanza of the outbox.
+
+    @ivar since: seconds; the time at which it was accepted, or at which this process has loaded it.
+    @ivar sentAt: seconds; the time at which it was sent last.
+    @ivar times: number of times that this process has sent it.
+    """
+
+    stanza: bytes
+    since: float
+    sentAt: float = 0.0
+    times: int = 0
+
+
+@define
+class Outbox:
+    """
+    The stanzas that the other node has not acknowledged, by number.
+
+    @ivar records: changes of their records.
+    @ivar size: bytes of memory.
+    @ivar acknowledged: the number before the first one.
+    @ivar assigned: the number of the last one.
+    """
+
+    room: str
+    peer: str
+    records: dict[Key, str | None]
+    size: int = 0
+    acknowledged: int = 0
+    assigned: int = 0
+    _kept: dict[int, Kept] = field(factory=dict)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __getitem__(self, number: int) -> Kept:
+        return self._kept[number]
+
+    def items(self) -> Iterator[tuple[int, Kept]]:
+        """Yield the numbers and their stanzas; those that come back may be sent meanwhile."""
+        yield from list(self._kept.items())
+
+    @property
+    def oldest(self) -> float:
+        """Time since which the first stanza waits."""
+        return next((kept.since for kept in self._kept.values()), inf)
+
+    def load(self, stanza: bytes, since: float) -> int:
+        """Add a stanza whose record is stored; return its number."""
+        self.assigned += 1
+        self._kept[self.assigned] = Kept(stanza, since)
+        self.size += len(stanza) + _AROUND
+        return self.assigned
+
+    def add(self, stanza: bytes, since: float) -> int:
+        """Add a stanza; return its number."""
+        number = self.load(stanza, since)
+        self.record(number, stanza.decode())
+        return number
+
+    def empty(self, number: int) -> None:
+        """Forget the stanza with a number; the number stays."""
+        kept = self._kept[number]
+        self.size -= len(kept.stanza)
+        kept.stanza = b""
+        self.record(number, "")
+
+    def removeUpTo(self, number: int) -> Kept:
+        """Remove all stanzas up to a number, which is acknowledged; return the last one of them."""
+        for each in range(self.acknowledged + 1, number + 1):
+            kept = self._kept.pop(each)
+            self.size -= len(kept.stanza) + _AROUND
+            self.record(each, None)
+        self.acknowledged = number
+        return kept
+
+    def renumber(self) -> None:
+        """Number the stanzas from 1 on, in their order."""
+        kept, self._kept = self._kept, {}
+        self.size = self.acknowledged = self.assigned = 0
+        for number in kept:
+            self.record(number, None)
+        for each in kept.values():
+            self.add(each.stanza, each.since)
+
+    def record(self, number: int, value: str | None) -> None:
+        """Change a record."""
+        self.records[self.room, OUTGOING, outgoingName(number, self.peer)] = value
+
+
+@define
+class Inbox(Generic[T]):
+    """
+    Received stanzas, of which the later ones wait for earlier ones.
+
+    @ivar most: maximum number of bytes that wait.
+    @ivar received: number up to which everything was received.
+    @ivar size: bytes of stanzas that wait.
+    """
+
+    most: int
+    received: int = 0
+    size: int = 0
+    _held: dict[int, tuple[T, int]] = field(factory=dict)
+
+    @property
+    def highest(self) -> int:
+        """The highest number that has come; stanzas before it may be missing."""
+        return max(self._held, default=self.received)
+
+    def knows(self, number: int) -> bool:
+        """True if the stanza with a number was received."""
+        return number <= self.received or number in self._held
+
+    def add(self, number: int, stanza: T, size: int) -> list[T]:
+        """Add a stanza; return those that are complete, in order. If there is no room for it, it is dropped."""
+        if number > self.received + 1 and self.size + size > self.most:
+            return []
+        self._held[number] = stanza, size
+        self.size += size
+        found: list[T] = []
+        while self.received + 1 in self._held:
+            self.received += 1
+            stanza, size = self._held.pop(self.received)
+            self.size -= size
+            found.append(stanza)
+        return found
+
+    def clear(self) -> None:
+        """Forget everything: a new epoch begins."""
+        self._held.clear()
+        self.received = self.size = 0
