@@ -123,6 +123,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if len(stanza.raw) > link.limits.stanzaSize:", "if False:"),
         ("if now - self._upAt >= _STEADY:", "if True:"),
         ("        request.timeout = QUIET\n", ""),
+        ("            self._joining.abort(PeerRefused(self.trouble))\n", "            str()\n"),
+        ("if (more := self._upSeldom.more(now)) is not None:", "if (more := '') is not None:"),
+        ("        self._trying.addTimeout(_CONNECT_WITHIN, self._reactor)\n", ""),
     ),
     "gateway/peers/protocol.py": (
         ("if owner is None:", "if False:"),
@@ -137,6 +140,12 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if len(self._unknown) >= self.maxUnknown:", "if False:"),
         ("None if peer is None or peer.isPinging else peer", "peer"),
         (" or peer.settings.keyFile in renewed", ""),
+        ("key=lambda each: counts[sites[each]]", "key=lambda each: 0"),
+        ("str(parsed.ipv4_mapped or parsed.packed[:8])", "address"),
+        ("self._peers[name].paths.takeOver(former.pop(name).paths)", "former.pop(name)"),
+        ("            peer.paths.end(now)\n", "            str()\n"),
+        ("port.tls.use(keys[keyFile])", "str()"),
+        ("not port.listener.isListening:", "port not in self._ports.values():"),
     ),
     "gateway/peers/compression.py": (
         ("if len(batch) > MAX_BATCH:", "if False:"),
@@ -156,7 +165,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/peers/tls.py": (
         ("SSL.OP_NO_TICKET | _IGNORE_UNEXPECTED_EOF", "SSL.OP_NO_TICKET"),
         ("SSL.OP_NO_TICKET | _IGNORE_UNEXPECTED_EOF", "_IGNORE_UNEXPECTED_EOF"),
-        ("    connection.get_app_data().handshake.isNew = True\n", ""),
+        ("    tlsProtocol.handshake.isNew = True\n", ""),
+        ("return depth > 0 or pins.keyShown(_fingerprint(certificate))", "return True"),
+        ("except (ValueError, InvalidVersion, UnsupportedAlgorithm):", "except ZeroDivisionError:"),
     ),
     "gateway/delegation/handler.py": (
         ("if jids.split(user)[1] == server:", "if True:"),

@@ -130,6 +130,17 @@ class Paths:
             lane.usedAt = None
             self.flush(now)
 
+    def takeOver(self, former: Paths) -> None:
+        """Go on for a peer whose settings have changed: with what waits, and after what the server has."""
+        self._lanes, former._lanes = former._lanes, {}
+        for lane in self._lanes.values():
+            lane.ping = 0
+
+    def end(self, now: float) -> None:
+        """The peer is removed: what waits goes its other way."""
+        self.isUp, self.byServer, self.refuses = False, self._fallsBack, not self._fallsBack
+        self.flush(now)
+
     def forget(self, component: str) -> None:
         """A component is removed, with what it has sent."""
         self._lanes.pop(component, None)

@@ -24,7 +24,7 @@ from gateway.errors import NoAnswer, TooLarge, UnknownServer
 from gateway.log.seldom import Seldom
 from gateway.peers.paths import QUIET, Paths
 from gateway.peers.profiles import Profile
-from gateway.peers.protocol import PeerConnection
+from gateway.peers.protocol import PeerConnection, PeerRefused
 from gateway.peers.tls import Connecting
 from gateway.peers.trouble import explain
 from gateway.reports import StatusItem
@@ -37,6 +37,9 @@ from gateway.stream.stanzas import Stanza, errorReply
 
 # Stanzas are those of rooms and mirrors, which need no larger ones.
 LIMITS = Limits(stanzaSize=512 * 1024)
+
+# Seconds for the endpoint to connect; a modem may have to dial.
+_CONNECT_WITHIN = 300.0
 
 # Seconds that a connection must have been up for the next try to be as quick as the first.
 _STEADY = 10.0
@@ -104,6 +107,8 @@ class Peer:
         profile = settings.profile
         self._backoff = Backoff(profile.firstRetry, profile.lastRetry, random or Random(), 20 * profile.firstRetry)
         self._connection: PeerConnection | None = None
+        # The connection of this side that is not accepted yet.
+        self._joining: PeerConnection | None = None
         self._isRunning = False
         self._trying: Deferred[Any] | None = None
         self._retry: IDelayedCall | None = None
@@ -116,6 +121,7 @@ class Peer:
         self._stanzasBefore: Counter[str] = Counter()
         self._seldom = Seldom()
         self._lostSeldom = Seldom()
+        self._upSeldom = Seldom()
         self.trouble = "connecting" if settings.endpoint else "the peer has not connected yet"
         self._isPinging = False
         # Fires when the last connection is lost, after a stop.
@@ -138,11 +144,15 @@ class Peer:
             self._retry = None
         if self._trying is not None:
             self._trying.cancel()
-        if self._connection is None:
+        if self._connection is None and self._joining is None:
             return succeed(None)
-        self._ended = Deferred()
-        self._connection.close()
-        return self._ended
+        ended = self._ended = Deferred()
+        if self._connection is not None:
+            self._connection.close()
+        elif self._joining is not None:
+            # Otherwise the other side could still accept it.
+            self._joining.abort(PeerRefused(self.trouble))
+        return ended
 
     def tick(self, now: float) -> None:
         """Called once a second."""
@@ -162,12 +172,17 @@ class Peer:
     def _connect(self) -> None:
         self._retry = None
         assert self._endpoint is not None and self._tls is not None
-        factory = Factory.forProtocol(lambda: PeerConnection(self, self._reactor, False, LIMITS))
+        factory = Factory.forProtocol(self._join)
         factory.noisy = False
         wrapped = TLSMemoryBIOFactory(self._tls, True, factory, self._reactor)
         wrapped.noisy = False
         self._trying = maybeDeferred(self._endpoint.connect, wrapped)
+        self._trying.addTimeout(_CONNECT_WITHIN, self._reactor)
         self._trying.addCallbacks(self._transportMade, self._tryFailed)
+
+    def _join(self) -> PeerConnection:
+        self._joining = PeerConnection(self, self._reactor, False, LIMITS)
+        return self._joining
 
     def _transportMade(self, protocol: Any) -> None:
         self._trying = None
@@ -182,7 +197,7 @@ class Peer:
         now = self._reactor.seconds()
         if not self._isRunning:
             return
-        self.trouble = explain(reason, self.settings.endpoint)
+        self.trouble = explain(reason, self.settings.endpoint, self._tls.own if self._tls is not None else "")
         retry = ""
         if self._endpoint is not None:
             delay = self._backoff.next()
@@ -204,10 +219,11 @@ class Peer:
         return self if fingerprint in self.settings.fingerprints and self._isRunning else None
 
     def failed(self, connection: PeerConnection, reason: Failure) -> None:
-        self._tryAgain(reason)
+        self.lost(connection, reason)
 
     def accepted(self, connection: PeerConnection) -> None:
         now = self._reactor.seconds()
+        self._joining = None
         old = self._connection
         if old is not None:
             # The other side has lost it. What was sent on it and is not read yet must not come after new stanzas.
@@ -216,12 +232,14 @@ class Peer:
         self.connections += 1
         self._upAt = now
         self.trouble = ""
-        self._log.info(
-            "{peer}: the direct link is up ({address}).",
-            event="peer.connected",
-            peer=self.settings.name,
-            address=connection.address or "no address",
-        )
+        if (more := self._upSeldom.more(now)) is not None:
+            self._log.info(
+                "{peer}: the direct link is up ({address}){more}.",
+                event="peer.connected",
+                peer=self.settings.name,
+                address=connection.address or "no address",
+                more=more,
+            )
         self.paths.connected(now)
 
     def stanzaReceived(self, connection: PeerConnection, stanza: Stanza) -> None:
@@ -259,6 +277,8 @@ class Peer:
             self.paths.disconnected(now)
 
     def lost(self, connection: PeerConnection, reason: Failure) -> None:
+        if self._joining is connection:
+            self._joining = None
         if self._ended is not None:
             ended, self._ended = self._ended, None
             ended.callback(None)

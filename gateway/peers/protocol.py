@@ -42,6 +42,11 @@ class PeerRefused(Exception):
         return self.text
 
 
+def notConfigured(fingerprint: str) -> str:
+    """Return the reason for a key that is not accepted."""
+    return f"the key {fingerprint} is not configured"
+
+
 class Owner(typing.Protocol):
     """The peer that a connection belongs to. No method may raise."""
 
@@ -120,6 +125,13 @@ class PeerConnection(Connection):
         late = PeerRefused("the handshake was not completed in time")
         self._setDeadline(self._clock.callLater(self._guard.profile.handshake, self.abort, late))
 
+    def keyShown(self, fingerprint: str) -> bool:
+        if self._guard.ownerOf(fingerprint) is not None:
+            return True
+        text = notConfigured(fingerprint) if fingerprint else "the certificate of the other side cannot be read"
+        self._reason = PeerRefused(text)
+        return False
+
     def handshakeCompleted(self) -> None:
         handshake: Handshake = self.transport.handshake
         self._handshake = handshake
@@ -130,7 +142,7 @@ class PeerConnection(Connection):
             return
         owner = self._guard.ownerOf(handshake.fingerprint)
         if owner is None:
-            self._refuse(f"the key {handshake.fingerprint} is not configured")
+            self._refuse(notConfigured(handshake.fingerprint))
             return
         self.owner = owner
         self._compressor, self._decompressor = Compressor(number), Decompressor(number)
@@ -262,9 +274,12 @@ class PeerConnection(Connection):
 
     def _gathered(self) -> None:
         self._gathering = None
-        wasFull = self.isFull
         self._flush()
-        if wasFull and not self.isFull and self.owner is not None:
+
+    def _flush(self) -> None:
+        wasFull = self.isFull
+        super()._flush()
+        if wasFull and not self.isFull and not self._closing and self.owner is not None:
             self.owner.resumed()
 
     def _emit(self, data: bytes) -> None:

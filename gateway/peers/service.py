@@ -5,7 +5,10 @@ All peers of a gateway, the ports on which they connect, and the components whos
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from ipaddress import IPv6Address
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +26,7 @@ from twisted.python.failure import Failure
 from gateway import ns
 from gateway.config.tables import ConfigError
 from gateway.config.values import addressOf
+from gateway.errors import StartFailed
 from gateway.http.listener import Listener
 from gateway.log.seldom import Seldom
 from gateway.metrics import NO_METRICS, IMetrics, names
@@ -73,19 +77,25 @@ class _Port:
     def __init__(self, listen: str, own: identity.Identity, reactor: Any) -> None:
         self._reactor = reactor
         self._listen = listen
+        self.tls = Listening(own)
         self.peers: list[Peer] = []
         self._unknown: list[PeerConnection] = []
         self._seldom = Seldom()
         factory = Factory.forProtocol(self._make)
         factory.noisy = False
-        wrapped = TLSMemoryBIOFactory(Listening(own), False, factory, reactor)
+        wrapped = TLSMemoryBIOFactory(self.tls, False, factory, reactor)
         wrapped.noisy = False
         self.listener = Listener("peers.listen", listenString(listen), wrapped, reactor)
 
     def _make(self) -> PeerConnection:
         self._unknown = [each for each in self._unknown if each.owner is None and not each.hasEnded]
         if len(self._unknown) >= self.maxUnknown:
-            self._unknown.pop(0).abort(PeerRefused("too many connections have not shown a key"))
+            # Of those from the site that has most, so that one site cannot keep a peer out.
+            sites = {each: _siteOf(each.address) for each in self._unknown}
+            counts = Counter(sites.values())
+            oldest = max(self._unknown, key=lambda each: counts[sites[each]])
+            oldest.abort(PeerRefused("too many connections have not shown a key"))
+            self._unknown.remove(oldest)
         connection = PeerConnection(self, self._reactor, True, LIMITS)
         self._unknown.append(connection)
         return connection
@@ -100,9 +110,18 @@ class _Port:
                 event="peer.connection_refused",
                 listen=self._listen,
                 address=connection.address or "no address",
-                trouble=explain(reason, None),
+                trouble=explain(reason, None, self.tls.own),
                 more=more,
             )
+
+
+def _siteOf(address: str) -> str:
+    """Return what stands for the sender: its address, or the network of an address of IPv6, as a site has it."""
+    try:
+        parsed = IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    return str(parsed.ipv4_mapped or parsed.packed[:8])
 
 
 @define
@@ -150,8 +169,7 @@ class Peers(Service):
 
     def startService(self) -> None:
         super().startService()
-        for port in self._ports.values():
-            port.listener.startService()
+        self._listen()
         for peer in self._peers.values():
             peer.start()
         self._ticking.start(self.tickEvery, now=False)
@@ -173,25 +191,27 @@ class Peers(Service):
         """
         Use these peers. Those whose settings do not change keep their connections.
 
+        @return: fires when that is done. Fails with L{StartFailed} if a port cannot be listened on; the next call
+            tries again.
         @raise ConfigError: if a key cannot be used; nothing is changed then.
-        @raise gateway.errors.StartFailed: if a port cannot be listened on.
         """
+        now = self._reactor.seconds()
         new = {each.name: each for each in settings}
         keys = _keysOf(new.values())
         renewed = {file for file, own in keys.items() if self._keys.get(file, own.fingerprint) != own.fingerprint}
         self._keys = {file: own.fingerprint for file, own in keys.items()}
+        former: dict[str, Peer] = {}
         for name, peer in list(self._peers.items()):
             if new.get(name) != peer.settings or peer.settings.keyFile in renewed:
                 peer.stop()
-                del self._peers[name]
-        ports = {(each.listen, each.keyFile) for each in new.values() if each.listen is not None}
-        closing = [self._ports.pop(key) for key in list(self._ports) if key not in ports or key[1] in renewed]
-        closed = gatherResults([maybeDeferred(each.listener.stopService) for each in closing])
+                former[name] = self._peers.pop(name)
         for name, each in new.items():
             if name not in self._peers:
                 endpoint = None if each.endpoint is None else clientEndpoint(self._reactor, each.endpoint)
                 tls = None if each.endpoint is None else Connecting(keys[each.keyFile])
                 self._peers[name] = Peer(each, self, self._reactor, endpoint, tls)
+                if name in former:
+                    self._peers[name].paths.takeOver(former.pop(name).paths)
                 if self.running:
                     self._peers[name].start()
         self._peers = {name: self._peers[name] for name in new}
@@ -199,18 +219,38 @@ class Peers(Service):
         self._pattern = _patternOf(self._byDomain) if self._byDomain else None
         for link in self._links.values():
             self._divert(link)
-        for listen, keyFile in sorted(ports):
-            if (listen, keyFile) not in self._ports:
+        for peer in former.values():
+            peer.paths.end(now)
+        # A new port may have the address of an old one.
+        return self._usePorts(keys, renewed).addCallback(lambda _: self._listen())
+
+    def _usePorts(self, keys: Mapping[str, identity.Identity], renewed: Collection[str]) -> Deferred[Any]:
+        """Make the ports of the peers; close the others."""
+        users: defaultdict[tuple[str, str], list[Peer]] = defaultdict(list)
+        for peer in self._peers.values():
+            if peer.settings.listen is not None:
+                users[peer.settings.listen, peer.settings.keyFile].append(peer)
+        closing = [self._ports.pop(key) for key in list(self._ports) if key not in users]
+        for (listen, keyFile), peers in sorted(users.items(), key=itemgetter(0)):
+            port = self._ports.get((listen, keyFile))
+            if port is None:
                 port = self._ports[listen, keyFile] = _Port(listen, keys[keyFile], self._reactor)
-                if self.running:
+            elif keyFile in renewed:
+                port.tls.use(keys[keyFile])
+            port.peers = peers
+        return gatherResults([maybeDeferred(each.listener.stopService) for each in closing])
+
+    def _listen(self) -> None:
+        """Listen on each port that does not yet."""
+        problems = []
+        for port in self._ports.values():
+            if self.running and not port.listener.isListening:
+                try:
                     port.listener.startService()
-        for (listen, keyFile), port in self._ports.items():
-            port.peers = [
-                each
-                for each in self._peers.values()
-                if (each.settings.listen, each.settings.keyFile) == (listen, keyFile)
-            ]
-        return closed
+                except StartFailed as error:
+                    problems.append(str(error))
+        if problems:
+            raise StartFailed("; ".join(problems))
 
     # Components.
 
@@ -310,4 +350,4 @@ def _keysOf(settings: Iterable[PeerSettings]) -> dict[str, identity.Identity]:
 def _patternOf(domains: Iterable[str]) -> re.Pattern[bytes]:
     """Return what finds an attribute C{to} with one of these domains; output has it in single quotes."""
     known = b"|".join(re.escape(each.encode()) for each in sorted(domains))
-    return re.compile(rb"\sto='(?:[^'/@]*@)?(?:" + known + rb")[/']")
+    return re.compile(rb"to='(?:[^'/@]*@)?(?:" + known + rb")[/']")

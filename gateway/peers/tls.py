@@ -1,14 +1,17 @@
 """
 TLS 1.3 between two gateways: each shows its key, and the connection is encrypted whatever carries it.
 
-No authority is asked: L{gateway.peers.protocol} compares the fingerprint of the other side's key with those of the
-configuration.
+No authority is asked: the fingerprint of the other side's key is compared with those of the configuration, within
+the handshake (L{Pins}), so that nothing is kept for other keys: no session, and no ticket. When the handshake is
+complete, L{gateway.peers.protocol} compares it again: a resumed session has no certificate.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.x509 import InvalidVersion
 from OpenSSL import SSL
 from OpenSSL._util import lib
 from OpenSSL.crypto import X509, PKey
@@ -42,12 +45,19 @@ _NO_ENCRYPT_THEN_MAC, _NO_EXTENDED_MASTER_SECRET = 0x80000, 0x1
 _IGNORE_UNEXPECTED_EOF = 0x80
 
 
+class Pins(Protocol):
+    """The protocol above TLS."""
+
+    def keyShown(self, fingerprint: str) -> bool:
+        """Return true if the other side may have this key; an empty one cannot be read. Must not raise."""
+
+
 def _context(identity: Identity) -> SSL.Context:
     context = SSL.Context(SSL.TLS_METHOD)
     context.set_min_proto_version(SSL.TLS1_3_VERSION)
     context.use_privatekey(PKey.from_cryptography_key(identity.key))
     context.use_certificate(X509.from_cryptography(identity.certificate))
-    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _seen)
+    context.set_verify(SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT, _shown)
     for name, value in _OFFERED:
         if hasattr(lib, name):
             getattr(lib, name)(context._context, value)
@@ -57,10 +67,22 @@ def _context(identity: Identity) -> SSL.Context:
     return context
 
 
-def _seen(connection: SSL.Connection, certificate: X509, problem: int, depth: int, isValid: int) -> bool:
-    """The other side shows a certificate: the session is not a resumed one."""
-    connection.get_app_data().handshake.isNew = True
-    return True
+def _shown(connection: SSL.Connection, certificate: X509, problem: int, depth: int, isValid: int) -> bool:
+    """The other side shows a certificate: the session is not a resumed one. Return true if its key is accepted."""
+    tlsProtocol = connection.get_app_data()
+    tlsProtocol.handshake.isNew = True
+    pins: Pins = tlsProtocol.wrappedProtocol
+    # Further certificates have no meaning: the one at depth 0 has the key that was used.
+    return depth > 0 or pins.keyShown(_fingerprint(certificate))
+
+
+def _fingerprint(certificate: X509) -> str:
+    """Return the fingerprint of a key; empty if the certificate cannot be read."""
+    try:
+        return fingerprint(certificate.to_cryptography())
+    except (ValueError, InvalidVersion, UnsupportedAlgorithm):
+        # OpenSSL reads more than the other library does.
+        return ""
 
 
 class Handshake:
@@ -84,7 +106,7 @@ class Handshake:
     def fingerprint(self) -> str:
         """The fingerprint of the other side's key; empty if it has shown none."""
         certificate = self._connection.get_peer_certificate()
-        return "" if certificate is None else fingerprint(certificate.to_cryptography())
+        return "" if certificate is None else _fingerprint(certificate)
 
     @property
     def session(self) -> Any:
@@ -107,11 +129,14 @@ class Connecting:
     Makes the connecting side of TLS.
 
     @ivar session: the session to resume; C{None} for none.
+    @ivar own: the fingerprint of this side's key.
     """
 
     def __init__(self, identity: Identity) -> None:
+        self.own = identity.fingerprint
         self._context = _context(identity)
-        self._context.set_session_cache_mode(SSL.SESS_CACHE_CLIENT)
+        # The one session that is used again is kept below; OpenSSL would keep all that the other side offers.
+        self._context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
         self._context.set_alpn_protos(list(PROTOCOLS))
         self.session: Any = None
 
@@ -125,9 +150,18 @@ class Connecting:
 
 @implementer(IOpenSSLServerConnectionCreator)
 class Listening:
-    """Makes the listening side of TLS."""
+    """
+    Makes the listening side of TLS.
+
+    @ivar own: the fingerprint of this side's key.
+    """
 
     def __init__(self, identity: Identity) -> None:
+        self.use(identity)
+
+    def use(self, identity: Identity) -> None:
+        """Show this key from now on; earlier sessions cannot be resumed."""
+        self.own = identity.fingerprint
         self._context = _context(identity)
         self._context.set_session_cache_mode(SSL.SESS_CACHE_SERVER)
         self._context.set_session_id(_SESSION_ID)
