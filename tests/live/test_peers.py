@@ -5,9 +5,15 @@ servers have no s2s, so nothing but the direct link reaches the other side.
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import socket
 from pathlib import Path
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from OpenSSL import SSL
+from OpenSSL.crypto import X509, PKey
 from slixmpp import JID
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -22,6 +28,50 @@ from tests.live.servers import DOMAIN, Embedded, Prosody
 THERE = f"coven@{ROOMS}"
 
 
+def openFiles(gateway: Gateway) -> int:
+    """Return the number of a gateway's file descriptors."""
+    return len(list(Path(f"/proc/{gateway.child.pid}/fd").iterdir()))
+
+
+class Attack:
+    """Connections of programs that do not have the key."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._held: list[socket.socket] = []
+        self._context = SSL.Context(SSL.TLS_METHOD)
+        own = identity.make(Ed25519PrivateKey.generate())
+        self._context.use_privatekey(PKey.from_cryptography_key(own.key))
+        self._context.use_certificate(X509.from_cryptography(own.certificate))
+
+    def _connect(self, data: bytes = b"") -> socket.socket:
+        made = socket.create_connection(("127.0.0.1", self._port), 5)
+        made.sendall(data)
+        return made
+
+    async def wave(self) -> None:
+        """Connect in all ways."""
+        await asyncio.to_thread(self._wave)
+
+    def _wave(self) -> None:
+        for number in range(40):
+            self._connect().close()
+            self._connect(b"GET / HTTP/1.1\r\n\r\n").close()
+            self._held.append(self._connect(b"\x16\x03\x01\x02\x00"[: number % 5]))
+        for _ in range(10):
+            connection = SSL.Connection(self._context, self._connect())
+            connection.set_connect_state()
+            with contextlib.suppress(SSL.Error):
+                connection.do_handshake()
+                connection.recv(100)
+            connection.close()
+
+    def end(self) -> None:
+        """Close the connections that were held."""
+        for each in self._held:
+            each.close()
+
+
 class PeersTests(RoomsCase):
     """A mix-in: the scenarios, for one kind of server."""
 
@@ -32,7 +82,7 @@ class PeersTests(RoomsCase):
 
     async def startPeers(self, fallback: str = "s2s") -> tuple[Gateway, Gateway]:
         """Start the gateway with the rooms, which listens, and that with the mirrors."""
-        port = freePort()
+        port = self.port = freePort()
         files = [str(Path(self.folder("key-"), "peers.key")) for _ in range(2)]
         above, below = (identity.load(Path(each)).fingerprint for each in files)
         first, *others = MIRRORS
@@ -181,6 +231,43 @@ class EmbeddedPeersTests(PeersTests, SynchronousTestCase):
     """On the embedded host."""
 
     serverClass = Embedded
+
+    @scenario(90)
+    async def test_attacks(self) -> None:
+        """
+        Programs without the key hold connections, send garbage, other protocols and other keys, in loops. People
+        talk on, a peer that was killed connects again meanwhile, and neither file descriptors nor the log grow.
+        """
+        above, below = await self.startPeers()
+        here = mirrored(THERE)
+        bob, alice = await self.talker("bob"), await self.farTalker("alice")
+        await bob.join(THERE, "bob")
+        await alice.join(here, "alice")
+        files = openFiles(above)
+        lines = len(above.log(1000).splitlines())
+        attack = Attack(self.port)
+        for number in range(3):
+            for _ in range(4):
+                await attack.wave()
+                alice.say(here, f"a{number}")
+                await bob.awaitMessage(f"{THERE}/alice", f"a{number}")
+                bob.said.clear()
+            below.kill9()
+            below.start()
+            await below.ready()
+            await attack.wave()
+            await self.shows(below, ": up")
+            await alice.join(here, "alice")
+        self.assertLess(openFiles(above) - files, 40)
+        attack.end()
+
+        async def areClosed() -> bool:
+            return openFiles(above) <= files + 2
+
+        await until(areClosed, 15, "connections are closed")
+        log = above.log(1000)
+        self.assertLess(len(log.splitlines()) - lines, 60)
+        self.assertNotIn("Traceback", log)
 
 
 class ProsodyPeersTests(PeersTests, SynchronousTestCase):
