@@ -124,6 +124,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if now - self._upAt >= _STEADY:", "if True:"),
         ("        request.timeout = QUIET\n", ""),
         ("            self._joining.abort(PeerRefused(self.trouble))\n", "            str()\n"),
+        ("            self._pings[component].cancel()\n", "            str()\n"),
         ("if (more := self._upSeldom.more(now)) is not None:", "if (more := '') is not None:"),
         ("        self._trying.addTimeout(_CONNECT_WITHIN, self._reactor)\n", ""),
     ),

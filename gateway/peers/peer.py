@@ -124,6 +124,8 @@ class Peer:
         self._upSeldom = Seldom()
         self.trouble = "connecting" if settings.endpoint else "the peer has not connected yet"
         self._isPinging = False
+        # Answers that are awaited, by component.
+        self._pings: dict[str, Deferred[Any]] = {}
         # Fires when the last connection is lost, after a stop.
         self._ended: Deferred[None] | None = None
 
@@ -343,6 +345,9 @@ class Peer:
         link = self._links.linkOf(component)
         if link is None:
             return
+        if component in self._pings:
+            # Of an earlier connection: a peer that connects again and again must not fill the table of requests.
+            self._pings[component].cancel()
         request: Any = pingOf(self.settings.name)
         request.timeout = QUIET
         self._isPinging = True
@@ -350,9 +355,11 @@ class Peer:
             answer = link.request(request)
         finally:
             self._isPinging = False
+        self._pings[component] = answer
         answer.addBoth(self._pinged, component, number)
 
     def _pinged(self, answer: object, component: str, number: int) -> None:
+        self._pings.pop(component, None)
         # An error of another entity is an answer. Without one, the paths wait for as long as servers keep stanzas.
         if not isinstance(answer, Failure) or getattr(answer.value, "stanza", None) is not None:
             self.paths.answered(component, number, self._reactor.seconds())

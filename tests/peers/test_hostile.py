@@ -283,6 +283,18 @@ class LyingTests(Case):
                 wire.cut()
         self.assertLess(len(logged), 5)
 
+    def test_pings(self) -> None:
+        """A peer that connects again and again leaves one open ping by the server."""
+        own = identity.read(Path(self.one.keyFile))
+        self.one.stop()
+        self.net.wait(20)
+        self.other.link.sendRaw(say(1, ROOM, MIRROR).encode())
+        [factory] = [each for number, each, *_ in self.net.reactor.tcpServers if number == 5299]
+        for _ in range(20):
+            wire = Caller(self.net.reactor, own).call(factory.buildProtocol(IPv4Address("TCP", "192.0.2.1", 1)))
+            self.assertEqual(len(self.other.link._lane.requests), 1)
+            wire.cut()
+
     def test_manyConnections(self) -> None:
         """Of many connections of one peer, one is left."""
         own = identity.read(Path(self.one.keyFile))
