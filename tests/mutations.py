@@ -114,10 +114,12 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("isHidden or keyOf(each.name).endswith(_SECRET)", "isHidden"),
         ("isHidden or keyOf(each.name).endswith(_SECRET)", "keyOf(each.name).endswith(_SECRET)"),
     ),
-    "gateway/peers/peer.py": (
-        (" or jids.split(sender)[1] not in self.settings.domains", ""),
+    "gateway/peers/entry.py": (
+        (" or jids.split(sender)[1] not in self._domains", ""),
         ("not jids.isPrepared(sender) or ", ""),
         ("elif not jids.isPrepared(recipient):", "elif False:"),
+    ),
+    "gateway/peers/peer.py": (
         ("fingerprint in self.settings.fingerprints and self._isRunning", "self._isRunning"),
         ("            old.abort(", "            str("),
         ("if len(stanza.raw) > link.limits.stanzaSize:", "if False:"),

@@ -1,10 +1,9 @@
 """
-One peer: its connection, the way of stanzas to it, and the check of those that come from it.
+One peer: its connection, and the way of stanzas to it.
 """
 
 from __future__ import annotations
 
-import typing
 from collections import Counter
 from collections.abc import Iterator
 from random import Random
@@ -19,9 +18,9 @@ from twisted.logger import Logger
 from twisted.protocols.tls import TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from gateway.addresses import jids
-from gateway.errors import NoAnswer, TooLarge, UnknownServer
+from gateway.errors import NoAnswer, TooLarge
 from gateway.log.seldom import Seldom
+from gateway.peers.entry import Entry, Links
 from gateway.peers.paths import QUIET, Paths
 from gateway.peers.profiles import Profile
 from gateway.peers.protocol import PeerConnection, PeerRefused
@@ -30,10 +29,9 @@ from gateway.peers.trouble import explain
 from gateway.reports import StatusItem
 from gateway.stream.backoff import Backoff
 from gateway.stream.core import Limits
-from gateway.stream.link import Link
 from gateway.stream.refused import StanzaRefused, refusedRoot
 from gateway.stream.requests import pingOf
-from gateway.stream.stanzas import Stanza, errorReply
+from gateway.stream.stanzas import Stanza
 
 # Stanzas are those of rooms and mirrors, which need no larger ones.
 LIMITS = Limits(stanzaSize=512 * 1024)
@@ -66,13 +64,6 @@ class PeerSettings:
     keyFile: str
     profile: Profile
     fallsBack: bool
-
-
-class Links(typing.Protocol):
-    """The components that use direct links."""
-
-    def linkOf(self, domain: str) -> Link | None:
-        """Return the link of a component; C{None} if there is none that runs."""
 
 
 class Peer:
@@ -114,12 +105,12 @@ class Peer:
         self._retry: IDelayedCall | None = None
         self._upAt = now
         self.connections = 0
-        self.refused: Counter[str] = Counter()
+        self._entry = Entry(settings.name, settings.domains, links, self.sendDirectly, reactor)
+        self.refused = self._entry.refused
         self.stanzas: Counter[str] = Counter()
         # Of earlier connections.
         self._before: Counter[str] = Counter()
         self._stanzasBefore: Counter[str] = Counter()
-        self._seldom = Seldom()
         self._lostSeldom = Seldom()
         self._upSeldom = Seldom()
         self.trouble = "connecting" if settings.endpoint else "the peer has not connected yet"
@@ -247,7 +238,7 @@ class Peer:
     def stanzaReceived(self, connection: PeerConnection, stanza: Stanza) -> None:
         if self._connection is not connection:
             return
-        link = self._accepts(stanza)
+        link = self._entry.linkFor(stanza)
         if link is None:
             return
         self.stanzas["received"] += 1
@@ -258,7 +249,7 @@ class Peer:
             link.stanzaFromPeer(stanza, now)
 
     def stanzaRefused(self, refused: StanzaRefused) -> None:
-        link = self._accepts(refused.stanza)
+        link = self._entry.linkFor(refused.stanza)
         if link is not None:
             link.stanzaRefused(refused)
 
@@ -287,38 +278,6 @@ class Peer:
         # A connection that was replaced is not missed.
         if self._connection is None:
             self._tryAgain(reason)
-
-    # Trust.
-
-    def _accepts(self, stanza: Stanza) -> Link | None:
-        """Return the link that a stanza is for, if the peer may send it there."""
-        sender, recipient = stanza.sender or "", stanza.recipient or ""
-        if stanza.name not in ("iq", "message", "presence"):
-            self._refuse(stanza, "not a stanza")
-        elif not jids.isPrepared(sender) or jids.split(sender)[1] not in self.settings.domains:
-            self._refuse(stanza, "from a domain that is not the peer's")
-        elif not jids.isPrepared(recipient):
-            self._refuse(stanza, "to an address that is not valid")
-        elif (link := self._links.linkOf(jids.split(recipient)[1])) is None:
-            self._refuse(stanza, "to a domain that is not a component here")
-            if stanza.type != "error" and not (stanza.name == "iq" and stanza.type == "result"):
-                self.sendDirectly(errorReply(stanza, UnknownServer))
-        else:
-            return link
-        return None
-
-    def _refuse(self, stanza: Stanza, why: str) -> None:
-        self.refused[why] += 1
-        if (more := self._seldom.more(self._reactor.seconds())) is not None:
-            self._log.warn(
-                "{peer}: a stanza was refused: {reason}: from {sender} to {recipient}{more}.",
-                event="peer.stanza_refused",
-                peer=self.settings.name,
-                reason=why,
-                sender=(stanza.sender or "nobody")[:200],
-                recipient=(stanza.recipient or "nobody")[:200],
-                more=more,
-            )
 
     # As the port of the paths.
 
