@@ -274,11 +274,22 @@ class _Reader:
         return peers
 
     def _checkKeys(self, peers: dict[Domain, PeerTable]) -> None:
-        """Check that one port knows each of its peers by another key."""
+        """
+        Check that one port has one own key, and knows each of its peers by another key; and that another gateway is
+        connected to once with a key: it would end the first of two connections.
+        """
         known: dict[tuple[str, str], str] = {}
+        ports: dict[str, Domain] = {}
         for name, table in peers.items():
-            for each in sorted(table.fingerprint) if table.listen is not None else ():
-                other = known.setdefault((str(table.listen), each), name)
+            place = f"endpoint, {table.key_file}"
+            if table.listen is not None:
+                place = table.listen
+                first = ports.setdefault(place, name)
+                if table.key_file != peers[first].key_file:
+                    allowed = f'the one of peers."{first}", which listens on the same address'
+                    self._problems.add(f'peers."{name}".key_file', repr(table.key_file), allowed)
+            for each in sorted(table.fingerprint):
+                other = known.setdefault((place, each), name)
                 if other != name:
                     found = f'{each}, also of peers."{other}"'
                     allowed = "a key of one peer; name further domains of a gateway in domains"

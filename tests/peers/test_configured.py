@@ -24,6 +24,8 @@ from tests.effects.connections import SERVER
 from tests.effects.peers import COMPONENT, FIRST, KEYS, KNOWN, LISTENS, SECOND, call
 
 OTHER = f'[peers."two.example"]\nlisten = "tls:5299"\nfingerprint = "{SECOND}"\n'
+CONNECTS = LISTENS.replace("listen = ", "endpoint = ").replace("tls:", "tls:there.example:")
+TWICE = '[peers."two.example"]\nendpoint = "tls:192.0.2.1:5299"\n'
 
 
 class ErrorTests(SynchronousTestCase):
@@ -45,6 +47,7 @@ class ErrorTests(SynchronousTestCase):
         self.assertEqual(self.problems(f"{LISTENS}{KNOWN}{OTHER}"), [])
         colons = ":".join(FIRST.removeprefix("sha256:")[at : at + 2].upper() for at in range(0, 64, 2))
         self.assertEqual(self.problems(f'{LISTENS}fingerprint = "{colons}"\n'), [])
+        self.assertEqual(self.problems(f'{CONNECTS}{KNOWN}{TWICE}{KNOWN}key_file = "other.pem"\n'), [])
 
     def test_example(self) -> None:
         """The table in gateway.example.toml has all keys, and is right."""
@@ -69,6 +72,8 @@ class ErrorTests(SynchronousTestCase):
             (f'{LISTENS}{KNOWN}domains = ["{COMPONENT}"]\n', f"{one}.domains", "which is a domain here"),
             (f'{LISTENS}{KNOWN}domains = ["two.example"]\n{OTHER}', f"{two}.domains", "each domain once"),
             (f"{LISTENS}{KNOWN}{OTHER.replace(SECOND, FIRST)}", f"{two}.fingerprint", "a key of one peer"),
+            (f'{LISTENS}{KNOWN}key_file = "a.pem"\n{OTHER}', f"{two}.key_file", f"the one of {one}, which listens"),
+            (f"{CONNECTS}{KNOWN}{TWICE}{KNOWN}", f"{two}.fingerprint", "a key of one peer"),
             (f'{LISTENS.replace("tls:5299", "tls:x")}{KNOWN}', f"{one}.listen", 'found "tls:x"'),
             (f'{SERVER}[rooms."{COMPONENT}"]\n[peers."one.example"]\nendpoint = "tls:h:1:trustRoots=/x"\n{KNOWN}',
              f"{one}.endpoint", "a Twisted client endpoint"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,26 +30,34 @@ from tests.peers.test_link import MIRROR, ROOM, Case
 class Attacker:
     """A TLS client of its own, which connects to the listening side."""
 
-    def __init__(self, net: Net, own: identity.Identity, certificate: bytes | None = None) -> None:
+    def __init__(
+        self,
+        net: Net,
+        own: identity.Identity,
+        certificate: bytes | None = None,
+        protocols: Sequence[bytes] = tuple(PROTOCOLS),
+    ) -> None:
         self.net = net
         context = SSL.Context(SSL.TLS_METHOD)
         context.use_privatekey(crypto.PKey.from_cryptography_key(own.key))
         der = certificate or own.certificate.public_bytes(Encoding.DER)
         context.use_certificate(crypto.load_certificate(crypto.FILETYPE_ASN1, der))
-        context.set_alpn_protos(list(PROTOCOLS))
+        if protocols:
+            context.set_alpn_protos(list(protocols))
         self.tls = SSL.Connection(context, None)
         self.tls.set_connect_state()
         self.end, self.got = net.raw()
         # Bytes of the listening side, by flight.
         self.flights: list[int] = []
         self.error = ""
+        self.text = b""
 
     def run(self) -> None:
         """Make the handshake, and read what comes."""
         for _ in range(5):
             try:
                 self.tls.do_handshake()
-                self.tls.recv(65536)
+                self.text += self.tls.recv(65536)
             except SSL.WantReadError:
                 pass
             except SSL.Error as error:
@@ -122,6 +131,18 @@ class KeyTests(Case):
         """A certificate that OpenSSL reads, but no other program does, is refused, and nothing raises."""
         own = key()
         self.refused(unreadable(own), own, "the certificate of the other side cannot be read")
+
+    def test_versions(self) -> None:
+        """The right key, but no version of the protocol in common: the reason is told, and no stanza is read."""
+        own = identity.read(Path(self.one.keyFile))
+        for protocols in ([b"xg9.9", b"h2"], []):
+            attacker = Attacker(self.net, own, None, protocols)
+            attacker.run()
+            self.assertIn(b"no version of the protocol in common; this one speaks xg1.1", attacker.text)
+            # The program does not close its side.
+            self.net.wait(3)
+            self.assertTrue(attacker.end.isLost)
+        self.assertIn(": up", self.report(self.other))
 
     def test_sessions(self) -> None:
         """The connecting side keeps one session, however many are offered to it."""
@@ -349,6 +370,22 @@ class ChangeTests(Case):
         self.assertEqual(self.other.took(), [])
         [ping] = self.one.viaServer()
         self.assertIn("urn:xmpp:ping", ping)
+
+    def test_ownKey(self) -> None:
+        """The connecting side has a new key in the same file: it shows that one, and stanzas that wait are kept."""
+        old, path = self.one.own, Path(self.one.keyFile)
+        path.unlink()
+        self.one.own = identity.load(path).fingerprint
+        both = frozenset([old, self.one.own])
+        self.other.peers.use([self.other.settings(self.one, **LISTENS, fingerprints=both)])
+        self.net.wait(5)
+        shown = []
+        self.patch(PeerConnection, "keyShown", lambda _, fingerprint: shown.append(fingerprint) or True)
+        self.one.peers.use([self.one.settings(self.other)])
+        self.send(1)
+        self.net.wait(5)
+        self.assertIn(self.one.own, shown)
+        self.assertEqual(self.other.took(), [say(1)])
 
     def test_removed(self) -> None:
         """Stanzas that wait for a peer that is removed go by the server; without a fallback they are answered."""
