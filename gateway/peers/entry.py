@@ -13,6 +13,7 @@ from twisted.logger import Logger
 
 from gateway.addresses import jids
 from gateway.errors import UnknownServer
+from gateway.log.printable import printable
 from gateway.log.seldom import Seldom
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza, errorReply
@@ -77,7 +78,7 @@ class Entry:
                 event="peer.stanza_refused",
                 peer=self._peer,
                 reason=why,
-                sender=(stanza.sender or "nobody")[:200],
-                recipient=(stanza.recipient or "nobody")[:200],
+                sender=printable((stanza.sender or "nobody")[:200]),
+                recipient=printable((stanza.recipient or "nobody")[:200]),
                 more=more,
             )

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from gateway import ns
+from gateway.log.printable import printable
 from gateway.peers.compression import Compressor, Decompressor
 from gateway.peers.frames import MAX_BATCH, BadFrame, FrameReader, Kind, written
 from gateway.peers.profiles import Profile
@@ -231,7 +232,8 @@ class PeerConnection(Connection):
             super().dataReceived(batch)
             return max(_LEAST, len(batch))
         if kind is Kind.CLOSE:
-            text = content.decode(errors="replace")[:_MAX_REASON]
+            # In one line, as it is logged.
+            text = printable(content.decode(errors="replace")[:_MAX_REASON])
             self._reason = PeerRefused(f"the other gateway says: {text}" if text else "the other gateway stops")
             self.close("")
         elif content:

@@ -290,6 +290,19 @@ class LyingTests(Case):
         self.successResultOf(stopped)
         self.assertTrue(self.net.wire.client.isLost)
 
+    def test_forgedLines(self) -> None:
+        """The reason of a peer, and addresses that it makes up, cannot begin a line of the log."""
+        forged = "x\n2026-01-01 [error] y\x1b[31m"
+        with capturedLogs() as logged:
+            self.connection(self.one).write(say(1, forged.replace("\n", "&#10;").replace("\x1b", "")).encode())
+            self.net.turn()
+            self.connection(self.one).close(forged)
+            self.net.turn()
+        texts = [formatEvent(each) or "" for each in logged]
+        self.assertEqual(len([each for each in texts if "2026-01-01" in each]), 2)
+        self.assertNotIn("\n", "".join(texts))
+        self.assertNotIn("\x1b", "".join(texts))
+
     def test_log(self) -> None:
         """A peer that connects again and again fills no log."""
         own = identity.read(Path(self.one.keyFile))
