@@ -141,10 +141,6 @@ class Paths:
         self.isUp, self.byServer, self.refuses = False, self._fallsBack, not self._fallsBack
         self.flush(now)
 
-    def forget(self, component: str) -> None:
-        """A component is removed, with what it has sent."""
-        self._lanes.pop(component, None)
-
     def tick(self, now: float) -> bool:
         """Go on when a time is over; return true if stanzas begin to go another way. Called once a second."""
         hasChanged = False

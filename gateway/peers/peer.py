@@ -298,7 +298,8 @@ class Peer:
 
     def sendByServer(self, component: str, data: bytes) -> bool:
         link = self._links.linkOf(component)
-        return link is not None and link.sendToServer(data)
+        # Nothing is left to be sent for a component that was removed.
+        return link is None or link.sendToServer(data)
 
     def ping(self, component: str, number: int) -> None:
         link = self._links.linkOf(component)

@@ -264,11 +264,9 @@ class Peers(Service):
         link.detour = _Detour(self, link) if self._peers else None
 
     def remove(self, link: Link) -> None:
-        """A component is removed."""
+        """A component is removed, or gets a successor: its last stanzas still leave, before those of that one."""
         if self._links.get(link.jid) is link:
             del self._links[link.jid]
-            for peer in self._peers.values():
-                peer.paths.forget(link.jid)
         link.detour = None
 
     def linkOf(self, domain: str) -> Link | None:

@@ -415,6 +415,48 @@ class ChangeTests(Case):
             self.assertEqual((len(self.one.viaServer()), len(answers)), (2, 0) if fallsBack else (0, 2))
             self.net.isDown = False
 
+    def test_successor(self) -> None:
+        """A service is replaced: its last stanzas, and what its server still has, come before its successor's."""
+        self.net.isDown = True
+        self.net.wire.cut()
+        self.send(1)
+        self.replace()
+        self.send(2)
+        self.net.isDown = False
+        self.net.wait(5)
+        self.assertEqual(self.other.took(), [say(1), say(2)])
+        self.net.isDown = True
+        self.net.wire.cut()
+        self.net.wait(20)
+        self.send(3)
+        self.assertEqual(len(self.one.viaServer()), 1)
+        self.replace()
+        self.net.isDown = False
+        self.net.wait(35)
+        self.send(4)
+        self.assertEqual(self.other.took(), [])
+        self.assertIn("urn:xmpp:ping", self.one.viaServer()[0])
+
+    def test_componentRemoved(self) -> None:
+        """The last stanzas of a component that was removed leave by the direct link, or are dropped with it."""
+        for isBack in (True, False):
+            self.net.isDown = True
+            self.net.wire.cut()
+            self.send(1, 2)
+            self.one.peers.remove(self.one.link)
+            self.net.isDown = not isBack
+            self.net.wait(20)
+            self.assertEqual(self.other.took(), [say(1), say(2)] if isBack else [])
+            [peer] = self.one.peers._peers.values()
+            self.assertEqual((peer.paths.waiting, self.one.viaServer()), (0, []))
+            self.one.peers.add(self.one.link)
+
+    def replace(self) -> None:
+        """Remove the component, and add it again."""
+        self.one.peers.remove(self.one.link)
+        self.net.wait(1)
+        self.one.peers.add(self.one.link)
+
 
 class EndpointTests(SynchronousTestCase):
     """Endpoints of plugins."""

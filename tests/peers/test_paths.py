@@ -189,8 +189,6 @@ class PathTests(SynchronousTestCase):
         self.patch(paths, "MAX_BYTES", 100)
         world.isFull = True
         self.assertFalse(world.put(ONE, b"x" * 100))
-        world.paths.forget(ONE)
-        self.assertEqual(world.paths.waiting, 0)
 
     @thorough
     @given(STEPS, st.booleans())
