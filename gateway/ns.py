@@ -96,6 +96,18 @@ VALIDATE = "http://jabber.org/protocol/xdata-validate"
 # XEP-0334 1.0: Message Processing Hints.
 HINTS = "urn:xmpp:hints"
 
+# XEP-0085 2.1: Chat States; XEP-0333 1.0: Displayed Markers; XEP-0184 1.4: Receipts; XEP-0071 1.5: XHTML-IM.
+CHAT_STATES = "http://jabber.org/protocol/chatstates"
+CHAT_MARKERS = "urn:xmpp:chat-markers:0"
+RECEIPTS = "urn:xmpp:receipts"
+XHTML_IM = "http://jabber.org/protocol/xhtml-im"
+
+# In presence: XEP-0115 1.6: Capabilities; XEP-0317 0.3: Hats; XEP-0319 1.0: Idle; XEP-0172 1.1: Nickname.
+CAPS = "http://jabber.org/protocol/caps"
+HATS = "urn:xmpp:hats:0"
+IDLE = "urn:xmpp:idle:1"
+NICK = "http://jabber.org/protocol/nick"
+
 # Resumption of two nodes of a federated room after a loss of stanzas: our extension of XEP-0289; see docs/fmuc.md.
 RESUME = "urn:xmpp-gateway:fmuc-resume:0"
 

@@ -25,6 +25,7 @@ from gateway.fmuc.actions import Submission, ToNode
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.echo import Echoes
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.profiles import HF
 from gateway.fmuc.values import Dialect
 from gateway.http import site as server
 from gateway.http.access import Gate
@@ -568,9 +569,11 @@ class RosterTests(Case):
 class RoomsTests(Case):
     """Rooms and mirrors."""
 
-    def serve(self, rooms: Rooms) -> None:
-        RoomsHandler(rooms).setHandlerParent(self.link)
+    def serve(self, rooms: Rooms) -> RoomsHandler:
+        handler = RoomsHandler(rooms)
+        handler.setHandlerParent(self.link)
         self.world.up()
+        return handler
 
     def test_rooms(self) -> None:
         """Rooms, their occupants and joining nodes, and the bytes between nodes by domain."""
@@ -633,6 +636,17 @@ class RoomsTests(Case):
             self.say(f"<message {addresses} type='groupchat' id='m1'><body>x</body>{fmuc}</message>")
         self.assertValue([0.25], names.FMUC_ECHO)
         self.assertGreater(self.metrics.value(names.FMUC_BYTES, "rooms.example", "received"), 0)
+
+
+    def test_leftOut(self) -> None:
+        """The metric, and the status of a node, count things that do not cross a slow link."""
+        mirroring = Mirroring(allow=frozenset("*"), users=frozenset("*"), profile=HF)
+        handler = self.serve(Rooms(JID, mirroring, frozenset()))
+        here = f"lobby\\40rooms.example@{JID}"
+        caps = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='v'/>"
+        self.say(f"<presence from='{USER}' to='{here}/ann'>{caps}{MUC}</presence>")
+        self.assertValue(1, names.FMUC_LEFT_OUT, "capabilities")
+        self.assertIn("profile hf: 1 left out", "; ".join(map(str, handler.report())))
 
 
 class EchoTests(SynchronousTestCase):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from attrs import frozen
 
+from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.actions import Action
 from gateway.muc.values import Invitation, JoinRequest, OccupantPresence, RoomMessage, StanzaError
@@ -17,12 +18,14 @@ class Join:
     @ivar mode: the mode to ask for.
     @ivar asksId: True to ask for the occupant id, because the joined node sends no presence back.
     @ivar isFirst: True if this node is not joined, as far as it knows.
+    @ivar profile: of this mirror.
     """
 
     request: JoinRequest
     mode: Mode
     asksId: bool = False
     isFirst: bool = False
+    profile: Profile = BROADBAND
 
 
 @frozen
@@ -203,3 +206,14 @@ class ToNode(Action):
     toJoined: bool
     stanza: Content
     id: str | None = None
+
+
+@frozen
+class LeftOut(Action):
+    """
+    Count what does not cross the link to another node.
+
+    @ivar words: one for each thing.
+    """
+
+    words: tuple[str, ...]

@@ -97,11 +97,6 @@ class Pace:
     age: float = 86_400.0
 
 
-BROADBAND = Pace()
-SATELLITE = Pace(ackDelay=2.0, first=10.0, least=6.0, most=120.0, silence=180.0)
-HF = Pace(ackDelay=10.0, first=45.0, least=30.0, most=300.0, silence=600.0, window=16)
-
-
 # Output of a channel.
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from twisted.words.xish import domish
 
 from gateway import ns
@@ -26,6 +26,7 @@ from gateway.fmuc import from_joined, from_joining, holding, invitations, messag
 from gateway.fmuc.actions import AskProperties, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
+from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.properties import Properties, asksProperties
 from gateway.fmuc.returning import Uplink
 from gateway.fmuc.senders import Sender, within
@@ -60,12 +61,20 @@ class Mirroring:
     @ivar mode: mode to ask joined nodes for.
     @ivar allow: domains whose rooms may be mirrored.
     @ivar users: domains whose users may join through the mirror.
+    @ivar profile: of the links to rooms.
+    @ivar profiles: of those to rooms of some domains.
     """
 
     dialect: Dialect = Dialect.XEP_0289
     mode: Mode = Mode.REPLICA
     allow: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
+    profile: Profile = BROADBAND
+    profiles: Mapping[str, Profile] = field(factory=dict)
+
+    def profileOf(self, room: str) -> Profile:
+        """Return the profile of the link to a room."""
+        return self.profiles.get(jids.split(room)[1], self.profile)
 
 
 class Rooms(RoomService):
@@ -340,8 +349,12 @@ class Rooms(RoomService):
             assert isinstance(federation, Federation)
             if federation.joiningNodes:
                 most -= holding.tick(federation, self.token, now, most)
+                federation.tellWaiting(now)
                 actions += self.settled(room)
             uplink = federation.uplink
+            if uplink is not None and uplink.node.waiting.nicks:
+                federation.tellWaiting(now)
+                actions += self.settled(room)
             if uplink is not None and (uplink.pending or uplink.state in _WAITING or uplink.probeAt <= now):
                 uplink.expire(now)
                 actions += self.settled(room)
@@ -383,7 +396,9 @@ class Rooms(RoomService):
         uplink = federation.uplink
         if uplink is not None and uplink.node.jid == jid:
             if record:
-                uplink.restored(JoinedNode.restored(jid, record))
+                node = JoinedNode.restored(jid, record)
+                node.profile = uplink.node.profile
+                uplink.restored(node)
             return uplink.node
         if record:
             federation.joiningNodes[jid] = JoiningNode.restored(jid, record)
@@ -430,7 +445,8 @@ class Rooms(RoomService):
         room.nodes = federation = Federation(room, administrators=self._administrators)
         if self._mirroring is not None:
             mode = FederationMode(self._mirroring.mode)
-            joined = JoinedNode(self.mirrored(jid) or "", self._mirroring.dialect, mode)
+            source = self.mirrored(jid) or ""
+            joined = JoinedNode(source, self._mirroring.dialect, mode, self._mirroring.profileOf(source))
             federation.uplink = Uplink(federation, joined, self.token, self.observeJoin)
             known = self.properties.known(jid)
             federation.uplink.told = None if known is None else whois.toldBy(known.features)

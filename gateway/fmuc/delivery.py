@@ -9,7 +9,7 @@ from functools import partial
 from attrs import evolve
 
 from gateway.errors import GatewayError, OverBudget
-from gateway.fmuc.actions import ToNode
+from gateway.fmuc.actions import LeftOut, ToNode
 from gateway.fmuc.archiving import Archiving, Found
 from gateway.fmuc.commits import Commits, Refusal
 from gateway.fmuc.core import Rooms
@@ -283,6 +283,8 @@ class Delivery:
         """Carry out an action that has no stanza."""
         if isinstance(action, LogLine):
             self._log(action)
+        elif isinstance(action, LeftOut):
+            self._traffic.leftOut.update(action.words)
         elif isinstance(action, ReadArchive) and self._archiving is not None:
             # Its answer follows when the messages are read.
             refuse = partial(self._refuse, action.stanza)

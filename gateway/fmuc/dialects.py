@@ -27,6 +27,7 @@ from gateway.fmuc.actions import (
     TellOccupants,
     ToNode,
 )
+from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.elements import invitesXml, itemXml, messageXml, mucUser, mucXml, occupantIdXml, stanzaIdXml
 from gateway.muc.values import OccupantPresence, RoomMessage, StanzaError
@@ -72,9 +73,17 @@ def _mode(mode: Mode) -> str:
     return tag("replica") if mode is Mode.REPLICA else ""
 
 
-def _resumes(resumes: bool, isFirst: bool = False) -> str:
-    """Return our extension of both protocols: the node can resume."""
-    return tag("resume", xmlns=ns.RESUME, first="true" if isFirst else None) if resumes else ""
+def _resumes(resumes: bool, isFirst: bool = False, profile: Profile = BROADBAND) -> str:
+    """Return our extension of both protocols: the node can resume, and has a profile."""
+    if not resumes:
+        return ""
+    name = None if profile is BROADBAND else profile.name
+    return tag("resume", xmlns=ns.RESUME, first="true" if isFirst else None, profile=name)
+
+
+def _most(stanza: Join) -> int | None:
+    """Return the limit of the history of a first join. A return needs all that was missed."""
+    return stanza.profile.history if stanza.isFirst and stanza.request.limits.since is None else None
 
 
 def _presence(
@@ -92,8 +101,9 @@ class Protoxep:
     def join(self, room: str, peer: str, stanza: Join) -> bytes:
         request = stanza.request
         since = request.limits.since
-        muc = mucXml(request.password, since) if request.password or since is not None else ""
-        inside = _fmuc(request.realJid) + muc + _resumes(True, stanza.isFirst)
+        isNeeded = request.password or since is not None or _most(stanza) is not None
+        muc = mucXml(request.password, since, _most(stanza)) if isNeeded else ""
+        inside = _fmuc(request.realJid) + muc + _resumes(True, stanza.isFirst, stanza.profile)
         addresses = route(room, f"{peer}/{request.nick}")
         return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 
@@ -140,7 +150,8 @@ class Xep0289:
         asked = _mode(stanza.mode) + (tag("occupant-id") if stanza.asksId else "")
         who = _fmuc(request.realJid, asked)
         user = tag("x", itemXml(standing.affiliation, standing.role, request.realJid), xmlns=ns.MUC_USER)
-        inside = who + mucXml(request.password, request.limits.since) + user + _resumes(True, stanza.isFirst)
+        muc = mucXml(request.password, request.limits.since, _most(stanza))
+        inside = who + muc + user + _resumes(True, stanza.isFirst, stanza.profile)
         addresses = route(f"{room}/{request.nick}", f"{peer}/{request.nick}")
         return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 

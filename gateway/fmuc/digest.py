@@ -23,6 +23,7 @@ def digest(
     occupants: Iterable[Occupant],
     crossing: Callable[[Occupant], tuple[str, Payload] | None],
     joins: Iterable[PendingJoin],
+    isWhole: bool = True,
 ) -> str:
     """
     Return the digest of the occupants, of the joins that are not answered, and of the subject.
@@ -31,6 +32,7 @@ def digest(
     @param crossing: returns the real JID and the presence by which the joined node knows an occupant of the joining
         node; C{None} for an occupant of the joined node, whose JID need not be known.
     @param joins: those of the joining node that wait for the joined node.
+    @param isWhole: False to leave out the payloads of presence, which cross late or in part.
     """
     lines = [[each.request.nick, each.request.realJid] for each in joins]
     for occupant in occupants:
@@ -38,7 +40,8 @@ def digest(
         standing = occupant.standing
         jid, payload = ("", occupant.payload) if found is None else found
         identifier = occupant.id if found is None else ""
-        lines.append([occupant.nick, jid, identifier, standing.affiliation, standing.role, words(payload)])
+        shown = words(payload) if isWhole else ""
+        lines.append([occupant.nick, jid, identifier, standing.affiliation, standing.role, shown])
     text = "\0".join("\0".join(line) for line in [*sorted(lines), [words(subjectOf(room).payload)]])
     return sha256(text.encode()).hexdigest()[:_LENGTH]
 

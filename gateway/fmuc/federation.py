@@ -18,10 +18,12 @@ from gateway.errors import (
     ResourceLimit,
     RoomFull,
 )
-from gateway.fmuc.actions import Admission, ConfirmLeft, Content, PrivateMessage, Submission, ToNode
+from gateway.fmuc.actions import Admission, ConfirmLeft, Content, Join, LeftOut, PrivateMessage, Submission, ToNode
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.profiles import BROADBAND
 from gateway.fmuc.returning import Uplink
+from gateway.fmuc.thinning import crossing, thinned
 from gateway.fmuc.uplink import UplinkState
 from gateway.muc import join
 from gateway.muc.occupant import Node as AnyNode
@@ -47,6 +49,8 @@ from gateway.muc.values import (
 
 # Withdrawn joins with one nick that the joined node has not answered; above this number, further ones are refused.
 _MAX_OWED = 100
+# Bytes of a presence without its payload, about.
+_PRESENCE = 300
 
 
 @define(eq=False)
@@ -131,10 +135,48 @@ class Federation:
         """Number of downstream occupants: local users and occupants of joining nodes."""
         return len(self.room.occupants) - (0 if self.uplink is None else len(self.uplink.node.occupants))
 
-    def toNode(self, node: Node, stanza: Content, identifier: str | None = None) -> None:
-        """Send a stanza to a node."""
+    def toNode(self, node: Node, stanza: Content, identifier: str | None = None) -> bool:
+        if node.profile is not BROADBAND:
+            sent, words = crossing(node.profile, stanza)
+            if words:
+                node.leftOut += len(words)
+                self.room.emit(LeftOut(tuple(words)))
+            if sent is None:
+                return False
+            stanza = sent
+            if isinstance(stanza, OccupantPresence | Admission):
+                node.waiting.told(stanza.presence if isinstance(stanza, Admission) else stanza)
+            elif isinstance(stanza, Join):
+                node.waiting.toldPayload(stanza.request.nick, stanza.request.payload)
         isJoined = node is self.joinedNode
         self.room.emit(ToNode(self.room.jid, node.jid, node.dialect, isJoined, stanza, identifier))
+        return True
+
+    def tellWaiting(self, now: float) -> None:
+        """Send the presence whose time has come to nodes behind a slow link."""
+        for node in self.joiningNodes.values():
+            if node.waiting.nicks and node.isServed:
+                self._tellWaiting(node, now)
+        if self.uplink is not None and self.uplink.state is UplinkState.JOINED:
+            self._tellWaiting(self.uplink.node, now)
+
+    def _tellWaiting(self, node: Node, now: float) -> None:
+        left = node.profile.budget
+        for nick in node.waiting.take(now, node.profile.gather):
+            occupant = self.room.occupants.get(nick)
+            if occupant is None or not self._isTold(node, occupant):
+                del node.waiting.nicks[nick]
+            elif left > 0:
+                left -= _PRESENCE + len(occupant.payload.raw)
+                self.toNode(node, presenceAt(node, occupant, occupant.presence(AVAILABLE)))
+
+    def _isTold(self, node: Node, occupant: Occupant) -> bool:
+        """True if a node gets an occupant's presence, and does not have the current one."""
+        if node is self.joinedNode:
+            isDue = self.isDownstream(occupant)
+        else:
+            isDue = node in occupant.nodes or not occupant.isHidden
+        return isDue and node.waiting.isNew(occupant.nick, thinned(node.profile, occupant.payload)[0])
 
     # Joins.
 
@@ -351,9 +393,13 @@ class Federation:
     def submitPresence(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
         if self.uplink is None:
             return False
+        joined = self.uplink.node
+        if joined.profile.gather:
+            # It is shown at once, and does not come back.
+            joined.waiting.nicks[occupant.nick] = None
+            return False
         if not self.uplink.offer(occupant, payload, identifier):
             return False
-        joined = self.uplink.node
         self.toNode(joined, evolve(occupant.presence(AVAILABLE), payload=payload), identifier)
         if joined.returnsPresence:
             self.uplink.changes[occupant.nick] += 1
@@ -364,9 +410,9 @@ class Federation:
         if self.uplink is None or joined is None:
             return False
         self.uplink.checkMessage(message.nick)
-        self.toNode(joined, Submission(_withoutId(message), nomirror=not joined.returnsMessages))
+        isSent = self.toNode(joined, Submission(_withoutId(message), nomirror=not joined.returnsMessages))
         # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
-        return joined.returnsMessages
+        return isSent and joined.returnsMessages
 
     def submitForm(self, message: RoomMessage) -> None:
         uplink = self.uplink
@@ -397,8 +443,14 @@ class Federation:
         for node in self.joiningNodes.values():
             isOwn = node in occupant.nodes
             stanza = presence if isOwn else shown
-            if stanza is not None and node.isServed and (not own or not isOwn or node.returnsPresence):
+            if stanza is not None and node.hasJoined and (not own or not isOwn or node.returnsPresence):
                 isSender = isOwn and occupant.allSessions()[-1].node is node
+                if node.profile.gather and node.waiting.mayWait(presenceAt(node, occupant, stanza)):
+                    if not isSender:
+                        node.waiting.nicks[occupant.nick] = None
+                    continue
+                if not node.isServed:
+                    continue
                 self.toNode(node, presenceAt(node, occupant, stanza), identifier if isSender else None)
 
     def sendMessage(self, message: RoomMessage, origin: AnyNode | None) -> None:
@@ -432,6 +484,7 @@ class Federation:
         if self.uplink is not None:
             self.uplink.changes.pop(occupant.nick, None)
             self.uplink.resumption.forget(occupant.nick)
+            self.uplink.node.waiting.forget(occupant.nick)
         for node in occupant.nodes:
             if not isinstance(node, JoiningNode) or node.occupants:
                 continue

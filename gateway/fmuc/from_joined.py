@@ -6,11 +6,13 @@ from attrs import evolve
 
 from gateway.addresses import jids
 from gateway.errors import NickInUse
+from gateway.fmuc.digest import words
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoinedNode
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.resuming import UNREACHABLE
 from gateway.fmuc.returning import Uplink
+from gateway.fmuc.thinning import thinned
 from gateway.fmuc.uplink import Event, UplinkState
 from gateway.fmuc.values import Dialect, Mode, NodePresence
 from gateway.muc.actions import SendError
@@ -197,15 +199,29 @@ def _update(
     """Handle a new status, role or affiliation."""
     # "Role change should be distributed across nodes and fanned out to users, but only cosmetically".
     isNew = standing != occupant.standing
-    if not isNew and _isKnown(federation, uplink, occupant, stanza):
+    isShown = bool(uplink.node.profile.gather) and federation.isDownstream(occupant)
+    if isShown:
+        # The presence was shown here before; what comes back is a part of it.
+        _compareShown(uplink, occupant, stanza)
+    if not isNew and (isShown or _isKnown(federation, uplink, occupant, stanza)):
         return
-    if uplink.node.returnsPresence or not federation.isDownstream(occupant):
+    if isShown:
+        pass
+    elif uplink.node.returnsPresence or not federation.isDownstream(occupant):
         occupant.payload = stanza.payload
     elif not isNew:
         # In primary mode the presence of a downstream occupant was sent before.
         return
     occupant.standing = standing
     federation.room.broadcastPresence(occupant, _reason(stanza), own=not isNew, identifier=stanza.id)
+
+
+def _compareShown(uplink: Uplink, occupant: Occupant, stanza: NodePresence) -> None:
+    """If the joined node has another presence of an occupant after a loss, it is sent the right one later."""
+    known = thinned(uplink.node.profile, occupant.payload)[0]
+    if uplink.resumption.isReturn and words(known) != words(stanza.payload):
+        uplink.node.waiting.forget(occupant.nick)
+        uplink.node.waiting.nicks[occupant.nick] = None
 
 
 def _isKnown(federation: Federation, uplink: Uplink, occupant: Occupant, stanza: NodePresence) -> bool:

@@ -12,6 +12,7 @@ from gateway.fmuc.actions import Probe, Reject, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.holding import bounced, nodeLost
 from gateway.fmuc.nodes import JoiningNode, Node
+from gateway.fmuc.profiles import BROADBAND, PROFILES
 from gateway.fmuc.values import Dialect, FederationMode, Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc import groupchat, locked, private_messages, room_forms
 from gateway.muc.actions import SendError, SendResult
@@ -83,7 +84,9 @@ class _Incoming:
         """Return the node of a first join."""
         mode = self.fmuc.mode
         agreed = FederationMode(asked=mode, agreed=mode)
-        return JoiningNode(self.peer, self.dialect, agreed, resumes=self.stanza.resumes)
+        # The operator of the mirror knows the link. A profile only reduces what this node sends to that mirror.
+        profile = PROFILES.get(self.stanza.profile, BROADBAND)
+        return JoiningNode(self.peer, self.dialect, agreed, profile, resumes=self.stanza.resumes)
 
 
 def presence(federation: Federation, sender: str, recipient: str, stanza: NodePresence, now: float) -> None:

@@ -168,7 +168,9 @@ def resumed(federation: Federation, stanza: Stanza, payload: domish.Element, now
         return _told(federation, node, stanza, payload, now)
     last = payload.getAttribute("last", "")
     joins = _joinsOf(federation, node)
-    known = digest(federation.room, _visible(federation.room, node), partial(crossing, node), joins)
+    isWhole = not node.profile.gather
+    occupants = _visible(federation.room, node)
+    known = digest(federation.room, occupants, partial(crossing, node), joins, isWhole)
     if payload.getAttribute("digest") != known:
         if node.doubt is not None:
             node.doubt.listed = {}

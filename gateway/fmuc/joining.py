@@ -32,11 +32,6 @@ from gateway.muc.values import (
 )
 from gateway.muc.whois import show
 
-# Seconds. ANSWER: for the answer to a join, and between two parts of it before the joiner's own presence. REST:
-# between two parts after that presence. WHOLE: for the whole answer. FAREWELL: for the confirmation of a leave.
-ANSWER, REST, WHOLE, FAREWELL = 30.0, 5.0, 300.0, 10.0
-# Seconds of silence after which a joined node is asked whether it still has this one.
-PROBE = 300.0
 # Errors of a server that could not send a fence to the joined node; so the join before it may be lost, too.
 _NOT_SENT = frozenset(("remote-server-not-found", "remote-server-timeout"))
 # States in which the joined node has this one as joined, as far as is known.
@@ -106,7 +101,7 @@ class Joining:
                 # The node has a record while it is joined.
                 self._mirror.room.changes.nodes = True
             if event is Event.COMPLETE and self._observe is not None and not self.resumption.isComparing:
-                self._observe(now - self.latest + WHOLE)
+                self._observe(now - self.latest + self.node.profile.whole)
             for output in transition.outputs:
                 self.perform(output, now, join)
 
@@ -131,13 +126,13 @@ class Joining:
 
     def heard(self, now: float) -> None:
         """The joined node has sent something."""
-        self.probeAt = now + PROBE
+        self.probeAt = now + self.node.profile.probe
 
     # Inputs from this node.
 
     def join(self, request: JoinRequest, origin: JoiningNode | None, now: float) -> None:
         """Handle a user's request to enter: the joined node decides."""
-        join = PendingJoin(request, origin, now + 2 * ANSWER)
+        join = PendingJoin(request, origin, now + 2 * self.node.profile.answer)
         earlier = self.pending.pop(request.nick, None)
         if earlier is not None:
             join.fences = earlier.fences
@@ -395,14 +390,17 @@ class Joining:
         self.node.mode = FederationMode(self.node.mode.asked)
         self.lastLeave = ""
         join.state = JoinState.SENT
-        self._mirror.toNode(self.node, Join(join.request, self.node.mode.current, isFirst=True))
+        self._mirror.toNode(self.node, self._joinOf(join, isFirst=True))
+
+    def _joinOf(self, join: PendingJoin, asksId: bool = False, isFirst: bool = False) -> Join:
+        return Join(join.request, self.node.mode.current, asksId, isFirst, self.node.profile)
 
     def _sendJoin(self, now: float, join: PendingJoin | None) -> None:
         """Send the join; in primary mode, a fence follows it."""
         assert join is not None
-        join.state, join.deadline = JoinState.SENT, now + ANSWER
+        join.state, join.deadline = JoinState.SENT, now + self.node.profile.answer
         returns = self.node.returnsPresence
-        self._mirror.toNode(self.node, Join(join.request, self.node.mode.current, asksId=not returns))
+        self._mirror.toNode(self.node, self._joinOf(join, asksId=not returns))
         if not returns:
             # The joined node may reject the join, but does not confirm it. The user is shown nothing before: the
             # room may have banned the user, or be open to members only.
@@ -413,12 +411,13 @@ class Joining:
 
     def _awaitAnswer(self, now: float, join: PendingJoin | None) -> None:
         """Start the wait for the answer."""
-        self.deadline, self.latest = now + ANSWER, now + WHOLE
+        self.deadline, self.latest = now + self.node.profile.answer, now + self.node.profile.whole
 
     def _extendWait(self, now: float, join: PendingJoin | None) -> None:
         """Extend the wait, within its limit; it is short once a joiner's own presence was received."""
         isConfirmed = any(join.isConfirmed for join in self.pending.values())
-        self.deadline = min(now + (REST if isConfirmed else ANSWER), self.latest)
+        profile = self.node.profile
+        self.deadline = min(now + (profile.rest if isConfirmed else profile.answer), self.latest)
 
     def _settleMode(self, now: float, join: PendingJoin | None) -> None:
         """Fall back to primary mode if the joined node has not agreed to replica mode."""
@@ -483,7 +482,7 @@ class Joining:
 
     def _awaitConfirmation(self, now: float, join: PendingJoin | None) -> None:
         """Start the wait for the confirmation."""
-        self.deadline = now + FAREWELL
+        self.deadline = now + self.node.profile.farewell
 
     def _logLeft(self, now: float, join: PendingJoin | None) -> None:
         """Log that this node has left."""

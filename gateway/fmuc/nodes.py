@@ -6,7 +6,9 @@ import json
 
 from attrs import define, field
 
+from gateway.fmuc.profiles import BROADBAND, PROFILES, Profile
 from gateway.fmuc.values import Dialect, FederationMode, Mode
+from gateway.fmuc.waiting import Waiting
 from gateway.muc.occupant import Occupant
 
 
@@ -21,15 +23,21 @@ class Node:
         all its occupants.
     @ivar bytesSent: bytes sent to it.
     @ivar bytesReceived: bytes received from it.
+    @ivar profile: of the mirror, which is one of both nodes.
+    @ivar leftOut: number of things that were not sent because of the profile.
+    @ivar waiting: presence that waits because of it.
     """
 
     jid: str
     dialect: Dialect
     mode: FederationMode
+    profile: Profile = BROADBAND
     occupants: dict[str, Occupant] = field(factory=dict)
     showsPrivate: bool = False
     bytesSent: int = 0
     bytesReceived: int = 0
+    leftOut: int = 0
+    waiting: Waiting = field(factory=Waiting)
 
     def add(self, occupant: Occupant, jid: str) -> None:
         """Record an occupant who is connected through the node, by a session with this full JID."""
@@ -135,7 +143,7 @@ class JoiningNode(Node):
 
     def record(self) -> str:
         """Return what must be known of the node after a restart, as a text."""
-        signs = [self.nomirror, self.isGateway, self.showsPrivate, self.resumes]
+        signs = [self.nomirror, self.isGateway, self.showsPrivate, self.resumes, self.profile.name]
         return json.dumps([*_modeRecord(self), *signs])
 
     @classmethod
@@ -150,6 +158,7 @@ class JoiningNode(Node):
         node = cls(jid, Dialect(dialect), mode, hasJoined=True, nomirror=nomirror, isGateway=isGateway)
         # Older records have fewer values.
         node.showsPrivate, node.resumes = [*rest, False, False][:2]
+        node.profile = PROFILES.get("".join(rest[2:]), BROADBAND)
         return node
 
     def add(self, occupant: Occupant, jid: str) -> None:

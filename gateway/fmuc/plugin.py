@@ -6,7 +6,7 @@ import secrets
 from functools import partial
 from typing import Any, Literal
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 from twisted.application.service import IService
 from twisted.plugin import IPlugin
 from zope.interface import implementer
@@ -21,6 +21,7 @@ from gateway.fmuc.archiving import Archiving
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.profiles import PROFILES
 from gateway.fmuc.values import Dialect, Mode
 from gateway.interfaces import (
     IConfigCheck,
@@ -51,6 +52,7 @@ _MAX_DAYS, _MAX_MESSAGES = 36_500, 1_000_000
 _DAY = 86_400.0
 # Roles whose presence is broadcast by default: all.
 _Role = Literal["moderator", "participant", "visitor"]
+_Profile = Literal["broadband", "satellite", "hf"]
 _ROLES: frozenset[_Role] = frozenset(("moderator", "participant", "visitor"))
 
 
@@ -68,6 +70,8 @@ class MirrorTable(ComponentTable):
     ping_after: Seconds = _PING_AFTER
     archive_days: int = _ARCHIVE_DAYS
     archive_messages: int = _ARCHIVE_MESSAGES
+    profile: _Profile = "broadband"
+    profiles: dict[Domain, _Profile] = field(factory=dict)
 
 
 @frozen(kw_only=True)
@@ -114,6 +118,9 @@ class MirrorPlugin:
             problems += _domainProblems(key, domains)
         problems += _administeringProblems(table) + _timeProblems(ping_after=table.ping_after)
         problems += _archiveProblems(table)
+        for domain in sorted(table.profiles):
+            if "*" not in table.allow and domain not in _valid(table.allow):
+                problems.append(f'profiles: found "{domain}"; allowed: domains that are in allow')
         # A user could send stanzas as a node, in the name of others, or be taken for a room.
         users = _valid(table.users)
         problems += [
@@ -132,6 +139,8 @@ class MirrorPlugin:
             mode=Mode(table.mode),
             allow=_prepared(table.allow),
             users=_prepared(table.users),
+            profile=PROFILES[table.profile],
+            profiles={domain: PROFILES[name] for domain, name in table.profiles.items()},
         )
         bounds = Bounds(made=table.max_rooms_per_user, silence=table.ping_after, archived=_archived(table))
         ids, administrators = _ids(jid, composition), _prepared(table.administering_peers)

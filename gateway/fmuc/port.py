@@ -27,8 +27,8 @@ class Mirror(Protocol):
     def isDownstream(self, occupant: Occupant) -> bool:
         """True if the occupant is connected through this node: a local user, or an occupant of a joining node."""
 
-    def toNode(self, node: Node, stanza: Content, identifier: str | None = None) -> None:
-        """Send a stanza to a node."""
+    def toNode(self, node: Node, stanza: Content, identifier: str | None = None) -> bool:
+        """Send a stanza to a node; return False if nothing of it crosses the link."""
 
     def admit(
         self, request: JoinRequest, node: JoiningNode | None, standing: Standing, now: float, created: bool

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
+from typing import Any
 
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Rooms
@@ -11,6 +12,7 @@ from gateway.fmuc.delivery import Delivery
 from gateway.fmuc.echo import Echoes
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import Node
+from gateway.fmuc.profiles import BROADBAND
 from gateway.fmuc.returning import Uplink
 from gateway.fmuc.traffic import Traffic
 from gateway.fmuc.uplink import UplinkState
@@ -24,6 +26,7 @@ from gateway.reports import StatusItem
 _MAX_REPORTED = 100
 
 _CROSSED = "{sent} bytes to it, {received} from it"
+_PROFILE = ", profile {profile}: {left_out} left out"
 _STATES = {
     UplinkState.IDLE: "idle, no occupants",
     UplinkState.JOINING: "joining",
@@ -50,6 +53,9 @@ def measure(metrics: IMetrics, rooms: Rooms, delivery: Delivery, traffic: Traffi
         lambda: sum(len(federation.joiningNodes) for federation in _federations(rooms))
     )
     metrics.counter(*names.FMUC_BYTES).setFunction(lambda: dict(traffic.bytes))
+    metrics.counter(*names.FMUC_LEFT_OUT).setFunction(
+        lambda: {label(words): count for words, count in traffic.leftOut.items()}
+    )
     rooms.observeJoin = metrics.histogram(*names.FMUC_JOIN).observe
     traffic.echoes = Echoes(metrics.histogram(*names.FMUC_ECHO).observe)
 
@@ -125,12 +131,12 @@ def _federated(federation: Federation) -> StatusItem:
     nodes = []
     if uplink is not None:
         about = {"state": _uplinkText(uplink), **_bytes(uplink.node)}
-        nodes.append(StatusItem("rooms.joined_node", f"mirrors {{node}}: {{state}}, {_CROSSED}", about))
+        text = f"mirrors {{node}}: {{state}}, {_CROSSED}" + _profile(uplink.node, about)
+        nodes.append(StatusItem("rooms.joined_node", text, about))
     for node in federation.joiningNodes.values():
         about = {"occupants": len(node.occupants), **_bytes(node)}
-        nodes.append(
-            StatusItem("rooms.joining_node", f"mirrored by {{node}}: {{occupants}} there, {_CROSSED}", about)
-        )
+        text = f"mirrored by {{node}}: {{occupants}} there, {_CROSSED}" + _profile(node, about)
+        nodes.append(StatusItem("rooms.joining_node", text, about))
     return StatusItem(
         "rooms.federated",
         "{room}: {here} here, {all} in all; {nodes}",
@@ -144,6 +150,14 @@ def _uplinkText(uplink: Uplink) -> str:
         # The joined node speaks XEP-0289, but does not know replica mode.
         return "joined (primary: it sends nothing back)"
     return _STATES[uplink.state]
+
+
+def _profile(node: Node, about: dict[str, Any]) -> str:
+    """Return the text about a profile other than the default one; add its values."""
+    if node.profile is BROADBAND:
+        return ""
+    about.update(profile=node.profile.name, left_out=node.leftOut)
+    return _PROFILE
 
 
 def _bytes(node: Node) -> dict[str, str | int]:

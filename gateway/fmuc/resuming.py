@@ -119,7 +119,8 @@ class Resumption:
         """Ask the joined node."""
         self._missed.clear()
         room = self.mirror.room
-        state = digest(room, room.occupants.values(), self._crossing, self._inFlight())
+        isWhole = not self.node.profile.gather
+        state = digest(room, room.occupants.values(), self._crossing, self._inFlight(), isWhole)
         self.mirror.toNode(self.node, AskResume(self._newId("ask"), state, self._since))
 
     def tell(self) -> None:

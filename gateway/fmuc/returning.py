@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from gateway.errors import LinkDown
-from gateway.fmuc.joining import ANSWER, FAREWELL, Joining
+from gateway.fmuc.joining import Joining
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.resuming import ABSENT, HOLD
 from gateway.fmuc.uplink import Event, Output, UplinkState
@@ -37,7 +37,7 @@ class Uplink(Joining):
             # The joined node was asked just now.
             return
         if self.isLeaving and self.resumption.isRestored:
-            self.deadline = now + FAREWELL
+            self.deadline = now + self.node.profile.farewell
             self.resumption.tell()
         elif not isReconnected or self.node.resumes or self.resumption.isRestored:
             self.feed(Event.DISTURBED, now)
@@ -194,7 +194,7 @@ class Uplink(Joining):
                 self.reject(each, stanzaError(LinkDown))
         self.leaves.clear()
         self.lastLeave = ""
-        first = self.resumption.rejoin(now + 2 * ANSWER, parts=not self.node.resumes)
+        first = self.resumption.rejoin(now + 2 * self.node.profile.answer, parts=not self.node.resumes)
         if first is not None:
             self._sendFirstJoin(now, first)
         else:

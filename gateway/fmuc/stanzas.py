@@ -10,7 +10,7 @@ from attrs import evolve
 from twisted.words.xish import domish
 
 from gateway import ns
-from gateway.fmuc.actions import ToNode
+from gateway.fmuc.actions import LeftOut, ToNode
 from gateway.fmuc.dialects import toNode
 from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc import stanzas as muc
@@ -23,7 +23,7 @@ from gateway.stream.stanzas import Stanza
 from gateway.xml.cut import children
 
 _RESERVED = muc.RESERVED | {ns.FMUC, ns.RESUME}
-_WRITERS: dict[type[Action], Callable[[Any], Written]] = {**WRITERS, ToNode: toNode}
+_WRITERS: dict[type[Action], Callable[[Any], Written]] = {**WRITERS, ToNode: toNode, LeftOut: lambda _: b""}
 
 
 def readPresence(stanza: Stanza) -> NodePresence:
@@ -41,7 +41,9 @@ def readPresence(stanza: Stanza) -> NodePresence:
         elif part.namespace == ns.OCCUPANT_ID:
             make = partial(make, occupantId=readId(part))
         elif part.namespace == ns.RESUME:
-            make = partial(make, resumes=True, isFirst=part.element.getAttribute("first") == "true")
+            isFirst = part.element.getAttribute("first") == "true"
+            profile = part.element.getAttribute("profile", "")
+            make = partial(make, resumes=True, isFirst=isFirst, profile=profile)
     presence = muc.readPresence(stanza, found, make, _RESERVED)
     if fmuc is not None and fmuc.reject is not None and stanza.type != "error":
         # The gateway's own nodes add the error to a rejection.

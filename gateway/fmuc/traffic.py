@@ -1,4 +1,4 @@
-"""Stanzas between the nodes of all rooms: their bytes, and the time until messages come back. Pure."""
+"""Stanzas between the nodes of all rooms: bytes, what is left out, the time until messages come back. Pure."""
 
 from __future__ import annotations
 
@@ -20,12 +20,14 @@ class Traffic:
     Counts what other nodes send and are sent.
 
     @ivar bytes: by domain and direction; a node itself is forgotten with its room.
+    @ivar leftOut: parts that were not sent, because of the profiles of mirrors; by the words for them.
     @ivar echoes: messages that joined nodes will return; C{None} if nobody measures them.
     """
 
     def __init__(self, rooms: Rooms) -> None:
         self._rooms = rooms
         self.bytes: Counter[tuple[str, str]] = Counter()
+        self.leftOut: Counter[str] = Counter()
         self._domains: set[str] = set()
         self.echoes: Echoes | None = None
 

@@ -74,12 +74,14 @@ class NodePresence(Presence):
     @ivar occupantId: occupant id in it; only the joined node is believed.
     @ivar resumes: True if the other node can resume after a loss of stanzas: the gateway's extension.
     @ivar isFirst: True if such a node sends a first join.
+    @ivar profile: name of its profile; empty for none.
     """
 
     fmuc: Fmuc | None = None
     occupantId: str = ""
     resumes: bool = False
     isFirst: bool = False
+    profile: str = ""
 
 
 @frozen(kw_only=True)

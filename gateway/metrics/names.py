@@ -103,6 +103,9 @@ OCCUPANTS = Metric("xmpp_gateway_occupants", "Occupants of rooms.", ("where",))
 MIRRORS = Metric("xmpp_gateway_mirrors", "Mirrors by the state of their uplink.", ("state",))
 JOINING_NODES = Metric("xmpp_gateway_joining_nodes", "Nodes that have joined rooms.")
 FMUC_BYTES = Metric("xmpp_gateway_fmuc_bytes_total", "Bytes between nodes.", ("node", "direction"))
+FMUC_LEFT_OUT = Metric(
+    "xmpp_gateway_fmuc_left_out_total", "Things that were not sent to other nodes, by the profile.", ("kind",)
+)
 FMUC_JOIN = Histogram(
     "xmpp_gateway_fmuc_join_seconds",
     "Time of the first join of a mirror, until occupants, history and subject were received.",

@@ -117,11 +117,15 @@ def _aroundStanzaId(room: str) -> tuple[bytes, bytes]:
     return before, after
 
 
-def mucXml(password: str, since: float | None = None) -> str:
+def mucXml(password: str, since: float | None = None, most: int | None = None) -> str:
     """
     Return the element C{x} of C{muc} of a join (XEP-0045 section 7.2.1).
 
-    @param since: the only limit of the history, in seconds since 1970.
+    @param since: limit of the history, in seconds since 1970.
+    @param most: maximum number of messages of the history.
     """
-    history = "" if since is None else tag("history", since=datetimes.formatDateTime(since))
+    history = ""
+    if since is not None or most is not None:
+        stamp = None if since is None else datetimes.formatDateTime(since)
+        history = tag("history", maxstanzas=None if most is None else str(most), since=stamp)
     return tag("x", history + textTag("password", password) or None, xmlns=ns.MUC)

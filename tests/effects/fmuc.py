@@ -40,6 +40,16 @@ def protocol(gateway: Gateway) -> list[str]:
     return [joined.get("from", ""), *sorted(each.tag[1:].partition("}")[0] for each in joined)]
 
 
+def profiled(gateway: Gateway) -> list[str | None]:
+    """Return the profiles that a mirror names to two rooms, each of another domain."""
+    server = gateway.server(COMPONENT)
+    joins = [
+        server.ask(f"<presence from='{USER}' to='room\\40{name}.example@{COMPONENT}/nick'>{MUC}</presence>")[0]
+        for name in ("one", "two")
+    ]
+    return [each.get("profile") for join in joins for each in join.iter(f"{{{ns.RESUME}}}resume")]
+
+
 def mirrored(gateway: Gateway) -> list[str | None]:
     """Return the addresses that a mirror joins, of rooms at two domains."""
     return _joined(gateway, *((f"room\\40{name}.example", USER) for name in ("one", "two")))
@@ -233,6 +243,28 @@ EFFECTS = (
         MIRROR,
         mode,
         {"": [SOURCE], 'mode = "replica"': [SOURCE], 'mode = "primary"': [SOURCE, USER]},
+    ),
+    Effect(
+        "mirror.profile",
+        f'{TABLE}allow = ["*"]\nusers = ["example.net"]\n{HERE}\n',
+        profiled,
+        {
+            "": [None, None],
+            'profile = "broadband"': [None, None],
+            'profile = "satellite"': ["satellite", "satellite"],
+            'profile = "hf"': ["hf", "hf"],
+        },
+    ),
+    Effect(
+        "mirror.profiles",
+        f'{TABLE}allow = ["*"]\nusers = ["example.net"]\nprofile = "satellite"\n{HERE}\n',
+        profiled,
+        {
+            "": ["satellite", "satellite"],
+            'profiles = {"one.example" = "hf"}': ["hf", "satellite"],
+            'profiles = {"TWO.example" = "broadband"}': ["satellite", None],
+            'profiles = {"one.example" = "hf", "two.example" = "satellite"}': ["hf", "satellite"],
+        },
     ),
     Effect(
         "mirror.protocol",

@@ -11,9 +11,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.errors import NotInSequence, OutboxFull, StoreBroken
 from gateway.fmuc.channel import Channel
 from gateway.fmuc.channel_values import (
-    BROADBAND,
-    HF,
-    SATELLITE,
     Ask,
     ChannelState,
     Compare,
@@ -27,6 +24,7 @@ from gateway.fmuc.channel_values import (
     SendStanza,
     Snapshot,
 )
+from gateway.fmuc.profiles import PROFILES
 from gateway.muc.channel_store import StoredChannel
 from gateway.muc.store import MIGRATIONS
 from gateway.state.memory import MemoryStore
@@ -603,7 +601,7 @@ class RulesTests(SynchronousTestCase):
 
     def test_paces(self) -> None:
         """Waits of each profile fit together; no window is larger than the protocol's."""
-        for pace in (BROADBAND, SATELLITE, HF):
+        for pace in [each.pace for each in PROFILES.values()]:
             self.assertLess(2 * pace.ackDelay, pace.least)
             self.assertLess(pace.least, pace.first)
             self.assertLess(pace.first, pace.most)

@@ -9,8 +9,9 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.errors import StoreBroken, StoreBusy, StoreFull
 from gateway.fmuc import commits
 from gateway.fmuc.channel import Channel
-from gateway.fmuc.channel_values import BROADBAND, Header, Opened, SendStanza
+from gateway.fmuc.channel_values import Header, Opened, SendStanza
 from gateway.fmuc.commits import Commits, Refusal
+from gateway.fmuc.profiles import BROADBAND
 from gateway.muc.actions import ForgetArchive, ToArchive
 from gateway.muc.archive_store import page
 from gateway.muc.archive_values import ArchivedMessage, ArchiveQuery, Retention
@@ -185,7 +186,7 @@ class CommitsTests(SynchronousTestCase):
         A channel whose records share the commit of a room's: what is sent to the other node waits for the store,
         however long it fails, and a killed process has both changes or none.
         """
-        channel: Channel[str] = Channel(ROOM, "peer@b.example", BROADBAND, "t")
+        channel: Channel[str] = Channel(ROOM, "peer@b.example", BROADBAND.pace, "t")
         channel.begin(1, 0.0)
         channel.send(b"<message/>", 0.0)
         records, mark = channel.take()

@@ -15,7 +15,7 @@ from gateway.errors import (
     UnknownServer,
     WrongPassword,
 )
-from gateway.fmuc.joining import ANSWER
+from gateway.fmuc.profiles import BROADBAND
 from gateway.fmuc.values import Dialect
 from gateway.muc.values import OUTCAST
 from tests.fmuc.support import MUC, RoomCase, canonical, mirror, refused, withoutIds
@@ -142,7 +142,7 @@ class FenceTests(RoomCase):
             f"{user('none', 'none', jid=BEN)}</presence>"
         )
         answer = refused("presence", f"{HERE}/ben", BEN, NoAnswer, MUC)
-        self.assertSent(self.mirror.tick(ANSWER), gone, answer)
+        self.assertSent(self.mirror.tick(BROADBAND.answer), gone, answer)
         self.assertSent(self.mirror.take(pong(1)))
         self.setUp()
         error = f"<error type='cancel'><remote-server-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"

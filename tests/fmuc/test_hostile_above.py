@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.fmuc.joining import ANSWER, REST
+from gateway.fmuc.profiles import BROADBAND
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds
@@ -136,8 +136,8 @@ class AboveTests(WireCase):
         """Waiting users are told in time; nothing is left, and the joined node is asked no more."""
         for number in range(5):
             self.wire.join(M, f"u{number}", f"u{number}@here.example/r")
-        self.assertTold(self.wire.tick(ANSWER - 1))
-        found = [each for _ in range(4) for each in self.wire.tick(ANSWER)]
+        self.assertTold(self.wire.tick(BROADBAND.answer - 1))
+        found = [each for _ in range(4) for each in self.wire.tick(BROADBAND.answer)]
         self.assertEqual(sum("error remote-server-timeout" in each for each in found), 5)
         self.assertEqual(self.wire.rooms.rooms, {})
 
@@ -172,7 +172,7 @@ class AboveTests(WireCase):
             self.wire.join(M, "alice", ALICE)
             self.wire.leave(M, "alice", ALICE)
         for _ in range(5):
-            self.wire.tick(2 * ANSWER)
+            self.wire.tick(2 * BROADBAND.answer)
         self.assertEqual(self.wire.rooms.rooms, {})
 
     def test_historyOffered(self) -> None:
@@ -187,7 +187,7 @@ class AboveTests(WireCase):
         for number in range(1_000):
             self.wire.take(message.format(number))
             self.assertLessEqual(len(room.history), Bounds().messages)
-            self.wire.tick(REST - 1)
+            self.wire.tick(BROADBAND.rest - 1)
             if room.nodes.joinedNode is not None and room.nodes.uplink.state is UplinkState.JOINED:
                 break
         self.assertIn(ALICE, room.users)
@@ -198,9 +198,9 @@ class AboveTests(WireCase):
         self.wire.join(M, "alice", ALICE)
         for number in range(5):
             self.wire.take(self.shown(f"u{number}", f"u{number}@talk.example/r"))
-            self.assertTold(self.wire.tick(ANSWER - 1))
+            self.assertTold(self.wire.tick(BROADBAND.answer - 1))
         self.wire.take(self.shown("alice", ALICE))
-        self.assertIn(f"presence {M}/alice none/participant 110", to(ALICE, self.wire.tick(REST + 1)))
+        self.assertIn(f"presence {M}/alice none/participant 110", to(ALICE, self.wire.tick(BROADBAND.rest + 1)))
 
     def test_largeHistory(self) -> None:
         """The stored history is bounded in bytes: ids, names and languages count."""
@@ -307,7 +307,7 @@ class LoopTests(WireCase):
         rejection = f"<presence from='{SOURCE}' to='{M}/eve'>{fmuc(EVE, '<reject>loop</reject>')}</presence>"
         sent = wire.take(rejection)
         self.assertTrue(to(EVE, sent), sent)
-        wire.tick(2 * ANSWER)
+        wire.tick(2 * BROADBAND.answer)
         self.assertEqual(wire.rooms.rooms, {})
 
     def test_rings(self) -> None:

@@ -16,7 +16,7 @@ from gateway.errors import (
     NotMirrored,
 )
 from gateway.fmuc.core import Mirroring, Rooms
-from gateway.fmuc.joining import ANSWER
+from gateway.fmuc.profiles import BROADBAND
 from gateway.fmuc.stanzas import readPresence
 from gateway.fmuc.values import Dialect
 from gateway.testing import stanzas
@@ -374,7 +374,7 @@ class JoiningTests(RoomCase):
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             up = site.mirror.take(f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
-            self.assertSent(site.mirror.tick(ANSWER - 1))
+            self.assertSent(site.mirror.tick(BROADBAND.answer - 1))
             sent = site.mirror.tick(2)
             self.assertIn(refused("presence", f"{HERE}/ann", ANN, NoAnswer, MUC)[:40].encode(), sent)
             site.take(site.above, up)

@@ -15,6 +15,7 @@ from gateway.composition.service import check, findPlugins, makeService
 from gateway.config.tables import ConfigError
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.plugin import MirrorPlugin, RoomsPlugin
+from gateway.fmuc.profiles import PROFILES
 from gateway.fmuc.values import Dialect, Mode
 from gateway.interfaces import IConfigCheck, IRawHandler, IServicePlugin, ITourStop
 from gateway.stream.core import Limits
@@ -131,6 +132,20 @@ class PluginTests(SynchronousTestCase):
                     found = self.problems(f"{table}{key} = {number}\n")
                     self.assertIn(f"{key}: found {number}; allowed: 0 (no archive) to {most}", found)
                 check(self.config(f"{SERVER}{table}{key} = {most}\n"))
+
+    def test_profiles(self) -> None:
+        """A profile is one of the table; those of single domains are of domains that may be mirrored."""
+        mirror = '[mirror."m.example.com"]\nusers = ["example.com"]\nallow = {}\n{}\n'
+        found = self.problems(mirror.format('["r.example"]', 'profile = "slow"'))
+        self.assertIn('profile: found "slow"; allowed: one of "broadband", "satellite", "hf"', found)
+        found = self.problems(mirror.format('["r.example"]', 'profiles = {"r.example" = "slow"}'))
+        self.assertIn('found "slow"', found)
+        found = self.problems(mirror.format('["r.example"]', 'profiles = {"other.example" = "hf"}'))
+        self.assertIn('profiles: found "other.example"; allowed: domains that are in allow', found)
+        self.assertIn("a b", self.problems(mirror.format('["*"]', 'profiles = {"a b" = "hf"}')))
+        for allow in ('["R.example"]', '["*"]'):
+            given = mirror.format(allow, 'profiles = {"r.EXAMPLE" = "hf"}')
+            self.assertEqual(self.rooms(SERVER + given)._mirroring.profiles, {"r.example": PROFILES["hf"]})
 
     def test_home(self) -> None:
         """The server's own domain is known to the rooms, unless the component is on another server."""

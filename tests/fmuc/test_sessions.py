@@ -8,7 +8,7 @@ from __future__ import annotations
 from gateway import ns
 from gateway.errors import NickChangeForbidden, NickInUse, NotInTheRoom, ResourceLimit, WrongPassword
 from gateway.fmuc.core import Mirroring, Rooms
-from gateway.fmuc.joining import ANSWER
+from gateway.fmuc.profiles import BROADBAND
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.room import Bounds
 from tests.fmuc.both import AWAY, BODY, BUSY, NO_ONE, PERSON, PHONE, SELF, Both, fmuc, gone, message, presence
@@ -277,7 +277,7 @@ class WaitingTests(RoomCase):
         """So is none in time."""
         for way in WAYS:
             service, _, _ = self.waiting(*way)
-            found = service.tick(2 * ANSWER + 1)
+            found = service.tick(2 * BROADBAND.answer + 1)
             self.assertEqual([found.count(f"to='{who}'".encode()) for who in (ANN, PHONE)], [1, 1], way)
 
     def test_otherUser(self) -> None:
@@ -337,7 +337,7 @@ class WaitingTests(RoomCase):
             site.told()
             site.take(site.above, up)
             for _ in range(3):
-                site.tick(ANSWER + 1)
+                site.tick(BROADBAND.answer + 1)
             self.assertIn(presence("ann", PHONE, SELF).encode(), site.told(PHONE), way)
             self.assertEqual(site.told(ANN), b"")
             self.assertEqual(set(site.mirror.rooms.rooms[HERE].users), {PHONE})
