@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
 from OpenSSL import SSL, crypto
+from OpenSSL._util import lib
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import Deferred
 from twisted.logger import capturedLogs, formatEvent
@@ -36,6 +37,7 @@ class Attacker:
         own: identity.Identity,
         certificate: bytes | None = None,
         protocols: Sequence[bytes] = tuple(PROTOCOLS),
+        session: Any = None,
     ) -> None:
         self.net = net
         context = SSL.Context(SSL.TLS_METHOD)
@@ -46,6 +48,9 @@ class Attacker:
             context.set_alpn_protos(list(protocols))
         self.tls = SSL.Connection(context, None)
         self.tls.set_connect_state()
+        if session is not None:
+            # pyOpenSSL's own method refuses a session of another context.
+            lib.SSL_set_session(self.tls._ssl, session._session)
         self.end, self.got = net.raw()
         # Bytes of the listening side, by flight.
         self.flights: list[int] = []
@@ -143,6 +148,22 @@ class KeyTests(Case):
             self.net.wait(3)
             self.assertTrue(attacker.end.isLost)
         self.assertIn(": up", self.report(self.other))
+
+    def test_wrongSecret(self) -> None:
+        """The name of a session without its secret resumes nothing; the peer itself then shows its key again."""
+        [peer] = self.one.peers._peers.values()
+        assert peer._tls is not None
+        session = peer._tls.session
+        self.assertEqual(lib.SSL_SESSION_get_max_early_data(session._session), 0)
+        lib.SSL_SESSION_set1_master_key(session._session, b"x" * 32, 32)
+        thief = Attacker(self.net, key(), session=session)
+        thief.run()
+        self.assertTrue(thief.end.isLost)
+        self.assertIn("alert", thief.error)
+        self.net.wires[0].cut()
+        self.net.wait(5)
+        self.assertIn(": up", self.report(self.one))
+        self.assertGreater(self.net.wire.count, 1_000)
 
     def test_sessions(self) -> None:
         """The connecting side keeps one session, however many are offered to it."""
