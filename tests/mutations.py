@@ -563,6 +563,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("occupant.sessions and to is None:", "False:"),
     ),
     "gateway/fmuc/messages_from_joined.py": (
+        ("        uplink.disturbed(now)\n        return\n    whole", "        return\n    whole"),
         ("if uplink.node.resumes and condition in _REFUSALS:", "if False:"),
     ),
     "gateway/fmuc/properties.py": (
@@ -614,6 +615,13 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("isinstance(stanza, PrivateMessage) and stanza.stanzaError is None", "isinstance(stanza, PrivateMessage)"),
         ("(part.namespace, part.name), ", '(part.namespace, "active"), '),
     ),
+    "gateway/fmuc/returned.py": (
+        ("message is None or message.nick != nick", "message is None"),
+        ("        if count > 1:\n", "        if False:\n"),
+        (" or self._bytes > _MAX_BYTES:", ":"),
+        ("= sorted((str(name), value)", "= list((str(name), value)"),
+        ("[message.nick, message.id or", "[message.id or"),
+    ),
     "gateway/fmuc/waiting.py": (
         ("presence.change == AVAILABLE and self", "self"),
         (" and self._told.get(presence.nick) == _rest(presence)", ""),
@@ -622,6 +630,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/federation.py": (
         ("            elif left > 0:\n", "            else:\n"),
+        ("(self.uplink is None or self.isReturned)", "True"),
+        ("if isOwn and node.resumes and message", "if isOwn and message"),
         ("        return isSent and joined.returnsMessages\n", "        return joined.returnsMessages\n"),
         ("                    if not isSender:\n", "                    if True:\n"),
         ("if node.waiting.nicks and node.isServed:", "if node.waiting.nicks:"),

@@ -26,6 +26,7 @@ from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.echo import Echoes
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.profiles import HF
+from gateway.fmuc.returned import digest
 from gateway.fmuc.values import Dialect
 from gateway.http import site as server
 from gateway.http.access import Gate
@@ -637,6 +638,23 @@ class RoomsTests(Case):
         self.assertValue([0.25], names.FMUC_ECHO)
         self.assertGreater(self.metrics.value(names.FMUC_BYTES, "rooms.example", "received"), 0)
 
+
+    def test_references(self) -> None:
+        """The time until a message comes back counts as well if it comes back by a reference."""
+        mirroring = Mirroring(allow=frozenset("*"), users=frozenset("*"))
+        self.serve(Rooms(JID, mirroring, frozenset()))
+        there, here = "lobby@rooms.example", f"lobby\\40rooms.example@{JID}"
+        self.say(f"<presence from='{USER}' to='{here}/ann'>{MUC}</presence>")
+        inside = f"<fmuc xmlns='{ns.FMUC}' from='{USER}'><replica/></fmuc><resume xmlns='{ns.RESUME}'/>"
+        item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant'/></x>"
+        self.say(f"<presence from='{there}/ann' to='{here}'>{item}{inside}</presence>")
+        self.say(f"<message from='{there}' to='{here}' type='groupchat'><subject/></message>")
+        self.say(f"<message from='{USER}' to='{here}' type='groupchat'><body>x</body></message>")
+        self.world.clock.advance(0.25)
+        key = digest(RoomMessage(nick="ann", payload=Payload(b"<body>x</body>")))
+        echo = f"<echo xmlns='{ns.RESUME}' d='{key}' id='1'/>"
+        self.say(f"<message from='{there}/ann' to='{here}' type='groupchat'>{echo}</message>")
+        self.assertValue([0.25], names.FMUC_ECHO)
 
     def test_leftOut(self) -> None:
         """The metric, and the status of a node, count things that do not cross a slow link."""

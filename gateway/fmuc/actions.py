@@ -85,10 +85,27 @@ class Submission:
     Send a message of a downstream occupant to the joined node.
 
     @ivar nomirror: True if the message is shown here already.
+    @ivar digest: by which the joined node may return it (L{Return}); empty if it returns the message.
     """
 
     message: RoomMessage
     nomirror: bool
+    digest: str = ""
+
+
+@frozen
+class Return:
+    """
+    Return a message to the joining node that it comes from, as a reference.
+
+    @ivar nick: of the sender.
+    @ivar digest: L{gateway.fmuc.returned.digest} of the message.
+    @ivar stanzaId: the stanza id that it has got.
+    """
+
+    nick: str
+    digest: str
+    stanzaId: str
 
 
 @frozen
@@ -177,6 +194,7 @@ Content = (
     | AskInvitations
     | Admission
     | Submission
+    | Return
     | OccupantPresence
     | RoomMessage
     | Reject

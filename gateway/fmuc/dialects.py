@@ -23,6 +23,7 @@ from gateway.fmuc.actions import (
     PrivateMessage,
     Probe,
     Reject,
+    Return,
     Submission,
     TellOccupants,
     ToNode,
@@ -32,7 +33,7 @@ from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.elements import invitesXml, itemXml, messageXml, mucUser, mucXml, occupantIdXml, stanzaIdXml
 from gateway.muc.values import OccupantPresence, RoomMessage, StanzaError
 from gateway.xml.errors import errorXml
-from gateway.xml.write import escape, iq, presence, route, tag
+from gateway.xml.write import escape, iq, message, presence, route, tag
 
 
 class Codec(Protocol):
@@ -231,6 +232,12 @@ def _askReturn(room: str, peer: str, stanza: AskReturn) -> bytes:
     return iq(route(room, peer), stanza.id, "get", tag("resume", xmlns=ns.RESUME).encode())
 
 
+def _return(room: str, peer: str, stanza: Return) -> bytes:
+    """Return the reference to a message, our extension of both protocols."""
+    inside = tag("echo", xmlns=ns.RESUME, d=stanza.digest, id=stanza.stanzaId or None)
+    return message(route(f"{room}/{stanza.nick}", peer), inside.encode(), None, "groupchat", None)
+
+
 def _error(error: StanzaError) -> str:
     return errorXml(error.kind, error.condition, error.text)
 
@@ -248,6 +255,7 @@ _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     Admission: lambda codec, to, stanza: codec.presence(to, stanza.presence, stanza.mode, stanza.resumes),
     OccupantPresence: lambda codec, to, stanza: codec.presence(to, stanza),
     Submission: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza.message, stanza.nomirror),
+    Return: lambda codec, to, stanza: _return(to.room, to.peer, stanza),
     RoomMessage: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza),
     PrivateMessage: lambda codec, to, stanza: codec.privateMessage(to.room, to.peer, stanza),
     Reject: lambda codec, to, stanza: codec.reject(to.room, to.peer, stanza),

@@ -12,7 +12,8 @@ _MAX_WAITING = 1_000
 
 class Echoes:
     """
-    Messages that were sent to joined nodes, and have not come back. Only those with an id can be recognised.
+    Messages that were sent to joined nodes, and have not come back. Only those with an id or a digest can be
+    recognised.
 
     @param observe: is called with the seconds that a message took.
     """
@@ -27,9 +28,10 @@ class Echoes:
     def sent(self, action: ToNode, now: float) -> None:
         """Record a message that was sent to a joined node, if that node returns it."""
         stanza = action.stanza
-        if not isinstance(stanza, Submission) or stanza.nomirror or stanza.message.id is None:
+        if not isinstance(stanza, Submission) or stanza.nomirror or not (stanza.digest or stanza.message.id):
             return
-        self._sentAt.setdefault((action.room, action.peer, stanza.message.nick, stanza.message.id), now)
+        key = (action.room, action.peer, stanza.message.nick, stanza.digest or stanza.message.id or "")
+        self._sentAt.setdefault(key, now)
         if len(self._sentAt) > _MAX_WAITING:
             del self._sentAt[next(iter(self._sentAt))]
 
@@ -39,6 +41,7 @@ class Echoes:
 
         @param room: bare JID of the room here.
         @param peer: bare JID of the sender; of the joined node if the message has come back.
+        @param identifier: digest by which the message is returned, or else its id.
         """
         sentAt = self._sentAt.pop((room, peer, nick, identifier or ""), None)
         if sentAt is not None:

@@ -18,10 +18,21 @@ from gateway.errors import (
     ResourceLimit,
     RoomFull,
 )
-from gateway.fmuc.actions import Admission, ConfirmLeft, Content, Join, LeftOut, PrivateMessage, Submission, ToNode
+from gateway.fmuc.actions import (
+    Admission,
+    ConfirmLeft,
+    Content,
+    Join,
+    LeftOut,
+    PrivateMessage,
+    Return,
+    Submission,
+    ToNode,
+)
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.profiles import BROADBAND
+from gateway.fmuc.returned import digest
 from gateway.fmuc.returning import Uplink
 from gateway.fmuc.thinning import crossing, thinned
 from gateway.fmuc.uplink import UplinkState
@@ -63,12 +74,15 @@ class Federation:
     @ivar uplink: relation with the joined node; C{None} if the room is this node's own.
     @ivar joiningNodes: by bare JID.
     @ivar administrators: domains of nodes that may pass on the administration of their users.
+    @ivar isReturned: True while a message is passed on that the joined node has returned by a reference. Any other
+        message may be that of another session of its sender.
     """
 
     room: Room
     uplink: Uplink | None = None
     joiningNodes: dict[str, JoiningNode] = field(factory=dict)
     administrators: frozenset[str] = frozenset()
+    isReturned: bool = False
 
     @property
     def isMirror(self) -> bool:
@@ -136,6 +150,7 @@ class Federation:
         return len(self.room.occupants) - (0 if self.uplink is None else len(self.uplink.node.occupants))
 
     def toNode(self, node: Node, stanza: Content, identifier: str | None = None) -> bool:
+        whole = stanza
         if node.profile is not BROADBAND:
             sent, words = crossing(node.profile, stanza)
             if words:
@@ -148,6 +163,11 @@ class Federation:
                 node.waiting.told(stanza.presence if isinstance(stanza, Admission) else stanza)
             elif isinstance(stanza, Join):
                 node.waiting.toldPayload(stanza.request.nick, stanza.request.payload)
+        if isinstance(stanza, Submission) and isinstance(node, JoinedNode) and node.returnsShort:
+            stanza = evolve(stanza, digest=digest(stanza.message))
+            # What is shown when it comes back includes all that has not crossed.
+            assert isinstance(whole, Submission)
+            node.awaited.sent(stanza.digest, whole.message)
         isJoined = node is self.joinedNode
         self.room.emit(ToNode(self.room.jid, node.jid, node.dialect, isJoined, stanza, identifier))
         return True
@@ -461,7 +481,11 @@ class Federation:
         for node in self.joiningNodes.values():
             # ProtoXEP, "Fire and Forget": the MUC "MUST NOT resend this message to the proxy".
             if node.isServed and (node.returnsMessages or node is not origin):
-                self.toNode(node, message if node is origin else _messageAt(node, message))
+                isOwn = node is origin and (self.uplink is None or self.isReturned)
+                if isOwn and node.resumes and message.delay is None:
+                    self.toNode(node, Return(message.nick, digest(message), message.stanzaId))
+                else:
+                    self.toNode(node, message if node is origin else _messageAt(node, message))
 
     def sendPrivate(
         self, recipient: Occupant, message: RoomMessage, error: StanzaError | None, origin: AnyNode | None

@@ -182,7 +182,8 @@ class RoomsHandler(RawHandler):
             speaker = self._rooms.speaker(sender, recipient)
             if self._traffic.echoes:
                 peer, _, nick = sender.partition("/")
-                self._traffic.echoes.returned(jids.bare(recipient), peer, nick, message.id, now)
+                key = message.id if message.returned is None else message.returned.digest
+                self._traffic.echoes.returned(jids.bare(recipient), peer, nick, key, now)
             # Refuse the message of an occupant behind a node. The link holds those of local users instead.
             mayBeOver = "/" in speaker and message.kind == "groupchat"
             if mayBeOver and self._link.fairness.copies.isUserOver(speaker, now):

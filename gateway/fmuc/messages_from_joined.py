@@ -12,7 +12,7 @@ from gateway.fmuc.from_joining import privateMessage, returnError
 from gateway.fmuc.resuming import UNREACHABLE
 from gateway.fmuc.returning import Uplink
 from gateway.fmuc.uplink import Event, UplinkState
-from gateway.fmuc.values import NodeMessage
+from gateway.fmuc.values import Fmuc, NodeMessage, Returned
 from gateway.muc import archive
 from gateway.muc.actions import SendError
 from gateway.muc.elements import statusXml
@@ -50,6 +50,8 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
         return
     if stanza.kind == "error":
         _returned(federation, uplink, sender, recipient, stanza, now)
+    elif stanza.kind == "groupchat" and stanza.returned is not None:
+        _toSender(federation, uplink, sender, stanza, stanza.returned, now)
     elif stanza.kind == "groupchat" and stanza.codes and not sender:
         _configurationChanged(federation, uplink, stanza)
     elif stanza.kind == "groupchat":
@@ -87,6 +89,33 @@ def _configurationChanged(federation: Federation, uplink: Uplink, stanza: NodeMe
     uplink.learn(toldBy(stanza.codes))
     payload = Payload(statusXml(stanza.codes) + stanza.payload.raw, stanza.payload.language)
     room.broadcastMessage(RoomMessage(nick="", payload=payload, id=stanza.id, store=False), None)
+
+
+def _toSender(
+    federation: Federation, uplink: Uplink, sender: str, stanza: NodeMessage, returned: Returned, now: float
+) -> None:
+    """Handle a message of this node that the joined node returns by a reference: show what was sent."""
+    message = uplink.node.awaited.take(sender, returned.digest)
+    if message is None:
+        # It was changed on its way, or this node was restarted since; a return brings the joined node's message.
+        uplink.disturbed(now)
+        return
+    whole = NodeMessage(
+        kind=stanza.kind,
+        payload=message.payload,
+        id=message.id,
+        subject=message.subject,
+        store=message.store,
+        lasts=bool(returned.stanzaId),
+        stanzaId=returned.stanzaId,
+        fmuc=Fmuc(realJid=message.realJid),
+        occupantId=message.occupantId,
+    )
+    federation.isReturned = True
+    try:
+        _toAll(federation, uplink, sender, whole, now)
+    finally:
+        federation.isReturned = False
 
 
 def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMessage, now: float) -> None:

@@ -7,6 +7,7 @@ import json
 from attrs import define, field
 
 from gateway.fmuc.profiles import BROADBAND, PROFILES, Profile
+from gateway.fmuc.returned import Awaited
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.fmuc.waiting import Waiting
 from gateway.muc.occupant import Occupant
@@ -65,10 +66,12 @@ class JoinedNode(Node):
 
     @ivar semiAnonymous: True if it has told that only moderators see real JIDs.
     @ivar resumes: True if it has told that it can resume.
+    @ivar awaited: messages that it will return by a reference.
     """
 
     semiAnonymous: bool = False
     resumes: bool = False
+    awaited: Awaited = field(factory=Awaited)
 
     def record(self) -> str:
         """Return what must be known of the node after a restart, as a text."""
@@ -90,6 +93,11 @@ class JoinedNode(Node):
     def returnsMessages(self) -> bool:
         """True if the joined node sends messages back to the node that they come from."""
         return self.mode.current is Mode.REPLICA
+
+    @property
+    def returnsShort(self) -> bool:
+        """True if it returns messages by a reference. An unknown reference needs a return, so it can resume."""
+        return self.returnsMessages and self.resumes
 
 
 @define(eq=False)

@@ -12,11 +12,11 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.fmuc.actions import LeftOut, ToNode
 from gateway.fmuc.dialects import toNode
-from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence
+from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence, Returned
 from gateway.muc import stanzas as muc
 from gateway.muc.actions import Action
 from gateway.muc.elements import MAX_REASON
-from gateway.muc.stanzas import parts, readAddress, readCodes, readError, readId
+from gateway.muc.stanzas import attributeOf, parts, readAddress, readCodes, readError, readId
 from gateway.muc.values import CONFIGURATION_CODES
 from gateway.muc.writers import WRITERS, Written
 from gateway.stream.stanzas import Stanza
@@ -68,6 +68,8 @@ def readMessage(stanza: Stanza) -> NodeMessage:
             make = partial(make, codes=readCodes(part.element, CONFIGURATION_CODES))
         elif part.namespace == ns.OCCUPANT_ID:
             make = partial(make, occupantId=readId(part))
+        elif part.namespace == ns.RESUME and part.name == "echo":
+            make = partial(make, returned=Returned(attributeOf(part, "d"), readId(part)))
     return muc.readMessage(stanza, found, make, _RESERVED)
 
 

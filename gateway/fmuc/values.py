@@ -103,6 +103,19 @@ class ResumeAnswer:
     missing: tuple[str, ...] = ()
 
 
+@frozen
+class Returned:
+    """
+    Reference to a message that has come back.
+
+    @ivar digest: L{gateway.fmuc.returned.digest} of the message.
+    @ivar stanzaId: the joined node's stanza id; empty for none.
+    """
+
+    digest: str
+    stanzaId: str
+
+
 @frozen(kw_only=True)
 class NodeMessage(Message):
     """
@@ -111,9 +124,11 @@ class NodeMessage(Message):
     @ivar nomirror: True if the joining node has shown the message already.
     @ivar codes: status codes of a change of the configuration (XEP-0045 section 10.2.1).
     @ivar occupantId: occupant id in it; only the joined node is believed.
+    @ivar returned: set if the joined node returns a message of this node by a reference.
     """
 
     fmuc: Fmuc | None = None
     occupantId: str = ""
+    returned: Returned | None = None
     nomirror: bool = False
     codes: tuple[int, ...] = ()
