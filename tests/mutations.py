@@ -137,6 +137,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if owner is None:", "if False:"),
         ("elif not handshake.isNew:", "else:"),
         (" or not self.isReady:\n", ":\n"),
+        ("self._isLeft = self.isReady and not self._isTold", "self._isLeft = False"),
+        ("        super()._flush()\n        content", "        self._flush()\n        content"),
         ("            if now - self._pingedAt > profile.gone:", "            if False:"),
         ("not self._waiting and left > 0:", "not self._waiting:"),
         ("            self._owesPong = False\n", ""),

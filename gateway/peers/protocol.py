@@ -117,6 +117,8 @@ class PeerConnection(Connection):
         self._gathering: IDelayedCall | None = None
         self._heardAt = clock.seconds()
         self._pingedAt: float | None = None
+        # True if the other side closes the connection, when it has read everything; true if it has said CLOSE.
+        self._isLeft = self._isTold = False
 
     # The handshake.
 
@@ -235,6 +237,7 @@ class PeerConnection(Connection):
             # In one line, as it is logged.
             text = printable(content.decode(errors="replace")[:_MAX_REASON])
             self._reason = PeerRefused(f"the other gateway says: {text}" if text else "the other gateway stops")
+            self._isTold = True
             self.close("")
         elif content:
             raise BadFrame(f"content in a frame of kind {kind.name}")
@@ -323,12 +326,17 @@ class PeerConnection(Connection):
     def close(self, last: str | bytes = "") -> None:
         if self._closing:
             return
-        # Frames go past the queue, so the stanzas that wait go first.
-        self._flush()
+        # Frames go past the queue, so the stanzas that wait go first; and no more are asked for.
+        super()._flush()
         content = last.encode()[: 2 * _MAX_REASON] if isinstance(last, str) else last
         if self._handshake is not None:
             self._signal(Kind.CLOSE, content)
+        self._isLeft = self.isReady and not self._isTold
         super().close(b"")
+
+    def _leave(self) -> None:
+        if not self._isLeft:
+            super()._leave()
 
     def _fail(self, condition: str, text: str) -> None:
         self.close(f"{condition}: {text}")

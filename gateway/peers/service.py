@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import define
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred, succeed
 from twisted.internet.endpoints import HostnameEndpoint, clientFromString
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.protocol import Factory
@@ -201,9 +201,10 @@ class Peers(Service):
         renewed = {file for file, own in keys.items() if self._keys.get(file, own.fingerprint) != own.fingerprint}
         self._keys = {file: own.fingerprint for file, own in keys.items()}
         former: dict[str, Peer] = {}
+        ended: dict[str, Deferred[None]] = {}
         for name, peer in list(self._peers.items()):
             if new.get(name) != peer.settings or peer.settings.keyFile in renewed:
-                peer.stop()
+                ended[name] = peer.stop()
                 former[name] = self._peers.pop(name)
         for name, each in new.items():
             if name not in self._peers:
@@ -212,8 +213,9 @@ class Peers(Service):
                 self._peers[name] = Peer(each, self, self._reactor, endpoint, tls)
                 if name in former:
                     self._peers[name].paths.takeOver(former.pop(name).paths)
-                if self.running:
-                    self._peers[name].start()
+                # A connection ends the former one at the other side, where the end of that one may be unread.
+                before = ended[name] if name in ended and each.endpoint is not None else succeed(None)
+                before.addCallback(self._start, self._peers[name])
         self._peers = {name: self._peers[name] for name in new}
         self._byDomain = {domain: peer for peer in self._peers.values() for domain in peer.settings.domains}
         self._pattern = _patternOf(self._byDomain) if self._byDomain else None
@@ -223,6 +225,11 @@ class Peers(Service):
             peer.paths.end(now)
         # A new port may have the address of an old one.
         return self._usePorts(keys, renewed).addCallback(lambda _: self._listen())
+
+    def _start(self, result: None, peer: Peer) -> None:
+        """Start a peer, unless it was replaced meanwhile."""
+        if self.running and self._peers.get(peer.settings.name) is peer:
+            peer.start()
 
     def _usePorts(self, keys: Mapping[str, identity.Identity], renewed: Collection[str]) -> Deferred[Any]:
         """Make the ports of the peers; close the others."""

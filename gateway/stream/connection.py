@@ -335,7 +335,11 @@ class Connection(Protocol):
             if self._produces:
                 # A paused producer would keep the transport from closing.
                 self.transport.unregisterProducer()
-            self.transport.loseConnection()
+            self._leave()
+
+    def _leave(self) -> None:
+        """The last byte is with the transport: close it. There is a deadline."""
+        self.transport.loseConnection()
 
     def close(self, last: bytes = b"</stream:stream>") -> None:
         """End the stream in an orderly way; earlier output is still sent."""

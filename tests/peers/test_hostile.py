@@ -25,7 +25,7 @@ from gateway.peers.protocol import PeerConnection
 from gateway.peers.tls import PROTOCOLS, Connecting
 from gateway.peers.trouble import explain
 from tests.peers.support import HERE, LISTENS, THERE, Caller, Net, Site, say
-from tests.peers.test_link import MIRROR, ROOM, Case
+from tests.peers.test_link import MIRROR, ROOM, Case, noisy
 
 
 class Attacker:
@@ -389,6 +389,15 @@ class ChangeTests(Case):
         self.net.wait(5)
         self.assertEqual(self.other.took(), [say(1), say(2), say(3)])
         self.assertEqual(self.one.viaServer(), [])
+
+    def test_busy(self) -> None:
+        """Settings change while much is being sent: all of it arrives, in its order."""
+        texts = [noisy(number) for number in range(200)]
+        for each in texts:
+            self.one.link.sendRaw(each.encode())
+        self.one.peers.use([self.one.settings(self.other, domains=frozenset([THERE, "more.example"]))])
+        self.net.wait(5)
+        self.assertTrue(self.other.took() == texts, "they are not the same, or in another order")
 
     def test_order(self) -> None:
         """The server may still have stanzas of before the change: a ping goes by the server first."""
