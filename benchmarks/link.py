@@ -16,6 +16,7 @@ from hour import MESSAGES, Hour
 from openfire import asOpenfire
 from sites import Run, Variant
 
+from gateway.fmuc.profiles import HF, SATELLITE
 from gateway.fmuc.values import Dialect
 
 SIZES = (5, 20, 100)
@@ -26,7 +27,6 @@ OCCUPANTS = 20
 _GOALS = {False: 1 / 12, True: 1 / 2}
 
 PLAIN = Variant("plain MUC", None)
-# Profiles of mirrors will be further rows.
 VARIANTS = (
     PLAIN,
     Variant("XEP-0289 as Openfire", {"replica": False}, asOpenfire),
@@ -34,7 +34,14 @@ VARIANTS = (
     Variant("`xep-0289`, primary", {"replica": False}),
     Variant("`protoxep`, replica", {"dialect": Dialect.PROTOXEP}),
     Variant("`protoxep`, primary", {"dialect": Dialect.PROTOXEP, "replica": False}),
+    *(
+        Variant(f"`xep-0289`, {mode}, {profile.name}", {"replica": mode == "replica", "profile": profile})
+        for profile in (SATELLITE, HF)
+        for mode in ("replica", "primary")
+    ),
+    Variant("`protoxep`, replica, hf", {"dialect": Dialect.PROTOXEP, "profile": HF}),
 )
+_DRAWN = [each for each in VARIANTS if each.name in (PLAIN.name, "`xep-0289`, replica", "`xep-0289`, replica, hf")]
 
 _Row = list[str]
 
@@ -103,7 +110,7 @@ def _late(found: list[float]) -> float:
 def drawSizes(runs: dict[tuple[str, int], Run], sizes: list[int]) -> str:
     """Return a chart of the bytes."""
     series: dict[str, list[Point]] = {}
-    for variant in (VARIANTS[0], VARIANTS[2], VARIANTS[3]):
+    for variant in _DRAWN:
         for isDeflated in (False, True):
             name = variant.name.replace("`", "") + (", deflated" if isDeflated else "")
             values = [(remote, runs[variant.name, remote].sizes[isDeflated] / 1_000) for remote in sizes]
@@ -114,7 +121,7 @@ def drawSizes(runs: dict[tuple[str, int], Run], sizes: list[int]) -> str:
 def drawTimes(runs: dict[tuple[str, int, bool], Run], rates: list[int]) -> str:
     """Return a chart of the times, at rates at which nearly all messages are seen."""
     series: dict[str, list[Point]] = {}
-    for variant in (VARIANTS[0], VARIANTS[2]):
+    for variant in _DRAWN:
         for isDeflated in (False, True):
             points = series[variant.name.replace("`", "") + (", deflated" if isDeflated else "")] = []
             for rate in rates:

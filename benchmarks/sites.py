@@ -26,7 +26,6 @@ MIRROR = rf"lobby\40rooms.{NEAR}@mirror.{FAR}"
 LATE = 1_800.0
 
 _OPEN = "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>"
-_ORIGIN = re.compile(rb"<origin-id [^>]*? id='([^']*)'")
 _OWN = b"<status code='110'/>"
 # The parts of stanzas, for the question of what takes the bytes.
 _PARTS = {
@@ -101,6 +100,8 @@ def _kindOf(data: bytes) -> str:
     if data.startswith(b"<message"):
         if b"<body>" in data or b"<subject" in data:
             return "history" if b"<delay " in data else "messages"
+        if b"<echo " in data:
+            return "references"
         return "chat states"
     return "presence" if data.startswith(b"<presence") else "requests"
 
@@ -287,11 +288,13 @@ class Run:
             elif user not in self._inside[domain]:
                 self._inside[domain].add(user)
                 self.outside -= 1
-        elif stanza.name == "message" and (origin := _ORIGIN.search(stanza.raw)) is not None:
-            message = self._open.get(origin[1])
+        elif stanza.name == "message":
+            # Origin ids do not cross every link.
+            key = (stanza.id or "").encode()
+            message = self._open.get(key)
             if message is not None:
                 message.missing.discard(user)
-                self._check(origin[1], message)
+                self._check(key, message)
 
     def _leave(self, user: str) -> None:
         self._inside[self._domains[user]].discard(user)

@@ -624,6 +624,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("= sorted((str(name), value)", "= list((str(name), value)"),
         ("[message.nick, message.id or", "[message.id or"),
     ),
+    "gateway/fmuc/gathering.py": (
+        ("        elif left > 0:\n", "        else:\n"),
+        ("if node.waiting.nicks and node.isServed:", "if node.waiting.nicks:"),
+        ("node in occupant.nodes or not occupant.isHidden", "True"),
+    ),
     "gateway/fmuc/waiting.py": (
         ("presence.change == AVAILABLE and self", "self"),
         (" and self._told.get(presence.nick) == _rest(presence)", ""),
@@ -631,12 +636,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("return self._payloads.get(nick) != payload", "return True"),
     ),
     "gateway/fmuc/federation.py": (
-        ("            elif left > 0:\n", "            else:\n"),
         ("(self.uplink is None or self.isReturned)", "True"),
         ("if isOwn and node.resumes and message", "if isOwn and message"),
         ("        return isSent and joined.returnsMessages\n", "        return joined.returnsMessages\n"),
         ("                    if not isSender:\n", "                    if True:\n"),
-        ("if node.waiting.nicks and node.isServed:", "if node.waiting.nicks:"),
         ("len(self.pending) >= most or (", "("),
         ("id=uplink.formMark + (message.id", 'id="form:" + (message.id'),
         (" or (earlier is not None and earlier.owed >= min(_MAX_OWED, most)):", ":"),

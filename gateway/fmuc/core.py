@@ -22,7 +22,7 @@ from gateway.errors import (
     OnlyInTheRoom,
     Stopping,
 )
-from gateway.fmuc import from_joined, from_joining, holding, invitations, messages_from_joined, senders
+from gateway.fmuc import from_joined, from_joining, gathering, holding, invitations, messages_from_joined, senders
 from gateway.fmuc.actions import AskProperties, ToNode
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
@@ -349,11 +349,11 @@ class Rooms(RoomService):
             assert isinstance(federation, Federation)
             if federation.joiningNodes:
                 most -= holding.tick(federation, self.token, now, most)
-                federation.tellWaiting(now)
+                gathering.tick(federation, now)
                 actions += self.settled(room)
             uplink = federation.uplink
             if uplink is not None and uplink.node.waiting.nicks:
-                federation.tellWaiting(now)
+                gathering.tick(federation, now)
                 actions += self.settled(room)
             if uplink is not None and (uplink.pending or uplink.state in _WAITING or uplink.probeAt <= now):
                 uplink.expire(now)

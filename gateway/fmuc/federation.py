@@ -34,7 +34,7 @@ from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.profiles import BROADBAND
 from gateway.fmuc.returned import digest
 from gateway.fmuc.returning import Uplink
-from gateway.fmuc.thinning import crossing, thinned
+from gateway.fmuc.thinning import crossing
 from gateway.fmuc.uplink import UplinkState
 from gateway.muc import join
 from gateway.muc.occupant import Node as AnyNode
@@ -60,8 +60,6 @@ from gateway.muc.values import (
 
 # Withdrawn joins with one nick that the joined node has not answered; above this number, further ones are refused.
 _MAX_OWED = 100
-# Bytes of a presence without its payload, about.
-_PRESENCE = 300
 
 
 @define(eq=False)
@@ -171,32 +169,6 @@ class Federation:
         isJoined = node is self.joinedNode
         self.room.emit(ToNode(self.room.jid, node.jid, node.dialect, isJoined, stanza, identifier))
         return True
-
-    def tellWaiting(self, now: float) -> None:
-        """Send the presence whose time has come to nodes behind a slow link."""
-        for node in self.joiningNodes.values():
-            if node.waiting.nicks and node.isServed:
-                self._tellWaiting(node, now)
-        if self.uplink is not None and self.uplink.state is UplinkState.JOINED:
-            self._tellWaiting(self.uplink.node, now)
-
-    def _tellWaiting(self, node: Node, now: float) -> None:
-        left = node.profile.budget
-        for nick in node.waiting.take(now, node.profile.gather):
-            occupant = self.room.occupants.get(nick)
-            if occupant is None or not self._isTold(node, occupant):
-                del node.waiting.nicks[nick]
-            elif left > 0:
-                left -= _PRESENCE + len(occupant.payload.raw)
-                self.toNode(node, presenceAt(node, occupant, occupant.presence(AVAILABLE)))
-
-    def _isTold(self, node: Node, occupant: Occupant) -> bool:
-        """True if a node gets an occupant's presence, and does not have the current one."""
-        if node is self.joinedNode:
-            isDue = self.isDownstream(occupant)
-        else:
-            isDue = node in occupant.nodes or not occupant.isHidden
-        return isDue and node.waiting.isNew(occupant.nick, thinned(node.profile, occupant.payload)[0])
 
     # Joins.
 

@@ -98,6 +98,7 @@ def _toSender(
     message = uplink.node.awaited.take(sender, returned.digest)
     if message is None:
         # It was changed on its way, or this node was restarted since; a return brings the joined node's message.
+        federation.room.log(f"{uplink.node.jid} returns a message that was not sent so: this mirror resumes")
         uplink.disturbed(now)
         return
     whole = NodeMessage(

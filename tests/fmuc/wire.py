@@ -13,6 +13,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.room import Bounds, Room
 from gateway.stream.link import Link
@@ -204,10 +205,12 @@ def mirror(
     users: Iterable[str] = ("*",),
     peers: Iterable[str] = (),
     bounds: Bounds | None = None,
+    profile: Profile = BROADBAND,
 ) -> Wire:
     """Return mirrors; by default of all rooms, for all users."""
     mode = Mode.REPLICA if replica else Mode.PRIMARY
-    mirroring = Mirroring(dialect=dialect, mode=mode, allow=frozenset(allow), users=frozenset(users))
+    allowed, served = frozenset(allow), frozenset(users)
+    mirroring = Mirroring(dialect=dialect, mode=mode, allow=allowed, users=served, profile=profile)
     return Wire(Rooms(jid, mirroring, frozenset(peers), bounds))
 
 

@@ -94,6 +94,37 @@ class LinkTests(FederationCase):
         self.assertFalse([each for each in (*alice.received, *bob.received) if each.get("type") == "unavailable"])
 
     @scenario(60)
+    async def test_profile(self) -> None:
+        """
+        A mirror with the profile hf: chat states and changes of presence stay at their site while messages cross,
+        and those of the mirror come back through both servers as references.
+        """
+        await self.network.take(Become(UP), FREE)
+        await self.startSites(profile="hf")
+        room, mirror = self.addresses("profile")
+        alice, bob, carol = await self.user("alice"), await self.farUser("bob"), await self.farUser("carol")
+        for client, address in ((alice, room), (bob, mirror), (carol, mirror)):
+            await self.enter(client, address, client.jid.partition("@")[0])
+        state = "<composing xmlns='http://jabber.org/protocol/chatstates'/>"
+        mark = "<markable xmlns='urn:xmpp:chat-markers:0'/>"
+        bob.send(stanza("message", state, to=mirror, type="groupchat"))
+        bob.send(stanza("presence", "<show>away</show>", to=f"{mirror}/bob"))
+        text, written = "it's \"<late>\"", "<body>it's \"&lt;late&gt;\"</body>"
+        bob.send(stanza("message", written + mark, to=mirror, type="groupchat", id="q"))
+        for client, address in ((bob, mirror), (carol, mirror), (alice, room)):
+            await self.heard(client, f"{address}/bob", text)
+
+        def names(client: Client) -> set[str]:
+            return {local(child) for element in client.received for child in element}
+
+        self.assertLessEqual({"composing", "show", "markable"}, names(carol))
+        self.assertTrue(names(alice).isdisjoint({"composing", "show", "markable"}))
+        await self.talk(alice, bob, room, mirror, "both")
+        self.assertEqual(self.shown(bob).count((f"{mirror}/bob", text)), 1)
+        for each in self._gateways:
+            self.assertNotIn("resumes", each.log())
+
+    @scenario(60)
     async def test_refused(self) -> None:
         """
         If the link is down, everybody stays: further messages of the mirror's users are refused, and they get those
