@@ -14,6 +14,7 @@ from xml.etree.ElementTree import Element
 from gateway import ns
 from gateway.errors import GatewayError
 from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.administration import Change, applyChanges
@@ -118,7 +119,13 @@ class Chain:
 
     restarts = 0
 
-    def __init__(self, dialects: tuple[Dialect, Dialect], replicas: tuple[bool, bool], users: int = 2) -> None:
+    def __init__(
+        self,
+        dialects: tuple[Dialect, Dialect],
+        replicas: tuple[bool, bool],
+        users: int = 2,
+        profile: Profile = BROADBAND,
+    ) -> None:
         everything = frozenset(("*",))
         self._made: dict[str, Callable[[], Rooms]] = {
             TOP: lambda: Rooms("top.example", None, frozenset(("middle.example",)), ids=_IDS)
@@ -126,7 +133,9 @@ class Chain:
         domains = (("middle.example", "bottom.example"), ("bottom.example", ""))
         for jid, (domain, peer), dialect, replica in zip(NODES[1:], domains, dialects, replicas, strict=True):
             mode = Mode.REPLICA if replica else Mode.PRIMARY
-            mirroring = Mirroring(dialect=dialect, mode=mode, allow=everything, users=everything)
+            mirroring = Mirroring(
+                dialect=dialect, mode=mode, allow=everything, users=everything, profile=profile
+            )
             self._made[jid] = partial(Rooms, domain, mirroring, frozenset((peer,)), ids=Ids(domain.encode()))
         self.services = {jid: Service(make()) for jid, make in self._made.items()}
         self.stored: dict[str, dict[tuple[str, str, str], str]] = {jid: {} for jid in NODES}

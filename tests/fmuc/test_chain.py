@@ -11,10 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.fmuc.profiles import HF, SATELLITE, Profile
 from gateway.fmuc.values import Dialect
 from tests.fmuc.chain import BOTTOM, MIDDLE, NODES, TOP, Chain, Client
 from tests.fmuc.support import MUC
-from tests.profiles import thorough
+from tests.profiles import steady, thorough
 
 DIALECTS = st.sampled_from(Dialect)
 STEPS = st.lists(
@@ -139,7 +140,28 @@ class ChainTests(SynchronousTestCase):
         whatHappens: list[tuple[str, int, str]],
     ) -> None:
         """Both protocols, both modes, and mixtures; only the order of each link is fixed."""
-        chain = Chain(dialects, replicas)
+        self.happen(Chain(dialects, replicas), whatHappens, 35)
+
+    @steady
+    @given(st.sampled_from((SATELLITE, HF)), st.tuples(DIALECTS, DIALECTS), st.booleans(), st.booleans(), STEPS)
+    def test_slow(
+        self,
+        profile: Profile,
+        dialects: tuple[Dialect, Dialect],
+        isReplica: bool,
+        isSecondReplica: bool,
+        whatHappens: list[tuple[str, int, str]],
+    ) -> None:
+        """The same over slow links: presence that has waited agrees at last, unless a node was restarted."""
+        chain = Chain(dialects, (isReplica, isSecondReplica), profile=profile)
+        self.happen(chain, whatHappens, profile.answer + 5)
+
+    def happen(self, chain: Chain, whatHappens: list[tuple[str, int, str]], wait: float) -> None:
+        """
+        Let things happen, and compare the nodes.
+
+        @param wait: seconds after which joins without an answer have ended.
+        """
         spoken: list[Spoken] = []
         clients = list(chain.clients.values())
         for number, (step, which, nick) in enumerate(whatHappens):
@@ -165,7 +187,7 @@ class ChainTests(SynchronousTestCase):
         chain.settle()
         # Deadlines end joins without an answer; there are few of them.
         for _ in range(4 + 12 * bool(chain.restarts)):
-            chain.wait(35)
+            chain.wait(wait)
             chain.settle()
         self.check(chain)
         self.checkMessages(chain, spoken)
@@ -179,6 +201,9 @@ class ChainTests(SynchronousTestCase):
                 self.assertEqual(room.nodes.pending, {}, node)
                 self.assertTrue(chain.joined(node), (node, room.nodes.joinedNode))
                 self.assertEqual(set(room.occupants), set(top.occupants), node)
+                if chain.restarts and room.nodes.joinedNode and room.nodes.joinedNode.profile.gather:
+                    # Presence that waited is lost.
+                    continue
                 contents = {nick: one.payload for nick, one in room.occupants.items()}
                 self.assertEqual(contents, {nick: one.payload for nick, one in top.occupants.items()}, node)
         inside = {client.inside for client in chain.clients.values() if client.inside} | {"owner"}

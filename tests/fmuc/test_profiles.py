@@ -10,7 +10,7 @@ from gateway.fmuc.actions import Admission, Content, Join, PrivateMessage, Submi
 from gateway.fmuc.channel_values import Header
 from gateway.fmuc.channel_xml import withHeader
 from gateway.fmuc.core import Mirroring, Rooms
-from gateway.fmuc.nodes import JoinedNode, JoiningNode
+from gateway.fmuc.nodes import Doubt, JoinedNode, JoiningNode
 from gateway.fmuc.profiles import BROADBAND, HF, PROFILES, SATELLITE, Profile
 from gateway.fmuc.returning import Uplink
 from gateway.fmuc.thinning import crossing, thinned
@@ -391,6 +391,30 @@ class LinkTests(RoomCase):
             site.tick(1)
             site.tick(2 * HF.gather)
             self.assertCrossed(site)
+
+    def test_doubt(self) -> None:
+        """Nothing is sent to a node in doubt; presence that has changed meanwhile crosses after its return."""
+        for site in self.slow():
+            site.node().doubt = Doubt(site.above.now + 900, site.above.now + 900)
+            site.change(OWN, "<show>away</show>")
+            for _ in range(3):
+                site.tick(HF.gather)
+            self.assertCrossed(site)
+            site.node().doubt = None
+            site.tick(1)
+            site.tick(HF.gather)
+            [crossed] = site.passed()
+            self.assertIn("show>away</", crossed)
+
+    def test_hidden(self) -> None:
+        """Presence that is not broadcast any longer does not cross after its wait."""
+        for site in self.slow():
+            site.change(OWN, "<show>away</show>")
+            site.above.rooms.rooms[ABOVE].occupants["own"].isHidden = True
+            site.tick(1)
+            site.tick(HF.gather)
+            self.assertCrossed(site)
+            self.assertEqual(site.node().waiting.nicks, {})
 
     def test_role(self) -> None:
         """Section 8.4: a change of role crosses at once, and leaves what local users see of the presence."""
