@@ -638,6 +638,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/federation.py": (
         ("(self.uplink is None or self.isReturned)", "True"),
         ("if isOwn and node.resumes and message", "if isOwn and message"),
+        ("isGateway and node.mode.current is Mode.REPLICA and message", "isGateway and message"),
+        ("isinstance(node, JoinedNode | JoiningNode) and node.resumes", "True"),
         ("        return isSent and joined.returnsMessages\n", "        return joined.returnsMessages\n"),
         ("                    if not isSender:\n", "                    if True:\n"),
         ("len(self.pending) >= most or (", "("),

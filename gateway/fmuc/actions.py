@@ -216,6 +216,7 @@ class ToNode(Action):
     @ivar peer: bare JID of the room there.
     @ivar toJoined: True if the other node is the joined node.
     @ivar id: C{id} of a presence of an occupant.
+    @ivar isBrief: True if a message does not name its sender's real JID.
     """
 
     room: str
@@ -224,6 +225,7 @@ class ToNode(Action):
     toJoined: bool
     stanza: Content
     id: str | None = None
+    isBrief: bool = False
 
 
 @frozen

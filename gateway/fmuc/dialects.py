@@ -244,6 +244,12 @@ def _error(error: StanzaError) -> str:
 
 _CODECS: dict[Dialect, Codec] = {Dialect.PROTOXEP: Protoxep(), Dialect.XEP_0289: Xep0289()}
 
+
+def _messageCodec(codec: Codec, to: ToNode) -> Codec:
+    """Return the codec of a message to all: the ProtoXEP does not name the sender."""
+    return _CODECS[Dialect.PROTOXEP] if to.isBrief else codec
+
+
 _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     Join: lambda codec, to, stanza: codec.join(to.room, to.peer, stanza),
     Fence: lambda codec, to, stanza: _fence(to.room, to.peer, stanza),
@@ -254,9 +260,11 @@ _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     AskReturn: lambda codec, to, stanza: _askReturn(to.room, to.peer, stanza),
     Admission: lambda codec, to, stanza: codec.presence(to, stanza.presence, stanza.mode, stanza.resumes),
     OccupantPresence: lambda codec, to, stanza: codec.presence(to, stanza),
-    Submission: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza.message, stanza.nomirror),
+    Submission: lambda codec, to, stanza: _messageCodec(codec, to).message(
+        to.room, to.peer, stanza.message, stanza.nomirror
+    ),
     Return: lambda codec, to, stanza: _return(to.room, to.peer, stanza),
-    RoomMessage: lambda codec, to, stanza: codec.message(to.room, to.peer, stanza),
+    RoomMessage: lambda codec, to, stanza: _messageCodec(codec, to).message(to.room, to.peer, stanza),
     PrivateMessage: lambda codec, to, stanza: codec.privateMessage(to.room, to.peer, stanza),
     Reject: lambda codec, to, stanza: codec.reject(to.room, to.peer, stanza),
     Probe: lambda codec, to, stanza: presence(route(to.room, to.peer), None, _fmuc("").encode()),

@@ -36,6 +36,7 @@ from gateway.fmuc.returned import digest
 from gateway.fmuc.returning import Uplink
 from gateway.fmuc.thinning import crossing
 from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.values import Mode
 from gateway.muc import join
 from gateway.muc.occupant import Node as AnyNode
 from gateway.muc.occupant import Occupant
@@ -167,8 +168,17 @@ class Federation:
             assert isinstance(whole, Submission)
             node.awaited.sent(stanza.digest, whole.message)
         isJoined = node is self.joinedNode
-        self.room.emit(ToNode(self.room.jid, node.jid, node.dialect, isJoined, stanza, identifier))
+        isBrief = self._isBrief(node, stanza)
+        self.room.emit(ToNode(self.room.jid, node.jid, node.dialect, isJoined, stanza, identifier, isBrief))
         return True
+
+    def _isBrief(self, node: Node, stanza: Content) -> bool:
+        """True if a message need not name its sender. In primary mode, the name distinguishes several sessions."""
+        message = stanza.message if isinstance(stanza, Submission) else stanza
+        if not node.profile.isBrief or not isinstance(message, RoomMessage) or message.delay is not None:
+            return False
+        isGateway = isinstance(node, JoinedNode | JoiningNode) and node.resumes
+        return isGateway and node.mode.current is Mode.REPLICA and message.nick in self.room.occupants
 
     # Joins.
 

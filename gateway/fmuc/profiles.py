@@ -29,6 +29,7 @@ class Profile:
     @ivar history: maximum number of messages in the answer to a first join; C{None} for all that the room has.
     @ivar gather: time for which changes of presence wait; only the last one of an occupant is sent. 0 for none.
     @ivar budget: bytes of such presence that are sent at once, by estimate; the rest waits for the same time again.
+    @ivar isBrief: True if messages of occupants do not name real JIDs, which both nodes know by the presence.
     @ivar leftOut: elements that do not cross, by namespace and name: words for operators.
     """
 
@@ -42,6 +43,7 @@ class Profile:
     history: int | None = None
     gather: float = 0.0
     budget: int = 0
+    isBrief: bool = False
     leftOut: Mapping[tuple[str, str], str] = field(factory=dict)
 
 
@@ -92,6 +94,7 @@ HF = Profile(
     gather=60.0,
     # 60 seconds of a link of 300 bit/s have room for a message beside them.
     budget=1_500,
+    isBrief=True,
     leftOut=_OPTIONAL,
 )
 PROFILES = {each.name: each for each in (BROADBAND, SATELLITE, HF)}

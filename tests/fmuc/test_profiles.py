@@ -472,6 +472,39 @@ class LinkTests(RoomCase):
             sent = next(each for each in site.crossing if f"to='{ABOVE}'".encode() in each)
             self.assertLessEqual(len(withHeader(sent, Header(417, 1_234, 1_233))), 1.15 * len(written))
 
+    def test_brief(self) -> None:
+        """
+        Between nodes of the gateway, messages of occupants do not name them in replica mode; with a number and an
+        acknowledgement, one is not larger than the message of XEP-0289 that has nothing else. Others do name them.
+        """
+        for dialect in Dialect:
+            for isReplica in (True, False):
+                for resumes in (True, False):
+                    site = SlowSite(dialect, isReplica, HF)
+                    site.enter()
+                    site.node().resumes = self.uplink(site).node.resumes = resumes
+                    site.say(ANN, "<body>x</body>")
+                    site.say(OWN, "<body>x</body>")
+                    isNamed = dialect is Dialect.XEP_0289 and not (isReplica and resumes)
+                    found = [ns.FMUC.encode() + b"' from=" in each for each in site.crossing if b"<body>" in each]
+                    self.assertEqual(set(found), {isNamed})
+                    if isReplica and resumes:
+                        bare = (
+                            f"<message from='{HERE}/ann' to='{ABOVE}' id='m' type='groupchat'>"
+                            f"<fmuc xmlns='{ns.FMUC}' from='{ANN}'/><body>x</body></message>"
+                        )
+                        sent = withHeader(site.crossing[0], Header(417, 1_234, 1_233))
+                        self.assertLessEqual(len(sent), len(bare))
+
+    def test_briefHistory(self) -> None:
+        """Messages of those who have left, and history, name their senders: nobody knows them by a presence."""
+        site = SlowSite(Dialect.XEP_0289, True, HF)
+        site.take(site.above, f"<presence from='{OWN}' to='{ABOVE}/own'>{MUC}</presence>")
+        site.say(OWN, "<body>x</body>")
+        site.take(site.mirror, f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
+        [history] = [each for each in site.crossing if b"<body>" in each]
+        self.assertIn(f"from='{OWN}'".encode(), history)
+
     def test_resume(self) -> None:
         """Section 7.2: nodes of which one has presence that waits have the same digest, and it crosses later."""
         for site in self.slow():
