@@ -73,6 +73,8 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("            silence=table.ping_after,\n", ""),
         ("            idle=table.idle_timeout,\n", ""),
         ("            archived=_archived(table),\n", ""),
+        ("            gone=table.gone_after,\n", ""),
+        ("        bounds = evolve(bounds, gone=table.gone_after)\n", ""),
         ("silence=table.ping_after, archived=_archived(table))", "silence=table.ping_after)"),
         ("Retention(table.archive_messages, ", "Retention(10_000, "),
         ("table.archive_days * _DAY)", "30 * _DAY)"),
@@ -586,7 +588,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/returning.py": (
         ("self.state is UplinkState.LOST and self.node.returnsMessages", "False"),
-        ("self.state is UplinkState.LOST and self.resumption.until <= now", "False"),
+        ("self.node.channel is None and self.resumption.until <= now", "False"),
     ),
     "gateway/fmuc/resuming.py": (
         ("return min(FIRST * 2.0 ** (min(attempts, 20) // 2), SLOWEST)", "return FIRST"),
@@ -637,7 +639,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/federation.py": (
         ("(self.uplink is None or self.isReturned)", "True"),
-        ("if isOwn and node.resumes and message", "if isOwn and message"),
+        ("if isOwn and node.resumes and node.channel", "if isOwn and node.channel"),
         ("isGateway and node.mode.current is Mode.REPLICA and message", "isGateway and message"),
         ("isinstance(node, JoinedNode | JoiningNode) and node.resumes", "True"),
         ("        return isSent and joined.returnsMessages\n", "        return joined.returnsMessages\n"),
@@ -657,7 +659,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("return isList and any(", "return False and any("),
     ),
     "gateway/fmuc/core.py": (
-        ("                    holding.expel(node, now)\n", "                    pass\n"),
+        ("                    holding.expel(federation, node, now)\n", "                    pass\n"),
         ('within(jids.split(stanza.sender or "")[1], self._peers)', "True"),
         ("if not (within(domain, self._mirroring.users) or within(domain, self._peers)):", "if False:"),
         ("if self._mirroring is not None and not nick and sender == self.mirrored(here):", "if not nick:"),

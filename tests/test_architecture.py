@@ -44,6 +44,7 @@ OUTER = (
     "demo",
     "archiving",
     "pacing",
+    "numbering",
     "delivery",
     "reports",
     "handler",

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from attrs import frozen
 
+from gateway.fmuc.channel import Channel
 from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.actions import Action
@@ -19,6 +22,7 @@ class Join:
     @ivar asksId: True to ask for the occupant id, because the joined node sends no presence back.
     @ivar isFirst: True if this node is not joined, as far as it knows.
     @ivar profile: of this mirror.
+    @ivar channel: epoch of the channel that a first join offers; C{None} for none.
     """
 
     request: JoinRequest
@@ -26,6 +30,7 @@ class Join:
     asksId: bool = False
     isFirst: bool = False
     profile: Profile = BROADBAND
+    channel: int | None = None
 
 
 @frozen
@@ -72,11 +77,20 @@ class Admission:
 
     @ivar mode: the mode to agree to.
     @ivar resumes: True to say that this node can resume.
+    @ivar channel: epoch of the channel that is accepted; C{None} for none.
     """
 
     presence: OccupantPresence
     mode: Mode
     resumes: bool = False
+    channel: int | None = None
+
+
+@frozen
+class Kept:
+    """A serialised stanza that a channel has kept, or a stanza of a channel itself."""
+
+    data: bytes
 
 
 @frozen
@@ -204,6 +218,7 @@ Content = (
     | AskResume
     | TellOccupants
     | AskReturn
+    | Kept
 )
 
 
@@ -217,6 +232,7 @@ class ToNode(Action):
     @ivar toJoined: True if the other node is the joined node.
     @ivar id: C{id} of a presence of an occupant.
     @ivar isBrief: True if a message does not name its sender's real JID.
+    @ivar channel: the channel by which it is sent, but for iqs; C{None} to send it directly.
     """
 
     room: str
@@ -226,6 +242,7 @@ class ToNode(Action):
     stanza: Content
     id: str | None = None
     isBrief: bool = False
+    channel: Channel[Any] | None = None
 
 
 @frozen

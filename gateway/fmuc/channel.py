@@ -118,9 +118,14 @@ class Channel(Generic[T]):
     _compared: Report | None = None
 
     def __attrs_post_init__(self) -> None:
-        self.roundTrip = RoundTrip(self.pace.first, self.pace.least, self.pace.most)
         self._outbox = Outbox(self.room, self.peer, self._records)
         self._inbox = Inbox(self.pace.held)
+        self.setPace(self.pace)
+
+    def setPace(self, pace: Pace) -> None:
+        """Set the times, before the first round trip is measured."""
+        self.pace = pace
+        self.roundTrip = RoundTrip(pace.first, pace.least, pace.most)
 
     @classmethod
     def restored(cls, stored: StoredChannel, pace: Pace, token: str, now: float) -> Channel[T]:
@@ -154,6 +159,11 @@ class Channel(Generic[T]):
         return len(self._outbox)
 
     @property
+    def heardAt(self) -> float:
+        """Seconds of the link's clock at which the other node was heard last."""
+        return self._heardAt
+
+    @property
     def isIdle(self) -> bool:
         """True if nothing is to be sent, acknowledged, asked or stored."""
         return not (self._outbox or self._asked or self._records) and self._ackDue == inf
@@ -173,12 +183,20 @@ class Channel(Generic[T]):
             and then the owner must end the channel.
         @raise OutboxFull: if no further stanza can be kept.
         """
+        self.check(now, isRefusable)
+        self._isUrgent = True
+        return self._outbox.add(stanza, now)
+
+    def check(self, now: float, isRefusable: bool = True) -> None:
+        """
+        Check that a further stanza can be kept; arguments as of L{send}.
+
+        @raise OutboxFull: if it cannot.
+        """
         outbox, pace, scale = self._outbox, self.pace, 1 if isRefusable else 2
         isOver = len(outbox) >= pace.stanzas * scale or outbox.size >= pace.bytes * scale
         if isOver or (isRefusable and outbox.oldest + pace.age <= now):
             raise OutboxFull
-        self._isUrgent = True
-        return outbox.add(stanza, now)
 
     def withdraw(self, number: int) -> bool:
         """
@@ -233,9 +251,24 @@ class Channel(Generic[T]):
         self._stopAsking()
         self._ask(now)
 
+    def doubt(self, now: float) -> None:
+        """A stanza has come back: ask for the numbers, unless the answer to a recent request is to come."""
+        self._exchange(now)
+
+    def isAsked(self, identifier: str) -> bool:
+        """True if a request with this id is open."""
+        return identifier in self._asked
+
+    def unacknowledged(self) -> list[bytes]:
+        """Return the stanzas of the outbox, but for those that were withdrawn."""
+        return [kept.stanza for _, kept in self._outbox.items() if kept.stanza]
+
     def end(self) -> list[Record]:
-        """Return the records that remove the channel."""
-        return [((self.room, CHANNEL, self.peer), None)]
+        """Return the records that remove the channel; those of a new one with the same node may follow."""
+        for number in self._outbox.numbers():
+            self._outbox.record(number, None)
+        self._records[self.room, CHANNEL, self.peer] = None
+        return self.take(isDue=True)[0]
 
     # Input from the other node.
 
@@ -363,7 +396,10 @@ class Channel(Generic[T]):
 
     def _unanswered(self, now: float) -> None:
         isLast = self._attempts >= self.pace.attempts
-        if isLast:
+        if isLast and self.state is ChannelState.LOST:
+            # It was not open since the process was started, or since the link was lost.
+            self.outputs.append(Lost())
+        elif isLast:
             self._lose()
         if self.isWatched or not isLast:
             self._ask(now)

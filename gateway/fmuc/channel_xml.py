@@ -47,6 +47,11 @@ def readHeader(element: domish.Element) -> Header:
     return Header(_number(element, "e"), number, _number(element, "a"))
 
 
+def nameOf(stanza: bytes) -> bytes:
+    """Return the name of a stanza, as L{gateway.xml.write} writes it."""
+    return stanza[1:].partition(b" ")[0]
+
+
 def withHeader(stanza: bytes, header: Header) -> bytes:
     """
     Return a stanza with a header as its last element.
@@ -55,8 +60,7 @@ def withHeader(stanza: bytes, header: Header) -> bytes:
     """
     inside = headerXml(header).encode()
     if stanza.endswith(b"/>"):
-        name = stanza[1:].partition(b" ")[0]
-        return b"%b>%b</%b>" % (stanza[:-2], inside, name)
+        return b"%b>%b</%b>" % (stanza[:-2], inside, nameOf(stanza))
     start, _, end = stanza.rpartition(b"</")
     return b"%b%b</%b" % (start, inside, end)
 

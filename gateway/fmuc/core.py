@@ -24,6 +24,7 @@ from gateway.errors import (
 )
 from gateway.fmuc import from_joined, from_joining, gathering, holding, invitations, messages_from_joined, senders
 from gateway.fmuc.actions import AskProperties, ToNode
+from gateway.fmuc.channels import Channels, Event, Forgotten, Place
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.profiles import BROADBAND, Profile
@@ -83,6 +84,7 @@ class Rooms(RoomService):
 
     @ivar observeJoin: is called with the seconds that a mirror's first join took; C{None} if nobody needs them.
     @ivar properties: properties of the joined rooms of mirrors.
+    @ivar channels: reliable channels to other nodes; C{None} if nothing is stored.
     @ivar token: distinguishes ids of this process from those of an earlier one.
     @param mirroring: C{None} if the rooms are the component's own.
     @param peers: domains whose nodes may join.
@@ -100,6 +102,7 @@ class Rooms(RoomService):
     ) -> None:
         super().__init__(jid, bounds, ids)
         self.token = secrets.token_hex(4)
+        self.channels: Channels | None = None
         self.properties = Properties(self, self.token)
         self._mirroring = mirroring
         self._peers = peers
@@ -165,6 +168,10 @@ class Rooms(RoomService):
         """
         jid = stanza.recipient or ""
         federation = self.federation(jid)
+        if self.channels is not None and ns.CHANNEL.encode() in stanza.raw:
+            answer = self.channels.request(stanza, now)
+            if answer is not None:
+                return [answer]
         resume = holding.payloadOf(stanza)
         if resume is not None:
             return self._resumes(federation, stanza, resume, now)
@@ -215,6 +222,8 @@ class Rooms(RoomService):
         pinged = self.pinged(stanza, now)
         if pinged is not None:
             return pinged
+        if self.channels is not None and self.channels.answered(stanza, now):
+            return []
         sender, (here, _, nick) = stanza.sender or "", (stanza.recipient or "").partition("/")
         federation = self.federation(here)
         uplink = None if federation is None else federation.uplink
@@ -235,6 +244,34 @@ class Rooms(RoomService):
         error = errorOf(stanza) if stanza.type == "error" else None
         isKnown = uplink.answered(nick, stanza.id or "", error, now)
         return self.settled(federation.room) if isKnown else None
+
+    def channelChanged(self, place: Place, event: Event, now: float) -> list[Action]:
+        """Handle a change of a channel."""
+        federation = self.federation(place[0])
+        node = None if federation is None else federation.node(place[1])
+        isJoined = isinstance(node, JoinedNode)
+        if node is None and isinstance(event, Forgotten) and self.channels is not None:
+            # Nobody has to learn what is left.
+            self.channels.drop(place)
+        if federation is None:
+            return []
+        if isinstance(node, JoiningNode):
+            holding.channelChanged(federation, node, event, now)
+        elif federation.uplink is not None and isJoined:
+            federation.uplink.channelChanged(event, now)
+        return self.settled(federation.room)
+
+    def mayBeNode(self, jid: str, room: str) -> bool:
+        """True if an address (bare JID) may be a node of a room (bare JID)."""
+        return within(jids.split(jid)[1], self._peers) or self._isFromJoined(jid, room)
+
+    def isWatched(self, room: str, jid: str) -> bool:
+        """True if the node with a JID is the joined one of a room, and users here wait for it."""
+        federation = self.federation(room)
+        uplink = None if federation is None else federation.uplink
+        if federation is None or uplink is None or uplink.node.jid != jid:
+            return False
+        return bool(federation.room.users or federation.joiningNodes or uplink.pending or uplink.isLeaving)
 
     @property
     def pending(self) -> int:
@@ -399,10 +436,18 @@ class Rooms(RoomService):
                 node = JoinedNode.restored(jid, record)
                 node.profile = uplink.node.profile
                 uplink.restored(node)
+                self._restoreChannel(room, node)
             return uplink.node
         if record:
-            federation.joiningNodes[jid] = JoiningNode.restored(jid, record)
+            joining = federation.joiningNodes[jid] = JoiningNode.restored(jid, record)
+            self._restoreChannel(room, joining)
         return federation.joiningNodes.get(jid)
+
+    def _restoreChannel(self, room: Room, node: Node) -> None:
+        if self.channels is not None:
+            node.channel = self.channels.table.get((room.jid, node.jid))
+        if node.channel is not None:
+            node.channel.setPace(node.profile.pace)
 
     def restore(self, rows: Iterable[Row], now: float) -> None:
         super().restore(rows, now)
@@ -412,7 +457,7 @@ class Rooms(RoomService):
             for node in federation.joiningNodes.values():
                 if not within(jids.split(node.jid)[1], self._peers):
                     self.log(f'{node.jid} may not join {room.jid} any longer: its domain is not in "peers"')
-                    holding.expel(node, now)
+                    holding.expel(federation, node, now)
             uplink = federation.uplink
             if uplink is None:
                 continue
@@ -442,7 +487,9 @@ class Rooms(RoomService):
 
     def newRoom(self, jid: str, creators: tuple[str, ...] = ()) -> Room:
         room = super().newRoom(jid, creators)
-        room.nodes = federation = Federation(room, administrators=self._administrators)
+        room.nodes = federation = Federation(
+            room, administrators=self._administrators, channels=self.channels
+        )
         if self._mirroring is not None:
             mode = FederationMode(self._mirroring.mode)
             source = self.mirrored(jid) or ""

@@ -9,10 +9,11 @@ from functools import partial
 from attrs import evolve
 
 from gateway.errors import GatewayError, OverBudget
-from gateway.fmuc.actions import LeftOut, ToNode
+from gateway.fmuc.actions import Kept, LeftOut, ToNode
 from gateway.fmuc.archiving import Archiving, Found
 from gateway.fmuc.commits import Commits, Refusal
 from gateway.fmuc.core import Rooms
+from gateway.fmuc.numbering import Numbering, crosses
 from gateway.fmuc.pacing import Pacing
 from gateway.fmuc.stanzas import write
 from gateway.fmuc.traffic import Traffic
@@ -95,10 +96,13 @@ class Delivery:
         self._isFenced = self._isPassed = False
         # Stanza ids of messages that were withdrawn, while output that waited for them is sent.
         self._withdrawn: set[str] = set()
+        self._numbering = None if commits is None else Numbering(rooms, commits, self.perform)
 
     def setLink(self, link: Link) -> None:
         """Set the link that output is sent on."""
         self.link = self._paced.link = link
+        if self._numbering is not None:
+            self._numbering.link = link
 
     def connected(self) -> None:
         """Handle a new connection of the link."""
@@ -154,6 +158,7 @@ class Delivery:
         isCharged: bool = False,
         request: Stanza | None = None,
         refusal: Refusal | None = None,
+        isDue: bool = False,
     ) -> None:
         """
         Carry out actions, after the changes that they tell are stored.
@@ -163,6 +168,7 @@ class Delivery:
         @param isCharged: True if stanzas to a single user are charged to that user.
         @param request: the iq that is answered.
         @param refusal: of a message, in case it cannot be stored.
+        @param isDue: True if changes of channels are stored that may be stored later.
         """
         # Serialise every action before sending the first, so that a serialisation error leaves nothing half sent.
         ready = [(action, answer if action is ANSWER_IQ else write(action)) for action in actions]
@@ -174,26 +180,34 @@ class Delivery:
             self._paced.start()
         # At once: what waits for the store must not let a flood pass that comes meanwhile.
         self._account(ready, speaker, isCharged)
-        if self.commits is None:
+        if self.commits is None or self._numbering is None:
             self._carryOut(ready, isCharged)
             return
-        records = self._rooms.takeRecords()
+        numbers = self._numbering.number(ready)
+        taken = self._numbering.take(isDue)
+        records = [*self._rooms.takeRecords(), *taken.records]
         stored = sum(len(value or "") for _, value in records)
         if speaker and stored > FREE:
             # A record is written as a whole: a small change of a large one costs as much as copies to many.
             self.link.fairness.spread(speaker, stored)
-        if ready or records:
-            size = sum(_memoryOf(data) for _, data in ready)
-            send = partial(self._carryOut, ready, isCharged)
+        if ready or records or taken.sent:
+            size = sum(_memoryOf(data) for _, data in [*ready, *taken.sent])
+            send = partial(self._carryOut, ready, isCharged, taken.sent)
             steps = [action for action in actions if isinstance(action, Step)]
+            if refusal is not None and numbers:
+                refusal = self._numbering.withdrawing(refusal, numbers)
             if request is not None and records:
-                refusal = Refusal(_nothing, partial(self._carryOutUnstored, ready, request, speaker))
+                refusal = Refusal(_nothing, partial(self._carryOutUnstored, ready, request))
             self.commits.put(records, send, size, self.link.now, steps, refusal)
+        self._numbering.put(taken)
 
     def _carryOutUnstored(
-        self, ready: list[tuple[Action, _Written]], request: Stanza, speaker: str, why: type[GatewayError]
+        self, ready: list[tuple[Action, _Written]], request: Stanza, why: type[GatewayError]
     ) -> None:
-        """Tell a change that an iq has made and that is not stored. The requester gets an error: it may be lost."""
+        """
+        Tell a change that an iq has made and that is not stored; channels tell it later. The requester gets an
+        error: it may be lost.
+        """
         self.link.countError(why)
         error = errorReply(request, why)
         told = [(action, error if _answers(action, request) else data) for action, data in ready]
@@ -216,9 +230,9 @@ class Delivery:
         self._isPassed = True
 
     def _account(self, ready: list[tuple[Action, _Written]], speaker: str, isCharged: bool) -> None:
-        """Charge output: copies to the speaker, stanzas to a single user to that user."""
-        # Bytes of stanzas to a single user, by address. The first stanza to each address is not counted: in a room
-        # of two occupants, every stanza goes to a single user.
+        """Charge output: copies to the speaker, stanzas to a single user or by a channel to their recipient."""
+        # Bytes of stanzas to a single user or node, by address. The first stanza to each address is not counted: in
+        # a room of two occupants, every stanza goes to a single user.
         alone: Counter[bytes] = Counter()
         spread = 0
         for action, data in ready:
@@ -231,15 +245,23 @@ class Delivery:
             elif isinstance(action, ToUsers):
                 user = action.recipients[0]
                 alone[user] += len(data) if user in alone else 0
+            elif isinstance(action, ToNode) and crosses(action, data):
+                peer = action.peer.encode()
+                alone[peer] += len(data) if peer in alone else 0
         if speaker and spread > FREE:
             self.link.fairness.spread(speaker, spread)
         if isCharged:
             self._charge(alone)
 
-    def _carryOut(self, ready: list[tuple[Action, _Written]], isCharged: bool) -> None:
-        """Send what L{perform} has serialised."""
+    def _carryOut(
+        self,
+        ready: list[tuple[Action, _Written]],
+        isCharged: bool,
+        ofChannels: Sequence[tuple[ToNode, bytes]] = (),
+    ) -> None:
+        """Send what L{perform} has serialised, and then stanzas that channels have kept."""
         ready = self._shown(ready)
-        # The same of nodes; what waits for a lane is charged when it is sent.
+        # As in L{_account}, of nodes without a channel; what waits for a lane is charged when it is sent.
         alone: Counter[bytes] = Counter()
         send = self.link.sendRaw
         self._paced.begin(ready)
@@ -253,14 +275,24 @@ class Delivery:
             elif not data:
                 self._carryOutUnsent(action)
             elif isinstance(action, ToNode):
-                if not self._paced.holds(action, data):
-                    self._sendToNode(action, data, alone)
+                self._toNode(action, data, alone)
             else:
                 send(data)
                 if isinstance(action, SendError):
                     self.link.countCondition(action.stanzaError.condition)
+        for action, data in ofChannels:
+            # They come after the acceptance of their channel, which may wait.
+            if not self._paced.holds(action, data):
+                self._sendOfChannel(action, data)
         if isCharged:
             self._charge(alone)
+
+    def _toNode(self, action: ToNode, data: bytes, alone: Counter[bytes]) -> None:
+        """Send a stanza to a node, unless a channel sends it, or it has to wait."""
+        if crosses(action, data):
+            self._traffic.submitted(action, self.link.now)
+        elif not self._paced.holds(action, data):
+            self._sendToNode(action, data, alone)
 
     def _shown(self, ready: list[tuple[Action, _Written]]) -> list[tuple[Action, _Written]]:
         """
@@ -317,15 +349,23 @@ class Delivery:
         """Send a portion of what a large room has told a node that joins."""
         alone: Counter[bytes] = Counter()
         for action, data in stanzas:
-            self._sendToNode(action, data, alone)
+            if isinstance(action.stanza, Kept):
+                self._sendOfChannel(action, data)
+            else:
+                self._sendToNode(action, data, alone)
         self._charge(alone)
 
     def _sendToNode(self, action: ToNode, data: bytes, alone: Counter[bytes]) -> None:
         self.link.sendRaw(data)
-        size = len(data)
         peer = action.peer.encode()
-        alone[peer] += size if peer in alone else 0
-        self._traffic.sent(action, size, self.link.now)
+        alone[peer] += len(data) if peer in alone else 0
+        self._traffic.sent(action, len(data))
+        self._traffic.submitted(action, self.link.now)
+
+    def _sendOfChannel(self, action: ToNode, data: bytes) -> None:
+        """Send a stanza that a channel has kept, or one of the channel itself."""
+        self.link.sendRaw(data)
+        self._traffic.sent(action, len(data))
 
     def _charge(self, sent: Counter[bytes]) -> None:
         """

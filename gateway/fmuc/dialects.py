@@ -20,6 +20,7 @@ from gateway.fmuc.actions import (
     Content,
     Fence,
     Join,
+    Kept,
     PrivateMessage,
     Probe,
     Reject,
@@ -28,6 +29,7 @@ from gateway.fmuc.actions import (
     TellOccupants,
     ToNode,
 )
+from gateway.fmuc.channel_xml import offerXml
 from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.elements import invitesXml, itemXml, messageXml, mucUser, mucXml, occupantIdXml, stanzaIdXml
@@ -42,9 +44,7 @@ class Codec(Protocol):
     def join(self, room: str, peer: str, stanza: Join) -> bytes:
         """To the joined node."""
 
-    def presence(
-        self, to: ToNode, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY, resumes: bool = False
-    ) -> bytes:
+    def presence(self, to: ToNode, stanza: OccupantPresence, admission: Admission | None = None) -> bytes:
         """In both directions."""
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
@@ -87,6 +87,15 @@ def _most(stanza: Join) -> int | None:
     return stanza.profile.history if stanza.isFirst and stanza.request.limits.since is None else None
 
 
+def _canResume(admission: Admission | None) -> bool:
+    return admission is not None and admission.resumes
+
+
+def _offer(epoch: int | None) -> str:
+    """Return the offer of a channel, or its acceptance."""
+    return "" if epoch is None else offerXml(epoch)
+
+
 def _presence(
     addresses: bytes, kind: str | None, language: str, *inside: bytes, identifier: str | None = None
 ) -> bytes:
@@ -108,9 +117,7 @@ class Protoxep:
         addresses = route(room, f"{peer}/{request.nick}")
         return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 
-    def presence(
-        self, to: ToNode, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY, resumes: bool = False
-    ) -> bytes:
+    def presence(self, to: ToNode, stanza: OccupantPresence, admission: Admission | None = None) -> bytes:
         kind = "unavailable" if stanza.change.unavailable else None
         payload = stanza.payload
         if to.toJoined:
@@ -119,7 +126,7 @@ class Protoxep:
             return _presence(addresses, kind, payload.language, who, payload.raw, identifier=to.id)
         user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous else "")
         addresses = route(f"{to.room}/{stanza.nick}", to.peer)
-        inside = (user, payload.raw, occupantIdXml(stanza.occupantId), _resumes(resumes).encode())
+        inside = (user, payload.raw, occupantIdXml(stanza.occupantId), _resumes(_canResume(admission)).encode())
         return _presence(addresses, kind, payload.language, *inside, identifier=to.id)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
@@ -148,7 +155,7 @@ class Xep0289:
         request = stanza.request
         standing = request.claimedStanding
         # The joined node must know whether to send this node's stanzas back; if not, this one may be needed.
-        asked = _mode(stanza.mode) + (tag("occupant-id") if stanza.asksId else "")
+        asked = _mode(stanza.mode) + (tag("occupant-id") if stanza.asksId else "") + _offer(stanza.channel)
         who = _fmuc(request.realJid, asked)
         user = tag("x", itemXml(standing.affiliation, standing.role, request.realJid), xmlns=ns.MUC_USER)
         muc = mucXml(request.password, request.limits.since, _most(stanza))
@@ -156,18 +163,17 @@ class Xep0289:
         addresses = route(f"{room}/{request.nick}", f"{peer}/{request.nick}")
         return _presence(addresses, None, request.payload.language, inside.encode(), request.payload.raw)
 
-    def presence(
-        self, to: ToNode, stanza: OccupantPresence, mode: Mode = Mode.PRIMARY, resumes: bool = False
-    ) -> bytes:
+    def presence(self, to: ToNode, stanza: OccupantPresence, admission: Admission | None = None) -> bytes:
         kind, payload = "unavailable" if stanza.change.unavailable else None, stanza.payload
         recipient = f"{to.peer}/{stanza.nick}" if to.toJoined else to.peer
         # "the XEP-0045 rules apply for whether to include the jid in the muc#user element".
         user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous or to.toJoined else "")
-        who = _fmuc(stanza.realJid, _mode(mode)).encode()
+        mode = "" if admission is None else _mode(admission.mode) + _offer(admission.channel)
+        who = _fmuc(stanza.realJid, mode).encode()
         addresses = route(f"{to.room}/{stanza.nick}", recipient)
         # The joined node replaces the ids that others bring.
         given = b"" if to.toJoined else occupantIdXml(stanza.occupantId)
-        inside = (who, user, payload.raw, given, _resumes(resumes).encode())
+        inside = (who, user, payload.raw, given, _resumes(_canResume(admission)).encode())
         return _presence(addresses, kind, payload.language, *inside, identifier=to.id)
 
     def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
@@ -258,7 +264,7 @@ _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     AskResume: lambda codec, to, stanza: _askResume(to.room, to.peer, stanza),
     TellOccupants: lambda codec, to, stanza: _tellOccupants(to.room, to.peer, stanza),
     AskReturn: lambda codec, to, stanza: _askReturn(to.room, to.peer, stanza),
-    Admission: lambda codec, to, stanza: codec.presence(to, stanza.presence, stanza.mode, stanza.resumes),
+    Admission: lambda codec, to, stanza: codec.presence(to, stanza.presence, stanza),
     OccupantPresence: lambda codec, to, stanza: codec.presence(to, stanza),
     Submission: lambda codec, to, stanza: _messageCodec(codec, to).message(
         to.room, to.peer, stanza.message, stanza.nomirror
@@ -269,4 +275,5 @@ _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     Reject: lambda codec, to, stanza: codec.reject(to.room, to.peer, stanza),
     Probe: lambda codec, to, stanza: presence(route(to.room, to.peer), None, _fmuc("").encode()),
     ConfirmLeft: lambda codec, to, stanza: codec.confirmLeft(to.room, to.peer),
+    Kept: lambda codec, to, stanza: stanza.data,
 }

@@ -29,6 +29,7 @@ from gateway.fmuc.actions import (
     Submission,
     ToNode,
 )
+from gateway.fmuc.channels import Channels
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.profiles import BROADBAND
@@ -75,6 +76,7 @@ class Federation:
     @ivar administrators: domains of nodes that may pass on the administration of their users.
     @ivar isReturned: True while a message is passed on that the joined node has returned by a reference. Any other
         message may be that of another session of its sender.
+    @ivar channels: the channels of the service; C{None} if it has none, because nothing is stored.
     """
 
     room: Room
@@ -82,6 +84,7 @@ class Federation:
     joiningNodes: dict[str, JoiningNode] = field(factory=dict)
     administrators: frozenset[str] = frozenset()
     isReturned: bool = False
+    channels: Channels | None = None
 
     @property
     def isMirror(self) -> bool:
@@ -169,7 +172,9 @@ class Federation:
             node.awaited.sent(stanza.digest, whole.message)
         isJoined = node is self.joinedNode
         isBrief = self._isBrief(node, stanza)
-        self.room.emit(ToNode(self.room.jid, node.jid, node.dialect, isJoined, stanza, identifier, isBrief))
+        self.room.emit(
+            ToNode(self.room.jid, node.jid, node.dialect, isJoined, stanza, identifier, isBrief, node.channel)
+        )
         return True
 
     def _isBrief(self, node: Node, stanza: Content) -> bool:
@@ -385,7 +390,10 @@ class Federation:
         room.log(f"mirrored by {node.jid}")
         change = PresenceChange(codes=(CREATED,)) if created else AVAILABLE
         own = presenceAt(node, occupant, occupant.presence(change))
-        self.toNode(node, Admission(own, node.mode.current, node.resumes))
+        epoch = None if self.channels is None else self.channels.agreed(room.jid, node)
+        self.toNode(node, Admission(own, node.mode.current, node.resumes, epoch))
+        if self.channels is not None and epoch is not None:
+            self.channels.begin(room.jid, node, epoch, now)
         for message in room.recent(request.limits, node.jid, now):
             self.toNode(node, message)
         self.toNode(node, subjectOf(room))
@@ -407,11 +415,11 @@ class Federation:
             self.uplink.changes[occupant.nick] += 1
         return joined.returnsPresence
 
-    def submitMessage(self, message: RoomMessage) -> bool:
+    def submitMessage(self, message: RoomMessage, now: float) -> bool:
         joined = self.joinedNode
         if self.uplink is None or joined is None:
             return False
-        self.uplink.checkMessage(message.nick)
+        self.uplink.checkMessage(message.nick, now)
         isSent = self.toNode(joined, Submission(_withoutId(message), nomirror=not joined.returnsMessages))
         # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
         return isSent and joined.returnsMessages
@@ -464,7 +472,8 @@ class Federation:
             # ProtoXEP, "Fire and Forget": the MUC "MUST NOT resend this message to the proxy".
             if node.isServed and (node.returnsMessages or node is not origin):
                 isOwn = node is origin and (self.uplink is None or self.isReturned)
-                if isOwn and node.resumes and message.delay is None:
+                # A process that was killed does not know what it has sent; a channel still keeps the order.
+                if isOwn and node.resumes and node.channel is None and message.delay is None:
                     self.toNode(node, Return(message.nick, digest(message), message.stanzaId))
                 else:
                     self.toNode(node, message if node is origin else _messageAt(node, message))

@@ -10,11 +10,10 @@ from gateway.fmuc.digest import words
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoinedNode
 from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.resuming import UNREACHABLE
 from gateway.fmuc.returning import Uplink
 from gateway.fmuc.thinning import thinned
 from gateway.fmuc.uplink import Event, UplinkState
-from gateway.fmuc.values import Dialect, Mode, NodePresence
+from gateway.fmuc.values import UNREACHABLE, Dialect, Mode, NodePresence
 from gateway.muc.actions import SendError
 from gateway.muc.leave import remove
 from gateway.muc.occupant import Occupant
@@ -64,6 +63,8 @@ def presence(federation: Federation, sender: str, recipient: str, stanza: NodePr
     """
     uplink, sender, recipient = parties(federation, sender, recipient)
     uplink.heard(now)
+    if stanza.fmuc is not None and stanza.fmuc.channel is not None:
+        uplink.accepted(stanza.fmuc.channel, now)
     error = _rejection(stanza)
     if error is not None:
         # The ProtoXEP sends it "to the full MUC JID of the user on the slave", XEP-0289 to the bare JID, Openfire

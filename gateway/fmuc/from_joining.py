@@ -9,7 +9,7 @@ from gateway.addresses import jids
 from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, ResourceLimit
 from gateway.fmuc import invitations
 from gateway.fmuc.actions import Probe, Reject, ToNode
-from gateway.fmuc.federation import Federation
+from gateway.fmuc.federation import Federation, presenceAt
 from gateway.fmuc.holding import bounced, nodeLost
 from gateway.fmuc.nodes import JoiningNode, Node
 from gateway.fmuc.profiles import BROADBAND, PROFILES
@@ -21,6 +21,7 @@ from gateway.muc.leave import leave
 from gateway.muc.nick import checkNick
 from gateway.muc.sessions import changePresence, rename
 from gateway.muc.values import (
+    AVAILABLE,
     DELIVERY_ERRORS,
     JoinRequest,
     PresenceChange,
@@ -86,7 +87,10 @@ class _Incoming:
         agreed = FederationMode(asked=mode, agreed=mode)
         # The operator of the mirror knows the link. A profile only reduces what this node sends to that mirror.
         profile = PROFILES.get(self.stanza.profile, BROADBAND)
-        return JoiningNode(self.peer, self.dialect, agreed, profile, resumes=self.stanza.resumes)
+        offer = self.fmuc.channel if self.dialect is Dialect.XEP_0289 else None
+        return JoiningNode(
+            self.peer, self.dialect, agreed, profile, resumes=self.stanza.resumes, offer=offer
+        )
 
 
 def presence(federation: Federation, sender: str, recipient: str, stanza: NodePresence, now: float) -> None:
@@ -141,7 +145,7 @@ def _fromOccupant(federation: Federation, node: JoiningNode, incoming: _Incoming
     isOther = _isOtherSession(realJid, own)
     if realJid not in ("", own) and not isOther:
         federation.toNode(node, Reject(occupant.nick, realJid, stanzaError(Forbidden)))
-    elif realJid and (incoming.stanza.joins or incoming.stanza.isFirst):
+    elif realJid and (incoming.stanza.isFirst or (incoming.stanza.joins and node.channel is None)):
         _enterAnew(federation, node, incoming)
     else:
         session = occupant.sessionAt(node)
@@ -151,6 +155,9 @@ def _fromOccupant(federation: Federation, node: JoiningNode, incoming: _Incoming
         changePresence(federation.room, occupant, incoming.stanza.payload, incoming.stanza.id, session)
         if occupant.realJid != known:
             federation.sessionReplaced(occupant, known)
+        if incoming.stanza.joins and not node.returnsPresence:
+            # The node was killed before it had the answer to an earlier join; all else is in its channel.
+            federation.toNode(node, presenceAt(node, occupant, occupant.presence(AVAILABLE)))
 
 
 def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
@@ -163,7 +170,7 @@ def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) ->
         _enterAnew(federation, node, incoming)
     elif pending is not None and isWaiting and not incoming.stanza.joins:
         pending.newPresence = incoming.stanza
-    elif nick not in federation.room.occupants and realJid in node.users:
+    elif nick not in federation.room.occupants and realJid in node.users and node.channel is None:
         # Nicks cannot change in a mirror.
         _enterAnew(federation, node, incoming)
     else:

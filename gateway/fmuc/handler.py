@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from twisted.logger import Logger, LogLevel
+from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.ijabber import IXMPPHandlerCollection
 from zope.interface import implementer
 
@@ -24,9 +25,7 @@ from gateway.fmuc.traffic import Traffic
 from gateway.interfaces import IRefusalHandler, IStatusProvider
 from gateway.metrics import IMetrics, IMetricsProvider, label, names
 from gateway.muc import from_user
-from gateway.muc.actions import (
-    LogLine,
-)
+from gateway.muc.actions import LogLine
 from gateway.muc.iq import answer, result
 from gateway.reports import StatusItem
 from gateway.stream.raw import RawHandler
@@ -111,6 +110,14 @@ class RoomsHandler(RawHandler):
             # The server may have been restarted.
             self._rooms.ghosts.verify(self._rooms.rooms, self._link.now)
         self._perform(self._rooms.reconnected(self._link.now))
+        if self._rooms.channels is not None:
+            self._rooms.channels.connected(self._link.now)
+            self._perform(())
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        if self._rooms.channels is not None:
+            self._rooms.channels.disconnected()
 
     def _readWallClock(self, now: float) -> None:
         """Read the wall clock. Once a second is sufficient, because stamps have whole seconds."""
@@ -120,6 +127,10 @@ class RoomsHandler(RawHandler):
     def tick(self, now: float) -> None:
         self._readWallClock(now)
         self._perform(self._rooms.tick(now))
+        channels = self._rooms.channels
+        if channels is not None and self._link.ready:
+            channels.tick(self._rooms.node, self._rooms.isWatched, now)
+            self._perform((), isDue=True)
         self._delivery.tick(now)
         if self._reportAt <= now and self.dropped != self._reported:
             self._reportAt = now + _REPORT_INTERVAL
@@ -146,11 +157,33 @@ class RoomsHandler(RawHandler):
             self._iqReceived(stanza)
         elif self._stopping:
             self._refuse(stanza, Stopping)
-        elif stanza.name == "message":
+        elif self._rooms.channels is None:
+            self._received(stanza, sender, recipient)
+        else:
+            self._receivedInOrder(stanza)
+        return True
+
+    def _received(self, stanza: Stanza, sender: str, recipient: str) -> None:
+        if stanza.name == "message":
             self._messageReceived(stanza, sender, recipient)
         else:
             self._presenceReceived(stanza, sender, recipient)
-        return True
+
+    def _receivedInOrder(self, stanza: Stanza) -> None:
+        """
+        Handle a stanza that may be one of a channel. The stanzas that it has kept waiting are handled, too; what
+        they cause has one commit, because it is put into one at the end of the reactor turn.
+        """
+        assert self._rooms.channels is not None
+        try:
+            found = self._rooms.channels.received(stanza, self._link.now)
+        except GatewayError as error:
+            self._refuse(stanza, type(error))
+            found = []
+        for each in found:
+            assert each.sender and each.recipient
+            self._received(each, each.sender, each.recipient)
+        self._perform(())
 
     def stanzaRefused(self, refused: StanzaRefused) -> bool:
         stanza = refused.stanza

@@ -12,12 +12,14 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.errors import BadRequest, NoSuchAddress, ResourceLimit
 from gateway.fmuc.actions import AskReturn
+from gateway.fmuc.channel_values import Lost, Opened
+from gateway.fmuc.channels import Event, Forgotten
 from gateway.fmuc.digest import digest
 from gateway.fmuc.federation import Federation, presenceAt
 from gateway.fmuc.nodes import Doubt, JoiningNode
 from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.resuming import ABSENT, FIRST, HOLD, interval
-from gateway.fmuc.values import ResumeAnswer
+from gateway.fmuc.resuming import FIRST, HOLD, interval
+from gateway.fmuc.values import ABSENT, ResumeAnswer
 from gateway.muc.actions import Action, SendError, SendResult
 from gateway.muc.leave import leave, removeAll
 from gateway.muc.occupant import Occupant
@@ -76,13 +78,27 @@ def bounced(
 def doubt(federation: Federation, now: float) -> None:
     """Stanzas to the joining nodes may be lost: this process, or its server, was restarted."""
     for node in federation.joiningNodes.values():
-        if node.resumes and node.doubt is None:
+        if node.resumes and node.doubt is None and node.channel is None:
             node.doubt = Doubt(now, now + HOLD)
 
 
-def expel(node: JoiningNode, now: float) -> None:
+def expel(federation: Federation, node: JoiningNode, now: float) -> None:
     """Remove a joining node at the next tick; it is sent nothing meanwhile."""
     node.doubt = Doubt(now, now)
+    if federation.channels is not None:
+        federation.channels.end(federation.room.jid, node)
+
+
+def channelChanged(federation: Federation, node: JoiningNode, event: Event, now: float) -> None:
+    """Handle a change of the channel with a joining node: that node compares the occupants, if it has to."""
+    if isinstance(event, Opened):
+        node.doubt = None
+    elif isinstance(event, Lost):
+        gone = federation.room.bounds.gone
+        federation.room.log(f"{node.jid} cannot be reached: its occupants stay for {gone:g} seconds")
+        node.doubt = node.doubt or Doubt(float("inf"), now + gone)
+    elif isinstance(event, Forgotten):
+        nodeLost(federation, node, now)
 
 
 def tick(federation: Federation, token: str, now: float, most: int) -> int:
@@ -241,13 +257,7 @@ def _told(
         # Nobody is in through that node: it has left by this answer. A state would be taken for that of its next
         # first join.
         return [*_removed(federation, node, now), answer]
-    for pending in _joinsOf(federation, node):
-        if pending.request.nick not in there and federation.uplink is not None:
-            # The node was restarted, and does not wait for it any longer.
-            federation.uplink.withdraw(pending, now)
-    for nick, occupant in list(node.occupants.items()):
-        if nick not in there:
-            leave(room, occupant, Presence(payload=occupant.payload), now, UNAVAILABLE, occupant.sessionAt(node))
+    _removeOthers(federation, node, there, now)
     actions = [*room.takeActions(), answer]
     first, node.doubt = "" if node.doubt is None else node.doubt.first, None
     for occupant in _visible(room, node):
@@ -256,6 +266,21 @@ def _told(
         federation.toNode(node, message)
     federation.toNode(node, subjectOf(room))
     return [*actions, *room.takeActions()]
+
+
+def _removeOthers(federation: Federation, node: JoiningNode, there: set[str], now: float) -> None:
+    """Remove the occupants and the joins of a joining node that are not there any longer."""
+    for pending in _joinsOf(federation, node):
+        if pending.request.nick not in there and federation.uplink is not None:
+            # The node was restarted, and does not wait for it any longer.
+            federation.uplink.withdraw(pending, now)
+    for nick, occupant in list(node.occupants.items()):
+        if nick not in there:
+            session = occupant.sessionAt(node)
+            leave(federation.room, occupant, Presence(payload=occupant.payload), now, UNAVAILABLE, session)
+            if node.channel is not None and not node.returnsPresence:
+                # Its channel may have kept an earlier presence, such as the answer to a join.
+                federation.toNode(node, presenceAt(node, occupant, occupant.presence(UNAVAILABLE)))
 
 
 def _forgotten(federation: Federation, node: JoiningNode, stanza: Stanza, now: float) -> list[Action]:
@@ -301,6 +326,10 @@ def nodeLost(federation: Federation, node: JoiningNode, now: float) -> None:
     """Remove a joining node and its occupants, because stanzas to it are returned or it was restarted."""
     room = federation.room
     room.log(f"{node.jid} cannot be reached or was restarted: its occupants are removed", warn=True)
+    if node.channel is not None and federation.channels is not None:
+        # Nothing is kept for it: it learns from the first answer that it has to join anew.
+        federation.channels.end(room.jid, node)
+        node.hasJoined = False
     for occupant in list(node.occupants.values()):
         session = occupant.sessionAt(node)
         if session is not None:

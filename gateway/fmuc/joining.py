@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from attrs import evolve
 
 from gateway.errors import NoAnswer, RecipientUnavailable
-from gateway.fmuc.actions import Fence, Join, Reject
+from gateway.fmuc.actions import Fence, Join, Kept, Reject
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.pending import JoinState, PendingJoin
 from gateway.fmuc.port import Mirror
@@ -56,6 +56,8 @@ class Joining:
     @ivar told: what the joined node has told of the real JIDs before the join, as for L{learn}.
     @ivar formMark: beginning of the id of a form that was sent to the joined node; users do not know it. Neither
         protocol has such messages: an error for one does not say that the link is lost.
+    @ivar offered: epoch of the channel that the first join has offered, until it is answered.
+    @ivar unsent: messages that a joined node has not acknowledged, which has forgotten this one.
     @param token: part of the ids of fences, by which answers to an earlier process are recognised.
     @param observe: is called with the seconds that a first join took; C{None} if nobody needs them.
     """
@@ -77,6 +79,8 @@ class Joining:
         self.leaves: dict[str, Occupant] = {}
         self.changes: Counter[str] = Counter()
         self.resumption = Resumption(mirror, node, self.pending, token)
+        self.offered: int | None = None
+        self.unsent: list[bytes] = []
 
     def restored(self, node: JoinedNode) -> None:
         """Continue with the joined node of an earlier process."""
@@ -125,8 +129,9 @@ class Joining:
         return self.state in (UplinkState.LEAVING, UplinkState.WITHDRAWING)
 
     def heard(self, now: float) -> None:
-        """The joined node has sent something."""
-        self.probeAt = now + self.node.profile.probe
+        """The joined node has sent something. A channel has probes of its own."""
+        if self.node.channel is None:
+            self.probeAt = now + self.node.profile.probe
 
     # Inputs from this node.
 
@@ -325,10 +330,12 @@ class Joining:
 
     def reject(self, join: PendingJoin, error: StanzaError) -> None:
         """Reject a pending join. An occupant who is joined anew is not told."""
+        del self.pending[join.request.nick]
+        if not join.isWithdrawn and join.occupant is None:
+            self._refuseJoin(join, error)
+
+    def _refuseJoin(self, join: PendingJoin, error: StanzaError) -> None:
         request = join.request
-        del self.pending[request.nick]
-        if join.isWithdrawn or join.occupant is not None:
-            return
         if join.origin is None:
             for each in (request, *join.further.values()):
                 self.refuse(each, error)
@@ -374,6 +381,11 @@ class Joining:
             self._mirror.room.log(f"{self.node.jid} has not answered; {advice}", warn=True)
             # The join may still be admitted.
             self._sendUnavailable(join.unavailable())
+            if self.node.channel is not None and join.occupant is None:
+                # The channel delivers both, and the answer, which must not be taken for somebody else's.
+                join.withdraw()
+                self._refuseJoin(join, error or stanzaError(NoAnswer))
+                return
         self.reject(join, error or stanzaError(NoAnswer))
         if join.occupant is not None and self.resumption.removed(join.occupant.nick) is not None:
             self.occupantLeft(join.occupant, now, tell=False)
@@ -390,7 +402,10 @@ class Joining:
         self.node.mode = FederationMode(self.node.mode.asked)
         self.lastLeave = ""
         join.state = JoinState.SENT
-        self._mirror.toNode(self.node, self._joinOf(join, isFirst=True))
+        channels = self._mirror.channels
+        if channels is not None and self.node.dialect is Dialect.XEP_0289:
+            self.offered = channels.offer(self._mirror.room.jid, self.node, now)
+        self._mirror.toNode(self.node, evolve(self._joinOf(join, isFirst=True), channel=self.offered))
 
     def _joinOf(self, join: PendingJoin, asksId: bool = False, isFirst: bool = False) -> Join:
         return Join(join.request, self.node.mode.current, asksId, isFirst, self.node.profile)
@@ -401,7 +416,7 @@ class Joining:
         join.state, join.deadline = JoinState.SENT, now + self.node.profile.answer
         returns = self.node.returnsPresence
         self._mirror.toNode(self.node, self._joinOf(join, asksId=not returns))
-        if not returns:
+        if not returns and self.node.channel is None:
             # The joined node may reject the join, but does not confirm it. The user is shown nothing before: the
             # room may have banned the user, or be open to members only.
             self._fences += 1
@@ -449,6 +464,10 @@ class Joining:
         for nick, each in list(self.pending.items()):
             if self.pending.get(nick) is each and each.isQueued:
                 self._sendJoin(now, each)
+        unsent, self.unsent = self.unsent, []
+        for message in unsent:
+            # Their senders have joined anew before.
+            self._mirror.toNode(self.node, Kept(message))
         self.leaveIfEmpty(now)
 
     def _sendNextFirst(self, now: float, join: PendingJoin | None) -> None:

@@ -62,6 +62,10 @@ class Outbox:
         """Yield the numbers and their stanzas; those that come back may be sent meanwhile."""
         yield from list(self._kept.items())
 
+    def numbers(self) -> Iterator[int]:
+        """Return the numbers of all stanzas."""
+        return iter(self._kept)
+
     @property
     def oldest(self) -> float:
         """Time since which the first stanza waits."""

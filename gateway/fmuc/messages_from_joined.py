@@ -9,10 +9,9 @@ from gateway.errors import GatewayError, NotInTheRoom
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.from_joined import parties
 from gateway.fmuc.from_joining import privateMessage, returnError
-from gateway.fmuc.resuming import UNREACHABLE
 from gateway.fmuc.returning import Uplink
 from gateway.fmuc.uplink import Event, UplinkState
-from gateway.fmuc.values import Fmuc, NodeMessage, Returned
+from gateway.fmuc.values import UNREACHABLE, Fmuc, NodeMessage, Returned
 from gateway.muc import archive
 from gateway.muc.actions import SendError
 from gateway.muc.elements import statusXml
@@ -136,7 +135,8 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
         store=stanza.store,
         delay=stanza.delay,
     )
-    if uplink.resumption.isReturn and sender and not (occupant or gone) and stanza.stanzaId and not stanza.delay:
+    isKept = uplink.node.channel is not None
+    if uplink.resumption.isReturn and not isKept and _isUnknown(sender, occupant or gone, stanza):
         # The sender's presence was lost. The message comes again with those that were missed.
         return
     origin = None if occupant is None else occupant.node
@@ -164,6 +164,10 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
     if stanza.stanzaId and message.store:
         uplink.resumption.last = stanza.stanzaId
     broadcast(room, evolve(message, delay=None), origin, now)
+
+
+def _isUnknown(sender: str, occupant: Occupant | None, stanza: NodeMessage) -> bool:
+    return bool(sender and stanza.stanzaId) and occupant is None and stanza.delay is None
 
 
 def _occupantId(room: Room, occupant: Occupant | None, stanza: NodeMessage) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from attrs import define, field
 
+from gateway.fmuc.channel import Channel
 from gateway.fmuc.profiles import BROADBAND, PROFILES, Profile
 from gateway.fmuc.returned import Awaited
 from gateway.fmuc.values import Dialect, FederationMode, Mode
@@ -27,6 +29,7 @@ class Node:
     @ivar profile: of the mirror, which is one of both nodes.
     @ivar leftOut: number of things that were not sent because of the profile.
     @ivar waiting: presence that waits because of it.
+    @ivar channel: the reliable channel with it (docs/fmuc-resync.md); C{None} if there is none.
     """
 
     jid: str
@@ -39,6 +42,7 @@ class Node:
     bytesReceived: int = 0
     leftOut: int = 0
     waiting: Waiting = field(factory=Waiting)
+    channel: Channel[Any] | None = None
 
     def add(self, occupant: Occupant, jid: str) -> None:
         """Record an occupant who is connected through the node, by a session with this full JID."""
@@ -133,6 +137,7 @@ class JoiningNode(Node):
     @ivar credit: number of requests to resume that are answered at once: each of them compares all occupants.
     @ivar creditedAt: seconds of the link's clock at which it was computed.
     @ivar doubt: set while stanzas to it may be lost.
+    @ivar offer: epoch of the channel that its first join has offered; C{None} for none.
     """
 
     hasJoined: bool = False
@@ -143,11 +148,15 @@ class JoiningNode(Node):
     doubt: Doubt | None = None
     credit: float = 0.0
     creditedAt: float = float("-inf")
+    offer: int | None = None
 
     @property
     def isServed(self) -> bool:
-        """True if it is sent what happens. A node in doubt gets the difference when it resumes."""
-        return self.hasJoined and self.doubt is None
+        """
+        True if it is sent what happens. A node in doubt gets the difference when it resumes, and all that was kept
+        by its channel, if it has one.
+        """
+        return self.hasJoined and (self.doubt is None or self.channel is not None)
 
     def record(self) -> str:
         """Return what must be known of the node after a restart, as a text."""

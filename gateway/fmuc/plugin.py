@@ -18,6 +18,7 @@ from gateway.config.values import checkDomain
 from gateway.errors import GatewayError
 from gateway.fmuc import tour
 from gateway.fmuc.archiving import Archiving
+from gateway.fmuc.channels import Channels
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
@@ -32,10 +33,13 @@ from gateway.interfaces import (
     IServicePlugin,
     ITourStop,
 )
+from gateway.muc.archive_store import Step
 from gateway.muc.archive_values import Retention
+from gateway.muc.channel_store import loadChannels
 from gateway.muc.elements import MAX_STANZA
 from gateway.muc.ids import Ids
 from gateway.muc.presence_broadcast import ordered
+from gateway.muc.records import Record
 from gateway.muc.room import Bounds, Settings
 from gateway.muc.snapshot import snapshot
 from gateway.muc.store import MIGRATIONS, Owner, loadSecret, restore
@@ -43,6 +47,7 @@ from gateway.requirements import Remark
 
 _LOBBY = "lobby"
 _ROOMS_PER_USER, _LOCKED = Count(100), Seconds(300.0)
+_GONE_AFTER = Seconds(600.0)
 _PING_AFTER, _IDLE = Seconds(1_800.0), Seconds(7 * 86_400.0)
 # Minimum of C{ping_after}, in seconds. Shorter silences are normal, and a ping may be answered this late.
 _MIN_TIME = 60.0
@@ -68,6 +73,7 @@ class MirrorTable(ComponentTable):
     administering_peers: frozenset[AnyDomain] = frozenset()
     max_rooms_per_user: Count = _ROOMS_PER_USER
     ping_after: Seconds = _PING_AFTER
+    gone_after: Seconds = _GONE_AFTER
     archive_days: int = _ARCHIVE_DAYS
     archive_messages: int = _ARCHIVE_MESSAGES
     profile: _Profile = "broadband"
@@ -89,6 +95,7 @@ class RoomsTable(ComponentTable):
     lock_timeout: Seconds = _LOCKED
     idle_timeout: Seconds = _IDLE
     ping_after: Seconds = _PING_AFTER
+    gone_after: Seconds = _GONE_AFTER
     archive_days: int = _ARCHIVE_DAYS
     archive_messages: int = _ARCHIVE_MESSAGES
     presence_broadcast: frozenset[_Role] = _ROLES
@@ -116,7 +123,8 @@ class MirrorPlugin:
         ]
         for key, domains in (("allow", table.allow), ("users", table.users), ("peers", table.peers)):
             problems += _domainProblems(key, domains)
-        problems += _administeringProblems(table) + _timeProblems(ping_after=table.ping_after)
+        problems += _administeringProblems(table)
+        problems += _timeProblems(ping_after=table.ping_after, gone_after=table.gone_after)
         problems += _archiveProblems(table)
         for domain in sorted(table.profiles):
             if "*" not in table.allow and domain not in _valid(table.allow):
@@ -143,6 +151,7 @@ class MirrorPlugin:
             profiles={domain: PROFILES[name] for domain, name in table.profiles.items()},
         )
         bounds = Bounds(made=table.max_rooms_per_user, silence=table.ping_after, archived=_archived(table))
+        bounds = evolve(bounds, gone=table.gone_after)
         ids, administrators = _ids(jid, composition), _prepared(table.administering_peers)
         rooms = Rooms(jid, mirroring, _prepared(table.peers), bounds, ids, administrators)
         _restore(jid, composition, rooms)
@@ -165,7 +174,8 @@ class RoomsPlugin:
     def check(self, jid: str, table: RoomsTable, environment: IServiceEnvironment) -> list[str]:
         problems = _storeProblems(jid, environment) + _domainProblems("peers", table.peers)
         problems += _administeringProblems(table) + _creatorProblems(table.create or frozenset())
-        problems += _timeProblems(idle_timeout=table.idle_timeout, ping_after=table.ping_after)
+        times = {"idle_timeout": table.idle_timeout, "ping_after": table.ping_after, "gone_after": table.gone_after}
+        problems += _timeProblems(**times)
         problems += _archiveProblems(table)
         if jid in table.peers:
             allowed = "other domains, those of the mirrors of these rooms"
@@ -184,6 +194,7 @@ class RoomsPlugin:
             silence=table.ping_after,
             idle=table.idle_timeout,
             archived=_archived(table),
+            gone=table.gone_after,
         )
         ids = _ids(jid, composition)
         administrators = _prepared(table.administering_peers)
@@ -216,8 +227,11 @@ def _federation(peers: frozenset[str], environment: IServiceEnvironment) -> list
 def _restore(jid: str, composition: IServiceBuilder, rooms: Rooms) -> None:
     """Restore the rooms, or mirrors, of an earlier process."""
     store = composition.store(_storeName(jid), MIGRATIONS)
+    now = composition.reactor.seconds()
+    channels = rooms.channels = Channels(rooms.token, rooms.utcClock.utc, rooms.mayBeNode)
     try:
-        restore(store, rooms, composition.reactor.seconds())
+        channels.restore(store.atStart(loadChannels), now)
+        restore(store, rooms, now)
     except GatewayError as error:
         raise ConfigError([f"state_dir: {error}"]) from error
 
@@ -231,10 +245,16 @@ def _served(jid: str, table: MirrorTable | RoomsTable, composition: IServiceBuil
     store = composition.store(_storeName(jid), MIGRATIONS)
     retention = Retention(table.archive_messages, table.archive_days * _DAY)
     owner = _owner(jid, composition)
-    commits = Commits(store, rooms.durability, link.afterInput, retention, owner, partial(snapshot, rooms))
+    commits = Commits(store, rooms.durability, link.afterInput, retention, owner, partial(_snapshot, rooms))
     archiving = Archiving(store, retention) if rooms.areArchived else None
     RoomsHandler(rooms, composition.wallClock, commits, archiving).setHandlerParent(link)
     return link
+
+
+def _snapshot(rooms: Rooms) -> tuple[list[Record], list[Step]]:
+    """Return the whole state of a service, for a store that has lost it."""
+    records, steps = snapshot(rooms)
+    return records + ([] if rooms.channels is None else rooms.channels.all()), steps
 
 
 def _archived(table: MirrorTable | RoomsTable) -> int:

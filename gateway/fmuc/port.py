@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.fmuc.actions import Content
+from gateway.fmuc.channels import Channels
 from gateway.fmuc.nodes import JoiningNode, Node
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
@@ -19,6 +20,10 @@ class Mirror(Protocol):
     """
 
     room: Room
+
+    @property
+    def channels(self) -> Channels | None:
+        """The channels of the service; C{None} if it has none."""
 
     @property
     def downstreamCount(self) -> int:

@@ -40,20 +40,6 @@ HOLD, FIRST, SLOWEST = 120.0, 1.0, 15.0
 _SKEW = 60.0
 # Occupants in one request: their addresses may take two kilobytes each.
 _LISTED = 80
-# Conditions of errors that mean: unreachable now. Servers send C{remote-server-not-found} for a link that is down.
-UNREACHABLE = frozenset(
-    (
-        "internal-server-error",
-        "recipient-unavailable",
-        "remote-server-not-found",
-        "remote-server-timeout",
-        "resource-constraint",
-        "service-unavailable",
-    )
-)
-# The same for requests of one node to another that has joined. An ejabberd whose services must not connect to other
-# servers refuses stanzas to a component that is not there.
-ABSENT = UNREACHABLE | {"forbidden"}
 
 
 def interval(attempts: int) -> float:

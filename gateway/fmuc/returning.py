@@ -9,17 +9,31 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from gateway.errors import LinkDown
+from gateway.fmuc.channel_values import Lost, Opened, Renewed
+from gateway.fmuc.channels import Event as ChannelEvent
 from gateway.fmuc.joining import Joining
+from gateway.fmuc.notices import clockTime, notice, showAway
 from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.resuming import ABSENT, HOLD
+from gateway.fmuc.resuming import HOLD
 from gateway.fmuc.uplink import Event, Output, UplinkState
-from gateway.fmuc.values import ResumeAnswer
+from gateway.fmuc.values import ABSENT, ResumeAnswer
+from gateway.muc.leave import remove
 from gateway.muc.occupant import Occupant
-from gateway.muc.values import AVAILABLE, TECHNICAL_PROBLEM, Payload, PresenceChange, stanzaError
+from gateway.muc.values import AVAILABLE, TECHNICAL_PROBLEM, UNAVAILABLE, Payload, PresenceChange, stanzaError
+
+# Seconds for which the answer to a withdrawn join is awaited that a channel delivers.
+_OWED = 3_600.0
+# Seconds from a return after which occupants are compared once more.
+_AGAIN = 60.0
 
 
 class Uplink(Joining):
     """The uplink of one mirror: users stay while stanzas are lost, and the mirror returns."""
+
+    # True if users were told of a loss; if the joined node's occupants are shown as away; the time at which these
+    # are removed.
+    _isTold = _isShownAway = False
+    _goneAt = float("inf")
 
     def perform(self, output: Output, now: float, join: PendingJoin | None) -> None:
         _OUTPUTS[output](self, now, join)
@@ -39,8 +53,41 @@ class Uplink(Joining):
         if self.isLeaving and self.resumption.isRestored:
             self.deadline = now + self.node.profile.farewell
             self.resumption.tell()
+        elif isReconnected and self.node.channel is not None:
+            # The channel repeats what was lost.
+            return
         elif not isReconnected or self.node.resumes or self.resumption.isRestored:
             self.feed(Event.DISTURBED, now)
+
+    def accepted(self, epoch: int, now: float) -> None:
+        """Handle the joined node's acceptance of a channel, even if the users have left meanwhile."""
+        channels, offered, self.offered = self._mirror.channels, self.offered, None
+        if channels is not None and offered is not None and epoch >= offered:
+            channels.begin(self._mirror.room.jid, self.node, epoch, now)
+            self.probeAt = float("inf")
+
+    def channelChanged(self, event: ChannelEvent, now: float) -> None:
+        """Handle a change of the channel with the joined node."""
+        isUncertain = self.resumption.isRestored or self.resumption.isReturn
+        if isinstance(event, Lost):
+            self.feed(Event.UNREACHABLE, now)
+        elif isinstance(event, Renewed):
+            # One of the nodes has lost a part of its state: they compare it when the channel opens.
+            self.resumption.isRestored = True
+        elif not isinstance(event, Opened):
+            self._endChannel()
+            self.feed(Event.DISTURBED, now)
+        elif isUncertain:
+            # Answers to joins that this node has forgotten may still come, so it compares once more.
+            self.probeAt = now + _AGAIN
+            self.feed(Event.DISTURBED, now)
+        elif self.state is UplinkState.LOST:
+            self.feed(Event.RESUMED, now)
+
+    def _endChannel(self) -> None:
+        """End the channel; what it has kept is sent after the joins anew."""
+        if self._mirror.channels is not None:
+            self.unsent += self._mirror.channels.end(self._mirror.room.jid, self.node)
 
     def unreachable(self, now: float) -> bool:
         """Handle a stanza that comes back; False if the first join is not answered yet."""
@@ -85,16 +132,20 @@ class Uplink(Joining):
 
     def offer(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
         """Record an occupant's new presence; return False if the joined node gets it after the return."""
-        if self.node.returnsPresence or self.state is not UplinkState.JOINED:
+        isKept = self.node.channel is not None and not self.resumption.isReturn
+        if self.node.returnsPresence or not (isKept or self.state is UplinkState.JOINED):
             self.resumption.offered[occupant.nick] = payload, identifier
-        return self.state is UplinkState.JOINED
+        return isKept or self.state is UplinkState.JOINED
 
-    def checkMessage(self, nick: str) -> None:
+    def checkMessage(self, nick: str, now: float) -> None:
         """
         Check that an occupant may send a message to the joined node now.
 
         @raise LinkDown: if it would not be shown, or the joined node would not take it.
+        @raise OutboxFull: if the channel cannot keep it.
         """
+        if self.node.channel is not None:
+            self.node.channel.check(now)
         join = self.pending.get(nick)
         isQueued = join is not None and join.occupant is not None and not join.isSent
         if isQueued or (self.state is UplinkState.LOST and self.node.returnsMessages):
@@ -117,21 +168,48 @@ class Uplink(Joining):
             self.feed(Event.DEADLINE, now)
         elif self.state is UplinkState.JOINING and self.deadline <= now:
             self._joinExpired(now)
-        elif self.probeAt <= now:
-            self.heard(now)
-            self.disturbed(now, isReconnected=True)
+        elif self.probeAt <= now and self.state is UplinkState.JOINED:
+            self._probe(now)
         elif self.state is UplinkState.RETURNING and self.deadline <= now:
             self.feed(Event.UNREACHABLE, now)
-        elif self.state is UplinkState.LOST and self.resumption.until <= now:
-            self._giveUp(now)
-        elif self.state is UplinkState.LOST and self.resumption.retryAt <= now:
-            self.feed(Event.RETRY, now)
-        isJoined = self.state is UplinkState.JOINED
-        late = [join for join in self.pending.values() if join.deadline <= now and (not join.isSent or isJoined)]
+        elif self.state is UplinkState.LOST:
+            self._lostFor(now)
+        late = [join for join in self.pending.values() if self._isLate(join, now)]
         for join in late:
             self._joinLate(join, now)
         if late:
             self.leaveIfEmpty(now)
+
+    def _probe(self, now: float) -> None:
+        """Ask the joined node whether it still has this one."""
+        if self.node.channel is None:
+            self.heard(now)
+            self.disturbed(now, isReconnected=True)
+        else:
+            self.probeAt = float("inf")
+            self.feed(Event.DISTURBED, now)
+
+    def _lostFor(self, now: float) -> None:
+        if self.node.channel is None and self.resumption.until <= now:
+            self._giveUp(now)
+        elif self._goneAt <= now:
+            self._isShownAway, self._goneAt = False, float("inf")
+            for occupant in list(self.node.occupants.values()):
+                remove(self._mirror.room, occupant, UNAVAILABLE)
+            # Both nodes have to compare their occupants at the return.
+            self.resumption.isRestored = True
+        elif self._retries and self.resumption.retryAt <= now:
+            self.feed(Event.RETRY, now)
+
+    def _isLate(self, join: PendingJoin, now: float) -> bool:
+        if join.isSent and join.isWithdrawn and self.node.channel is not None:
+            return join.deadline + _OWED <= now
+        return join.deadline <= now and (not join.isSent or self.state is UplinkState.JOINED)
+
+    @property
+    def _retries(self) -> bool:
+        """True if this uplink makes the next attempt to return; otherwise the channel does."""
+        return self.node.channel is None or self.resumption.isReturn
 
     def _joinExpired(self, now: float) -> None:
         if any(join.isConfirmed for join in self.pending.values()):
@@ -167,14 +245,44 @@ class Uplink(Joining):
     def _hold(self, now: float, join: PendingJoin | None) -> None:
         """Start the time for which users stay. Joins in flight are refused; joins anew begin again later."""
         if not self.resumption.until:
-            self._mirror.room.log(f"{self.node.jid} cannot be reached: users stay for {HOLD:g} seconds", warn=True)
+            time = f" for {HOLD:g} seconds" if self.node.channel is None else ""
+            self._mirror.room.log(f"{self.node.jid} cannot be reached: users stay{time}", warn=True)
+            self._tellLoss(now)
         self.resumption.hold(now)
         self.resumption.isComparing = False
         for each in list(self.pending.values()):
+            if each.isWithdrawn and each.isSent and self.node.channel is not None:
+                # The channel has it, and the leave.
+                continue
             if each.occupant is not None or each.isWithdrawn:
                 del self.pending[each.request.nick]
+            elif each.isSent and self.node.channel is not None:
+                self._joinLate(each, now)
             elif each.isSent:
                 self.reject(each, stanzaError(LinkDown))
+
+    def _tellLoss(self, now: float) -> None:
+        """Tell the users that the room is away, and show its occupants as away."""
+        channel, channels = self.node.channel, self._mirror.channels
+        if channel is None or channels is None:
+            return
+        self._goneAt = now + self._mirror.room.bounds.gone
+        kept = "is refused until it is back" if self.node.returnsMessages else "is kept"
+        since = clockTime(channels.utc(channel.heardAt))
+        notice(self._mirror.room, f"The link to {self.node.jid} is down since {since}; what you say {kept}.")
+        self._isTold = self._isShownAway = True
+        for occupant in self.node.occupants.values():
+            showAway(self._mirror.room, occupant)
+
+    def _tellReturn(self) -> None:
+        """Tell the users that the room is there again, and show its occupants as they are."""
+        if not self._isTold:
+            return
+        notice(self._mirror.room, f"The link to {self.node.jid} is up again.")
+        if self._isShownAway:
+            for occupant in self.node.occupants.values():
+                self._mirror.room.broadcastPresence(occupant, AVAILABLE)
+        self._isTold, self._isShownAway, self._goneAt = False, False, float("inf")
 
     def _tell(self, now: float, join: PendingJoin | None) -> None:
         """Tell the joined node who is in here, if it can resume."""
@@ -189,6 +297,7 @@ class Uplink(Joining):
 
     def _rejoin(self, now: float, join: PendingJoin | None) -> None:
         """Join anew with all downstream occupants."""
+        self._endChannel()
         for each in list(self.pending.values()):
             if each.isSent:
                 self.reject(each, stanzaError(LinkDown))
@@ -202,9 +311,11 @@ class Uplink(Joining):
 
     def _catchUp(self, now: float, join: PendingJoin | None) -> None:
         """Show what was missed; send presence that has changed here."""
+        if self.state is UplinkState.JOINED and self.resumption.until:
+            self._mirror.room.log(f"{self.node.jid} is there again")
+            self._tellReturn()
+            self.resumption.until = self.resumption.retryAt = 0.0
         if self.state is UplinkState.JOINED and self.resumption.isReturn:
-            if self.resumption.until:
-                self._mirror.room.log(f"{self.node.jid} is there again")
             for occupant, identifier in self.resumption.catchUp():
                 self._mirror.toNode(self.node, occupant.presence(AVAILABLE), identifier)
                 if self.node.returnsPresence:

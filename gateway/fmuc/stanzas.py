@@ -11,6 +11,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.fmuc.actions import LeftOut, ToNode
+from gateway.fmuc.channel_xml import readOffer
 from gateway.fmuc.dialects import toNode
 from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence, Returned
 from gateway.muc import stanzas as muc
@@ -22,7 +23,7 @@ from gateway.muc.writers import WRITERS, Written
 from gateway.stream.stanzas import Stanza
 from gateway.xml.cut import children
 
-_RESERVED = muc.RESERVED | {ns.FMUC, ns.RESUME}
+_RESERVED = muc.RESERVED | {ns.FMUC, ns.RESUME, ns.CHANNEL}
 _WRITERS: dict[type[Action], Callable[[Any], Written]] = {**WRITERS, ToNode: toNode, LeftOut: lambda _: b""}
 
 
@@ -75,13 +76,14 @@ def readMessage(stanza: Stanza) -> NodeMessage:
 
 def _fmuc(element: domish.Element) -> Fmuc:
     words = {child.name: child for child in children(element)}
-    reject = words.get("reject")
+    reject, offer = words.get("reject"), words.get("channel")
     return Fmuc(
         realJid=readAddress(element, "from"),
         mode=Mode.REPLICA if "replica" in words else Mode.PRIMARY,
         asksId="occupant-id" in words,
         left="left" in words,
         reject=None if reject is None else str(reject)[:MAX_REASON],
+        channel=readOffer(offer) if offer is not None and offer.uri == ns.CHANNEL else None,
     )
 
 

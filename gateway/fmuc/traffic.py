@@ -38,12 +38,15 @@ class Traffic:
             node.bytesReceived += size
             self._count(node, "received", size)
 
-    def sent(self, action: ToNode, size: int, now: float) -> None:
+    def sent(self, action: ToNode, size: int) -> None:
         """Count the bytes of a stanza that was sent."""
         node = self._rooms.node(action.room, action.peer)
         if node is not None:
             node.bytesSent += size
             self._count(node, "sent", size)
+
+    def submitted(self, action: ToNode, now: float) -> None:
+        """Begin to wait for the return of a message that is sent to a joined node, or passed to its channel."""
         if self.echoes is not None:
             self.echoes.sent(action, now)
 

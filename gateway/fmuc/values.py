@@ -8,6 +8,21 @@ from attrs import frozen
 
 from gateway.muc.values import Message, Presence
 
+# Conditions of errors that mean: unreachable now. Servers send C{remote-server-not-found} for a link that is down.
+UNREACHABLE = frozenset(
+    (
+        "internal-server-error",
+        "recipient-unavailable",
+        "remote-server-not-found",
+        "remote-server-timeout",
+        "resource-constraint",
+        "service-unavailable",
+    )
+)
+# The same for requests of one node to another that has joined. An ejabberd whose services must not connect to other
+# servers refuses stanzas to a component that is not there.
+ABSENT = UNREACHABLE | {"forbidden"}
+
 
 class Dialect(Enum):
     """The protocol that two nodes speak with each other."""
@@ -57,6 +72,7 @@ class Fmuc:
         user's presence back, which it would not do in primary mode. It is written as an element, our extension.
     @ivar left: True if the joining node has left.
     @ivar reject: reason for which a node or one of its users is rejected; C{None} if the element rejects nobody.
+    @ivar channel: epoch of a channel that is offered or accepted; C{None} for none.
     """
 
     realJid: str = ""
@@ -64,6 +80,7 @@ class Fmuc:
     asksId: bool = False
     left: bool = False
     reject: str | None = None
+    channel: int | None = None
 
 
 @frozen(kw_only=True)

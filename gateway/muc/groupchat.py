@@ -59,7 +59,7 @@ def submit(
         subject=stanza.subject,
         store=stanza.store,
     )
-    if not room.nodes.submitMessage(message):
+    if not room.nodes.submitMessage(message, now):
         broadcast(room, message, origin, now)
 
 

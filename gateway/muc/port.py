@@ -71,7 +71,7 @@ class OtherNodes(Protocol):
     def submitPresence(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
         """An occupant sends a new presence, with this C{id}."""
 
-    def submitMessage(self, message: RoomMessage) -> bool:
+    def submitMessage(self, message: RoomMessage, now: float) -> bool:
         """An occupant sends a message to all."""
 
     # Forms.
@@ -175,7 +175,7 @@ class NoOtherNodes:
     def submitPresence(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
         return False
 
-    def submitMessage(self, message: RoomMessage) -> bool:
+    def submitMessage(self, message: RoomMessage, now: float) -> bool:
         return False
 
     def submitForm(self, message: RoomMessage) -> None:

@@ -57,6 +57,7 @@ class Bounds:
     @ivar silence: seconds without a stanza of a local user after which a ping is sent; 0 for no pings.
     @ivar idle: seconds after which a temporary room is destroyed in which nothing happens; 0 for never.
     @ivar archived: messages in the archive of a room; 0 for no archives.
+    @ivar gone: seconds for which occupants behind another node stay whose reliable channel is lost.
     """
 
     rooms: int = 1_000
@@ -74,6 +75,7 @@ class Bounds:
     silence: float = 0.0
     idle: float = 0.0
     archived: int = 0
+    gone: float = 600.0
 
 
 def _texts(values: Iterable[str]) -> tuple[str, ...]:

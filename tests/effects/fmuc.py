@@ -159,6 +159,37 @@ def pinged(gateway: Gateway, room: str = "room") -> int:
     return 0
 
 
+def gone(gateway: Gateway, isMirror: bool = False) -> int:
+    """
+    Return the minutes until an occupant behind a node that does not answer any longer is removed; 0 if it stays for
+    an hour.
+    """
+    server = gateway.server(COMPONENT)
+    offer = f"<channel xmlns='{ns.CHANNEL}' e='9999999'/>"
+    who = USER if isMirror else "far@example.org/1"
+    item = f"<item affiliation='none' role='participant' jid='{who}'/>"
+    fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{who}'>{offer}</fmuc><x xmlns='{ns.MUC_USER}'>{item}</x>"
+    if isMirror:
+        server.ask(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
+        server.ask(
+            f"<presence from='{SOURCE}/there' to='{MIRRORED}'><fmuc xmlns='{ns.FMUC}' from='there@example.org'/>"
+            f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant'/></x></presence>"
+            f"<presence from='{SOURCE}/nick' to='{MIRRORED}'>{fmuc}</presence>"
+            f"<message from='{SOURCE}' to='{MIRRORED}' type='groupchat'><subject/>"
+            f"<r xmlns='{ns.CHANNEL}' e='9999999' n='1' a='0'/></message>"
+        )
+    else:
+        server.ask(f"<presence from='{USER}' to='room@{COMPONENT}/own'>{MUC}</presence>")
+        instant = f"<query xmlns='{ns.MUC_OWNER}'><x xmlns='{ns.DATA}' type='submit'/></query>"
+        server.ask(f"<iq from='{USER}' to='room@{COMPONENT}' type='set' id='1'>{instant}</iq>")
+        server.ask(f"<presence from='room@node.example/nick' to='room@{COMPONENT}/nick'>{fmuc}{MUC}</presence>")
+    for minute in range(1, 61):
+        gateway.reactor.pump([1] * 60)
+        if any(each.get("type") == "unavailable" for each in server.received()):
+            return minute
+    return 0
+
+
 def idle(gateway: Gateway) -> int:
     """Return the hours after which a temporary room ends that nobody says anything in."""
     server = gateway.server(COMPONENT)
@@ -346,6 +377,18 @@ EFFECTS = (
         MIRROR,
         lambda gateway: pinged(gateway, "room\\40rooms.example"),
         {"": 30, "ping_after = 300": 5, "ping_after = 60": 1},
+    ),
+    Effect(
+        "rooms.gone_after",
+        f'{ROOMS}peers = ["node.example"]\n',
+        gone,
+        {"": 11, "gone_after = 300": 6, "gone_after = 60": 2},
+    ),
+    Effect(
+        "mirror.gone_after",
+        MIRROR,
+        lambda gateway: gone(gateway, isMirror=True),
+        {"": 12, "gone_after = 300": 7, "gone_after = 60": 3},
     ),
     Effect(
         "rooms.archive_days",

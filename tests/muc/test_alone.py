@@ -46,7 +46,7 @@ class Elsewhere(NoOtherNodes):
         self.asked.append(payload.raw)
         return True
 
-    def submitMessage(self, message: RoomMessage) -> bool:
+    def submitMessage(self, message: RoomMessage, now: float) -> bool:
         self.asked.append(message.payload.raw)
         return True
 

@@ -1,0 +1,358 @@
+"""
+The reliable channels of the nodes of one service: negotiation, stanzas and requests; pure.
+
+A channel exists from the negotiation on until one of the nodes has left and everything is delivered, or until the
+other node does not know it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from attrs import define, field, frozen
+
+from gateway import ns
+from gateway.addresses import jids
+from gateway.errors import BadRequest, GatewayError, NoSuchAddress, NotInSequence
+from gateway.fmuc import channel_xml
+from gateway.fmuc.actions import Kept, ToNode
+from gateway.fmuc.channel import Channel, Mark
+from gateway.fmuc.channel_values import (
+    Ask,
+    Compare,
+    Header,
+    Lost,
+    Opened,
+    Output,
+    Pace,
+    Renewed,
+    SendAck,
+    SendStanza,
+)
+from gateway.fmuc.nodes import JoiningNode, Node
+from gateway.fmuc.values import UNREACHABLE, Dialect
+from gateway.muc.actions import SendResult
+from gateway.muc.channel_store import StoredChannel
+from gateway.muc.occupant_iq import errorOf
+from gateway.muc.records import Record
+from gateway.muc.stanzas import parts
+from gateway.stream.stanzas import Stanza
+
+# Bare JID of the room here, and of the room there.
+Place = tuple[str, str]
+
+# Seconds that a channel whose node has left tries to deliver what is left.
+_MAX_REST = 600.0
+# Channels whose nodes have left; above this number, the oldest one ends.
+_MAX_RESTING = 1_000
+# Offered epochs are minutes since 2026-01-01, so that another process offers a greater one.
+_SINCE, _MINUTE = 1_767_225_600.0, 60.0
+# Conditions of errors by which the other node's gateway refuses a single stanza.
+_REFUSALS = frozenset(("internal-server-error", "resource-constraint"))
+_UNREACHABLE = UNREACHABLE - _REFUSALS
+# Conditions by which the other node says that it does not know the channel.
+_UNKNOWN = frozenset(("item-not-found", "feature-not-implemented"))
+_OUT_OF_SEQUENCE = "unexpected-request"
+
+
+@frozen
+class Forgotten:
+    """The other node does not know the channel any longer; it has ended here, too."""
+
+
+Event = Opened | Lost | Renewed | Forgotten
+
+
+@define
+class Taken:
+    """
+    Effects of the last calls.
+
+    @ivar records: records that must be stored before what they tell is sent.
+    @ivar marks: the channels that must be told of the commit.
+    @ivar sent: stanzas, in their order.
+    @ivar events: changes of channels.
+    """
+
+    records: list[Record] = field(factory=list)
+    marks: list[tuple[Channel[Stanza], Mark]] = field(factory=list)
+    sent: list[tuple[ToNode, bytes]] = field(factory=list)
+    events: list[tuple[Place, Event]] = field(factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.records or self.sent or self.events)
+
+
+@define(eq=False)
+class Channels:
+    """
+    All channels of one service.
+
+    @param token: distinguishes requests of this process from those of an earlier one.
+    @param utc: returns the time in seconds since 1970 from the link's clock.
+    @param mayBeNode: returns True if a sender (bare JID) may be a node of a room (bare JID).
+    """
+
+    token: str
+    utc: Callable[[float], float]
+    mayBeNode: Callable[[str, str], bool]
+    table: dict[Place, Channel[Stanza]] = field(factory=dict)
+    _offered: int = 0
+    # Channels that calls have changed; the values mean nothing.
+    _touched: dict[Place, None] = field(factory=dict)
+    _taken: Taken = field(factory=Taken)
+    # Times at which nodes have left whose channels are in the table.
+    _resting: dict[Place, float] = field(factory=dict)
+
+    def restore(self, stored: Iterable[StoredChannel], now: float) -> None:
+        """
+        Restore the channels of an earlier process.
+
+        @raise StoreBroken: if the records are not those of channels.
+        """
+        for each in stored:
+            self.table[each.room, each.peer] = Channel.restored(each, Pace(), self._ids, now)
+
+    @property
+    def _ids(self) -> str:
+        return f"c{self.token}-"
+
+    # Negotiation.
+
+    def offer(self, room: str, node: Node, now: float) -> int:
+        """Return the epoch that a first join offers; an earlier channel has ended."""
+        known = self.table.get((room, node.jid))
+        least = 0 if known is None else known.epoch + 1
+        self.end(room, node)
+        self._offered = max(least, self._offered + 1, int((self.utc(now) - _SINCE) / _MINUTE))
+        return self._offered
+
+    def agreed(self, room: str, node: JoiningNode) -> int | None:
+        """Return the epoch of a channel that is accepted (rule 2); C{None} if none was offered."""
+        known = self.table.get((room, node.jid))
+        if node.offer is None or known is None:
+            return node.offer
+        return max(node.offer, known.epoch + 1)
+
+    def begin(self, room: str, node: Node, epoch: int, now: float) -> None:
+        """Begin a channel that was negotiated."""
+        place = room, node.jid
+        self.end(room, node)
+        channel = self.table[place] = node.channel = Channel(room, node.jid, node.profile.pace, self._ids)
+        channel.begin(epoch, now)
+        self.touch(place)
+
+    def end(self, room: str, node: Node) -> list[bytes]:
+        """End the channel with a node; return the messages that the node has not acknowledged."""
+        node.channel = None
+        return self.drop((room, node.jid))
+
+    def drop(self, place: Place) -> list[bytes]:
+        """End a channel whose node has left; otherwise as L{end}."""
+        channel = self.table.pop(place, None)
+        self._touched.pop(place, None)
+        self._resting.pop(place, None)
+        if channel is None:
+            return []
+        messages = [each for each in channel.unacknowledged() if channel_xml.nameOf(each) == b"message"]
+        self._taken.records += channel.end()
+        return messages
+
+    # Stanzas.
+
+    def touch(self, place: Place) -> None:
+        """A channel has changed: L{take} follows."""
+        self._touched[place] = None
+
+    def take(self, isDue: bool = False) -> Taken:
+        """
+        Return what the last calls have caused.
+
+        @param isDue: as in L{Channel.take}.
+        """
+        taken, self._taken = self._taken, Taken()
+        touched, self._touched = self._touched, {}
+        for place in touched:
+            channel = self.table[place]
+            records, mark = channel.take(isDue)
+            if records:
+                taken.records += records
+                taken.marks.append((channel, mark))
+            outputs, channel.outputs = channel.outputs, []
+            for each in outputs:
+                if isinstance(each, Opened | Lost | Renewed):
+                    taken.events.append((place, each))
+                elif not isinstance(each, Compare):
+                    taken.sent.append((_toNode(place), _written(place, each)))
+        return taken
+
+    def stored(self, channel: Channel[Stanza], mark: Mark, now: float) -> None:
+        """Handle the commit of what was taken."""
+        place = channel.room, channel.peer
+        if self.table.get(place) is channel:
+            channel.stored(mark, now)
+            self.touch(place)
+
+    def all(self) -> list[Record]:
+        """Return the records of all channels, for a new store."""
+        return [record for channel in self.table.values() for record in channel.all()]
+
+    def received(self, stanza: Stanza, now: float) -> list[Stanza]:
+        """
+        Handle a presence or a message; return the stanzas that are to be handled now, in order.
+
+        @raise GatewayError: the answer is this error.
+        """
+        room, peer = place = jids.bare(stanza.recipient or ""), jids.bare(stanza.sender or "")
+        channel = self.table.get(place)
+        if stanza.type == "error":
+            return [stanza] if channel is None else self._failed(place, channel, stanza, now)
+        header = _headerOf(stanza)
+        if channel is None:
+            if header is None or not self.mayBeNode(peer, room):
+                return [stanza]
+            if header.number is None:
+                return []
+            raise NoSuchAddress
+        if header is None:
+            if stanza.name == "message":
+                raise NotInSequence
+            return [stanza]
+        self.touch(place)
+        found = channel.receive(header, stanza, len(stanza.raw), now)
+        return [each for each in found if not _isEmpty(each)]
+
+    def _failed(self, place: Place, channel: Channel[Stanza], stanza: Stanza, now: float) -> list[Stanza]:
+        """Handle the error of a stanza; it is repeated, unless the other node has refused it."""
+        condition = errorOf(stanza).condition
+        isOfNode = stanza.name == "presence" or "/" not in (stanza.sender or "")
+        if condition in _UNREACHABLE or condition == _OUT_OF_SEQUENCE:
+            channel.doubt(now)
+            self.touch(place)
+            return []
+        if condition in _UNKNOWN and isOfNode:
+            self.forget(place)
+            return []
+        return [stanza]
+
+    def forget(self, place: Place) -> None:
+        """End a channel that the other node does not know, or that is of no use any longer; L{take} follows."""
+        self._taken.events.append((place, Forgotten()))
+
+    # Requests.
+
+    def request(self, stanza: Stanza, now: float) -> SendResult | None:
+        """
+        Return the answer to a request for the numbers of this node; C{None} if the stanza is another request.
+
+        @raise GatewayError: the answer is this error.
+        """
+        payload = next(stanza.element.elements(), None)
+        if payload is None or payload.uri != ns.CHANNEL or payload.name not in ("probe", "resume"):
+            return None
+        place = stanza.recipient or "", stanza.sender or ""
+        channel = self.table.get(place)
+        if channel is None:
+            raise NoSuchAddress
+        report = channel.requested(channel_xml.readReport(payload), now)
+        self.touch(place)
+        return SendResult(*place, stanza.id or "", channel_xml.reportXml(report).encode())
+
+    def answered(self, stanza: Stanza, now: float) -> bool:
+        """Handle an iq of type result or error; return False if it answers no request of a channel."""
+        identifier, place = stanza.id or "", (stanza.recipient or "", stanza.sender or "")
+        if not identifier.startswith(self._ids):
+            return False
+        channel = self.table.get(place)
+        if channel is None or not channel.isAsked(identifier):
+            # It is late.
+            return channel is not None
+        self.touch(place)
+        if stanza.type == "error":
+            if errorOf(stanza).condition in _UNKNOWN:
+                self.forget(place)
+            else:
+                channel.failed(identifier)
+            return True
+        payload = next(stanza.element.elements(), None)
+        try:
+            if payload is None or payload.uri != ns.CHANNEL:
+                raise BadRequest
+            channel.answered(identifier, channel_xml.readReport(payload), now)
+        except GatewayError:
+            channel.failed(identifier)
+        return True
+
+    # The link, and time.
+
+    def disconnected(self) -> None:
+        """
+        Handle the loss of this component's connection. Nobody is told: the channels may open as soon as it is back,
+        and are lost if they do not.
+        """
+        for place, channel in self.table.items():
+            channel.lost()
+            self.touch(place)
+            channel.outputs.clear()
+
+    def connected(self, now: float) -> None:
+        """Open all channels: this process was started, or its connection is new."""
+        for place, channel in self.table.items():
+            channel.resume(now)
+            self.touch(place)
+
+    def tick(
+        self, nodeOf: Callable[[str, str], Node | None], isWatched: Callable[[str, str], bool], now: float
+    ) -> None:
+        """
+        Handle deadlines. Called once a second while the component is connected.
+
+        @param nodeOf: returns the node of a room, both by their bare JIDs.
+        @param isWatched: returns True if users here wait for a node.
+        """
+        for place, channel in list(self.table.items()):
+            node = nodeOf(*place)
+            if node is not None and node.channel is channel:
+                self._resting.pop(place, None)
+                channel.isWatched = isWatched(*place)
+            else:
+                since = self._resting.setdefault(place, now)
+                channel.isWatched = len(channel) > 0
+                isOver = since + _MAX_REST <= now or len(self._resting) > _MAX_RESTING
+                if channel.isIdle or isOver:
+                    self.drop(place)
+                    continue
+            channel.tick(now)
+            if channel.outputs or not channel.isIdle:
+                self.touch(place)
+
+
+def _toNode(place: Place) -> ToNode:
+    return ToNode(*place, Dialect.XEP_0289, False, Kept(b""))
+
+
+def _written(place: Place, output: Output) -> bytes:
+    if isinstance(output, Ask):
+        return channel_xml.request(*place, output.id, output.report)
+    assert isinstance(output, SendStanza | SendAck)
+    if isinstance(output, SendStanza) and output.stanza:
+        return channel_xml.withHeader(output.stanza, output.header)
+    return channel_xml.acknowledgement(*place, output.header)
+
+
+def _headerOf(stanza: Stanza) -> Header | None:
+    """
+    Return the header of a stanza; C{None} if it has none.
+
+    @raise BadRequest: if it is not valid.
+    """
+    if ns.CHANNEL.encode() not in stanza.raw:
+        return None
+    headers = (part for part in parts(stanza) if (part.namespace, part.name) == (ns.CHANNEL, "r"))
+    part = next(headers, None)
+    return None if part is None else channel_xml.readHeader(part.element)
+
+
+def _isEmpty(stanza: Stanza) -> bool:
+    """True if a stanza has nothing but a header: its sender has withdrawn it (rule 3)."""
+    return stanza.name == "message" and len(parts(stanza)) == 1

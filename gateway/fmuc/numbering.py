@@ -1,0 +1,92 @@
+"""Output that crosses by channels: a channel numbers it, and learns of the commit after which it may be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from typing import Any
+
+from attrs import evolve
+
+from gateway.errors import OutboxFull
+from gateway.fmuc.actions import ToNode
+from gateway.fmuc.channel import Channel, Mark
+from gateway.fmuc.channel_xml import nameOf
+from gateway.fmuc.channels import Taken
+from gateway.fmuc.commits import Commits, Refusal
+from gateway.fmuc.core import Rooms
+from gateway.muc.actions import Action
+from gateway.muc.records import Record
+from gateway.stream.link import Link
+
+# Stanzas by their channels, and their numbers.
+Numbers = list[tuple[Channel[Any], int]]
+
+
+def crosses(action: ToNode, data: bytes) -> bool:
+    """True if the channel of a stanza to a node sends it; requests are sent directly."""
+    return action.channel is not None and nameOf(data) != b"iq"
+
+
+class Numbering:
+    """
+    The channels of one component, as its output sees them.
+
+    @ivar link: set before anything is sent.
+    @param perform: carries out actions.
+    """
+
+    link: Link
+
+    def __init__(self, rooms: Rooms, commits: Commits, perform: Callable[[Sequence[Action]], object]) -> None:
+        self._rooms = rooms
+        self._commits = commits
+        self._perform = perform
+
+    def number(self, ready: Iterable[tuple[Action, object]]) -> Numbers:
+        """Pass stanzas to their channels, which send them after the commit; return their numbers."""
+        numbers: Numbers = []
+        channels, now = self._rooms.channels, self.link.now
+        for action, data in ready:
+            if channels is None or not isinstance(action, ToNode) or action.channel is None:
+                continue
+            assert isinstance(data, bytes)
+            place, channel = (action.room, action.peer), action.channel
+            if channels.table.get(place) is not channel or not crosses(action, data) or not data:
+                continue
+            try:
+                numbers.append((channel, channel.send(data, now, isRefusable=False)))
+                channels.touch(place)
+            except OutboxFull:
+                # Most senders cannot be told. The node joins anew, or is removed.
+                channels.forget(place)
+        return numbers
+
+    def take(self, isDue: bool) -> Taken:
+        """Return what the channels have to store and to send; C{isDue} is as for L{Channel.take}."""
+        return Taken() if self._rooms.channels is None else self._rooms.channels.take(isDue)
+
+    def withdrawing(self, refusal: Refusal, numbers: Numbers) -> Refusal:
+        """Return a refusal that withdraws the stanzas as well that would tell the change."""
+        return evolve(refusal, undo=partial(self._withdraw, refusal.undo, numbers))
+
+    def _withdraw(self, undo: Callable[[], Iterable[Record]], numbers: Numbers) -> list[Record]:
+        found = list(undo())
+        for channel, number in numbers:
+            channel.withdraw(number)
+            records, mark = channel.take()
+            found += records
+            self._commits.whenStored(partial(self._stored, channel, mark))
+        return found
+
+    def put(self, taken: Taken) -> None:
+        """Handle what was taken, when its records were passed to the store."""
+        for channel, mark in taken.marks:
+            self._commits.whenStored(partial(self._stored, channel, mark))
+        for place, event in taken.events:
+            self._perform(self._rooms.channelChanged(place, event, self.link.now))
+
+    def _stored(self, channel: Channel[Any], mark: Mark) -> None:
+        if self._rooms.channels is not None:
+            self._rooms.channels.stored(channel, mark, self.link.now)
+            self._perform(())

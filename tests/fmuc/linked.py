@@ -1,0 +1,192 @@
+"""A room and a mirror of it, with stores, processes that are killed, and a link that loses and repeats stanzas."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element
+
+from gateway import ns
+from gateway.fmuc.channels import Channels
+from gateway.fmuc.commits import Commits
+from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.values import Mode
+from gateway.muc.archive_values import Retention
+from gateway.muc.channel_store import loadChannels
+from gateway.muc.ids import Ids
+from gateway.muc.store import restore
+from gateway.testing import MemoryServer
+from tests.fmuc.durable import HeldStore
+from tests.fmuc.support import MUC
+
+TOP, DOWN = "chat.example", "mirror.example"
+ROOM, HERE = f"coven@{TOP}", rf"coven\40{TOP}@{DOWN}"
+OWN, ANN, BEN = "own@b.example/1", "ann@a.example/1", "ben@a.example/2"
+_BODY = f"{{{ns.COMPONENT_ACCEPT}}}body"
+_UTC = 1_790_000_000.0
+
+
+class Side:
+    """
+    One of the two components.
+
+    @ivar store: what it has stored; it outlives the process.
+    """
+
+    def __init__(self, domain: str, mode: Mode, hasChannels: bool) -> None:
+        self.domain = domain
+        self._mode = mode
+        self._hasChannels = hasChannels
+        self.store = HeldStore()
+        self.lives = 0
+        self.start()
+
+    def start(self) -> None:
+        """Start a process."""
+        everything = frozenset("*")
+        mirroring = None if self.domain == TOP else Mirroring(mode=self._mode, allow=everything, users=everything)
+        peers = frozenset((DOWN,)) if self.domain == TOP else frozenset[str]()
+        self.rooms = rooms = Rooms(self.domain, mirroring, peers, ids=Ids(self.domain.encode()))
+        self.lives += 1
+        rooms.token = f"{self.domain[0]}{self.lives}"
+        server = self.server = MemoryServer(self.domain)
+        if self._hasChannels:
+            rooms.channels = Channels(rooms.token, rooms.utcClock.utc, rooms.mayBeNode)
+            rooms.channels.restore(self.store.atStart(loadChannels), 0.0)
+        restore(self.store, rooms, 0.0)
+        commits = Commits(self.store, rooms.durability, partial(server.clock.callLater, 0), Retention(0, 0.0))
+        self.handler = RoomsHandler(rooms, lambda: _UTC, commits)
+        self.handler.setHandlerParent(server.link)
+        server.start()
+
+    def kill(self) -> None:
+        """Kill the process, and start another one."""
+        self.store.forget()
+        self.store.isHeld = False
+        self.start()
+
+
+class Linked:
+    """
+    The two components, and their users.
+
+    @ivar isLost: returns True for a stanza between them that is lost; gets its sender's domain and its text.
+    @ivar crossed: stanzas between them, with the sender's domain.
+    @ivar shown: stanzas to users, by full JID.
+    """
+
+    def __init__(self, mode: Mode = Mode.PRIMARY, channels: tuple[bool, bool] = (True, True)) -> None:
+        self.isLost: Callable[[str, str], bool] = lambda sender, text: False
+        self.isRepeated = False
+        self.packets: deque[tuple[str, bytes]] = deque()
+        self.crossed: list[tuple[str, str]] = []
+        self.shown: dict[str, list[Element]] = {}
+        self.top, self.down = (
+            Side(domain, mode, has) for domain, has in zip((TOP, DOWN), channels, strict=True)
+        )
+        self.sides = {TOP: self.top, DOWN: self.down}
+        self.settle()
+
+    def settle(self, isCommitting: bool = True) -> None:
+        """Deliver everything."""
+        while True:
+            for side in self.sides.values():
+                if isCommitting:
+                    side.server.clock.advance(0)
+                for element in side.server.received():
+                    self._sent(side.domain, element)
+            if not self.packets:
+                if not isCommitting or not self._isBusy:
+                    return
+                continue
+            domain, data = self.packets.popleft()
+            self.sides[domain].server.send(data)
+
+    @property
+    def _isBusy(self) -> bool:
+        clocks = [side.server.clock for side in self.sides.values()]
+        return any(call.getTime() <= each.seconds() for each in clocks for call in each.getDelayedCalls())
+
+    def _sent(self, domain: str, element: Element) -> None:
+        to = element.get("to", "")
+        there = to.partition("/")[0].rpartition("@")[2]
+        if there not in self.sides:
+            self.shown.setdefault(to, []).append(element)
+            return
+        data = ElementTree.tostring(element)
+        text = data.decode()
+        self.crossed.append((domain, text))
+        if not self.isLost(domain, text):
+            self.packets.extend([(there, data)] * (2 if self.isRepeated else 1))
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        for _ in range(round(seconds)):
+            for side in self.sides.values():
+                side.server.clock.advance(1.0)
+            self.settle()
+
+    def kill(self, side: Side) -> None:
+        """Kill a process, and start another one; what it has sent and has not left is lost."""
+        side.kill()
+        self.settle()
+
+    def cut(self) -> None:
+        """Cut the link: stanzas are lost without an error."""
+        self.isLost = lambda sender, text: True
+
+    def mend(self) -> None:
+        """Repair the link."""
+        self.isLost = lambda sender, text: False
+
+    # Users.
+
+    def send(self, domain: str, xml: str) -> None:
+        """Send a user's stanza."""
+        self.sides[domain].server.send(xml)
+        self.settle()
+
+    def join(self, user: str, room: str, nick: str) -> None:
+        """Send a join."""
+        self.send(room.rpartition("@")[2], f"<presence from='{user}' to='{room}/{nick}'>{MUC}</presence>")
+
+    def leave(self, user: str, room: str, nick: str) -> None:
+        """Send a leave."""
+        self.send(room.rpartition("@")[2], f"<presence from='{user}' to='{room}/{nick}' type='unavailable'/>")
+
+    def say(self, user: str, room: str, body: str) -> None:
+        """Send a message."""
+        inside = f"<body>{body}</body>"
+        message = f"<message from='{user}' to='{room}' type='groupchat' id='{body}'>{inside}</message>"
+        self.send(room.rpartition("@")[2], message)
+
+    def heard(self, user: str) -> list[str]:
+        """Return the bodies of all messages to a user, errors left out."""
+        found = (each for each in self.shown.get(user, []) if each.get("type") != "error")
+        return [body for each in found if (body := each.findtext(_BODY)) is not None]
+
+    def errors(self, user: str) -> list[str]:
+        """Return the conditions of errors that a user got."""
+        return [
+            child.tag.partition("}")[2]
+            for each in self.shown.get(user, [])
+            if each.get("type") == "error"
+            for child in each.iter()
+            if child.tag.startswith(f"{{{ns.STANZA_ERRORS}}}") and not child.tag.endswith("}text")
+        ]
+
+    def occupants(self) -> tuple[list[str], list[str]]:
+        """Return the nicks in the room and in the mirror."""
+        up, down = self.top.rooms.rooms.get(ROOM), self.down.rooms.rooms.get(HERE)
+        return tuple([] if room is None else sorted(room.occupants) for room in (up, down))  # type: ignore[return-value]
+
+    @property
+    def state(self) -> UplinkState:
+        """State of the uplink."""
+        federation = self.down.rooms.federation(HERE)
+        assert federation is not None and federation.uplink is not None
+        return federation.uplink.state

@@ -1,0 +1,538 @@
+"""A room and its mirror with a reliable channel between them (docs/fmuc-resync.md)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.errors import NoSuchAddress, NotInSequence, StoreFull
+from gateway.fmuc.channel_values import Pace
+from gateway.fmuc.plugin import _snapshot
+from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.values import Dialect, Mode
+from gateway.muc.channel_store import loadChannels
+from gateway.muc.records import Record
+from gateway.muc.room import Bounds
+from gateway.testing import MemoryGateway
+from tests.fmuc.linked import ANN, BEN, DOWN, HERE, OWN, ROOM, TOP, Linked, Side
+from tests.fmuc.support import MUC, canonical, refused
+from tests.muc.test_local import user
+
+# Seconds for which occupants behind a lost node stay.
+GONE = Bounds().gone
+# Minutes from 2026-01-01 to the time of the tests.
+EPOCH = 379_573
+
+
+def header(number: int | None, received: int, epoch: int = EPOCH) -> str:
+    """Return the element of a stanza."""
+    n = "" if number is None else f" n='{number}'"
+    return f"<r xmlns='{ns.CHANNEL}' e='{epoch}'{n} a='{received}'/>"
+
+
+def offer(epoch: int = EPOCH) -> str:
+    """Return the element that negotiates a channel."""
+    return f"<channel xmlns='{ns.CHANNEL}' e='{epoch}'/>"
+
+
+def stored(side: Side) -> int:
+    """Return the number of records of channels at one side."""
+    return len(side.store.atStart(loadChannels))
+
+
+class LinkedCase(SynchronousTestCase):
+    """A room with its owner, and a mirror with two users."""
+
+    maxDiff = None
+    mode = Mode.PRIMARY
+
+    def setUp(self) -> None:
+        self.link = Linked(self.mode)
+        self.enter()
+
+    def enter(self) -> None:
+        """All users join."""
+        self.link.join(OWN, ROOM, "own")
+        self.link.join(ANN, HERE, "ann")
+        self.link.join(BEN, HERE, "ben")
+
+    def assertHeard(self, *bodies: str, users: tuple[str, ...] = (OWN, ANN, BEN)) -> None:
+        """Users have got exactly these messages, in this order."""
+        self.assertEqual({each: self.link.heard(each) for each in users}, {each: list(bodies) for each in users})
+
+    def assertInside(self, *nicks: str) -> None:
+        """Both sides have these occupants."""
+        self.assertEqual(self.link.occupants(), (list(nicks), list(nicks)))
+
+    def assertCrossed(self, *expected: str) -> None:
+        """Exactly these stanzas have crossed since the last call."""
+        found = "".join(text for _, text in self.link.crossed)
+        self.link.crossed.clear()
+        self.assertEqual(canonical(found), canonical("".join(expected)))
+
+
+class NegotiationTests(SynchronousTestCase):
+    """Sections 4.1 and 4.2: the join, and the numbers of stanzas."""
+
+    maxDiff = None
+
+    def test_stanzas(self) -> None:
+        """XEP-0045 section 7.2 through a mirror: the join of the first user agrees on a channel, in both modes."""
+        for mode in Mode:
+            with self.subTest(mode=mode):
+                link = Linked(mode)
+                link.join(ANN, HERE, "ann")
+                replica = "<replica/>" if mode is Mode.REPLICA else ""
+                fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{ANN}'>{replica}{offer()}</fmuc>"
+                there = f"from='{ROOM}' to='{HERE}'"
+                fromRoom = f"<message type='groupchat' {there}><fmuc xmlns='{ns.FMUC}'/>"
+                self.assertEqual(
+                    canonical("".join(text for _, text in link.crossed)),
+                    canonical(
+                        f"<presence from='{HERE}/ann' to='{ROOM}/ann'>{fmuc}{MUC}"
+                        f"{user('none', 'participant', jid=ANN)}</presence>"
+                        f"<presence from='{ROOM}/ann' to='{HERE}'>{fmuc}"
+                        f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='moderator'/>"
+                        f"<status code='201'/></x></presence>"
+                        f"{fromRoom}<subject/>{header(1, 0)}</message>"
+                    ),
+                )
+                link.crossed.clear()
+                link.say(ANN, HERE, "x")
+                link.wait(2)
+                said = f"<message type='groupchat' id='x' from='{HERE}/ann' to='{ROOM}'>"
+                said += f"<fmuc xmlns='{ns.FMUC}' from='{ANN}'/><body>x</body>{header(1, 1)}</message>"
+                back = f"<message type='groupchat' id='x' from='{ROOM}/ann' to='{HERE}'>"
+                back += f"<fmuc xmlns='{ns.FMUC}' from='{ANN}'/><body>x</body>{header(2, 1)}</message>"
+                alone = f"<message {there}>{header(None, 1)}</message>"
+                last = f"<message from='{HERE}' to='{ROOM}'>{header(None, 2)}</message>"
+                self.assertEqual(
+                    canonical("".join(text for _, text in link.crossed)),
+                    canonical(said + (back + last if mode is Mode.REPLICA else alone)),
+                )
+
+    def test_notBoth(self) -> None:
+        """Rule 1: if one of the nodes has no channels, nothing of the protocol is sent, and all works as before."""
+        for has in ((True, False), (False, True)):
+            for mode in Mode:
+                with self.subTest(has=has, mode=mode):
+                    link = Linked(mode, has)
+                    link.join(OWN, ROOM, "own")
+                    link.join(ANN, HERE, "ann")
+                    link.say(ANN, HERE, "x")
+                    link.say(OWN, ROOM, "y")
+                    self.assertEqual((link.heard(OWN), link.heard(ANN)), (["x", "y"], ["x", "y"]))
+                    self.assertFalse([text for _, text in link.crossed if header(1, 0)[:20] in text])
+
+    def test_configured(self) -> None:
+        """A mirror of the configuration offers a channel, unless it speaks the ProtoXEP, which is not extended."""
+        for dialect in Dialect:
+            table = f'[mirror."{DOWN}"]\nallow = ["{TOP}"]\nusers = ["a.example"]\nprotocol = "{dialect.value}"\n'
+            gateway = MemoryGateway(Path(self.mktemp()), table)
+            self.addCleanup(gateway.stop)
+            [sent] = gateway.server(DOWN).ask(f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
+            found = sent.findall(f".//{{{ns.CHANNEL}}}channel")
+            self.assertEqual(len(found), int(dialect is Dialect.XEP_0289))
+
+    def test_bad(self) -> None:
+        """An offer without an epoch is refused; an acceptance of a smaller epoch than the offer is ignored."""
+        link = Linked()
+        fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{ANN}'><channel xmlns='{ns.CHANNEL}' e='x'/></fmuc>"
+        link.send(TOP, f"<presence from='{HERE}/ann' to='{ROOM}/ann' id='1'>{fmuc}{MUC}</presence>")
+        self.assertIn("bad-request", link.crossed[0][1])
+        link.cut()
+        link.join(ANN, HERE, "ann")
+        fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{ANN}'>{offer(EPOCH - 1)}</fmuc>"
+        item = user("none", "participant")
+        link.send(DOWN, f"<presence from='{ROOM}/ann' to='{HERE}'>{fmuc}{item}</presence>")
+        assert link.down.rooms.channels is not None
+        self.assertEqual(link.down.rooms.channels.table, {})
+
+
+class DeliveryTests(LinkedCase):
+    """Section 2: exactly once, and in order."""
+
+    def test_lost(self) -> None:
+        """Rule 11: what was lost without an error is sent again."""
+        self.link.cut()
+        for number in range(3):
+            self.link.say(ANN, HERE, f"a{number}")
+            self.link.say(OWN, ROOM, f"o{number}")
+        self.link.mend()
+        self.link.wait(60)
+        for each in (OWN, ANN, BEN):
+            heard = self.link.heard(each)
+            self.assertEqual([body for body in heard if body[0] == "a"], ["a0", "a1", "a2"])
+            self.assertEqual([body for body in heard if body[0] == "o"], ["o0", "o1", "o2"])
+
+    def test_repeated(self) -> None:
+        """Rule 6: what comes twice is handled once."""
+        self.link.isRepeated = True
+        self.link.say(ANN, HERE, "a")
+        self.link.say(OWN, ROOM, "o")
+        self.link.leave(BEN, HERE, "ben")
+        self.link.join(BEN, HERE, "ben")
+        self.link.wait(60)
+        self.assertHeard("a", "o", users=(OWN, ANN))
+        self.assertInside("ann", "ben", "own")
+
+    def test_overtaken(self) -> None:
+        """Rule 7: a stanza that overtakes others waits for them; what it lets through is handled in order."""
+        kept: list[tuple[str, str]] = []
+        self.link.isLost = lambda sender, text: bool("body>" not in text or kept.append((sender, text)) is None)
+        for body in ("a", "b", "c"):
+            self.link.say(ANN, HERE, body)
+        self.link.mend()
+        for _, text in reversed(kept):
+            self.link.send(TOP, text)
+        self.assertHeard("a", "b", "c")
+
+    def test_killed(self) -> None:
+        """Rules 4 and 5: a process may be killed at any moment: a message that was shown is at both sides, once."""
+        for side, speaker, room in ((self.link.down, ANN, HERE), (self.link.top, OWN, ROOM)):
+            for isTold in (None, False, True):
+                with self.subTest(side=side.domain, isTold=isTold):
+                    for each in self.link.shown.values():
+                        each.clear()
+                    side.store.isHeld = True
+                    self.link.say(speaker, room, "x")
+                    self.assertHeard()
+                    if isTold is not None:
+                        self.link.cut()
+                        side.store.commit(isTold)
+                        self.link.settle()
+                    self.link.kill(side)
+                    self.link.mend()
+                    self.link.wait(60)
+                    there = (OWN,) if speaker is ANN else (ANN, BEN)
+                    self.assertHeard(*([] if isTold is None else ["x"]), users=there)
+                    self.assertHeard(*(["x"] if isTold else []), users=(speaker,))
+                    self.assertInside("ann", "ben", "own")
+
+    def test_receiverKilled(self) -> None:
+        """Rule 5: a node that is killed before it has stored a stanza gets it again; afterwards, it does not."""
+        for isCommitted in (False, True):
+            with self.subTest(isCommitted=isCommitted):
+                for each in self.link.shown.values():
+                    each.clear()
+                self.link.top.store.isHeld = True
+                self.link.say(ANN, HERE, "x")
+                self.assertHeard(users=(OWN,))
+                if isCommitted:
+                    self.link.top.store.commit()
+                    self.link.cut()
+                    self.link.settle()
+                self.link.kill(self.link.top)
+                self.link.mend()
+                self.link.wait(60)
+                self.assertHeard("x")
+
+    def test_reconnected(self) -> None:
+        """A server that restarts loses stanzas; the occupants stay, and nobody is told anything."""
+        for side in self.link.sides.values():
+            self.link.cut()
+            self.link.say(ANN, HERE, f"a{side.domain}")
+            side.server.lose()
+            self.link.settle()
+            side.server.restore()
+            self.link.mend()
+            self.link.wait(30)
+        self.assertHeard(f"a{TOP}", f"a{DOWN}")
+        self.assertInside("ann", "ben", "own")
+
+    def test_returned(self) -> None:
+        """A stanza that comes back as undeliverable is kept; nobody gets an error, and nobody leaves."""
+        self.link.cut()
+        for speaker, room, domain in ((ANN, HERE, DOWN), (OWN, ROOM, TOP)):
+            self.link.crossed.clear()
+            self.link.say(speaker, room, domain)
+            error = f"<error type='cancel'><remote-server-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
+            here, there = (HERE, ROOM) if domain == DOWN else (ROOM, HERE)
+            back = f"<message type='error' id='{domain}' from='{there}' to='{here}/x'>{header(9, 9)}{error}"
+            self.link.send(domain, f"{back}</message>")
+            self.assertEqual(self.link.errors(speaker), [])
+        self.link.mend()
+        self.link.wait(60)
+        self.assertEqual([sorted(self.link.heard(each)) for each in (OWN, ANN, BEN)], [[TOP, DOWN]] * 3)
+        self.assertInside("ann", "ben", "own")
+
+    def test_destroyed(self) -> None:
+        """XEP-0045 section 10.9: the room is destroyed while the link is down; the mirror learns it later."""
+        self.link.cut()
+        destroy = f"<query xmlns='{ns.MUC_OWNER}'><destroy/></query>"
+        self.link.send(TOP, f"<iq type='set' id='d' from='{OWN}' to='{ROOM}'>{destroy}</iq>")
+        self.assertEqual(self.link.occupants(), ([], ["ann", "ben", "own"]))
+        self.link.kill(self.link.top)
+        self.link.mend()
+        self.link.wait(120)
+        self.assertInside()
+        self.assertEqual((stored(self.link.top), stored(self.link.down)), (0, 0))
+
+    def test_left(self) -> None:
+        """The last user leaves: both nodes forget the channel. The next join agrees on another one."""
+        self.link.leave(BEN, HERE, "ben")
+        self.link.leave(ANN, HERE, "ann")
+        self.link.wait(30)
+        self.assertEqual((stored(self.link.top), stored(self.link.down)), (0, 0))
+        self.assertLeft("own")
+        self.link.crossed.clear()
+        self.link.join(ANN, HERE, "ann")
+        self.assertInside("ann", "own")
+        self.assertTrue(any(f'e="{EPOCH + 1}"' in text for _, text in self.link.crossed))
+
+    def assertLeft(self, *nicks: str) -> None:
+        """The room has these occupants, and the mirror does not exist."""
+        self.assertEqual(self.link.occupants(), (list(nicks), []))
+
+    def test_leftWhileLost(self) -> None:
+        """The last user leaves while the link is down: the room learns it when the link is back: no ghost stays."""
+        self.link.cut()
+        self.link.leave(BEN, HERE, "ben")
+        self.link.leave(ANN, HERE, "ann")
+        self.link.wait(60)
+        self.link.kill(self.link.down)
+        self.assertEqual(self.link.occupants(), (["ann", "ben", "own"], []))
+        self.link.mend()
+        self.link.wait(120)
+        self.assertLeft("own")
+
+
+class ReplicaTests(DeliveryTests):
+    """The same in replica mode."""
+
+    mode = Mode.REPLICA
+
+    def test_killed(self) -> None:
+        """All see one order; a message that was stored is shown once."""
+        for isTold in (None, False, True):
+            with self.subTest(isTold=isTold):
+                for each in self.link.shown.values():
+                    each.clear()
+                self.link.down.store.isHeld = True
+                self.link.say(ANN, HERE, "x")
+                if isTold is not None:
+                    self.link.down.store.commit(isTold)
+                self.link.kill(self.link.down)
+                self.link.wait(60)
+                self.assertHeard(*([] if isTold is None else ["x"]))
+
+    def test_reconnected(self) -> None:
+        """As in primary mode; the order is that of the room."""
+        self.link.cut()
+        self.link.say(ANN, HERE, "a")
+        self.link.down.server.lose()
+        self.link.settle()
+        self.link.down.server.restore()
+        self.link.mend()
+        self.link.wait(30)
+        self.assertHeard("a")
+
+
+class RefusalTests(LinkedCase):
+    """Stanzas that the other node may not send, and those that cannot be kept."""
+
+    def test_numberless(self) -> None:
+        """A message of a node without a number is refused, as soon as there is a channel."""
+        self.link.crossed.clear()
+        text = f"<message type='groupchat' id='m' from='{HERE}/ann' to='{ROOM}'><body>x</body></message>"
+        self.link.send(TOP, text)
+        expected = refused("message", ROOM, f"{HERE}/ann", NotInSequence, "id='m' ")
+        self.assertEqual(canonical(self.link.crossed[0][1]), canonical(expected))
+        self.assertHeard()
+
+    def test_unknown(self) -> None:
+        """Section 4.6: a stanza with a number from a node without a channel gets an error, and has no effect."""
+        node = f"other@{DOWN}"
+        for inside, isAnswered in ((header(1, 0), True), (header(None, 0), False)):
+            self.link.crossed.clear()
+            self.link.send(TOP, f"<message id='m' from='{node}' to='{ROOM}'>{inside}</message>")
+            found = canonical("".join(text for _, text in self.link.crossed))
+            expected = refused("message", ROOM, node, NoSuchAddress, "id='m' ") if isAnswered else ""
+            self.assertEqual(found, canonical(expected))
+
+    def test_ofUser(self) -> None:
+        """A user's stanza with an element of the channel is handled without it."""
+        inside = f"<body>x</body>{header(1, 0)}"
+        self.link.send(TOP, f"<message type='groupchat' from='{OWN}' to='{ROOM}'>{inside}</message>")
+        self.assertHeard("x")
+        self.assertNotIn(ns.CHANNEL, str([each.tag for each in self.link.shown[ANN][-1]]))
+
+    def test_outOfSequence(self) -> None:
+        """Rule 8: numbers that may not be sent are refused, and an exchange of numbers follows."""
+        for number, received in ((0, 0), (1_000, 0), (9, 1_000)):
+            self.link.crossed.clear()
+            inside = f"<body>x</body>{header(number, received)}"
+            self.link.send(TOP, f"<message type='groupchat' from='{HERE}/ann' to='{ROOM}'>{inside}</message>")
+            self.assertTrue(any("unexpected-request" in text for _, text in self.link.crossed))
+            self.assertHeard()
+            self.link.wait(10)
+        self.link.say(ANN, HERE, "y")
+        self.assertHeard("y")
+
+    def test_full(self) -> None:
+        """Rule 12: a message that cannot be kept is refused to its sender, and nobody is shown it."""
+        self.link.cut()
+        most = Pace().stanzas
+        for number in range(most + 1):
+            self.link.say(ANN, HERE, f"m{number}")
+        self.assertEqual(self.link.errors(ANN), ["resource-constraint"])
+        self.assertEqual(len(self.link.heard(BEN)), most)
+        self.link.mend()
+        self.link.wait(120)
+        self.assertHeard(*(f"m{number}" for number in range(most)))
+
+    def test_notStored(self) -> None:
+        """A message that cannot be stored in time is refused to its sender, and does not cross the link."""
+        self.link.top.store.isHeld = True
+        self.link.say(OWN, ROOM, "x")
+        self.link.top.store.fault = StoreFull()
+        self.link.wait(15)
+        self.assertEqual(self.link.errors(OWN), ["resource-constraint"])
+        self.link.top.store.fault = None
+        self.link.top.store.isHeld = False
+        self.link.top.store.commit()
+        self.link.wait(60)
+        self.link.say(OWN, ROOM, "y")
+        self.link.wait(60)
+        self.assertHeard("y")
+
+
+class ForgottenTests(LinkedCase):
+    """Sections 4.6 and rule 15: a node has lost its state."""
+
+    def test_room(self) -> None:
+        """The room has lost everything: the mirror joins anew, with what it has kept; users notice nothing."""
+        self.link.cut()
+        self.link.say(ANN, HERE, "a")
+        self.link.say(BEN, HERE, "b")
+        self.link.top.store = type(self.link.top.store)()
+        self.link.kill(self.link.top)
+        self.link.mend()
+        self.link.join(OWN, ROOM, "own")
+        self.link.wait(120)
+        self.assertHeard("a", "b")
+        self.assertInside("ann", "ben", "own")
+        self.link.say(OWN, ROOM, "c")
+        self.assertHeard("a", "b", "c")
+
+    def test_mirror(self) -> None:
+        """The mirror has lost everything: the room learns it, and no ghost stays."""
+        self.link.down.store = type(self.link.down.store)()
+        self.link.kill(self.link.down)
+        self.link.say(OWN, ROOM, "x")
+        self.link.wait(60)
+        self.assertEqual(self.link.occupants(), (["own"], []))
+        self.assertEqual(stored(self.link.top), 0)
+        self.link.join(ANN, HERE, "ann")
+        self.link.say(OWN, ROOM, "y")
+        self.assertHeard("x", "y", users=(ANN,))
+
+    def test_snapshot(self) -> None:
+        """The whole state, for a store that is new, has the channels with what they have kept."""
+        self.link.cut()
+        self.link.say(ANN, HERE, "a")
+        kinds: dict[str, int] = {}
+        records: list[Record] = _snapshot(self.link.down.rooms)[0]
+        for (_, kind, _), _ in records:
+            kinds[kind] = kinds.get(kind, 0) + 1
+        self.assertEqual((kinds["channel"], kinds["outgoing"]), (1, 1))
+
+
+class LostTests(LinkedCase):
+    """Section 4.4: a link that is down, and its return."""
+
+    def lose(self) -> None:
+        """Cut the link, and wait until it is noticed in silence."""
+        self.link.cut()
+        self.link.wait(180)
+        self.assertIs(self.link.state, UplinkState.LOST)
+
+    def test_return(self) -> None:
+        """Local users stay for any time; both nodes ask each other, and are equal again at the return."""
+        self.lose()
+        self.link.say(ANN, HERE, "a")
+        self.link.say(OWN, ROOM, "o")
+        self.link.wait(300)
+        self.assertInside("ann", "ben", "own")
+        self.link.mend()
+        self.link.wait(90)
+        self.assertIs(self.link.state, UplinkState.JOINED)
+        down = f"The link to {ROOM} is down since 14:11 UTC; what you say is kept."
+        self.assertHeard(down, "a", f"The link to {ROOM} is up again.", "o", users=(ANN, BEN))
+        self.assertHeard("o", "a", users=(OWN,))
+
+    def test_away(self) -> None:
+        """XEP-0045 section 7.7: the room's occupants are shown as away while it is lost, and then as they are."""
+        status = "<status>here</status>"
+        self.link.send(TOP, f"<presence from='{OWN}' to='{ROOM}/own'>{status}</presence>")
+        self.link.shown[ANN].clear()
+        self.lose()
+        item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='moderator'/></x>"
+        head = f"<presence from='{HERE}/own' to='{ANN}'"
+        self.assertShown(f"{head}>{item}<show>away</show></presence>")
+        self.link.mend()
+        self.link.wait(90)
+        self.assertShown(f"{head}>{item}{status}</presence>")
+        self.lose()
+        self.assertShown(f"{head}>{item}<show>away</show></presence>")
+        self.link.wait(GONE)
+        item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='none'/></x>"
+        self.assertShown(f"{head} type='unavailable'>{item}{status}</presence>")
+        self.link.mend()
+        self.link.wait(90)
+        item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='moderator'/></x>"
+        self.assertShown(f"{head}>{item}{status}</presence>")
+
+    def assertShown(self, expected: str) -> None:
+        """Ann was shown exactly this presence since the last call."""
+        found = [each for each in self.link.shown[ANN] if each.tag.endswith("}presence")]
+        self.link.shown[ANN].clear()
+        text = "".join(ElementTree.tostring(each).decode() for each in found)
+        self.assertEqual(canonical(text), canonical(expected))
+
+    def test_gone(self) -> None:
+        """The room removes the occupants of a node that is away for too long; they join anew at the return."""
+        self.lose()
+        self.link.say(OWN, ROOM, "o")
+        self.link.wait(GONE + 120)
+        self.assertEqual(self.link.occupants(), (["own"], ["ann", "ben"]))
+        self.link.say(ANN, HERE, "a")
+        self.link.mend()
+        self.link.wait(120)
+        self.assertInside("ann", "ben", "own")
+        for each in (OWN, ANN, BEN):
+            heard = [body for body in self.link.heard(each) if len(body) == 1]
+            self.assertEqual(sorted(heard), ["a", "o"])
+
+
+class LostReplicaTests(LostTests):
+    """The same in replica mode: the room decides about messages, so none can be shown while it is away."""
+
+    mode = Mode.REPLICA
+
+    def test_return(self) -> None:
+        """XEP-0045 section 7.4: a message is refused to its sender while the link is down."""
+        self.lose()
+        self.link.say(ANN, HERE, "a")
+        self.assertEqual(self.link.errors(ANN), ["recipient-unavailable"])
+        self.link.say(OWN, ROOM, "o")
+        self.link.mend()
+        self.link.wait(90)
+        self.assertIs(self.link.state, UplinkState.JOINED)
+        self.link.say(ANN, HERE, "b")
+        down = f"The link to {ROOM} is down since 14:11 UTC; what you say is refused until it is back."
+        self.assertHeard(down, f"The link to {ROOM} is up again.", "o", "b", users=(ANN, BEN))
+        self.assertHeard("o", "b", users=(OWN,))
+
+    def test_gone(self) -> None:
+        """The room removes the occupants of a node that is away for too long; they join anew at the return."""
+        self.lose()
+        self.link.say(OWN, ROOM, "o")
+        self.link.wait(GONE + 120)
+        self.link.mend()
+        self.link.wait(120)
+        self.assertInside("ann", "ben", "own")
+        self.assertEqual([self.link.heard(each).count("o") for each in (OWN, ANN, BEN)], [1, 1, 1])

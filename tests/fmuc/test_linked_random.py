@@ -1,0 +1,161 @@
+"""Random runs of a room and its mirror: losses, copies, processes that are killed, servers that are restarted."""
+
+from __future__ import annotations
+
+import re
+from random import Random
+
+from attrs import define, field
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.values import Mode
+from tests.fmuc.linked import ANN, BEN, HERE, OWN, ROOM, TOP, Linked, Side
+
+# Users who come and go.
+CAT, DAN = "cat@b.example/1", "dan@a.example/1"
+HOMES = {OWN: ROOM, CAT: ROOM, ANN: HERE, BEN: HERE, DAN: HERE}
+STAYING = (OWN, ANN, BEN)
+_BODY = re.compile(rb"<body>(.*?)</body>")
+# Runs of each mode, and steps of a run.
+RUNS, STEPS = 12, 60
+
+
+@define(eq=False)
+class Run:
+    """
+    One run.
+
+    @ivar said: messages by their senders.
+    @ivar doomed: messages that a process got before it was killed: they may be lost.
+    @ivar unsure: pairs of a user and a message that was stored, but not shown to this user before the process was
+        killed.
+    """
+
+    seed: int
+    mode: Mode
+    random: Random = field(init=False)
+    link: Linked = field(init=False)
+    said: dict[str, list[str]] = field(factory=lambda: {each: [] for each in STAYING})
+    doomed: set[str] = field(factory=set)
+    unsure: set[tuple[str, str]] = field(factory=set)
+
+    def __attrs_post_init__(self) -> None:
+        self.random = Random(self.seed)
+        self.link = Linked(self.mode)
+        for each in (OWN, ANN, BEN):
+            self.link.join(each, HOMES[each], _nick(each))
+
+    def step(self) -> None:
+        """Do anything."""
+        random, link = self.random, self.link
+        act, side = random.randrange(18), random.choice([link.top, link.down])
+        if act < 7:
+            self.say(random.choice(STAYING))
+        elif act < 9:
+            link.wait(random.choice([1, 1, 3, 10, 40]))
+        elif act == 9:
+            rate = random.choice([0, 0, 0.1, 0.5, 1])
+            link.isLost = lambda sender, text: random.random() < rate
+        elif act == 10:
+            link.isRepeated = random.random() < 0.3
+        elif act == 11:
+            link.kill(side)
+        elif act == 12:
+            self.killMidway(side)
+        elif act == 13:
+            side.server.lose()
+            link.settle()
+            side.server.restore()
+            link.settle()
+        elif act < 16:
+            user = random.choice([CAT, DAN])
+            move = random.choice([link.join, link.leave])
+            move(user, HOMES[user], _nick(user))
+        else:
+            user = random.choice(STAYING)
+            text = f"<status>{random.randrange(1_000)}</status>"
+            room = HOMES[user]
+            link.send(
+                room.rpartition("@")[2], f"<presence from='{user}' to='{room}/{_nick(user)}'>{text}</presence>"
+            )
+
+    def say(self, user: str) -> str:
+        """Send a message; return its body."""
+        body = f"m{sum(map(len, self.said.values()))}"
+        self.said[user].append(body)
+        self.link.say(user, HOMES[user], body)
+        return body
+
+    def killMidway(self, side: Side) -> None:
+        """Kill a process between a message, its commit, and the output."""
+        side.store.isHeld = True
+        speakers = [OWN] if side.domain == TOP else [ANN, BEN]
+        self.doomed.add(self.say(self.random.choice(speakers)))
+        if self.random.random() < 0.5:
+            isTold = self.random.random() < 0.5
+            side.store.commit(isTold)
+            self.link.settle()
+            room = side.rooms.rooms.get(HOMES[speakers[0]])
+            for message in () if room is None or isTold else room.history:
+                [body] = _BODY.findall(message.payload.raw)
+                self.unsure.update((each, body.decode()) for each in speakers)
+        self.link.kill(side)
+
+    def end(self) -> None:
+        """Repair everything, and wait."""
+        self.link.mend()
+        self.link.isRepeated = False
+        self.link.wait(300)
+
+
+def _nick(user: str) -> str:
+    return user.partition("@")[0]
+
+
+class RandomTests(SynchronousTestCase):
+    """Section 2 of docs/fmuc-resync.md, and XEP-0045 section 7.4."""
+
+    def test_runs(self) -> None:
+        """
+        All users who stay get every message once, and each sender's in order; both sides have the same occupants;
+        nobody is put out.
+        """
+        for mode in Mode:
+            for seed in range(RUNS):
+                with self.subTest(mode=mode, seed=seed):
+                    run = Run(seed, mode)
+                    for _ in range(STEPS):
+                        run.step()
+                    run.end()
+                    self.check(run)
+
+    def check(self, run: Run) -> None:
+        """Compare the two sides."""
+        link = run.link
+        up, down = link.occupants()
+        self.assertEqual(up, down)
+        self.assertLessEqual({"own", "ann", "ben"}, set(up))
+        self.assertIs(link.state, UplinkState.JOINED)
+        heard = {each: link.heard(each) for each in STAYING}
+        for user, said in run.said.items():
+            errors = {each.get("id") for each in link.shown[user] if each.get("type") == "error"}
+            own = [body for body in heard[user] if body in said]
+            self.assertEqual(own, [body for body in said if body in own], "each sender's in order, once")
+            self.assertEqual([body for body in own if body in errors], [], "refused, and shown")
+            kept = [body for body in said if body not in errors and body not in run.doomed]
+            self.assertEqual([body for body in kept if body not in own], [], "lost")
+            for other in STAYING:
+                theirs = [body for body in heard[other] if body in said]
+                unsure = {body for each, body in run.unsure if each in (user, other)}
+                self.assertEqual(
+                    [body for body in theirs if body not in unsure],
+                    [body for body in own if body not in unsure],
+                    f"{other} has got other messages",
+                )
+            left = [each for each in link.shown[user] if _isOwnLeave(each.get("from", ""), each.get("type"), user)]
+            self.assertEqual(left, [], "put out")
+
+
+def _isOwnLeave(sender: str, kind: str | None, user: str) -> bool:
+    return kind == "unavailable" and sender.rpartition("/")[2] == _nick(user)
