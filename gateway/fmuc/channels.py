@@ -8,6 +8,7 @@ other node does not know it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from attrs import define, field, frozen
 
@@ -45,6 +46,8 @@ Place = tuple[str, str]
 _MAX_REST = 600.0
 # Channels whose nodes have left; above this number, the oldest one ends.
 _MAX_RESTING = 1_000
+# Channels that are opened each second after a start.
+_MAX_RESUMED = 50
 # Offered epochs are minutes since 2026-01-01, so that another process offers a greater one.
 _SINCE, _MINUTE = 1_767_225_600.0, 60.0
 # Conditions of errors by which the other node's gateway refuses a single stanza.
@@ -101,6 +104,8 @@ class Channels:
     # Channels that calls have changed; the values mean nothing.
     _touched: dict[Place, None] = field(factory=dict)
     _taken: Taken = field(factory=Taken)
+    # Channels that are to be opened; the values mean nothing.
+    _closed: dict[Place, None] = field(factory=dict)
     # Times at which nodes have left whose channels are in the table.
     _resting: dict[Place, float] = field(factory=dict)
 
@@ -296,10 +301,16 @@ class Channels:
             channel.outputs.clear()
 
     def connected(self, now: float) -> None:
-        """Open all channels: this process was started, or its connection is new."""
-        for place, channel in self.table.items():
-            channel.resume(now)
-            self.touch(place)
+        """Open all channels, some at a time: this process was started, or its connection is new."""
+        self._closed = dict.fromkeys(self.table)
+        self._resume(now)
+
+    def _resume(self, now: float) -> None:
+        for place in list(islice(self._closed, _MAX_RESUMED)):
+            del self._closed[place]
+            if place in self.table:
+                self.table[place].resume(now)
+                self.touch(place)
 
     def tick(
         self, nodeOf: Callable[[str, str], Node | None], isWatched: Callable[[str, str], bool], now: float
@@ -310,7 +321,10 @@ class Channels:
         @param nodeOf: returns the node of a room, both by their bare JIDs.
         @param isWatched: returns True if users here wait for a node.
         """
+        self._resume(now)
         for place, channel in list(self.table.items()):
+            if place in self._closed:
+                continue
             node = nodeOf(*place)
             if node is not None and node.channel is channel:
                 self._resting.pop(place, None)

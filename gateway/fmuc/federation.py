@@ -470,7 +470,9 @@ class Federation:
             message = _withoutId(message)
         for node in self.joiningNodes.values():
             # ProtoXEP, "Fire and Forget": the MUC "MUST NOT resend this message to the proxy".
-            if node.isServed and (node.returnsMessages or node is not origin):
+            # A subject is returned over a channel: another one may have crossed it.
+            isReturned = node.returnsMessages or (message.subject and node.channel is not None)
+            if node.isServed and (isReturned or node is not origin):
                 isOwn = node is origin and (self.uplink is None or self.isReturned)
                 # A process that was killed does not know what it has sent; a channel still keeps the order.
                 if isOwn and node.resumes and node.channel is None and message.delay is None:

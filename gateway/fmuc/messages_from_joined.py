@@ -156,7 +156,7 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
         origin = None if gone is None else gone.node
     elif federation.isDownstream(occupant) and not uplink.node.returnsMessages:
         if stanza.fmuc is not None and realJid == occupant.realJid:
-            # Primary mode: the message was shown here before it was sent.
+            _ofPrimary(room, message, now)
             return
         # The ProtoXEP does not name the sender, but messages of our occupants "MUST NOT" come back: another
         # occupant had the nick.
@@ -164,6 +164,15 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
     if stanza.stanzaId and message.store:
         uplink.resumption.last = stanza.stanzaId
     broadcast(room, evolve(message, delay=None), origin, now)
+
+
+def _ofPrimary(room: Room, message: RoomMessage, now: float) -> None:
+    """
+    Handle an own message in primary mode: it was shown here before it was sent. A subject comes back to tell the
+    joined node's order.
+    """
+    if message.subject:
+        _newSubject(room, message.delayed(room.stamp(now)))
 
 
 def _isUnknown(sender: str, occupant: Occupant | None, stanza: NodeMessage) -> bool:

@@ -21,6 +21,9 @@ from tests.fmuc.linked import ANN, BEN, DOWN, HERE, OWN, ROOM, TOP, Linked, Side
 from tests.fmuc.support import MUC, canonical, refused
 from tests.muc.test_local import user
 
+# Users who come later.
+CAT, DAN = "cat@b.example/1", "dan@a.example/1"
+_STATUS = f"{{{ns.MUC_USER}}}status"
 # Seconds for which occupants behind a lost node stay.
 GONE = Bounds().gone
 # Minutes from 2026-01-01 to the time of the tests.
@@ -331,6 +334,28 @@ class ReplicaTests(DeliveryTests):
         self.assertHeard("a")
 
 
+class ManyTests(SynchronousTestCase):
+    """Bounds of a service with many channels."""
+
+    def test_started(self) -> None:
+        """After a start, channels are opened some at a time."""
+        link = Linked()
+        for number in range(90):
+            link.join(ANN, HERE.replace("coven", f"r{number}"), "ann")
+        link.wait(10)
+        link.crossed.clear()
+        link.down.kill()
+        opened = []
+        for _ in range(3):
+            link.settle()
+            mark = f'id="c{link.down.rooms.token}-'
+            opened.append(sum(mark in text for way, text in link.crossed if way == DOWN))
+            link.crossed.clear()
+            for side in link.sides.values():
+                side.server.clock.advance(1.0)
+        self.assertEqual(opened, [50, 40, 0])
+
+
 class RefusalTests(LinkedCase):
     """Stanzas that the other node may not send, and those that cannot be kept."""
 
@@ -506,6 +531,63 @@ class LostTests(LinkedCase):
         for each in (OWN, ANN, BEN):
             heard = [body for body in self.link.heard(each) if len(body) == 1]
             self.assertEqual(sorted(heard), ["a", "o"])
+
+
+class CollisionTests(LinkedCase):
+    """Section 4.7: the rules for what has happened at both nodes while the link was down. The room decides."""
+
+    def test_nick(self) -> None:
+        """XEP-0045 section 7.2.8: of two users with one nick, the one in the room has it; the other is told."""
+        self.link.cut()
+        self.link.join(DAN, HERE, "x")
+        self.link.join(CAT, ROOM, "x")
+        self.link.mend()
+        self.link.wait(60)
+        self.assertEqual(self.link.errors(DAN), ["conflict"])
+        self.assertInside("ann", "ben", "own", "x")
+        self.assertEqual(self.link.down.rooms.rooms[HERE].occupants["x"].realJid, CAT)
+
+    def test_ban(self) -> None:
+        """
+        XEP-0045 section 9.1: a user who was banned meanwhile is put out with 301 at the return. What this user has
+        said meanwhile is refused by the room, and the user is told.
+        """
+        self.link.cut()
+        self.link.say(ANN, HERE, "a")
+        ban = f"<query xmlns='{ns.MUC_ADMIN}'><item jid='ann@a.example' affiliation='outcast'/></query>"
+        self.link.send(TOP, f"<iq type='set' id='b' from='{OWN}' to='{ROOM}'>{ban}</iq>")
+        self.link.mend()
+        self.link.wait(60)
+        self.assertInside("ben", "own")
+        codes = [each.get("code") for stanza in self.link.shown[ANN] for each in stanza.iter(_STATUS)]
+        self.assertIn("301", codes)
+        self.assertEqual(self.link.heard(OWN), [])
+
+    def test_subjects(self) -> None:
+        """XEP-0045 section 8.1: of two subjects, the one that reaches the room last is that of both nodes."""
+        form = "<field var='muc#roomconfig_changesubject'><value>1</value></field>"
+        form = f"<query xmlns='{ns.MUC_OWNER}'><x xmlns='{ns.DATA}' type='submit'>{form}</x></query>"
+        self.link.send(TOP, f"<iq type='set' id='c' from='{OWN}' to='{ROOM}'>{form}</iq>")
+        for isCut in (False, True):
+            if isCut:
+                self.link.cut()
+            for who, room, text in ((ANN, HERE, f"a{isCut}"), (OWN, ROOM, f"o{isCut}"), (ANN, HERE, f"b{isCut}")):
+                inside = f"<subject>{text}</subject>"
+                to = room.rpartition("@")[2]
+                self.link.send(to, f"<message type='groupchat' from='{who}' to='{room}'>{inside}</message>")
+            self.link.mend()
+            self.link.wait(60)
+            found = [self.link.top.rooms.rooms[ROOM].subject, self.link.down.rooms.rooms[HERE].subject]
+            texts = [each is not None and each.payload.raw for each in found]
+            self.assertEqual(texts, [f"<subject>b{isCut}</subject>".encode()] * 2)
+            last = [each.findtext(f"{{{ns.COMPONENT_ACCEPT}}}subject") for each in self.link.shown[BEN]]
+            self.assertEqual([text for text in last if text][-1], f"b{isCut}")
+
+
+class CollisionReplicaTests(CollisionTests):
+    """The same in replica mode."""
+
+    mode = Mode.REPLICA
 
 
 class LostReplicaTests(LostTests):
