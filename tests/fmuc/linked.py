@@ -25,6 +25,11 @@ from tests.fmuc.support import MUC
 
 TOP, DOWN = "chat.example", "mirror.example"
 ROOM, HERE = f"coven@{TOP}", rf"coven\40{TOP}@{DOWN}"
+# A mirror of the mirror.
+LOW = "low.example"
+BELOW = rf"coven\5c40{TOP}\40{DOWN}@{LOW}"
+# The nodes that may join each component.
+_PEERS = {TOP: (DOWN,), DOWN: (LOW,), LOW: ()}
 OWN, ANN, BEN = "own@b.example/1", "ann@a.example/1", "ben@a.example/2"
 _BODY = f"{{{ns.COMPONENT_ACCEPT}}}body"
 _UTC = 1_790_000_000.0
@@ -49,7 +54,7 @@ class Side:
         """Start a process."""
         everything = frozenset("*")
         mirroring = None if self.domain == TOP else Mirroring(mode=self._mode, allow=everything, users=everything)
-        peers = frozenset((DOWN,)) if self.domain == TOP else frozenset[str]()
+        peers = frozenset(_PEERS[self.domain])
         self.rooms = rooms = Rooms(self.domain, mirroring, peers, ids=Ids(self.domain.encode()))
         self.lives += 1
         rooms.token = f"{self.domain[0]}{self.lives}"
@@ -79,7 +84,9 @@ class Linked:
     @ivar shown: stanzas to users, by full JID.
     """
 
-    def __init__(self, mode: Mode = Mode.PRIMARY, channels: tuple[bool, bool] = (True, True)) -> None:
+    def __init__(
+        self, mode: Mode = Mode.PRIMARY, channels: tuple[bool, bool] = (True, True), isChain: bool = False
+    ) -> None:
         self.isLost: Callable[[str, str], bool] = lambda sender, text: False
         self.isRepeated = False
         self.packets: deque[tuple[str, bytes]] = deque()
@@ -89,6 +96,8 @@ class Linked:
             Side(domain, mode, has) for domain, has in zip((TOP, DOWN), channels, strict=True)
         )
         self.sides = {TOP: self.top, DOWN: self.down}
+        if isChain:
+            self.sides[LOW] = Side(LOW, mode, True)
         self.settle()
 
     def settle(self, isCommitting: bool = True) -> None:

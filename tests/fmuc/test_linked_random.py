@@ -1,4 +1,4 @@
-"""Random runs of a room and its mirror: losses, copies, processes that are killed, servers that are restarted."""
+"""Random runs of a room and its mirrors: losses, copies, processes that are killed, servers that restart."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Mode
-from tests.fmuc.linked import ANN, BEN, HERE, OWN, ROOM, TOP, Linked, Side
+from tests.fmuc.linked import ANN, BELOW, BEN, HERE, LOW, OWN, ROOM, TOP, Linked, Side
 
-# Users who come and go.
-CAT, DAN = "cat@b.example/1", "dan@a.example/1"
-HOMES = {OWN: ROOM, CAT: ROOM, ANN: HERE, BEN: HERE, DAN: HERE}
+# Users who come and go, and a user of the mirror's mirror.
+CAT, DAN, EVE = "cat@b.example/1", "dan@a.example/1", "eve@c.example/1"
+HOMES = {OWN: ROOM, CAT: ROOM, ANN: HERE, BEN: HERE, DAN: HERE, EVE: BELOW}
 STAYING = (OWN, ANN, BEN)
 _BODY = re.compile(rb"<body>(.*?)</body>")
 # Runs of each mode, and steps of a run.
 RUNS, STEPS = 12, 60
+# Runs of each mode in a chain of three.
+CHAINS = 6
 
 
 @define(eq=False)
@@ -26,6 +28,7 @@ class Run:
     """
     One run.
 
+    @ivar users: users who stay.
     @ivar said: messages by their senders.
     @ivar doomed: messages that a process got before it was killed: they may be lost.
     @ivar unsure: pairs of a user and a message that was stored, but not shown to this user before the process was
@@ -34,24 +37,26 @@ class Run:
 
     seed: int
     mode: Mode
+    users: tuple[str, ...] = STAYING
     random: Random = field(init=False)
     link: Linked = field(init=False)
-    said: dict[str, list[str]] = field(factory=lambda: {each: [] for each in STAYING})
+    said: dict[str, list[str]] = field(init=False)
     doomed: set[str] = field(factory=set)
     unsure: set[tuple[str, str]] = field(factory=set)
 
     def __attrs_post_init__(self) -> None:
         self.random = Random(self.seed)
-        self.link = Linked(self.mode)
-        for each in (OWN, ANN, BEN):
+        self.said = {each: [] for each in self.users}
+        self.link = Linked(self.mode, isChain=EVE in self.users)
+        for each in self.users:
             self.link.join(each, HOMES[each], _nick(each))
 
     def step(self) -> None:
         """Do anything."""
         random, link = self.random, self.link
-        act, side = random.randrange(18), random.choice([link.top, link.down])
+        act, side = random.randrange(18), random.choice(list(link.sides.values()))
         if act < 7:
-            self.say(random.choice(STAYING))
+            self.say(random.choice(self.users))
         elif act < 9:
             link.wait(random.choice([1, 1, 3, 10, 40]))
         elif act == 9:
@@ -61,7 +66,7 @@ class Run:
             link.isRepeated = random.random() < 0.3
         elif act == 11:
             link.kill(side)
-        elif act == 12:
+        elif act == 12 and EVE not in self.users:
             self.killMidway(side)
         elif act == 13:
             side.server.lose()
@@ -73,7 +78,7 @@ class Run:
             move = random.choice([link.join, link.leave])
             move(user, HOMES[user], _nick(user))
         else:
-            user = random.choice(STAYING)
+            user = random.choice(self.users)
             text = f"<status>{random.randrange(1_000)}</status>"
             room = HOMES[user]
             link.send(
@@ -106,7 +111,7 @@ class Run:
         """Repair everything, and wait."""
         self.link.mend()
         self.link.isRepeated = False
-        self.link.wait(300)
+        self.link.wait(500)
 
 
 def _nick(user: str) -> str:
@@ -130,14 +135,27 @@ class RandomTests(SynchronousTestCase):
                     run.end()
                     self.check(run)
 
+    def test_chains(self) -> None:
+        """The same in a chain of three nodes, each of which is killed between two stanzas."""
+        for mode in Mode:
+            for seed in range(CHAINS):
+                with self.subTest(mode=mode, seed=seed):
+                    run = Run(seed, mode, (OWN, ANN, EVE))
+                    for _ in range(STEPS):
+                        run.step()
+                    run.end()
+                    self.check(run)
+                    below = run.link.sides[LOW].rooms.rooms[BELOW]
+                    self.assertEqual(sorted(below.occupants), run.link.occupants()[0])
+
     def check(self, run: Run) -> None:
-        """Compare the two sides."""
+        """Compare the sides."""
         link = run.link
         up, down = link.occupants()
         self.assertEqual(up, down)
-        self.assertLessEqual({"own", "ann", "ben"}, set(up))
+        self.assertLessEqual({_nick(each) for each in run.users}, set(up))
         self.assertIs(link.state, UplinkState.JOINED)
-        heard = {each: link.heard(each) for each in STAYING}
+        heard = {each: link.heard(each) for each in run.users}
         for user, said in run.said.items():
             errors = {each.get("id") for each in link.shown[user] if each.get("type") == "error"}
             own = [body for body in heard[user] if body in said]
@@ -145,7 +163,7 @@ class RandomTests(SynchronousTestCase):
             self.assertEqual([body for body in own if body in errors], [], "refused, and shown")
             kept = [body for body in said if body not in errors and body not in run.doomed]
             self.assertEqual([body for body in kept if body not in own], [], "lost")
-            for other in STAYING:
+            for other in run.users:
                 theirs = [body for body in heard[other] if body in said]
                 unsure = {body for each, body in run.unsure if each in (user, other)}
                 self.assertEqual(
