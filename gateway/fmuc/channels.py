@@ -20,6 +20,7 @@ from gateway.fmuc.actions import Kept, ToNode
 from gateway.fmuc.channel import Channel, Mark
 from gateway.fmuc.channel_values import (
     Ask,
+    ChannelState,
     Compare,
     Header,
     Lost,
@@ -121,6 +122,11 @@ class Channels:
     @property
     def _ids(self) -> str:
         return f"c{self.token}-"
+
+    @property
+    def waiting(self) -> int:
+        """Number of stanzas that are kept for nodes that do not answer."""
+        return sum(len(each) for each in self.table.values() if each.state is ChannelState.LOST)
 
     # Negotiation.
 

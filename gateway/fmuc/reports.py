@@ -86,6 +86,9 @@ def described(rooms: Rooms, delivery: Delivery) -> Iterator[StatusItem]:
     if delivery.arriving:
         text = "joins to large rooms that are being answered: {count}"
         yield StatusItem("rooms.arriving", text, {"count": delivery.arriving})
+    if rooms.channels is not None and rooms.channels.waiting:
+        text = "stanzas that are kept for nodes that do not answer: {count}"
+        yield StatusItem("rooms.kept", text, {"count": rooms.channels.waiting})
     if delivery.commits is not None:
         yield from _stored(rooms, delivery.commits)
     persistent = [room for room in rooms.rooms.values() if room.settings.persistent]

@@ -20,6 +20,7 @@ from gateway.testing import MemoryGateway
 from tests.fmuc.linked import ANN, BEN, DOWN, HERE, OWN, ROOM, TOP, Linked, Side
 from tests.fmuc.support import MUC, canonical, refused
 from tests.muc.test_local import user
+from tests.reports import sentences
 
 # Users who come later.
 CAT, DAN = "cat@b.example/1", "dan@a.example/1"
@@ -482,6 +483,9 @@ class LostTests(LinkedCase):
         self.link.say(OWN, ROOM, "o")
         self.link.wait(300)
         self.assertInside("ann", "ben", "own")
+        for side in self.link.sides.values():
+            kept = [each for each in sentences(side.handler.report()) if each.startswith("stanzas that are kept")]
+            self.assertEqual(len(kept), 1)
         self.link.mend()
         self.link.wait(90)
         self.assertIs(self.link.state, UplinkState.JOINED)
