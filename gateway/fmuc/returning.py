@@ -25,15 +25,17 @@ from gateway.muc.values import AVAILABLE, TECHNICAL_PROBLEM, UNAVAILABLE, Payloa
 _OWED = 3_600.0
 # Seconds from a return after which occupants are compared once more.
 _AGAIN = 60.0
+# Seconds of a loss after which users are told of it: a restart of the other node is shorter.
+_TELL = 15.0
 
 
 class Uplink(Joining):
     """The uplink of one mirror: users stay while stanzas are lost, and the mirror returns."""
 
-    # True if users were told of a loss; if the joined node's occupants are shown as away; the time at which these
-    # are removed.
+    # True if users were told of a loss; if the joined node's occupants are shown as away; the times at which users
+    # are told, and at which these occupants are removed.
     _isTold = _isShownAway = False
-    _goneAt = float("inf")
+    _tellAt = _goneAt = float("inf")
 
     def perform(self, output: Output, now: float, join: PendingJoin | None) -> None:
         _OUTPUTS[output](self, now, join)
@@ -192,6 +194,9 @@ class Uplink(Joining):
     def _lostFor(self, now: float) -> None:
         if self.node.channel is None and self.resumption.until <= now:
             self._giveUp(now)
+        elif self._tellAt <= now:
+            self._tellAt = float("inf")
+            self._tellLoss(now)
         elif self._goneAt <= now:
             self._isShownAway, self._goneAt = False, float("inf")
             for occupant in list(self.node.occupants.values()):
@@ -247,7 +252,7 @@ class Uplink(Joining):
         if not self.resumption.until:
             time = f" for {HOLD:g} seconds" if self.node.channel is None else ""
             self._mirror.room.log(f"{self.node.jid} cannot be reached: users stay{time}", warn=True)
-            self._tellLoss(now)
+            self._tellAt = now + _TELL
         self.resumption.hold(now)
         self.resumption.isComparing = False
         for each in list(self.pending.values()):
@@ -276,6 +281,7 @@ class Uplink(Joining):
 
     def _tellReturn(self) -> None:
         """Tell the users that the room is there again, and show its occupants as they are."""
+        self._tellAt = float("inf")
         if not self._isTold:
             return
         notice(self._mirror.room, f"The link to {self.node.jid} is up again.")

@@ -493,6 +493,24 @@ class LostTests(LinkedCase):
         self.assertHeard(down, "a", f"The link to {ROOM} is up again.", "o", users=(ANN, BEN))
         self.assertHeard("o", "a", users=(OWN,))
 
+    def test_short(self) -> None:
+        """Users are told nothing of a loss that ends soon, such as a restart of the other node."""
+        error = f"<error type='cancel'><service-unavailable xmlns='{ns.STANZA_ERRORS}'/></error>"
+        self.link.shown[BEN].clear()
+        self.link.cut()
+        self.link.crossed.clear()
+        self.link.say(ANN, HERE, "a")
+        self.link.send(DOWN, f"<message type='error' id='a' from='{ROOM}' to='{HERE}/ann'>{error}</message>")
+        asked = [text for _, text in self.link.crossed if "iq" in text]
+        [identifier] = [text.partition(' id="')[2].partition('"')[0] for text in asked]
+        self.link.send(DOWN, f"<iq type='error' id='{identifier}' from='{ROOM}' to='{HERE}'>{error}</iq>")
+        self.assertIs(self.link.state, UplinkState.LOST)
+        self.link.wait(10)
+        self.link.mend()
+        self.link.wait(30)
+        self.assertIs(self.link.state, UplinkState.JOINED)
+        self.assertEqual(len(self.link.shown[BEN]), 1)
+
     def test_away(self) -> None:
         """XEP-0045 section 7.7: the room's occupants are shown as away while it is lost, and then as they are."""
         status = "<status>here</status>"
