@@ -52,7 +52,7 @@ _MAX_RESUMED = 50
 # Offered epochs are minutes since 2026-01-01, so that another process offers a greater one.
 _SINCE, _MINUTE = 1_767_225_600.0, 60.0
 # Conditions of errors by which the other node's gateway refuses a single stanza.
-_REFUSALS = frozenset(("internal-server-error", "resource-constraint"))
+_REFUSALS = frozenset(("internal-server-error", "recipient-unavailable", "resource-constraint"))
 _UNREACHABLE = UNREACHABLE - _REFUSALS
 # Conditions by which the other node says that it does not know the channel.
 _UNKNOWN = frozenset(("item-not-found", "feature-not-implemented"))

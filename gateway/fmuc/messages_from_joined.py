@@ -245,6 +245,9 @@ def _returned(
         # The message was private, or a form.
         return
     condition, isUnknown = stanza.stanzaError.condition, stanzaError(NotInTheRoom).condition
+    if uplink.node.channel is not None and condition in UNREACHABLE:
+        # A channel repeats what cannot be delivered. A refusal may say that the joined node has lost its own one.
+        return
     if uplink.node.resumes and condition in _REFUSALS:
         return
     if condition in UNREACHABLE:

@@ -138,7 +138,8 @@ class RandomTests(SynchronousTestCase):
     def test_chains(self) -> None:
         """The same in a chain of three nodes, each of which is killed between two stanzas."""
         for mode in Mode:
-            for seed in range(CHAINS):
+            # The last one has found a refusal by a node in the middle that was taken for an undeliverable message.
+            for seed in (*range(CHAINS), 2011):
                 with self.subTest(mode=mode, seed=seed):
                     run = Run(seed, mode, (OWN, ANN, EVE))
                     for _ in range(STEPS):
