@@ -589,6 +589,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/returning.py": (
         ("self.state is UplinkState.LOST and self.node.returnsMessages", "False"),
         ("self.node.channel is None and self.resumption.until <= now", "False"),
+        ("self.isLeaving and self.node.channel is not None", "False"),
+        ("join.isSent and self.node.channel is None and (", "join.isSent and ("),
     ),
     "gateway/fmuc/resuming.py": (
         ("return min(FIRST * 2.0 ** (min(attempts, 20) // 2), SLOWEST)", "return FIRST"),
@@ -602,6 +604,12 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            archive.checkAgain(self._rooms, action)\n", "            pass\n"),
         ("                alone[user] += len(data) if user in alone else 0\n", "                pass\n"),
         ("            self._traffic.leftOut.update(action.words)\n", "            pass\n"),
+        ("alone[peer] += len(data) if peer in alone else 0\n        if", "pass\n        if"),
+        ("            if refusal is not None and numbers:\n", "            if False:\n"),
+    ),
+    "gateway/fmuc/numbering.py": (
+        ("                channels.touch(place)\n", "                pass\n"),
+        ("            channel.withdraw(number)\n", "            pass\n"),
     ),
     "gateway/fmuc/handler.py": (
         ("self._perform(actions, isCharged=True, request=stanza)\n", "self._perform(actions, request=stanza)\n"),
@@ -611,6 +619,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("return found[min(start, places.get(first, start)) :]", "return found"),
         ("if nick not in there:", "if False:"),
         ("if found.until <= now:", "if False:"),
+        ("        federation.channels.end(federation.room.jid, node)\n", "        pass\n"),
         ('if stanza.type == "get" or payload.', "if payload."),
         ("if not nick or isLong or", "if not nick or"),
     ),

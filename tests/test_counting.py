@@ -638,7 +638,6 @@ class RoomsTests(Case):
         self.assertValue([0.25], names.FMUC_ECHO)
         self.assertGreater(self.metrics.value(names.FMUC_BYTES, "rooms.example", "received"), 0)
 
-
     def test_references(self) -> None:
         """The time until a message comes back counts as well if it comes back by a reference."""
         mirroring = Mirroring(allow=frozenset("*"), users=frozenset("*"))

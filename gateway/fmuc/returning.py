@@ -124,10 +124,11 @@ class Uplink(Joining):
     def _removeMissing(self, nicks: Collection[str], now: float) -> None:
         """
         Remove occupants, and refuse joins in flight, of whom the joined node does not know. Joins that were
-        withdrawn are answered by now, or lost.
+        withdrawn are answered by now, or lost. A channel delivers all joins, and their answers, but may be later
+        than the comparison.
         """
         for nick, join in list(self.pending.items()):
-            if join.isSent and (join.isWithdrawn or nick in nicks):
+            if join.isSent and self.node.channel is None and (join.isWithdrawn or nick in nicks):
                 self.reject(join, stanzaError(LinkDown))
         removed = [self.resumption.removed(nick) for nick in nicks]
         self.occupantsLeft([each for each in removed if each is not None], now, tell=False)
@@ -292,7 +293,9 @@ class Uplink(Joining):
 
     def _tell(self, now: float, join: PendingJoin | None) -> None:
         """Tell the joined node who is in here, if it can resume."""
-        if self.node.resumes:
+        # A channel delivers the last leave as well, after the messages that it has kept.
+        isDelivered = self.isLeaving and self.node.channel is not None
+        if self.node.resumes and not isDelivered:
             self.resumption.tell()
             # The answer confirms earlier leaves, too.
             self.lastLeave = ""

@@ -40,6 +40,7 @@ class Side:
     One of the two components.
 
     @ivar store: what it has stored; it outlives the process.
+    @ivar peers: domains whose nodes may join; read at the start of a process.
     """
 
     def __init__(self, domain: str, mode: Mode, hasChannels: bool) -> None:
@@ -47,6 +48,7 @@ class Side:
         self._mode = mode
         self._hasChannels = hasChannels
         self.store = HeldStore()
+        self.peers = frozenset(_PEERS[domain])
         self.lives = 0
         self.start()
 
@@ -54,8 +56,7 @@ class Side:
         """Start a process."""
         everything = frozenset("*")
         mirroring = None if self.domain == TOP else Mirroring(mode=self._mode, allow=everything, users=everything)
-        peers = frozenset(_PEERS[self.domain])
-        self.rooms = rooms = Rooms(self.domain, mirroring, peers, ids=Ids(self.domain.encode()))
+        self.rooms = rooms = Rooms(self.domain, mirroring, self.peers, ids=Ids(self.domain.encode()))
         self.lives += 1
         rooms.token = f"{self.domain[0]}{self.lives}"
         server = self.server = MemoryServer(self.domain)

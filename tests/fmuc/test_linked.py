@@ -303,6 +303,26 @@ class DeliveryTests(LinkedCase):
         self.link.wait(120)
         self.assertLeft("own")
 
+    def test_charged(self) -> None:
+        """The answer to a join that a channel sends is charged to the node at once, not after the commit."""
+        self.link.leave(BEN, HERE, "ben")
+        self.link.leave(ANN, HERE, "ann")
+        for number in range(3):
+            self.link.say(OWN, ROOM, f"{number}" * 1_000)
+        charged: list[tuple[str, int]] = []
+        budget = self.link.top.server.link.budget
+        self.patch(budget, "charge", lambda user, size, now: charged.append((user, size)))
+        self.link.top.store.isHeld = True
+        self.link.join(ANN, HERE, "ann")
+        [size] = [size for user, size in charged if user == HERE]
+        self.assertGreater(size, 2_000)
+        self.assertEqual(self.link.heard(ANN)[-1:], [])
+        self.link.top.store.isHeld = False
+        self.link.top.store.commit()
+        self.link.wait(2)
+        self.assertEqual(len([body for body in self.link.heard(ANN) if len(body) == 1_000]), 3)
+        self.assertLess(sum(size for user, size in charged if user == HERE), size + 2_000)
+
 
 class ReplicaTests(DeliveryTests):
     """The same in replica mode."""
@@ -426,6 +446,25 @@ class RefusalTests(LinkedCase):
         self.assertHeard("y")
 
 
+    def test_kickNotStored(self) -> None:
+        """
+        XEP-0045 section 8.2: a kick that is not stored in time holds, and its moderator gets an error. The channel
+        tells it when it is stored.
+        """
+        self.link.top.store.isHeld = True
+        kick = f"<query xmlns='{ns.MUC_ADMIN}'><item nick='ben' role='none'/></query>"
+        self.link.send(TOP, f"<iq type='set' id='k' from='{OWN}' to='{ROOM}'>{kick}</iq>")
+        self.link.top.store.fault = StoreFull()
+        self.link.wait(15)
+        self.assertEqual(self.link.errors(OWN), ["resource-constraint"])
+        self.assertEqual(self.link.occupants(), (["ann", "own"], ["ann", "ben", "own"]))
+        self.link.top.store.fault = None
+        self.link.top.store.isHeld = False
+        self.link.top.store.commit()
+        self.link.wait(60)
+        self.assertInside("ann", "own")
+
+
 class ForgottenTests(LinkedCase):
     """Sections 4.6 and rule 15: a node has lost its state."""
 
@@ -455,6 +494,40 @@ class ForgottenTests(LinkedCase):
         self.link.join(ANN, HERE, "ann")
         self.link.say(OWN, ROOM, "y")
         self.assertHeard("x", "y", users=(ANN,))
+
+    def test_noPeer(self) -> None:
+        """
+        A node whose domain was removed from the peers is removed. It learns that it has left, and is sent nothing
+        that its channel has kept.
+        """
+        self.link.cut()
+        self.link.say(OWN, ROOM, "x")
+        self.link.top.peers = frozenset()
+        self.link.crossed.clear()
+        self.link.mend()
+        self.link.kill(self.link.top)
+        self.assertEqual(stored(self.link.top), 0)
+        self.link.say(OWN, ROOM, "y")
+        self.link.wait(60)
+        sent = [text for domain, text in self.link.crossed if domain == TOP]
+        self.assertIn(":left ", sent[0])
+        self.assertNotIn("body>", "".join(sent))
+        self.assertEqual(self.link.occupants(), (["own"], []))
+
+    def test_joinInFlight(self) -> None:
+        """A comparison says that a join is missing which the channel has kept: it is delivered, and not refused."""
+        self.link.kill(self.link.down)
+        self.link.wait(58)
+        self.link.crossed.clear()
+        self.link.isLost = lambda sender, text: "cat" in text and ":iq " not in text
+        self.link.join(CAT, HERE, "cat")
+        for _ in range(5):
+            self.link.wait(1)
+        self.assertTrue([text for domain, text in self.link.crossed if domain == TOP and "missing" in text])
+        self.link.mend()
+        self.link.wait(20)
+        self.assertEqual(self.link.errors(CAT), [])
+        self.assertInside("ann", "ben", "cat", "own")
 
     def test_snapshot(self) -> None:
         """The whole state, for a store that is new, has the channels with what they have kept."""
@@ -539,6 +612,18 @@ class LostTests(LinkedCase):
         self.link.shown[ANN].clear()
         text = "".join(ElementTree.tostring(each).decode() for each in found)
         self.assertEqual(canonical(text), canonical(expected))
+
+    def test_leftAtReturn(self) -> None:
+        """The last users leave when the link is back, before the channel is open: what they have said arrives."""
+        self.lose()
+        self.link.say(ANN, HERE, "a")
+        self.link.mend()
+        self.link.leave(BEN, HERE, "ben")
+        self.link.leave(ANN, HERE, "ann")
+        self.link.wait(120)
+        self.assertHeard(*([] if self.mode is Mode.REPLICA else ["a"]), users=(OWN,))
+        self.assertEqual(self.link.occupants(), (["own"], []))
+        self.assertEqual((stored(self.link.top), stored(self.link.down)), (0, 0))
 
     def test_gone(self) -> None:
         """The room removes the occupants of a node that is away for too long; they join anew at the return."""
