@@ -329,6 +329,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        self.received = self.size = 0\n", "        self.received = 0\n"),
     ),
     "gateway/fmuc/channel_xml.py": (
+        ("HEADER_OF_ERROR if isError else HEADER", "HEADER"),
         ("if _NUMBER.fullmatch(text) is None:", "if _NUMBER.match(text) is None:"),
         ("    if len(text) > _MAX_TEXT:\n", "    if False:\n"),
     ),
@@ -608,6 +609,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            if refusal is not None and numbers:\n", "            if False:\n"),
     ),
     "gateway/fmuc/numbering.py": (
+        ('if not isinstance(action, SendError) or action.name != "message":', "if True:"),
         ("                channels.touch(place)\n", "                pass\n"),
         ("            channel.withdraw(number)\n", "            pass\n"),
     ),

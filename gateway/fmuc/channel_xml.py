@@ -13,6 +13,9 @@ from gateway.xml.write import iq, message, route, tag
 
 # Numbers have up to 15 digits: at a thousand stanzas a second they last for 30,000 years.
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
+# Names of the header. That of an error differs, because a server returns the header of a stanza that it cannot
+# deliver.
+HEADER, HEADER_OF_ERROR = "r", "f"
 # Characters of a digest or an id.
 _MAX_TEXT = 256
 
@@ -31,10 +34,10 @@ def readOffer(element: domish.Element) -> int:
     return _number(element, "e")
 
 
-def headerXml(header: Header) -> str:
+def headerXml(header: Header, name: str = HEADER) -> str:
     """Return the element of a stanza."""
     number = None if header.number is None else str(header.number)
-    return tag("r", xmlns=ns.CHANNEL, e=str(header.epoch), n=number, a=str(header.received))
+    return tag(name, xmlns=ns.CHANNEL, e=str(header.epoch), n=number, a=str(header.received))
 
 
 def readHeader(element: domish.Element) -> Header:
@@ -58,7 +61,8 @@ def withHeader(stanza: bytes, header: Header) -> bytes:
 
     @param stanza: as L{gateway.xml.write} writes it.
     """
-    inside = headerXml(header).encode()
+    isError = b" type='error'" in stanza.partition(b">")[0]
+    inside = headerXml(header, HEADER_OF_ERROR if isError else HEADER).encode()
     if stanza.endswith(b"/>"):
         return b"%b>%b</%b>" % (stanza[:-2], inside, nameOf(stanza))
     start, _, end = stanza.rpartition(b"</")

@@ -216,9 +216,9 @@ class Channels:
         """
         room, peer = place = jids.bare(stanza.recipient or ""), jids.bare(stanza.sender or "")
         channel = self.table.get(place)
-        if stanza.type == "error":
-            return [stanza] if channel is None else self._failed(place, channel, stanza, now)
         header = _headerOf(stanza)
+        if stanza.type == "error" and (header is None or channel is None):
+            return [stanza] if channel is None else self._failed(place, channel, stanza, now)
         if channel is None:
             if header is None or not self.mayBeNode(peer, room):
                 return [stanza]
@@ -368,7 +368,8 @@ def _headerOf(stanza: Stanza) -> Header | None:
     """
     if ns.CHANNEL.encode() not in stanza.raw:
         return None
-    headers = (part for part in parts(stanza) if (part.namespace, part.name) == (ns.CHANNEL, "r"))
+    name = channel_xml.HEADER_OF_ERROR if stanza.type == "error" else channel_xml.HEADER
+    headers = (part for part in parts(stanza) if (part.namespace, part.name) == (ns.CHANNEL, name))
     part = next(headers, None)
     return None if part is None else channel_xml.readHeader(part.element)
 

@@ -183,6 +183,7 @@ class Delivery:
         if self.commits is None or self._numbering is None:
             self._carryOut(ready, isCharged)
             return
+        ready = self._numbering.refusals(ready)
         numbers = self._numbering.number(ready)
         taken = self._numbering.take(isDue)
         records = [*self._rooms.takeRecords(), *taken.records]

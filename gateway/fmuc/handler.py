@@ -25,8 +25,9 @@ from gateway.fmuc.traffic import Traffic
 from gateway.interfaces import IRefusalHandler, IStatusProvider
 from gateway.metrics import IMetrics, IMetricsProvider, label, names
 from gateway.muc import from_user
-from gateway.muc.actions import LogLine
+from gateway.muc.actions import LogLine, SendError
 from gateway.muc.iq import answer, result
+from gateway.muc.values import stanzaError
 from gateway.reports import StatusItem
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
@@ -178,7 +179,7 @@ class RoomsHandler(RawHandler):
         try:
             found = self._rooms.channels.received(stanza, self._link.now)
         except GatewayError as error:
-            self._refuse(stanza, type(error))
+            self._refuseDirectly(stanza, type(error))
             found = []
         for each in found:
             assert each.sender and each.recipient
@@ -279,6 +280,16 @@ class RoomsHandler(RawHandler):
 
     def _refuse(self, stanza: Stanza, why: type[GatewayError]) -> None:
         """Answer with an error, unless the stanza is of a type that has no answer."""
+        channels, place = self._rooms.channels, (jids.bare(stanza.recipient or ""), jids.bare(stanza.sender or ""))
+        if stanza.name != "message" or stanza.type == "error" or channels is None or place not in channels.table:
+            self._refuseDirectly(stanza, why)
+        else:
+            # The channel has delivered it, and delivers the error.
+            error = SendError("message", stanza.recipient or "", stanza.sender or "", stanza.id, stanzaError(why))
+            self._perform((error,))
+
+    def _refuseDirectly(self, stanza: Stanza, why: type[GatewayError]) -> None:
+        """The same for a stanza that no channel has delivered."""
         if stanza.type in ("error", "result", "unavailable"):
             self.dropped[f"that cannot be answered: {why.__name__}"] += 1
         else:

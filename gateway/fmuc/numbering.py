@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import evolve
 
+from gateway.addresses import jids
 from gateway.errors import OutboxFull
-from gateway.fmuc.actions import ToNode
+from gateway.fmuc.actions import Kept, ToNode
 from gateway.fmuc.channel import Channel, Mark
 from gateway.fmuc.channel_xml import nameOf
-from gateway.fmuc.channels import Taken
+from gateway.fmuc.channels import Channels, Taken
 from gateway.fmuc.commits import Commits, Refusal
 from gateway.fmuc.core import Rooms
-from gateway.muc.actions import Action
+from gateway.fmuc.values import Dialect
+from gateway.muc.actions import Action, SendError
 from gateway.muc.records import Record
 from gateway.stream.link import Link
+
+T = TypeVar("T")
 
 # Stanzas by their channels, and their numbers.
 Numbers = list[tuple[Channel[Any], int]]
@@ -42,6 +46,23 @@ class Numbering:
         self._rooms = rooms
         self._commits = commits
         self._perform = perform
+
+    def refusals(self, ready: list[tuple[Action, T]]) -> list[tuple[Action, T]]:
+        """Return output in which errors for messages that channels have delivered cross by these channels."""
+        channels = self._rooms.channels
+        if channels is None or not channels.table or not any(isinstance(each, SendError) for each, _ in ready):
+            return ready
+        return [(self._refusal(action, channels), data) for action, data in ready]
+
+    def _refusal(self, action: Action, channels: Channels) -> Action:
+        if not isinstance(action, SendError) or action.name != "message":
+            return action
+        place = jids.bare(action.sender), jids.bare(action.recipient)
+        channel = channels.table.get(place)
+        if channel is None:
+            return action
+        self.link.countCondition(action.stanzaError.condition)
+        return ToNode(*place, Dialect.XEP_0289, False, Kept(b""), channel=channel)
 
     def number(self, ready: Iterable[tuple[Action, object]]) -> Numbers:
         """Pass stanzas to their channels, which send them after the commit; return their numbers."""
