@@ -582,10 +582,12 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/pending.py": (
         ("any(each != self.fence for each in self.fences)", "False"),
         ("        return identifier == self.fence\n", "        return True\n"),
+        ("        return isEarlier\n", "        return False\n"),
     ),
     "gateway/fmuc/joining.py": (
         ("if error is not None and error.condition in _NOT_SENT:", "if False:"),
         ("(self.node.returnsPresence or isHeld or each.fences)", "(self.node.returnsPresence or isHeld)"),
+        ("isOwed = earlier.isSent and not earlier.fence", "isOwed = not earlier.fence"),
     ),
     "gateway/fmuc/returning.py": (
         ("self.state is UplinkState.LOST and self.node.returnsMessages", "False"),

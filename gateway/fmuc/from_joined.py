@@ -145,6 +145,9 @@ def _meetsJoin(
     federation: Federation, uplink: Uplink, pending: PendingJoin, realJid: str, stanza: NodePresence, now: float
 ) -> bool:
     """Handle the presence of an occupant by whose nick a join waits; True if there is nothing else to do."""
+    if pending.answerOwed(realJid):
+        uplink.owedAnswered(pending, now)
+        return True
     if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
         if uplink.state is UplinkState.JOINING and stanza.resumes:
             uplink.node.resumes = True
@@ -327,9 +330,10 @@ def _rejected(federation: Federation, uplink: Uplink, nick: str, error: StanzaEr
     if not nick:
         nick = next((each for each, pending in uplink.pending.items() if pending.isSent), "")
     pending = uplink.pending.get(nick)
-    if pending is not None and pending.isSent:
+    if pending is not None and (pending.isSent or pending.isOwed):
         if pending.isOwed:
-            pending.owedAnswers = max(0, pending.owedAnswers - 1)
+            del pending.owedTo[:1]
+            uplink.owedAnswered(pending, now)
             return
         reason = error.text or error.condition + _REMEDIES.get(error.condition, "")
         federation.room.log(f"{uplink.node.jid} rejects {pending.request.realJid}: {reason}", warn=True)

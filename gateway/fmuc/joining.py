@@ -141,7 +141,8 @@ class Joining:
         earlier = self.pending.pop(request.nick, None)
         if earlier is not None:
             join.fences = earlier.fences
-            join.owedAnswers = earlier.owedAnswers + (not earlier.fence)
+            isOwed = earlier.isSent and not earlier.fence
+            join.owedTo = earlier.owedTo + [earlier.request.realJid] * isOwed
         self.pending[request.nick] = join
         self.feed(Event.JOIN, now, join)
 
@@ -251,7 +252,7 @@ class Joining:
         if answered is Mode.REPLICA and mode == FederationMode(Mode.REPLICA):
             self.node.mode = evolve(mode, agreed=Mode.REPLICA)
         if join.isOwed:
-            join.owedAnswers = max(0, join.owedAnswers - 1)
+            del join.owedTo[:1]
             return
         isWithdrawn = join.isWithdrawn
         join.confirm(standing)
@@ -279,10 +280,15 @@ class Joining:
                 self.leaveIfEmpty(now)
             elif self.state is UplinkState.JOINED:
                 self.confirm(join, join.standing, Mode.PRIMARY, now)
-        elif not join.isSent and join.isWithdrawn and not join.isOwed:
-            del self.pending[nick]
-            self.leaveIfEmpty(now)
+        else:
+            self.owedAnswered(join, now)
         return True
+
+    def owedAnswered(self, join: PendingJoin, now: float) -> None:
+        """Handle the answer to an earlier join by a nick."""
+        if join.isSpent:
+            del self.pending[join.request.nick]
+            self.leaveIfEmpty(now)
 
     def admit(self, join: PendingJoin, now: float) -> None:
         """Admit a user whom the joined node has admitted."""
@@ -386,6 +392,10 @@ class Joining:
                 join.withdraw()
                 self._refuseJoin(join, error or stanzaError(NoAnswer))
                 return
+        elif join.isQueued and join.isOwed and self.node.channel is not None:
+            join.withdraw()
+            self._refuseJoin(join, error or stanzaError(NoAnswer))
+            return
         self.reject(join, error or stanzaError(NoAnswer))
         if join.occupant is not None and self.resumption.removed(join.occupant.nick) is not None:
             self.occupantLeft(join.occupant, now, tell=False)
@@ -483,6 +493,11 @@ class Joining:
         for nick, each in list(self.pending.items()):
             if each.isSent and each.isWithdrawn:
                 del self.pending[nick]
+            elif not self.isIn:
+                # The answers to earlier joins are stale, too.
+                each.owedTo.clear()
+                if each.isSpent:
+                    del self.pending[nick]
         for occupant in list(self.node.occupants.values()):
             room.remove(occupant)
         self.leaves.clear()

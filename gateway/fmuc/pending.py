@@ -55,7 +55,8 @@ class PendingJoin:
     @ivar origin: the joining node that it comes from; C{None} for a local user.
     @ivar deadline: end of the wait, in seconds of the link's clock.
     @ivar standing: the standing that the joined node has given, once it is confirmed.
-    @ivar owedAnswers: number of earlier, withdrawn joins by this nick whose answers come first.
+    @ivar owedTo: real JIDs of earlier, withdrawn joins by this nick whose answers come first, in their order. Those
+        with fences are not among them.
     @ivar created: True if the join has created the joined node.
     @ivar newPresence: presence that the user has sent since the join was sent.
     @ivar fence: id of the join's own fence; empty if it needs none.
@@ -71,7 +72,7 @@ class PendingJoin:
     deadline: float
     state: JoinState = JoinState.QUEUED
     standing: Standing = _NO_STANDING
-    owedAnswers: int = 0
+    owedTo: list[str] = field(factory=list)
     created: bool = False
     newPresence: Presence | None = None
     fence: str = ""
@@ -103,12 +104,24 @@ class PendingJoin:
     @property
     def isOwed(self) -> bool:
         """True if the next answer is for an earlier join by this nick."""
-        return bool(self.owedAnswers) or any(each != self.fence for each in self.fences)
+        return bool(self.owedTo) or any(each != self.fence for each in self.fences)
 
     @property
     def owed(self) -> int:
         """Number of answers that are still to come."""
-        return self.owedAnswers + len(self.fences)
+        return len(self.owedTo) + len(self.fences)
+
+    @property
+    def isSpent(self) -> bool:
+        """True if nobody waits for anything: the user left before the join was sent, and all answers have come."""
+        return self.isWithdrawn and not self.isSent and not self.isOwed
+
+    def answerOwed(self, realJid: str) -> bool:
+        """Return True if the answer to a user's join is that to an earlier one by this nick."""
+        isEarlier = realJid in self.owedTo and not (self.isSent and realJid == self.request.realJid)
+        if isEarlier:
+            del self.owedTo[: self.owedTo.index(realJid) + 1]
+        return isEarlier
 
     def fenceAnswered(self, identifier: str) -> bool:
         """Return True if an id is that of the join's own fence: all earlier joins are answered by then, too."""

@@ -208,7 +208,7 @@ class Uplink(Joining):
             self.feed(Event.RETRY, now)
 
     def _isLate(self, join: PendingJoin, now: float) -> bool:
-        if join.isSent and join.isWithdrawn and self.node.channel is not None:
+        if join.isWithdrawn and (join.isSent or join.isOwed) and self.node.channel is not None:
             return join.deadline + _OWED <= now
         return join.deadline <= now and (not join.isSent or self.state is UplinkState.JOINED)
 
@@ -257,7 +257,7 @@ class Uplink(Joining):
         self.resumption.hold(now)
         self.resumption.isComparing = False
         for each in list(self.pending.values()):
-            if each.isWithdrawn and each.isSent and self.node.channel is not None:
+            if each.isWithdrawn and not each.isSpent and self.node.channel is not None:
                 # The channel has it, and the leave.
                 continue
             if each.occupant is not None or each.isWithdrawn:
