@@ -595,6 +595,13 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self.isLeaving and self.node.channel is not None", "False"),
         ("join.isSent and self.node.channel is None and (", "join.isSent and ("),
     ),
+    "gateway/fmuc/probing.py": (
+        ("isPrivate = self._lists is None and not listed", "isPrivate = False"),
+        ("if self._nicks <= listed:", "if self._nicks & listed:"),
+        ("        if self._isSuspected:\n", "        if False:\n"),
+        ("profile.probe if self._isAnswered else profile.answer", "profile.probe"),
+        ("stanza.id != self._id or not self._at", "not self._at"),
+    ),
     "gateway/fmuc/resuming.py": (
         ("return min(FIRST * 2.0 ** (min(attempts, 20) // 2), SLOWEST)", "return FIRST"),
         ("if identity not in known]", "]"),

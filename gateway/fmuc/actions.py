@@ -58,6 +58,17 @@ class AskProperties:
 
 
 @frozen
+class AskOccupants:
+    """
+    Ask a joined node of other software for its occupants.
+
+    @ivar id: id of the request.
+    """
+
+    id: str
+
+
+@frozen
 class AskInvitations:
     """
     Ask the joined node whether an occupant may invite some users.
@@ -206,6 +217,7 @@ Content = (
     | Fence
     | AskProperties
     | AskInvitations
+    | AskOccupants
     | Admission
     | Submission
     | Return

@@ -231,6 +231,8 @@ class Rooms(RoomService):
         if federation is not None and holding.answered(federation, stanza, self.token, condition, now):
             return self.settled(federation.room)
         if federation is not None and uplink is not None and not nick and sender == uplink.node.jid:
+            if uplink.occupantsTold(stanza, condition, now):
+                return self.settled(federation.room)
             answer = holding.readAnswer(stanza, condition)
             if uplink.resumeAnswered(stanza.id or "", answer, now):
                 return self.settled(federation.room)

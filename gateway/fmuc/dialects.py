@@ -13,6 +13,7 @@ from gateway import ns
 from gateway.fmuc.actions import (
     Admission,
     AskInvitations,
+    AskOccupants,
     AskProperties,
     AskResume,
     AskReturn,
@@ -218,6 +219,10 @@ def _askProperties(room: str, peer: str, stanza: AskProperties) -> bytes:
     return iq(route(room, peer), stanza.id, "get", tag("query", xmlns=ns.DISCO_INFO).encode())
 
 
+def _askOccupants(room: str, peer: str, stanza: AskOccupants) -> bytes:
+    return iq(route(room, peer), stanza.id, "get", tag("query", xmlns=ns.DISCO_ITEMS).encode())
+
+
 def _askInvitations(room: str, peer: str, stanza: AskInvitations) -> bytes:
     return iq(route(f"{room}/{stanza.nick}", peer), stanza.id, "set", invitesXml(stanza.invitations))
 
@@ -260,6 +265,7 @@ _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     Join: lambda codec, to, stanza: codec.join(to.room, to.peer, stanza),
     Fence: lambda codec, to, stanza: _fence(to.room, to.peer, stanza),
     AskProperties: lambda codec, to, stanza: _askProperties(to.room, to.peer, stanza),
+    AskOccupants: lambda codec, to, stanza: _askOccupants(to.room, to.peer, stanza),
     AskInvitations: lambda codec, to, stanza: _askInvitations(to.room, to.peer, stanza),
     AskResume: lambda codec, to, stanza: _askResume(to.room, to.peer, stanza),
     TellOccupants: lambda codec, to, stanza: _tellOccupants(to.room, to.peer, stanza),

@@ -12,6 +12,7 @@ from gateway.fmuc.actions import Fence, Join, Kept, Reject
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.pending import JoinState, PendingJoin
 from gateway.fmuc.port import Mirror
+from gateway.fmuc.probing import Probing
 from gateway.fmuc.resuming import Resumption
 from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode
@@ -53,6 +54,7 @@ class Joining:
         before a leave comes back before that leave.
     @ivar changes: number of presence changes that have not come back, by nick.
     @ivar resumption: what is remembered for a return after a loss of stanzas.
+    @ivar probing: questions to a joined node that cannot resume.
     @ivar told: what the joined node has told of the real JIDs before the join, as for L{learn}.
     @ivar formMark: beginning of the id of a form that was sent to the joined node; users do not know it. Neither
         protocol has such messages: an error for one does not say that the link is lost.
@@ -79,6 +81,7 @@ class Joining:
         self.leaves: dict[str, Occupant] = {}
         self.changes: Counter[str] = Counter()
         self.resumption = Resumption(mirror, node, self.pending, token)
+        self.probing = Probing(token)
         self.offered: int | None = None
         self.unsent: list[bytes] = []
 
@@ -131,7 +134,9 @@ class Joining:
     def heard(self, now: float) -> None:
         """The joined node has sent something. A channel has probes of its own."""
         if self.node.channel is None:
-            self.probeAt = now + self.node.profile.probe
+            profile = self.node.profile
+            self.probing.heard()
+            self.probeAt = now + (profile.probe if self.node.resumes else self.probing.silence(profile))
 
     # Inputs from this node.
 

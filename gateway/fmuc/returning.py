@@ -9,17 +9,20 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from gateway.errors import LinkDown
+from gateway.fmuc.actions import AskOccupants
 from gateway.fmuc.channel_values import Lost, Opened, Renewed
 from gateway.fmuc.channels import Event as ChannelEvent
 from gateway.fmuc.joining import Joining
 from gateway.fmuc.notices import clockTime, notice, showAway
 from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.probing import Verdict
 from gateway.fmuc.resuming import HOLD
 from gateway.fmuc.uplink import Event, Output, UplinkState
 from gateway.fmuc.values import ABSENT, ResumeAnswer
 from gateway.muc.leave import remove
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import AVAILABLE, TECHNICAL_PROBLEM, UNAVAILABLE, Payload, PresenceChange, stanzaError
+from gateway.stream.stanzas import Stanza
 
 # Seconds for which the answer to a withdrawn join is awaited that a channel delivers.
 _OWED = 3_600.0
@@ -60,6 +63,9 @@ class Uplink(Joining):
             return
         elif not isReconnected or self.node.resumes or self.resumption.isRestored:
             self.feed(Event.DISTURBED, now)
+        elif self.state is UplinkState.JOINED:
+            # The server may have been restarted.
+            self.probeAt = now
 
     def accepted(self, epoch: int, now: float) -> None:
         """Handle the joined node's acceptance of a channel, even if the users have left meanwhile."""
@@ -185,12 +191,47 @@ class Uplink(Joining):
 
     def _probe(self, now: float) -> None:
         """Ask the joined node whether it still has this one."""
-        if self.node.channel is None:
+        if self.node.channel is None and not self.node.resumes:
+            self._askOccupants(now)
+        elif self.node.channel is None:
             self.heard(now)
-            self.disturbed(now, isReconnected=True)
+            self.feed(Event.DISTURBED, now)
         else:
             self.probeAt = float("inf")
             self.feed(Event.DISTURBED, now)
+
+    def _askOccupants(self, now: float) -> None:
+        """Ask a joined node that cannot resume whether it has the occupants of this one."""
+        if self.pending:
+            # Joins are requests, too, and the list would be that of a moment in between.
+            self.probeAt = now + self.node.profile.answer
+            return
+        occupants = self._mirror.room.occupants.values()
+        nicks = (each.nick for each in occupants if self._mirror.isDownstream(each))
+        identifier = self.probing.ask(nicks, now)
+        if identifier is None:
+            self.feed(Event.UNREACHABLE, now)
+        else:
+            self.probeAt = now + self.node.profile.answer
+            self._mirror.toNode(self.node, AskOccupants(identifier))
+
+    def occupantsTold(self, stanza: Stanza, condition: str, now: float) -> bool:
+        """
+        Handle an answer of the joined node; False if it is not that to a request for its occupants.
+
+        @param condition: of the error; empty for a result.
+        """
+        if not self.probing.isAnswer(stanza.id or ""):
+            return False
+        verdict = self.probing.answered(stanza, condition, now)
+        if verdict is Verdict.UNREACHABLE:
+            self.feed(Event.UNREACHABLE, now)
+            return True
+        self.heard(now)
+        if verdict is Verdict.FORGOTTEN and self.state is UplinkState.JOINED:
+            self._mirror.room.log(f"{self.node.jid} has forgotten this mirror: all its users join anew", warn=True)
+            self.feed(Event.DISTURBED, now)
+        return True
 
     def _lostFor(self, now: float) -> None:
         if self.node.channel is None and self.resumption.until <= now:

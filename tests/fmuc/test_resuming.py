@@ -32,6 +32,7 @@ class Stored(Site):
 
     @ivar users: domains whose users may join through the mirror, from its next start.
     @ivar down: components that are not there: the server returns what is sent to them.
+    @ivar isSilent: True if it does not.
     @ivar crossing: all stanzas between the nodes since the last call of L{passed}.
     """
 
@@ -40,6 +41,7 @@ class Stored(Site):
         self.condition = condition
         self.users = EVERY
         self.down: set[str] = set()
+        self.isSilent = False
         self.crossing: list[str] = []
         self._starts = 0
         self._stored: dict[str, dict[tuple[str, str, str], str]] = {HERE: {}, ABOVE: {}}
@@ -102,7 +104,7 @@ class Stored(Site):
                 self.crossing.append(text.decode())
                 if there not in self.down:
                     waiting.append((self.above if there == ABOVE else self.mirror).take(text))
-                elif stanza.type not in ("error", "result", "unavailable"):
+                elif not self.isSilent and stanza.type not in ("error", "result", "unavailable"):
                     waiting.append(self._returned(stanza.name, stanza.id, stanza.recipient, stanza.sender))
         self._store()
 
