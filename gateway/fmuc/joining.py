@@ -469,7 +469,8 @@ class Joining:
         """Admit the users of answered joins."""
         for each in list(self.pending.values()):
             # The joined node's occupant keeps the nick until it leaves or our join is rejected.
-            isHeld = each.request.nick in self._mirror.room.occupants
+            holder = self._mirror.room.occupants.get(each.request.nick)
+            isHeld = holder is not None and holder is not each.occupant
             isDue = not (self.node.returnsPresence or isHeld or each.fences)
             if each.isSent and (each.isConfirmed or isDue):
                 self.admit(each, now)

@@ -143,6 +143,8 @@ class OpenfireTests(RoomCase):
         )
         self.assertSent(service.tick(BROADBAND.answer), question("items-t-3"))
         self.assertSent(service.take(items("items-t-3", "ann", "bob", "carol")))
+        self.assertSent(service.tick(BROADBAND.probe - 1))
+        self.assertEqual(sorted(service.rooms.rooms[HERE].occupants), ["ann", "bob", "carol"])
 
     def later(self, who: str, history: str) -> str:
         """Return the join of the second user."""
