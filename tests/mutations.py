@@ -311,8 +311,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if self.isWatched or not isLast:", "if not isLast:"),
         ("if self.isWatched or not isLast:", "if True:"),
         ("        if last + self.roundTrip.timeout() <= now:\n", "        if True:\n"),
-        ("            if report.upTo == self._inbox.received:\n", "            if True:\n"),
-        ("is not None and report.upTo <= self._inbox.received:", "is not None:"),
+        ("own <= self._outbox.acknowledged and theirs", "theirs"),
+        (" and theirs <= self._inbox.received:", ":"),
+        ("        self._due, self._kept = inf, None\n", "        self._due = inf\n"),
         ("        if kept.times == 1:\n", "        if True:\n"),
         ("max(self._sent, self._storedSent) < number <=", "0 < number <="),
         ("(isRefusable and outbox.oldest + pace.age <= now)", "False"),
@@ -331,12 +332,13 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/channel_xml.py": (
         ("HEADER_OF_ERROR if isError else HEADER", "HEADER"),
         ("if _NUMBER.fullmatch(text) is None:", "if _NUMBER.match(text) is None:"),
-        ("    if len(text) > _MAX_TEXT:\n", "    if False:\n"),
     ),
-    "gateway/fmuc/buckets.py": (
-        ("if rest or not 0 < count <= MAX_BUCKETS or count & (count - 1):", "if rest or not count:"),
-        ("(*parts, \"\")", "parts"),
-        ("sorted(entries, key=lambda entry: entry.nick)", "entries"),
+    "gateway/fmuc/digest.py": (
+        ("return 0 < count <= MAX_BUCKETS and not count & (count - 1)", "return count > 0"),
+        ("any(place >= int(count) for place in chosen)", "False"),
+        ("isShort = len(places) <= _MAX_PLACES and", "isShort ="),
+        ("_hash(sorted(each))", "_hash(each)"),
+        ('"\\1".join(texts)', '"".join(texts)'),
     ),
     "gateway/fmuc/round_trip.py": (("* 2.0 ** min(attempts, _MAX_DOUBLED)", ""), ("self.smoothed + max(", "max(")),
     "gateway/muc/channel_store.py": (
@@ -605,6 +607,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/resuming.py": (
         ("return min(FIRST * 2.0 ** (min(attempts, 20) // 2), SLOWEST)", "return FIRST"),
         ("if identity not in known]", "]"),
+        ("self.node.occupants.items() if nick in self.buckets}", "self.node.occupants.items()}"),
+        ("told = [each for each in told if each[0] in self.buckets]\n", "pass\n"),
+        ("self.node.channel is not None and not self.isRenewed", "self.node.channel is not None"),
+        ("self.node.channel is not None and not self.isRenewed", "False"),
         ("for start in range(0, max(1, len(told)), _LISTED):", "for start in range(0, len(told), _LISTED):"),
     ),
     "gateway/fmuc/delivery.py": (
@@ -628,7 +634,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/holding.py": (
         ("return found[min(start, places.get(first, start)) :]", "return found"),
-        ("if nick not in there:", "if False:"),
+        ("if nick in buckets and nick not in there:", "if nick not in there:"),
+        ("if nick in buckets and nick not in there:", "if False:"),
+        ("        if occupant.nick in buckets:\n", "        if True:\n"),
+        ("    if not listed and buckets is ALL:\n", "    if not listed:\n"),
+        ("if not there and not any(nick not in buckets for nick in _nicksOf(federation, node)):", "if not there:"),
         ("if found.until <= now:", "if False:"),
         ("        federation.channels.end(federation.room.jid, node)\n", "        pass\n"),
         ('if stanza.type == "get" or payload.', "if payload."),

@@ -7,6 +7,7 @@ from typing import Any
 from attrs import frozen
 
 from gateway.fmuc.channel import Channel
+from gateway.fmuc.digest import Buckets
 from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.actions import Action
@@ -175,7 +176,7 @@ class AskResume:
     Ask the joined node whether it has what this node has, and for the messages that this node has missed.
 
     @ivar id: id of the request.
-    @ivar digest: L{gateway.fmuc.digest.digest} of this node.
+    @ivar digest: L{gateway.fmuc.digest.SharedState.digest} of this node.
     @ivar last: stanza id of the last message; empty for none.
     """
 
@@ -193,12 +194,14 @@ class TellOccupants:
     @ivar last: as in L{AskResume}.
     @ivar occupants: pairs of nick and real JID.
     @ivar more: True if further occupants follow.
+    @ivar buckets: those that differ: the occupants are only those of these buckets.
     """
 
     id: str
     last: str
     occupants: tuple[tuple[str, str], ...]
     more: bool
+    buckets: Buckets
 
 
 @frozen

@@ -10,7 +10,6 @@ repeats what the other node has not stored, and the other node drops what it has
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from math import inf
 from typing import Generic, TypeVar
 
@@ -20,7 +19,7 @@ from gateway.errors import NotInSequence, OutboxFull, StoreBroken
 from gateway.fmuc.channel_values import (
     Ask,
     ChannelState,
-    Compare,
+    Delivered,
     Header,
     Lost,
     Opened,
@@ -30,7 +29,6 @@ from gateway.fmuc.channel_values import (
     Report,
     SendAck,
     SendStanza,
-    Snapshot,
 )
 from gateway.fmuc.kept import Inbox, Outbox
 from gateway.fmuc.round_trip import RoundTrip
@@ -74,7 +72,6 @@ class Channel(Generic[T]):
     @ivar room: bare JID of the room here.
     @ivar peer: bare JID of the room there.
     @ivar token: text that makes the ids of this process's requests unique.
-    @ivar snapshot: returns the state of the room that the other node was told, kept stanzas included.
     @ivar isWatched: True if a lost channel must be noticed in silence, and must be opened again: local users wait.
     @ivar outputs: output of the last calls, in order. The owner takes it away.
     """
@@ -83,7 +80,6 @@ class Channel(Generic[T]):
     peer: str
     pace: Pace
     token: str
-    snapshot: Callable[[], Snapshot] = Snapshot
     isWatched: bool = False
     state: ChannelState = ChannelState.LOST
     epoch: int = 0
@@ -115,7 +111,8 @@ class Channel(Generic[T]):
     _askedUntil: float = inf
     _attempts: int = 0
     _requests: int = 0
-    _compared: Report | None = None
+    # Numbers of this node, and of the other one, up to which both had kept stanzas when the channel opened.
+    _kept: tuple[int, int] | None = None
 
     def __attrs_post_init__(self) -> None:
         self._outbox = Outbox(self.room, self.peer, self._records)
@@ -304,7 +301,7 @@ class Channel(Generic[T]):
         if found:
             self._recordNumbers()
             self._isUrgent = True
-            self._compareLater()
+            self._checkDelivered()
         return found
 
     def requested(self, report: Report, now: float) -> Report:
@@ -325,11 +322,10 @@ class Channel(Generic[T]):
             return answer
         self._acknowledgedUpTo(report.received, now)
         if self.state is ChannelState.LOST:
-            self._open(now)
+            self._open(now, report)
         elif report.isResume:
             # The other node dropped what it was sent meanwhile.
             self._repeatAll(now)
-        self._compare(report)
         return answer
 
     def answered(self, identifier: str, report: Report, now: float) -> None:
@@ -352,14 +348,13 @@ class Channel(Generic[T]):
         self._isCompared = True
         self._acknowledgedUpTo(report.received, now)
         if self.state is ChannelState.LOST:
-            self._open(now)
+            self._open(now, report)
         else:
             # The other node has not received these, although it has received the later request.
             for number, kept in self._outbox.items():
                 if number <= asked.sent and kept.times and kept.sentAt <= asked.at:
                     self._transmit(number, now)
             self._due = now + self.roundTrip.timeout() if self._isWaiting else inf
-        self._compare(report)
 
     def _contradicts(self, asked: _Asked, report: Report) -> bool:
         """True if one of the nodes has lost a part of its state since an earlier exchange."""
@@ -433,31 +428,28 @@ class Channel(Generic[T]):
     def _report(self, isResume: bool) -> Report:
         if not isResume:
             return Report(self.epoch, self._sent, self._storedReceived, False)
-        return Report(self.epoch, self._sent, self._storedReceived, True, self._outbox.assigned, self.snapshot())
+        return Report(self.epoch, self._sent, self._storedReceived, True, self._outbox.assigned)
 
-    def _compare(self, report: Report) -> None:
-        if report.room != Snapshot():
-            self._compared = report
-            self._compareLater()
+    def _checkDelivered(self) -> None:
+        """Tell when everything is delivered that both nodes had kept when the channel opened (rule 20)."""
+        if self._kept is not None:
+            own, theirs = self._kept
+            if own <= self._outbox.acknowledged and theirs <= self._inbox.received:
+                self._kept = None
+                self.outputs.append(Delivered())
 
-    def _compareLater(self) -> None:
-        """Compare the room when all that the other node has told is delivered (rule 20)."""
-        report = self._compared
-        if report is not None and report.upTo <= self._inbox.received:
-            self._compared = None
-            # A later state cannot be compared with an older one.
-            if report.upTo == self._inbox.received:
-                self.outputs.append(Compare(report.room))
-
-    def _open(self, now: float) -> None:
+    def _open(self, now: float, report: Report | None = None) -> None:
         self.state, self._isCompared = ChannelState.OPEN, True
         self._heardAt = now
         self._stopAsking()
         self.outputs.append(Opened())
+        if report is not None:
+            self._kept = self._outbox.assigned, max(report.upTo, report.sent)
+            self._checkDelivered()
         self._repeatAll(now)
 
     def _lose(self) -> None:
-        self._due = inf
+        self._due, self._kept = inf, None
         if self.state is ChannelState.OPEN:
             self.state = ChannelState.LOST
             self.outputs.append(Lost())
@@ -471,7 +463,7 @@ class Channel(Generic[T]):
         self._inbox.clear()
         self._next, self._sent, self._storedSent = 1, 0, 0
         self._storedReceived = self._ackSent = 0
-        self._ackDue, self._isRepeated, self._compared = inf, False, None
+        self._ackDue, self._isRepeated = inf, False
         self._recordNumbers()
         self._isUrgent = True
 
@@ -523,6 +515,7 @@ class Channel(Generic[T]):
         if kept.times == 1:
             self.roundTrip.measured(now - kept.sentAt)
         self._next = max(self._next, number + 1)
+        self._checkDelivered()
         self._due = now + self.roundTrip.timeout() if self._isWaiting else inf
         self._recordNumbers()
 

@@ -30,21 +30,6 @@ class Header:
 
 
 @frozen
-class Snapshot:
-    """
-    State of a room, as the node that reports it has told the other one; empty in a probe.
-
-    @ivar digest: of the occupants that the node tells of (L{gateway.fmuc.buckets}).
-    @ivar message: stanza id of the last message of the room.
-    @ivar subject: stanza id of the message with the subject.
-    """
-
-    digest: str = ""
-    message: str = ""
-    subject: str = ""
-
-
-@frozen
 class Report:
     """
     The element C{probe} or C{resume}: the numbers of one node, in a request or its answer.
@@ -53,7 +38,7 @@ class Report:
     @ivar sent: the highest number that the node may have sent.
     @ivar received: as in L{Header}.
     @ivar isResume: True in an exchange by which a node that could neither send nor receive opens the channel.
-    @ivar upTo: number of the last stanza that C{room} includes; a stanza that is kept has a number, too.
+    @ivar upTo: number of the last stanza that the node has kept, in such an exchange.
     """
 
     epoch: int
@@ -61,7 +46,6 @@ class Report:
     received: int
     isResume: bool
     upTo: int = 0
-    room: Snapshot = Snapshot()
 
 
 @frozen(kw_only=True)
@@ -129,14 +113,8 @@ class Opened:
 
 
 @frozen
-class Compare:
-    """
-    Compare the room with what the other node has told of it: all stanzas that this includes were delivered.
-
-    @ivar room: the other node's occupants, and the last messages.
-    """
-
-    room: Snapshot
+class Delivered:
+    """Everything that both nodes had kept when the channel opened was delivered: the rooms can be compared."""
 
 
 @frozen
@@ -152,4 +130,4 @@ class Renewed:
     """
 
 
-Output = SendStanza | SendAck | Ask | Opened | Compare | Lost | Renewed
+Output = SendStanza | SendAck | Ask | Opened | Delivered | Lost | Renewed

@@ -8,7 +8,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import BadRequest
-from gateway.fmuc.channel_values import Header, Report, Snapshot
+from gateway.fmuc.channel_values import Header, Report
 from gateway.xml.write import iq, message, route, tag
 
 # Numbers have up to 15 digits: at a thousand stanzas a second they last for 30,000 years.
@@ -16,8 +16,6 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 # Names of the header. That of an error differs, because a server returns the header of a stanza that it cannot
 # deliver.
 HEADER, HEADER_OF_ERROR = "r", "f"
-# Characters of a digest or an id.
-_MAX_TEXT = 256
 
 
 def offerXml(epoch: int) -> str:
@@ -81,7 +79,6 @@ def request(room: str, peer: str, identifier: str, report: Report) -> bytes:
 
 def reportXml(report: Report) -> str:
     """Return the element of a request, or of its answer."""
-    room = report.room
     return tag(
         "resume" if report.isResume else "probe",
         xmlns=ns.CHANNEL,
@@ -89,9 +86,6 @@ def reportXml(report: Report) -> str:
         n=str(report.sent),
         a=str(report.received),
         k=str(report.upTo) if report.upTo != report.sent and report.isResume else None,
-        d=room.digest or None,
-        m=room.message or None,
-        s=room.subject or None,
     )
 
 
@@ -109,8 +103,7 @@ def readReport(element: domish.Element) -> Report:
     if not isResume:
         return Report(*numbers, False)
     upTo = _number(element, "k") if element.hasAttribute("k") else sent
-    room = Snapshot(*(_text(element, name) for name in ("d", "m", "s")))
-    return Report(*numbers, True, upTo, room)
+    return Report(*numbers, True, upTo)
 
 
 def _number(element: domish.Element, name: str) -> int:
@@ -118,10 +111,3 @@ def _number(element: domish.Element, name: str) -> int:
     if _NUMBER.fullmatch(text) is None:
         raise BadRequest
     return int(text)
-
-
-def _text(element: domish.Element, name: str) -> str:
-    text: str = element.getAttribute(name) or ""
-    if len(text) > _MAX_TEXT:
-        raise BadRequest
-    return text

@@ -21,7 +21,7 @@ from gateway.fmuc.channel import Channel, Mark
 from gateway.fmuc.channel_values import (
     Ask,
     ChannelState,
-    Compare,
+    Delivered,
     Header,
     Lost,
     Opened,
@@ -64,7 +64,7 @@ class Forgotten:
     """The other node does not know the channel any longer; it has ended here, too."""
 
 
-Event = Opened | Lost | Renewed | Forgotten
+Event = Opened | Delivered | Lost | Renewed | Forgotten
 
 
 @define
@@ -191,9 +191,9 @@ class Channels:
                 taken.marks.append((channel, mark))
             outputs, channel.outputs = channel.outputs, []
             for each in outputs:
-                if isinstance(each, Opened | Lost | Renewed):
+                if isinstance(each, Opened | Delivered | Lost | Renewed):
                     taken.events.append((place, each))
-                elif not isinstance(each, Compare):
+                else:
                     taken.sent.append((_toNode(place), _written(place, each)))
         return taken
 

@@ -31,6 +31,7 @@ from gateway.fmuc.actions import (
     ToNode,
 )
 from gateway.fmuc.channel_xml import offerXml
+from gateway.fmuc.digest import ALL
 from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.elements import invitesXml, itemXml, messageXml, mucUser, mucXml, occupantIdXml, stanzaIdXml
@@ -228,19 +229,28 @@ def _askInvitations(room: str, peer: str, stanza: AskInvitations) -> bytes:
 
 
 def _askResume(room: str, peer: str, stanza: AskResume) -> bytes:
-    payload = tag("resume", xmlns=ns.RESUME, digest=stanza.digest, last=stanza.last or None)
+    payload = tag("compare", xmlns=ns.CHANNEL, d=stanza.digest, m=stanza.last or None)
     return iq(route(room, peer), stanza.id, "get", payload.encode())
 
 
 def _tellOccupants(room: str, peer: str, stanza: TellOccupants) -> bytes:
     occupants = "".join(tag("occupant", nick=nick, jid=jid) for nick, jid in stanza.occupants)
     more = "true" if stanza.more else None
-    payload = tag("resume", occupants, xmlns=ns.RESUME, last=stanza.last or None, more=more)
+    buckets = None if stanza.buckets is ALL else stanza.buckets
+    payload = tag(
+        "compare",
+        occupants or None,
+        xmlns=ns.CHANNEL,
+        m=stanza.last or None,
+        n=None if buckets is None else str(buckets.count),
+        b=None if buckets is None else buckets.text,
+        more=more,
+    )
     return iq(route(room, peer), stanza.id, "set", payload.encode())
 
 
 def _askReturn(room: str, peer: str, stanza: AskReturn) -> bytes:
-    return iq(route(room, peer), stanza.id, "get", tag("resume", xmlns=ns.RESUME).encode())
+    return iq(route(room, peer), stanza.id, "get", tag("compare", xmlns=ns.CHANNEL).encode())
 
 
 def _return(room: str, peer: str, stanza: Return) -> bytes:

@@ -14,7 +14,7 @@ from gateway.errors import BadRequest, NoSuchAddress, ResourceLimit
 from gateway.fmuc.actions import AskReturn
 from gateway.fmuc.channel_values import Lost, Opened
 from gateway.fmuc.channels import Event, Forgotten
-from gateway.fmuc.digest import digest
+from gateway.fmuc.digest import ALL, Buckets, shared
 from gateway.fmuc.federation import Federation, presenceAt
 from gateway.fmuc.nodes import Doubt, JoiningNode
 from gateway.fmuc.pending import PendingJoin
@@ -139,10 +139,11 @@ def answered(federation: Federation, stanza: Stanza, token: str, condition: str,
 
 def payloadOf(stanza: Stanza) -> domish.Element | None:
     """Return the element of a request to resume; C{None} if the stanza is another request."""
-    if ns.RESUME.encode() not in stanza.raw:
+    if ns.CHANNEL.encode() not in stanza.raw:
         return None
     payload = next(stanza.element.elements(), None)
-    return payload if payload is not None and payload.uri == ns.RESUME and payload.name == "resume" else None
+    isIt = payload is not None and (payload.uri, payload.name) == (ns.CHANNEL, "compare")
+    return payload if isIt else None
 
 
 def readAnswer(stanza: Stanza, condition: str) -> ResumeAnswer:
@@ -157,7 +158,7 @@ def readAnswer(stanza: Stanza, condition: str) -> ResumeAnswer:
         return ResumeAnswer(condition=condition or "feature-not-implemented")
     nicks = tuple(each.getAttribute("nick", "") for each in children(payload, _MAX_MISSING))
     return ResumeAnswer(
-        differs=payload.getAttribute("differs") == "true",
+        hashes=payload.getAttribute("b"),
         more=payload.getAttribute("more") == "true",
         isState=payload.getAttribute("state") == "true",
         missing=nicks,
@@ -182,20 +183,20 @@ def resumed(federation: Federation, stanza: Stanza, payload: domish.Element, now
         _charge(node, now)
     if stanza.type == "set":
         return _told(federation, node, stanza, payload, now)
-    last = payload.getAttribute("last", "")
+    last = payload.getAttribute("m", "")
     joins = _joinsOf(federation, node)
     isWhole = not node.profile.gather
     occupants = _visible(federation.room, node)
-    known = digest(federation.room, occupants, partial(crossing, node), joins, isWhole)
-    if payload.getAttribute("digest") != known:
+    known = shared(federation.room, occupants, partial(crossing, node), joins, isWhole)
+    if payload.getAttribute("d") != known.digest():
         if node.doubt is not None:
             node.doubt.listed = {}
-        return [_result(stanza, tag("resume", xmlns=ns.RESUME, differs="true"))]
+        return [_result(stanza, b=known.hashes())]
     first, node.doubt = "" if node.doubt is None else node.doubt.first, None
     for message in _missed(federation.room, last, first):
         federation.toNode(node, message)
     actions = federation.room.takeActions()
-    return [*actions, _result(stanza, tag("resume", xmlns=ns.RESUME))]
+    return [*actions, _result(stanza)]
 
 
 def _visible(room: Room, node: JoiningNode) -> list[Occupant]:
@@ -235,7 +236,7 @@ def _told(
     federation: Federation, node: JoiningNode, stanza: Stanza, payload: domish.Element, now: float
 ) -> list[Action]:
     """Handle the occupants of a joining node: remove those who have left there, and send it everything."""
-    room = federation.room
+    room, buckets = federation.room, _bucketsOf(payload)
     listed = node.doubt.listed if node.doubt is not None else {}
     for each in children(payload, room.bounds.occupants):
         nick, jid = each.getAttribute("nick", ""), each.getAttribute("jid", "")
@@ -246,36 +247,56 @@ def _told(
     if payload.getAttribute("more") == "true":
         node.doubt = node.doubt or Doubt(now + HOLD, now + HOLD)
         node.doubt.listed = listed
-        return [_result(stanza, tag("resume", xmlns=ns.RESUME, more="true"))]
+        return [_result(stanza, more="true")]
     there = {nick for nick, jid in listed.items() if _isThere(federation, node, nick, jid)}
-    if not listed:
+    if not listed and buckets is ALL:
         # It was restarted, and nobody is there.
         return _forgotten(federation, node, stanza, now)
     missing = "".join(tag("missing", nick=nick) for nick in listed if nick not in there)
-    answer = _result(stanza, tag("resume", missing or None, xmlns=ns.RESUME, state="true"))
-    if not there:
+    answer = _result(stanza, missing or None, state="true")
+    if not there and not any(nick not in buckets for nick in _nicksOf(federation, node)):
         # Nobody is in through that node: it has left by this answer. A state would be taken for that of its next
         # first join.
         return [*_removed(federation, node, now), answer]
-    _removeOthers(federation, node, there, now)
+    _removeOthers(federation, node, buckets, there, now)
     actions = [*room.takeActions(), answer]
     first, node.doubt = "" if node.doubt is None else node.doubt.first, None
     for occupant in _visible(room, node):
-        federation.toNode(node, presenceAt(node, occupant, occupant.presence(AVAILABLE)))
-    for message in _missed(room, payload.getAttribute("last", ""), first):
+        if occupant.nick in buckets:
+            federation.toNode(node, presenceAt(node, occupant, occupant.presence(AVAILABLE)))
+    for message in _missed(room, payload.getAttribute("m", ""), first):
         federation.toNode(node, message)
     federation.toNode(node, subjectOf(room))
     return [*actions, *room.takeActions()]
 
 
-def _removeOthers(federation: Federation, node: JoiningNode, there: set[str], now: float) -> None:
-    """Remove the occupants and the joins of a joining node that are not there any longer."""
+def _bucketsOf(payload: domish.Element) -> Buckets:
+    """
+    Return the buckets that a joining node tells the occupants of.
+
+    @raise BadRequest: if they are none.
+    """
+    if not payload.hasAttribute("b"):
+        return ALL
+    return Buckets.read(payload.getAttribute("n", ""), payload.getAttribute("b", ""))
+
+
+def _nicksOf(federation: Federation, node: JoiningNode) -> list[str]:
+    """Return the nicks of the occupants and joins of a joining node."""
+    return [*node.occupants, *(each.request.nick for each in _joinsOf(federation, node))]
+
+
+def _removeOthers(
+    federation: Federation, node: JoiningNode, buckets: Buckets, there: set[str], now: float
+) -> None:
+    """Remove the occupants and the joins of a joining node, of some buckets, that are not there any longer."""
     for pending in _joinsOf(federation, node):
-        if pending.request.nick not in there and federation.uplink is not None:
+        nick = pending.request.nick
+        if nick in buckets and nick not in there and federation.uplink is not None:
             # The node was restarted, and does not wait for it any longer.
             federation.uplink.withdraw(pending, now)
     for nick, occupant in list(node.occupants.items()):
-        if nick not in there:
+        if nick in buckets and nick not in there:
             session = occupant.sessionAt(node)
             leave(federation.room, occupant, Presence(payload=occupant.payload), now, UNAVAILABLE, session)
             if node.channel is not None and not node.returnsPresence:
@@ -318,7 +339,8 @@ def _missed(room: Room, last: str, first: str) -> list[RoomMessage]:
     return found[min(start, places.get(first, start)) :]
 
 
-def _result(stanza: Stanza, payload: str) -> SendResult:
+def _result(stanza: Stanza, inside: str | None = None, **attributes: str) -> SendResult:
+    payload = tag("compare", inside, xmlns=ns.CHANNEL, **attributes)
     return SendResult(stanza.recipient or "", stanza.sender or "", stanza.id or "", payload.encode())
 
 

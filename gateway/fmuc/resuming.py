@@ -2,9 +2,9 @@
 A mirror that resumes with its joined node after stanzas may have been lost: a restart, a lost link, an error.
 
 The mirror asks the joined node by one request whether both have the same occupants and the same subject; the joined
-node sends the messages that the mirror has missed. If they differ, the mirror tells its occupants, and gets the
-state. A joined node that does not know the mirror, or is other software, is joined anew. Local users see only the
-differences.
+node sends the messages that the mirror has missed. If they differ, the mirror tells those of its occupants that may
+differ, and gets their state. A joined node that does not know the mirror, or is other software, is joined anew.
+Local users see only the differences.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from attrs import define, evolve, field
 
 from gateway.fmuc.actions import AskResume, TellOccupants
-from gateway.fmuc.digest import digest
+from gateway.fmuc.digest import ALL, Buckets, SharedState, shared
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.port import Mirror
@@ -55,6 +55,8 @@ class Resumption:
     @ivar pending: as L{gateway.fmuc.joining.Joining.pending}.
     @ivar token: part of the ids of requests.
     @ivar isRestored: True if the process was restarted since: other software has to be joined anew.
+    @ivar isRenewed: True if a channel has a new epoch: stanzas may be missing, although they were acknowledged.
+    @ivar buckets: those in which occupants differ.
     @ivar until: end of the time for which occupants stay; 0 while nothing is lost.
     @ivar retryAt: seconds of the link's clock at which the next attempt is made.
     @ivar isReturn: True from the first attempt to return until its end.
@@ -70,6 +72,8 @@ class Resumption:
     pending: dict[str, PendingJoin]
     token: str
     isRestored: bool = False
+    isRenewed: bool = False
+    buckets: Buckets = ALL
     until: float = 0.0
     retryAt: float = 0.0
     isReturn: bool = False
@@ -97,27 +101,37 @@ class Resumption:
         if not self.isReturn:
             # Messages that come during the return may follow others that were lost.
             self._since = self._lastKnown()
-        self.isReturn = True
+        self.isReturn, self.buckets = True, ALL
         self._attempts += 1
         self.retryAt = now + interval(self._attempts)
 
     def ask(self) -> None:
         """Ask the joined node."""
         self._missed.clear()
-        room = self.mirror.room
-        isWhole = not self.node.profile.gather
-        state = digest(room, room.occupants.values(), self._crossing, self._inFlight(), isWhole)
-        self.mirror.toNode(self.node, AskResume(self._newId("ask"), state, self._since))
+        self.mirror.toNode(self.node, AskResume(self._newId("ask"), self._shared().digest(), self._since))
+
+    def _shared(self) -> SharedState:
+        room, isWhole = self.mirror.room, not self.node.profile.gather
+        return shared(room, room.occupants.values(), self._crossing, self._inFlight(), isWhole)
+
+    def differs(self, hashes: str) -> None:
+        """
+        Find out where this node differs from the joined one.
+
+        @raise BadRequest: if the hashes are none.
+        """
+        self.buckets = self._shared().differing(hashes)
 
     def tell(self) -> None:
-        """Tell the joined node the occupants of this one, and ask for its state."""
+        """Tell the joined node the occupants of this one that may differ, and ask for its state."""
         self._missed.clear()
         told = [(each.nick, each.realJid) for each in self._downstream()]
         told += [(join.request.nick, join.request.realJid) for join in self._inFlight()]
+        told = [each for each in told if each[0] in self.buckets]
         for start in range(0, max(1, len(told)), _LISTED):
             part = tuple(told[start : start + _LISTED])
             more = start + _LISTED < len(told)
-            self.mirror.toNode(self.node, TellOccupants(self._newId("tell"), self._since, part, more))
+            self.mirror.toNode(self.node, TellOccupants(self._newId("tell"), self._since, part, more, self.buckets))
 
     def isAnswer(self, identifier: str) -> bool:
         """True if an answer with this id belongs to a request of this mirror."""
@@ -126,11 +140,13 @@ class Resumption:
     def _lastKnown(self) -> str:
         """
         Return the stanza id of the last message that the joined node knows; empty for none. In primary mode,
-        messages of occupants here may not have arrived there.
+        messages of occupants here may not have arrived there, unless a channel delivers them.
         """
+        isDelivered = self.node.channel is not None and not self.isRenewed
+        isEach = isDelivered or self.node.returnsMessages
         history = reversed(list(self.mirror.room.history))
-        found = (each for each in history if self.node.returnsMessages or not self._isOwn(each))
-        return self.last or next((each.stanzaId for each in found if each.stanzaId), "")
+        found = next((each.stanzaId for each in history if each.stanzaId and (isEach or not self._isOwn(each))), "")
+        return found if isDelivered else self.last or found
 
     def _isOwn(self, message: RoomMessage) -> bool:
         occupant = self.mirror.room.occupants.get(message.nick)
@@ -157,7 +173,7 @@ class Resumption:
         """From now on, show what is received as a difference."""
         self.isComparing = True
         self.until = self.until or now + HOLD
-        self._unseen = dict(self.node.occupants)
+        self._unseen = {nick: each for nick, each in self.node.occupants.items() if nick in self.buckets}
         self._missed.clear()
 
     def isSeen(self, nick: str) -> None:
@@ -258,7 +274,8 @@ class Resumption:
 
     def clear(self) -> None:
         """Forget all: the mirror has returned, or has left."""
-        self.isReturn = self.isComparing = self.isRestored = False
+        self.isReturn = self.isComparing = self.isRestored = self.isRenewed = False
+        self.buckets = ALL
         self.until = self.retryAt = 0.0
         self.parted.clear()
         self.offered.clear()

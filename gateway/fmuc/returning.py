@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
-from gateway.errors import LinkDown
+from gateway.errors import BadRequest, LinkDown
 from gateway.fmuc.actions import AskOccupants
-from gateway.fmuc.channel_values import Lost, Opened, Renewed
+from gateway.fmuc.channel_values import Delivered, Lost, Opened, Renewed
 from gateway.fmuc.channels import Event as ChannelEvent
+from gateway.fmuc.channels import Forgotten
+from gateway.fmuc.digest import ALL
 from gateway.fmuc.joining import Joining
 from gateway.fmuc.notices import clockTime, notice, showAway
 from gateway.fmuc.pending import PendingJoin
@@ -26,8 +28,6 @@ from gateway.stream.stanzas import Stanza
 
 # Seconds for which the answer to a withdrawn join is awaited that a channel delivers.
 _OWED = 3_600.0
-# Seconds from a return after which occupants are compared once more.
-_AGAIN = 60.0
 # Seconds of a loss after which users are told of it: a restart of the other node is shorter.
 _TELL = 15.0
 
@@ -81,15 +81,13 @@ class Uplink(Joining):
             self.feed(Event.UNREACHABLE, now)
         elif isinstance(event, Renewed):
             # One of the nodes has lost a part of its state: they compare it when the channel opens.
-            self.resumption.isRestored = True
-        elif not isinstance(event, Opened):
+            self.resumption.isRestored = self.resumption.isRenewed = True
+        elif isinstance(event, Forgotten):
             self._endChannel()
             self.feed(Event.DISTURBED, now)
-        elif isUncertain:
-            # Answers to joins that this node has forgotten may still come, so it compares once more.
-            self.probeAt = now + _AGAIN
+        elif isinstance(event, Delivered) and isUncertain:
             self.feed(Event.DISTURBED, now)
-        elif self.state is UplinkState.LOST:
+        elif isinstance(event, Opened) and not isUncertain and self.state is UplinkState.LOST:
             self.feed(Event.RESUMED, now)
 
     def _endChannel(self) -> None:
@@ -116,16 +114,25 @@ class Uplink(Joining):
         if answer.condition in ABSENT:
             self.feed(Event.UNREACHABLE, now)
         elif answer.condition:
+            self.resumption.buckets = ALL
             self.node.resumes = answer.condition == "item-not-found"
             self.feed(Event.FORGOTTEN, now)
-        elif answer.differs:
-            self.feed(Event.DIFFERS, now)
+        elif answer.hashes is not None:
+            self._differs(answer.hashes, now)
         elif answer.isState:
             self.feed(Event.STATE, now)
             self._removeMissing(answer.missing, now)
         elif not answer.more:
             self.feed(Event.RESUMED, now)
         return True
+
+    def _differs(self, hashes: str, now: float) -> None:
+        try:
+            self.resumption.differs(hashes)
+        except BadRequest:
+            # Other hashes than those of this version: everything is compared.
+            self.resumption.buckets = ALL
+        self.feed(Event.DIFFERS, now)
 
     def _removeMissing(self, nicks: Collection[str], now: float) -> None:
         """
@@ -191,14 +198,11 @@ class Uplink(Joining):
 
     def _probe(self, now: float) -> None:
         """Ask the joined node whether it still has this one."""
-        if self.node.channel is None and not self.node.resumes:
-            self._askOccupants(now)
-        elif self.node.channel is None:
+        if self.node.resumes:
             self.heard(now)
             self.feed(Event.DISTURBED, now)
         else:
-            self.probeAt = float("inf")
-            self.feed(Event.DISTURBED, now)
+            self._askOccupants(now)
 
     def _askOccupants(self, now: float) -> None:
         """Ask a joined node that cannot resume whether it has the occupants of this one."""
@@ -337,6 +341,8 @@ class Uplink(Joining):
         # A channel delivers the last leave as well, after the messages that it has kept.
         isDelivered = self.isLeaving and self.node.channel is not None
         if self.node.resumes and not isDelivered:
+            if self.isLeaving:
+                self.resumption.buckets = ALL
             self.resumption.tell()
             # The answer confirms earlier leaves, too.
             self.lastLeave = ""

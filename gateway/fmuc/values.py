@@ -107,14 +107,14 @@ class ResumeAnswer:
     Answer of a joined node to a request to resume.
 
     @ivar condition: of the error; empty for a result.
-    @ivar differs: True if the digests differ.
+    @ivar hashes: hashes of the joined node's buckets, if the digests differ; otherwise C{None}.
     @ivar more: True if it waits for further occupants.
     @ivar isState: True if all occupants, the messages and the subject follow; otherwise the messages came before.
     @ivar missing: nicks of occupants of the joining node whom it does not know any longer.
     """
 
     condition: str = ""
-    differs: bool = False
+    hashes: str | None = None
     more: bool = False
     isState: bool = False
     missing: tuple[str, ...] = ()

@@ -8,7 +8,7 @@ from attrs import define, field
 
 from gateway.errors import NotInSequence
 from gateway.fmuc.channel import Channel, Mark
-from gateway.fmuc.channel_values import Ask, Pace, Report, SendAck, SendStanza, Snapshot
+from gateway.fmuc.channel_values import Ask, Delivered, Pace, Report, SendAck, SendStanza
 from gateway.muc.channel_store import loadChannels
 from gateway.muc.records import Record
 from gateway.muc.store import MIGRATIONS, saveRecords
@@ -39,7 +39,8 @@ class Node:
 
     @ivar delivered: stanzas whose effects are stored.
     @ivar accepted: stanzas whose users were told that they are accepted: they are stored.
-    @ivar events: what the channel has told its owner.
+    @ivar events: what the channel has told its owner, but for L{Delivered}.
+    @ivar level: number of times at which everything that both nodes had kept was delivered.
     """
 
     number: int
@@ -50,8 +51,8 @@ class Node:
     delivered: list[str] = field(factory=list)
     accepted: list[str] = field(factory=list)
     events: list[object] = field(factory=list)
+    level: int = 0
     isWatched: bool = False
-    snapshot: Snapshot = field(factory=Snapshot)
     _lives: int = 0
     # Of the commits that are to come: records, delivered and accepted stanzas, and the mark.
     _pending: list[tuple[list[Record], list[str], list[str], Mark]] = field(factory=list)
@@ -66,7 +67,6 @@ class Node:
         else:
             self.channel = Channel(ROOMS[self.number], ROOMS[1 - self.number], self.pace, token)
         self.channel.isWatched = self.isWatched
-        self.channel.snapshot = lambda: self.snapshot
 
     def kill(self) -> None:
         """Kill the process, and start it again."""
@@ -97,6 +97,8 @@ class Node:
         for each in self.channel.outputs:
             if isinstance(each, SendStanza | SendAck | Ask):
                 self.network.send(self.number, each)
+            elif isinstance(each, Delivered):
+                self.level += 1
             else:
                 self.events.append(each)
         self.channel.outputs.clear()

@@ -10,12 +10,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.errors import NoSuchAddress, NotInSequence, StoreFull
 from gateway.fmuc.channel_values import Pace
+from gateway.fmuc.digest import SharedState
 from gateway.fmuc.plugin import _snapshot
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.channel_store import loadChannels
 from gateway.muc.records import Record
 from gateway.muc.room import Bounds
+from gateway.stream.link import Link
 from gateway.testing import MemoryGateway
 from tests.fmuc.linked import ANN, BEN, DOWN, HERE, OWN, ROOM, TOP, Linked, Side
 from tests.fmuc.support import MUC, canonical, refused
@@ -27,6 +29,8 @@ CAT, DAN = "cat@b.example/1", "dan@a.example/1"
 _STATUS = f"{{{ns.MUC_USER}}}status"
 # Seconds for which occupants behind a lost node stay.
 GONE = Bounds().gone
+# Occupants of a room that two nodes compare.
+COUNT = 30
 # Minutes from 2026-01-01 to the time of the tests.
 EPOCH = 379_573
 
@@ -516,13 +520,15 @@ class ForgottenTests(LinkedCase):
 
     def test_joinInFlight(self) -> None:
         """A comparison says that a join is missing which the channel has kept: it is delivered, and not refused."""
-        self.link.kill(self.link.down)
-        self.link.wait(58)
-        self.link.crossed.clear()
         self.link.isLost = lambda sender, text: "cat" in text and ":iq " not in text
         self.link.join(CAT, HERE, "cat")
-        for _ in range(5):
-            self.link.wait(1)
+        self.link.crossed.clear()
+        rooms = self.link.down.rooms
+        federation = rooms.federation(HERE)
+        assert federation is not None and federation.uplink is not None
+        federation.uplink.disturbed(self.link.down.server.clock.seconds())
+        self.link.down.handler._perform(rooms.settled(federation.room))
+        self.link.settle()
         self.assertTrue([text for domain, text in self.link.crossed if domain == TOP and "missing" in text])
         self.link.mend()
         self.link.wait(20)
@@ -638,6 +644,137 @@ class LostTests(LinkedCase):
         for each in (OWN, ANN, BEN):
             heard = [body for body in self.link.heard(each) if len(body) == 1]
             self.assertEqual(sorted(heard), ["a", "o"])
+
+
+class ComparisonTests(LinkedCase):
+    """Sections 4.4 and 4.5: the stanzas of a return, half of the occupants being in the mirror."""
+
+    def enter(self) -> None:
+        super().enter()
+        self.fill(COUNT)
+        self.measure()
+
+    def fill(self, count: int) -> None:
+        """Let more users join, up to a number of occupants, and say something."""
+        for number in range(len(self.link.occupants()[0]) - 3, count - 3):
+            side, room = (("b", ROOM), ("a", HERE))[number % 2]
+            self.link.join(f"u{number}@{side}.example/1", room, f"u{number}")
+        self.link.say(OWN, ROOM, "o")
+        self.link.say(ANN, HERE, "a")
+        self.link.wait(30)
+
+    def measure(self) -> None:
+        """Count the bytes to each node."""
+        self.size: dict[str, int] = {ROOM: 0, HERE: 0}
+        kind = type(self.link.down.server.link)
+        send = kind.sendRaw
+
+        def sendRaw(link: Link, data: bytes) -> None:
+            to = data.decode().partition(" to='")[2].partition("'")[0]
+            if to in self.size:
+                self.size[to] += len(data)
+            send(link, data)
+
+        self.patch(kind, "sendRaw", sendRaw)
+        self.link.crossed.clear()
+
+    def names(self) -> list[str]:
+        """Return what has crossed since the last call: "presence", and the names of elements."""
+        found = [ElementTree.fromstring(text) for _, text in self.link.crossed]
+        self.link.crossed.clear()
+        return ["presence" if each.tag.endswith("}presence") else each[0].tag.partition("}")[2] for each in found]
+
+    def test_unchanged(self) -> None:
+        """
+        Rules 18, 20, 21: after an outage and after a restart of either node, under 400 bytes cross each way, in one
+        exchange, or in two if the mirror was restarted. The room has 100 occupants.
+        """
+        self.fill(100)
+        self.link.cut()
+        self.link.wait(200)
+        self.assertIs(self.link.state, UplinkState.LOST)
+        self.link.mend()
+        self.link.crossed.clear()
+        self.size.update({ROOM: 0, HERE: 0})
+        self.link.wait(59)
+        self.assertCosts("resume", "resume")
+        for users in self.link.shown.values():
+            users.clear()
+        self.link.kill(self.link.down)
+        self.link.wait(30)
+        self.assertCosts("resume", "resume", "compare", "compare")
+        self.link.kill(self.link.top)
+        self.link.wait(20)
+        self.assertCosts("resume", "resume")
+        shown = {each.tag.partition("}")[2] for users in self.link.shown.values() for each in users}
+        self.assertLessEqual(shown, {"iq"})
+        self.assertEqual([len(each) for each in self.link.occupants()], [100, 100])
+
+    def assertCosts(self, *names: str) -> None:
+        """Exactly these elements have crossed, and under 400 bytes each way."""
+        self.assertEqual(self.names(), list(names))
+        self.assertLess(max(self.size.values()), 400)
+        self.size.update({ROOM: 0, HERE: 0})
+
+    def test_kept(self) -> None:
+        """Rule 20: what was kept is delivered before the nodes compare, so that it is no difference."""
+        self.link.cut()
+        self.link.leave("u1@a.example/1", HERE, "u1")
+        self.link.leave("u2@b.example/1", ROOM, "u2")
+        self.link.kill(self.link.down)
+        self.link.crossed.clear()
+        self.link.mend()
+        self.link.wait(58)
+        names = self.names()
+        self.assertEqual(names.count("compare"), 2)
+        self.assertEqual(*self.link.occupants())
+
+    def test_one(self) -> None:
+        """Rules 22, 23: an occupant of each node whom the other one does not know: a few presences cross."""
+        for side, jid, nick in ((self.link.down, HERE, "u2"), (self.link.top, ROOM, "u1")):
+            room = side.rooms.rooms[jid]
+            room.remove(room.occupants[nick])
+            side.handler._perform(side.rooms.settled(room))
+        self.link.settle()
+        self.link.shown[ANN].clear()
+        self.link.kill(self.link.down)
+        self.link.wait(58)
+        names = self.names()
+        self.assertEqual(names[:6], ["resume", "resume", *["compare"] * 4])
+        self.assertIn(names.count("presence"), range(2, 9))
+        self.assertLess(max(self.size.values()), 4_000)
+        shown = [each.get("from") for each in self.link.shown[ANN] if each.tag.endswith("}presence")]
+        self.assertEqual(shown, [f"{HERE}/u1", f"{HERE}/u2"])
+        up, down = self.link.occupants()
+        self.assertEqual((up, len(up)), (down, COUNT - 1))
+
+    def test_renewed(self) -> None:
+        """Rules 17, 20: in a new epoch, the joining node compares from the last message that surely came."""
+        self.link.down.rooms.channels.table[HERE, ROOM]._renew(EPOCH + 3, 0.0)
+        self.link.kill(self.link.down)
+        self.link.wait(30)
+        names = self.names()
+        self.assertEqual(names.count("compare"), 2)
+        self.assertEqual([len(each) for each in self.link.occupants()], [COUNT, COUNT])
+        self.assertEqual([self.link.heard(each) for each in (OWN, ANN)], [["o", "a"]] * 2)
+
+    def test_hashes(self) -> None:
+        """Hashes of another version: everything is compared."""
+        self.patch(SharedState, "hashes", lambda state: "x")
+        room = self.link.down.rooms.rooms[HERE]
+        room.remove(room.occupants["u2"])
+        self.link.down.handler._perform(self.link.down.rooms.settled(room))
+        self.link.settle()
+        self.link.kill(self.link.down)
+        self.link.wait(58)
+        self.assertGreaterEqual(self.names().count("presence"), COUNT)
+        self.assertEqual([len(each) for each in self.link.occupants()], [COUNT, COUNT])
+
+
+class ComparisonReplicaTests(ComparisonTests):
+    """The same in replica mode."""
+
+    mode = Mode.REPLICA
 
 
 class CollisionTests(LinkedCase):

@@ -537,7 +537,7 @@ class RestartTests(DurableCase):
         self.patch(durable, "PEERS", frozenset())
         self.kill()
         first = self.server.taken()
-        resume = f"<iq type='get' id='r' from='{NODE}' to='{ROOM}'><resume xmlns='{ns.RESUME}' digest='x'/></iq>"
+        resume = f"<iq type='get' id='r' from='{NODE}' to='{ROOM}'><compare xmlns='{ns.CHANNEL}' d='x'/></iq>"
         [refused] = self.take(resume)
         self.assertIn("item-not-found", refused)
         self.server.wait(2)

@@ -148,7 +148,7 @@ class ReplicaTests(RoomCase):
             [sent] = [site.mirror.take(f"<message from='{ANN}' to='{HERE}' type='groupchat'>{BODY}</message>")]
             self.assertIn(b"here", sent)
             site._send(sent.replace(b"here", b"away"))
-            self.assertTrue(any(b"<resume" in each for each in site.crossing))
+            self.assertTrue(any(b"<compare" in each for each in site.crossing))
             for who in (ANN, BEN, OWN):
                 found = site.seen(who)
                 self.assertEqual([found.count(each) for each in ("away", "here")], [1, 0])
