@@ -13,8 +13,8 @@ _PREFIX = "xmpp_gateway_"
 Labels = frozenset[tuple[str, str]]
 # Histograms of the work of a component, of which it has one.
 _WORK = ("proxy_round_trip", "delegation_request", "roster_refresh", "fmuc_echo")
-# Stanzas that wait for the connection, or for the budget of a user.
-_WAITING = ("outbox_stanzas", "held_stanzas")
+# Stanzas that wait for the connection, for the budget of a user, or for the acknowledgement of another node.
+_WAITING = ("outbox_stanzas", "held_stanzas", "fmuc_outbox_stanzas")
 _HEAD = ("component", "link", "in/s", "out/s", "in B/s", "out B/s", "open", "waiting", "errors/s", "median", "95 %")
 # The columns with bytes.
 _BYTES = range(4, 6)

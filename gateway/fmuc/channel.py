@@ -41,6 +41,19 @@ T = TypeVar("T")
 _MAX_ASKED = 8
 
 
+@define
+class Tally:
+    """
+    Counts of the channels of a service.
+
+    @ivar repeated: stanzas that were sent again.
+    @ivar full: stanzas that were refused because an outbox was full.
+    """
+
+    repeated: int = 0
+    full: int = 0
+
+
 @frozen
 class Mark:
     """The point of a channel up to which its records were taken."""
@@ -74,6 +87,7 @@ class Channel(Generic[T]):
     @ivar token: text that makes the ids of this process's requests unique.
     @ivar isWatched: True if a lost channel must be noticed in silence, and must be opened again: local users wait.
     @ivar outputs: output of the last calls, in order. The owner takes it away.
+    @ivar tally: counts for the operator.
     """
 
     room: str
@@ -84,6 +98,7 @@ class Channel(Generic[T]):
     state: ChannelState = ChannelState.LOST
     epoch: int = 0
     outputs: list[Output] = field(factory=list)
+    tally: Tally = field(factory=Tally)
     roundTrip: RoundTrip = field(init=False)
 
     # True if the numbers were compared with the other node's since this process has loaded them.
@@ -111,8 +126,9 @@ class Channel(Generic[T]):
     _askedUntil: float = inf
     _attempts: int = 0
     _requests: int = 0
-    # Numbers of this node, and of the other one, up to which both had kept stanzas when the channel opened.
-    _kept: tuple[int, int] | None = None
+    # Numbers of this node, and of the other one, up to which both had kept stanzas when the channel opened; and the
+    # time of the request that has opened it.
+    _kept: tuple[int, int, float] | None = None
 
     def __attrs_post_init__(self) -> None:
         self._outbox = Outbox(self.room, self.peer, self._records)
@@ -125,13 +141,15 @@ class Channel(Generic[T]):
         self.roundTrip = RoundTrip(pace.first, pace.least, pace.most)
 
     @classmethod
-    def restored(cls, stored: StoredChannel, pace: Pace, token: str, now: float) -> Channel[T]:
+    def restored(
+        cls, stored: StoredChannel, pace: Pace, token: str, now: float, tally: Tally | None = None
+    ) -> Channel[T]:
         """
         Return a channel with the numbers and the outbox that were stored. It is lost until L{resume}.
 
         @raise StoreBroken: if the records are not those of a channel.
         """
-        channel: Channel[T] = cls(stored.room, stored.peer, pace, token)
+        channel: Channel[T] = cls(stored.room, stored.peer, pace, token, tally=tally or Tally())
         try:
             epoch, received, acknowledged = map(int, json.loads(stored.value))
         except (ValueError, TypeError) as error:
@@ -165,6 +183,15 @@ class Channel(Generic[T]):
         """True if nothing is to be sent, acknowledged, asked or stored."""
         return not (self._outbox or self._asked or self._records) and self._ackDue == inf
 
+    @property
+    def size(self) -> int:
+        """Bytes of memory of these stanzas."""
+        return self._outbox.size
+
+    def age(self, now: float) -> float:
+        """Return the time for which the oldest of these stanzas has waited."""
+        return max(0.0, now - self._outbox.oldest)
+
     # Input from this node.
 
     def begin(self, epoch: int, now: float) -> None:
@@ -193,6 +220,7 @@ class Channel(Generic[T]):
         outbox, pace, scale = self._outbox, self.pace, 1 if isRefusable else 2
         isOver = len(outbox) >= pace.stanzas * scale or outbox.size >= pace.bytes * scale
         if isOver or (isRefusable and outbox.oldest + pace.age <= now):
+            self.tally.full += 1
             raise OutboxFull
 
     def withdraw(self, number: int) -> bool:
@@ -301,7 +329,7 @@ class Channel(Generic[T]):
         if found:
             self._recordNumbers()
             self._isUrgent = True
-            self._checkDelivered()
+            self._checkDelivered(now)
         return found
 
     def requested(self, report: Report, now: float) -> Report:
@@ -322,7 +350,7 @@ class Channel(Generic[T]):
             return answer
         self._acknowledgedUpTo(report.received, now)
         if self.state is ChannelState.LOST:
-            self._open(now, report)
+            self._open(now, report, now)
         elif report.isResume:
             # The other node dropped what it was sent meanwhile.
             self._repeatAll(now)
@@ -348,7 +376,7 @@ class Channel(Generic[T]):
         self._isCompared = True
         self._acknowledgedUpTo(report.received, now)
         if self.state is ChannelState.LOST:
-            self._open(now, report)
+            self._open(now, report, asked.at)
         else:
             # The other node has not received these, although it has received the later request.
             for number, kept in self._outbox.items():
@@ -430,22 +458,22 @@ class Channel(Generic[T]):
             return Report(self.epoch, self._sent, self._storedReceived, False)
         return Report(self.epoch, self._sent, self._storedReceived, True, self._outbox.assigned)
 
-    def _checkDelivered(self) -> None:
+    def _checkDelivered(self, now: float) -> None:
         """Tell when everything is delivered that both nodes had kept when the channel opened (rule 20)."""
         if self._kept is not None:
-            own, theirs = self._kept
+            own, theirs, since = self._kept
             if own <= self._outbox.acknowledged and theirs <= self._inbox.received:
                 self._kept = None
-                self.outputs.append(Delivered())
+                self.outputs.append(Delivered(now - since))
 
-    def _open(self, now: float, report: Report | None = None) -> None:
+    def _open(self, now: float, report: Report | None = None, since: float = 0.0) -> None:
         self.state, self._isCompared = ChannelState.OPEN, True
         self._heardAt = now
         self._stopAsking()
         self.outputs.append(Opened())
         if report is not None:
-            self._kept = self._outbox.assigned, max(report.upTo, report.sent)
-            self._checkDelivered()
+            self._kept = self._outbox.assigned, max(report.upTo, report.sent), since
+            self._checkDelivered(now)
         self._repeatAll(now)
 
     def _lose(self) -> None:
@@ -489,6 +517,7 @@ class Channel(Generic[T]):
 
     def _transmit(self, number: int, now: float) -> None:
         kept = self._outbox[number]
+        self.tally.repeated += int(kept.times > 0)
         kept.sentAt, kept.times = now, kept.times + 1
         self._sent = max(self._sent, number)
         if self._due == inf:
@@ -515,7 +544,7 @@ class Channel(Generic[T]):
         if kept.times == 1:
             self.roundTrip.measured(now - kept.sentAt)
         self._next = max(self._next, number + 1)
-        self._checkDelivered()
+        self._checkDelivered(now)
         self._due = now + self.roundTrip.timeout() if self._isWaiting else inf
         self._recordNumbers()
 

@@ -114,7 +114,13 @@ class Opened:
 
 @frozen
 class Delivered:
-    """Everything that both nodes had kept when the channel opened was delivered: the rooms can be compared."""
+    """
+    Everything that both nodes had kept when the channel opened was delivered: the rooms can be compared.
+
+    @ivar seconds: time since the request that has opened it.
+    """
+
+    seconds: float
 
 
 @frozen

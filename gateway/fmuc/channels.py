@@ -17,7 +17,7 @@ from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, NoSuchAddress, NotInSequence
 from gateway.fmuc import channel_xml
 from gateway.fmuc.actions import Kept, ToNode
-from gateway.fmuc.channel import Channel, Mark
+from gateway.fmuc.channel import Channel, Mark, Tally
 from gateway.fmuc.channel_values import (
     Ask,
     ChannelState,
@@ -95,12 +95,15 @@ class Channels:
     @param token: distinguishes requests of this process from those of an earlier one.
     @param utc: returns the time in seconds since 1970 from the link's clock.
     @param mayBeNode: returns True if a sender (bare JID) may be a node of a room (bare JID).
+    @ivar observeReturn: is called with the seconds of a return; C{None} if nobody needs them.
     """
 
     token: str
     utc: Callable[[float], float]
     mayBeNode: Callable[[str, str], bool]
     table: dict[Place, Channel[Stanza]] = field(factory=dict)
+    observeReturn: Callable[[float], object] | None = None
+    tally: Tally = field(factory=Tally)
     _offered: int = 0
     # Channels that calls have changed; the values mean nothing.
     _touched: dict[Place, None] = field(factory=dict)
@@ -117,7 +120,7 @@ class Channels:
         @raise StoreBroken: if the records are not those of channels.
         """
         for each in stored:
-            self.table[each.room, each.peer] = Channel.restored(each, Pace(), self._ids, now)
+            self.table[each.room, each.peer] = Channel.restored(each, Pace(), self._ids, now, self.tally)
 
     @property
     def _ids(self) -> str:
@@ -149,7 +152,9 @@ class Channels:
         """Begin a channel that was negotiated."""
         place = room, node.jid
         self.end(room, node)
-        channel = self.table[place] = node.channel = Channel(room, node.jid, node.profile.pace, self._ids)
+        channel = self.table[place] = node.channel = Channel(
+            room, node.jid, node.profile.pace, self._ids, tally=self.tally
+        )
         channel.begin(epoch, now)
         self.touch(place)
 
@@ -191,6 +196,8 @@ class Channels:
                 taken.marks.append((channel, mark))
             outputs, channel.outputs = channel.outputs, []
             for each in outputs:
+                if isinstance(each, Delivered) and self.observeReturn is not None:
+                    self.observeReturn(each.seconds)
                 if isinstance(each, Opened | Delivered | Lost | Renewed):
                     taken.events.append((place, each))
                 else:

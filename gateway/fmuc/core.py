@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 
 from attrs import evolve, field, frozen
@@ -83,6 +83,7 @@ class Rooms(RoomService):
     All rooms of one component.
 
     @ivar observeJoin: is called with the seconds that a mirror's first join took; C{None} if nobody needs them.
+    @ivar comparisons: number of answers of joined nodes by L{ResumeAnswer.outcome}.
     @ivar properties: properties of the joined rooms of mirrors.
     @ivar channels: reliable channels to other nodes; C{None} if nothing is stored.
     @ivar token: distinguishes ids of this process from those of an earlier one.
@@ -107,6 +108,7 @@ class Rooms(RoomService):
         self._mirroring = mirroring
         self._peers = peers
         self.observeJoin: Callable[[float], object] | None = None
+        self.comparisons: Counter[str] = Counter()
         self._administrators = administrators
         # Rooms whose other nodes have to be asked whether stanzas are lost.
         self._disturbed: deque[str] = deque()
@@ -235,6 +237,7 @@ class Rooms(RoomService):
                 return self.settled(federation.room)
             answer = holding.readAnswer(stanza, condition)
             if uplink.resumeAnswered(stanza.id or "", answer, now):
+                self.comparisons[answer.outcome] += 1
                 return self.settled(federation.room)
         if self._mirroring is not None and not nick and sender == self.mirrored(here):
             actions, known = self.properties.answered(here, stanza, now), self.properties.known(here)

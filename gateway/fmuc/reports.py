@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from gateway.fmuc.channel_values import ChannelState
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.delivery import Delivery
@@ -27,6 +28,7 @@ _MAX_REPORTED = 100
 
 _CROSSED = "{sent} bytes to it, {received} from it"
 _PROFILE = ", profile {profile}: {left_out} left out"
+_CHANNEL = ", channel {channel}: {kept} stanzas not acknowledged"
 _STATES = {
     UplinkState.IDLE: "idle, no occupants",
     UplinkState.JOINING: "joining",
@@ -56,8 +58,32 @@ def measure(metrics: IMetrics, rooms: Rooms, delivery: Delivery, traffic: Traffi
     metrics.counter(*names.FMUC_LEFT_OUT).setFunction(
         lambda: {label(words): count for words, count in traffic.leftOut.items()}
     )
+    _measureChannels(metrics, rooms, delivery)
     rooms.observeJoin = metrics.histogram(*names.FMUC_JOIN).observe
     traffic.echoes = Echoes(metrics.histogram(*names.FMUC_ECHO).observe)
+
+
+def _measureChannels(metrics: IMetrics, rooms: Rooms, delivery: Delivery) -> None:
+    metrics.counter(*names.FMUC_COMPARISONS).setFunction(
+        lambda: {outcome: count for outcome, count in rooms.comparisons.items() if outcome}
+    )
+    channels = rooms.channels
+    if channels is None:
+        return
+    table, tally = channels.table, channels.tally
+    metrics.gauge(*names.FMUC_CHANNELS).setFunction(
+        lambda: {
+            state.name.lower(): sum(channel.state is state for channel in table.values()) for state in ChannelState
+        }
+    )
+    metrics.gauge(*names.FMUC_OUTBOX_STANZAS).setFunction(lambda: sum(map(len, table.values())))
+    metrics.gauge(*names.FMUC_OUTBOX_BYTES).setFunction(lambda: sum(each.size for each in table.values()))
+    metrics.gauge(*names.FMUC_OUTBOX_AGE).setFunction(
+        lambda: max((each.age(delivery.link.now) for each in table.values()), default=0.0)
+    )
+    metrics.counter(*names.FMUC_OUTBOX_FULL).setFunction(lambda: tally.full)
+    metrics.counter(*names.FMUC_REPEATED).setFunction(lambda: tally.repeated)
+    channels.observeReturn = metrics.histogram(*names.FMUC_RETURN).observe
 
 
 def _federations(rooms: Rooms) -> Iterator[Federation]:
@@ -134,11 +160,11 @@ def _federated(federation: Federation) -> StatusItem:
     nodes = []
     if uplink is not None:
         about = {"state": _uplinkText(uplink), **_bytes(uplink.node)}
-        text = f"mirrors {{node}}: {{state}}, {_CROSSED}" + _profile(uplink.node, about)
+        text = f"mirrors {{node}}: {{state}}, {_CROSSED}" + _details(uplink.node, about)
         nodes.append(StatusItem("rooms.joined_node", text, about))
     for node in federation.joiningNodes.values():
         about = {"occupants": len(node.occupants), **_bytes(node)}
-        text = f"mirrored by {{node}}: {{occupants}} there, {_CROSSED}" + _profile(node, about)
+        text = f"mirrored by {{node}}: {{occupants}} there, {_CROSSED}" + _details(node, about)
         nodes.append(StatusItem("rooms.joining_node", text, about))
     return StatusItem(
         "rooms.federated",
@@ -155,12 +181,16 @@ def _uplinkText(uplink: Uplink) -> str:
     return _STATES[uplink.state]
 
 
-def _profile(node: Node, about: dict[str, Any]) -> str:
-    """Return the text about a profile other than the default one; add its values."""
-    if node.profile is BROADBAND:
-        return ""
-    about.update(profile=node.profile.name, left_out=node.leftOut)
-    return _PROFILE
+def _details(node: Node, about: dict[str, Any]) -> str:
+    """Return the text about a profile other than the default one, and about a channel; add their values."""
+    text = ""
+    if node.profile is not BROADBAND:
+        about.update(profile=node.profile.name, left_out=node.leftOut)
+        text += _PROFILE
+    if node.channel is not None and (len(node.channel) or node.channel.state is ChannelState.LOST):
+        about.update(channel=node.channel.state.name.lower(), kept=len(node.channel))
+        text += _CHANNEL
+    return text
 
 
 def _bytes(node: Node) -> dict[str, str | int]:

@@ -119,6 +119,15 @@ class ResumeAnswer:
     isState: bool = False
     missing: tuple[str, ...] = ()
 
+    @property
+    def outcome(self) -> str:
+        """Word for the operator about the answer to the first request; empty for that to another one."""
+        if self.condition:
+            return "unreachable" if self.condition in UNREACHABLE else "unknown"
+        if self.hashes is not None:
+            return "different"
+        return "" if self.more or self.isState else "equal"
+
 
 @frozen
 class Returned:

@@ -115,6 +115,25 @@ FMUC_JOIN = Histogram(
 FMUC_ECHO = Histogram(
     "xmpp_gateway_fmuc_echo_seconds", "Time until the joined node returned a message of a mirror's occupant."
 )
+FMUC_CHANNELS = Metric("xmpp_gateway_fmuc_channels", "Reliable channels to other nodes by state.", ("state",))
+FMUC_OUTBOX_STANZAS = Metric("xmpp_gateway_fmuc_outbox_stanzas", "Stanzas that nodes have not acknowledged.")
+FMUC_OUTBOX_BYTES = Metric("xmpp_gateway_fmuc_outbox_bytes", "Bytes of memory that these stanzas take.")
+FMUC_OUTBOX_AGE = Metric("xmpp_gateway_fmuc_outbox_age", "Seconds for which the oldest of them has waited.")
+FMUC_OUTBOX_FULL = Metric(
+    "xmpp_gateway_fmuc_outbox_full_total", "Stanzas that were refused because too many were not acknowledged."
+)
+FMUC_REPEATED = Metric("xmpp_gateway_fmuc_repeated_total", "Stanzas that were sent to nodes again.")
+FMUC_COMPARISONS = Metric(
+    "xmpp_gateway_fmuc_comparisons_total",
+    "Answers of joined nodes that were asked whether anything differs.",
+    ("outcome",),
+)
+FMUC_RETURN = Histogram(
+    "xmpp_gateway_fmuc_return_seconds",
+    "Time from the request that opened a channel until everything was delivered that both nodes had kept.",
+    (),
+    LONG,
+)
 ROOMS_DROPPED = Metric("xmpp_gateway_rooms_dropped_total", "Stanzas that were dropped.", ("reason",))
 
 # Of each peer.

@@ -1,0 +1,120 @@
+"""Metrics and status of a channel."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.errors import OutboxFull
+from gateway.fmuc.channel_values import Pace
+from gateway.fmuc.values import ResumeAnswer
+from gateway.metrics import names
+from tests.fmuc.linked import ANN, HERE, OWN, ROOM, Side
+from tests.fmuc.test_linked import LinkedCase
+from tests.metrics import RecordingMetrics
+from tests.reports import sentences
+
+
+class MeasuredTests(LinkedCase):
+    """Both nodes are measured."""
+
+    def enter(self) -> None:
+        super().enter()
+        self.link.wait(5)
+        self.top = self.measured(self.link.top)
+        self.down = self.measured(self.link.down)
+
+    def measured(self, side: Side) -> RecordingMetrics:
+        """Measure a process."""
+        metrics = RecordingMetrics()
+        side.handler.measure(metrics)
+        return metrics
+
+    def assertValues(self, metrics: RecordingMetrics, **expected: Any) -> None:
+        """Metrics have these values; the names are those of the catalogue."""
+        found = {}
+        for name in expected:
+            values = metrics.read(getattr(names, name))
+            found[name] = values.get((), None) if () in values else {key: value for (key,), value in values.items()}
+        self.assertEqual(found, expected)
+
+    def reported(self, side: Side) -> str:
+        """Return the line of the status about the room."""
+        return next(each for each in sentences(side.handler.report()) if "mirror" in each)
+
+    def test_lost(self) -> None:
+        """State, outbox and its age while a node does not answer; the return, and what is sent again."""
+        self.assertValues(
+            self.down,
+            FMUC_CHANNELS={"open": 1, "lost": 0},
+            FMUC_OUTBOX_STANZAS=0,
+            FMUC_OUTBOX_BYTES=0,
+            FMUC_OUTBOX_AGE=0,
+            FMUC_REPEATED=0,
+            FMUC_OUTBOX_FULL=0,
+        )
+        self.assertNotIn("channel", self.reported(self.link.down))
+        self.link.cut()
+        self.link.say(ANN, HERE, "a")
+        self.link.wait(200)
+        self.link.say(ANN, HERE, "b")
+        channel = self.link.down.rooms.channels
+        assert channel is not None
+        [size] = [each.size for each in channel.table.values()]
+        self.assertGreater(size, 500)
+        self.assertValues(
+            self.down,
+            FMUC_CHANNELS={"open": 0, "lost": 1},
+            FMUC_OUTBOX_STANZAS=2,
+            FMUC_OUTBOX_BYTES=size,
+            FMUC_OUTBOX_AGE=200,
+            FMUC_REPEATED=0,
+        )
+        self.assertIn(", channel lost: 2 stanzas not acknowledged", self.reported(self.link.down))
+        self.link.mend()
+        self.link.wait(100)
+        self.assertHeard("a", "b", users=(OWN,))
+        self.assertValues(
+            self.down,
+            FMUC_CHANNELS={"open": 1, "lost": 0},
+            FMUC_OUTBOX_STANZAS=0,
+            FMUC_OUTBOX_AGE=0,
+            FMUC_REPEATED=1,
+        )
+        [seconds] = self.down.value(names.FMUC_RETURN)
+        # The stanzas are acknowledged alone.
+        self.assertEqual(seconds, Pace().ackDelay)
+        self.assertNotIn("channel", self.reported(self.link.down))
+
+    def test_full(self) -> None:
+        """Stanzas are refused because the outbox is full."""
+        self.link.cut()
+        for number in range(Pace().stanzas + 2):
+            self.link.say(OWN, ROOM, str(number))
+        self.assertValues(self.top, FMUC_OUTBOX_STANZAS=Pace().stanzas + 2)
+        channels = self.link.top.rooms.channels
+        assert channels is not None
+        [channel] = channels.table.values()
+        with self.assertRaises(OutboxFull):
+            channel.check(self.link.top.server.clock.seconds())
+        self.assertValues(self.top, FMUC_OUTBOX_FULL=1)
+        self.assertIn(", channel open: 1002 stanzas not acknowledged", self.reported(self.link.top))
+
+    def test_compared(self) -> None:
+        """A mirror that was restarted compares; the outcomes."""
+        self.link.kill(self.link.down)
+        down = self.measured(self.link.down)
+        self.link.wait(5)
+        self.assertValues(down, FMUC_COMPARISONS={"equal": 1})
+        room = self.link.down.rooms.rooms[HERE]
+        room.remove(room.occupants["own"])
+        self.link.down.handler._perform(self.link.down.rooms.settled(room))
+        self.link.settle()
+        self.link.kill(self.link.down)
+        down = self.measured(self.link.down)
+        self.link.wait(5)
+        self.assertValues(down, FMUC_COMPARISONS={"different": 1})
+        outcomes = [
+            ResumeAnswer(condition=each).outcome
+            for each in ("item-not-found", "remote-server-timeout", "feature-not-implemented")
+        ]
+        self.assertEqual(outcomes, ["unknown", "unreachable", "unknown"])
