@@ -597,6 +597,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self.isLeaving and self.node.channel is not None", "False"),
         ("join.isSent and self.node.channel is None and (", "join.isSent and ("),
     ),
+    "gateway/fmuc/destroyed.py": (
+        ("known is None or node in known.settled else", "known is None else"),
+        ("            found.append(((oldest, _DESTROYED, \"\"), None))\n", "            pass\n"),
+        ("if condition != _GONE:", "if True:"),
+    ),
     "gateway/fmuc/probing.py": (
         ("isPrivate = self._lists is None and not listed", "isPrivate = False"),
         ("if self._nicks <= listed:", "if self._nicks & listed:"),
@@ -690,7 +695,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/core.py": (
         ("                    holding.expel(federation, node, now)\n", "                    pass\n"),
-        ('within(jids.split(stanza.sender or "")[1], self._peers)', "True"),
+        ("within(jids.split(peer)[1], self._peers):\n", "True:\n"),
         ("if not (within(domain, self._mirroring.users) or within(domain, self._peers)):", "if False:"),
         ("if self._mirroring is not None and not nick and sender == self.mirrored(here):", "if not nick:"),
         ("            self.properties.forget(federation.room.jid)\n", "            pass\n"),

@@ -23,8 +23,9 @@ from gateway.errors import (
     Stopping,
 )
 from gateway.fmuc import from_joined, from_joining, gathering, holding, invitations, messages_from_joined, senders
-from gateway.fmuc.actions import AskProperties, ToNode
+from gateway.fmuc.actions import AskProperties, Kept, ToNode
 from gateway.fmuc.channels import Channels, Event, Forgotten, Place
+from gateway.fmuc.destroyed import DestroyedRooms, goneXml
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.profiles import BROADBAND, Profile
@@ -39,7 +40,7 @@ from gateway.muc.ids import Ids
 from gateway.muc.info import Info
 from gateway.muc.invitations import invitationsOf
 from gateway.muc.occupant_iq import errorOf
-from gateway.muc.records import Row, removal
+from gateway.muc.records import Record, Row, removal
 from gateway.muc.room import Bounds, Room
 from gateway.muc.service import RoomService
 from gateway.muc.values import Message, Presence, stanzaError
@@ -85,6 +86,7 @@ class Rooms(RoomService):
     @ivar observeJoin: is called with the seconds that a mirror's first join took; C{None} if nobody needs them.
     @ivar comparisons: number of answers of joined nodes by L{ResumeAnswer.outcome}.
     @ivar properties: properties of the joined rooms of mirrors.
+    @ivar destroyed: rooms that were destroyed, for nodes that were away.
     @ivar channels: reliable channels to other nodes; C{None} if nothing is stored.
     @ivar token: distinguishes ids of this process from those of an earlier one.
     @param mirroring: C{None} if the rooms are the component's own.
@@ -104,6 +106,7 @@ class Rooms(RoomService):
         super().__init__(jid, bounds, ids)
         self.token = secrets.token_hex(4)
         self.channels: Channels | None = None
+        self.destroyed = DestroyedRooms()
         self.properties = Properties(self, self.token)
         self._mirroring = mirroring
         self._peers = peers
@@ -207,15 +210,19 @@ class Rooms(RoomService):
     ) -> list[Action]:
         """Handle the request of a joining node to resume, or that of the joined node to do so."""
         uplink = None if federation is None else federation.uplink
-        if federation is None:
-            raise NoSuchAddress
-        if uplink is not None and uplink.node.jid == stanza.sender:
+        room, peer = stanza.recipient or "", stanza.sender or ""
+        if federation is not None and uplink is not None and uplink.node.jid == peer:
             if not uplink.isIn or stanza.type != "get":
                 raise NoSuchAddress
             answer = SendResult(federation.room.jid, uplink.node.jid, stanza.id or "")
             uplink.disturbed(now)
             return self.settled(federation.room, answer)
-        if not within(jids.split(stanza.sender or "")[1], self._peers):
+        if not within(jids.split(peer)[1], self._peers):
+            raise NoSuchAddress
+        change = self.destroyed.owed(room, peer)
+        if change is not None and self.node(room, peer) is None:
+            return [ToNode(room, peer, Dialect.XEP_0289, False, Kept(goneXml(stanza, change)))]
+        if federation is None:
             raise NoSuchAddress
         return self.settled(federation.room, *holding.resumed(federation, stanza, payload, now))
 
@@ -334,6 +341,8 @@ class Rooms(RoomService):
             )
         assert federation is not None
         from_joining.presenceOf(federation, sender, nick, stanza, now)
+        if peer in federation.joiningNodes:
+            self._record(self.destroyed.joined(jid, peer))
         return self.settled(federation.room)
 
     def _isFromJoined(self, sender: str, recipient: str) -> bool:
@@ -455,7 +464,7 @@ class Rooms(RoomService):
             node.channel.setPace(node.profile.pace)
 
     def restore(self, rows: Iterable[Row], now: float) -> None:
-        super().restore(rows, now)
+        super().restore(self.destroyed.restore(rows), now)
         for room in list(self.rooms.values()):
             federation = room.nodes
             assert isinstance(federation, Federation)
@@ -469,7 +478,7 @@ class Rooms(RoomService):
             self._removeUsers(room)
             if uplink.state is UplinkState.IDLE:
                 self._remove(room)
-                self._records.append(removal(room.jid))
+                self._records += [removal(room.jid), *self.destroyed.records(room.jid)]
             elif not federation.downstreamCount:
                 # A leave, or the answer to a first join, was in flight.
                 for occupant in list(room.occupants.values()):
@@ -487,6 +496,21 @@ class Rooms(RoomService):
                 # It was removed with another session of the same user.
                 if occupant is not None:
                     room.remove(occupant)
+
+    def _remove(self, room: Room) -> bool:
+        isStored = super()._remove(room)
+        federation = room.nodes
+        assert isinstance(federation, Federation)
+        if federation.destruction is not None and self._peers:
+            self._record(self.destroyed.add(room.jid, federation.destruction))
+        elif isStored:
+            # The removal of the room removes this record, too.
+            self._record(self.destroyed.records(room.jid))
+        return isStored
+
+    def _record(self, found: list[Record]) -> None:
+        if self.durability.isOn:
+            self._records += found
 
     # Mirrors.
 

@@ -77,6 +77,7 @@ class Federation:
     @ivar isReturned: True while a message is passed on that the joined node has returned by a reference. Any other
         message may be that of another session of its sender.
     @ivar channels: the channels of the service; C{None} if it has none, because nothing is stored.
+    @ivar destruction: set when the room is destroyed.
     """
 
     room: Room
@@ -85,6 +86,7 @@ class Federation:
     administrators: frozenset[str] = frozenset()
     isReturned: bool = False
     channels: Channels | None = None
+    destruction: PresenceChange | None = None
 
     @property
     def isMirror(self) -> bool:
@@ -536,6 +538,8 @@ class Federation:
             self.uplink.occupantLeft(occupant, now)
 
     def closed(self, change: PresenceChange) -> None:
+        if change.destroyed:
+            self.destruction = change
         nodes = list(self.joiningNodes.values())
         for node in nodes:
             for occupant in node.occupants.values():

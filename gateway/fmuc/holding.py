@@ -14,6 +14,7 @@ from gateway.errors import BadRequest, NoSuchAddress, ResourceLimit
 from gateway.fmuc.actions import AskReturn
 from gateway.fmuc.channel_values import Lost, Opened
 from gateway.fmuc.channels import Event, Forgotten
+from gateway.fmuc.destroyed import readGone
 from gateway.fmuc.digest import ALL, Buckets, shared
 from gateway.fmuc.federation import Federation, presenceAt
 from gateway.fmuc.nodes import Doubt, JoiningNode
@@ -155,7 +156,8 @@ def readAnswer(stanza: Stanza, condition: str) -> ResumeAnswer:
     payload = payloadOf(stanza)
     if condition or payload is None:
         # A result without the element comes from software that does not know the request.
-        return ResumeAnswer(condition=condition or "feature-not-implemented")
+        destruction = readGone(stanza, condition)
+        return ResumeAnswer(condition=condition or "feature-not-implemented", destruction=destruction)
     nicks = tuple(each.getAttribute("nick", "") for each in children(payload, _MAX_MISSING))
     return ResumeAnswer(
         hashes=payload.getAttribute("b"),

@@ -254,6 +254,7 @@ def _served(jid: str, table: MirrorTable | RoomsTable, composition: IServiceBuil
 def _snapshot(rooms: Rooms) -> tuple[list[Record], list[Step]]:
     """Return the whole state of a service, for a store that has lost it."""
     records, steps = snapshot(rooms)
+    records += rooms.destroyed.all()
     return records + ([] if rooms.channels is None else rooms.channels.all()), steps
 
 

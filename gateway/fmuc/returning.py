@@ -111,7 +111,9 @@ class Uplink(Joining):
             self.feed(Event.LEFT, now)
         if self.state not in (UplinkState.RETURNING, UplinkState.LOST):
             return True
-        if answer.condition in ABSENT:
+        if answer.destruction is not None:
+            self.removeEveryone(answer.destruction, now)
+        elif answer.condition in ABSENT:
             self.feed(Event.UNREACHABLE, now)
         elif answer.condition:
             self.resumption.buckets = ALL

@@ -6,7 +6,7 @@ from enum import Enum
 
 from attrs import frozen
 
-from gateway.muc.values import Message, Presence
+from gateway.muc.values import Message, Presence, PresenceChange
 
 # Conditions of errors that mean: unreachable now. Servers send C{remote-server-not-found} for a link that is down.
 UNREACHABLE = frozenset(
@@ -111,6 +111,7 @@ class ResumeAnswer:
     @ivar more: True if it waits for further occupants.
     @ivar isState: True if all occupants, the messages and the subject follow; otherwise the messages came before.
     @ivar missing: nicks of occupants of the joining node whom it does not know any longer.
+    @ivar destruction: set if the room was destroyed meanwhile.
     """
 
     condition: str = ""
@@ -118,6 +119,7 @@ class ResumeAnswer:
     more: bool = False
     isState: bool = False
     missing: tuple[str, ...] = ()
+    destruction: PresenceChange | None = None
 
     @property
     def outcome(self) -> str:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 from gateway import ns
 from gateway.muc import datetimes
-from gateway.muc.values import Delay, Invitation, OccupantPresence, RoomMessage
+from gateway.muc.values import Delay, Invitation, OccupantPresence, PresenceChange, RoomMessage
 from gateway.xml import write
 from gateway.xml.write import escape, tag, textTag
 
@@ -28,14 +28,17 @@ def mucUser(presence: OccupantPresence, realJid: str, codes: tuple[int, ...] = (
     """
     standing, change = presence.standing, presence.change
     inside = tag("actor", nick=change.actor) if change.actor else ""
-    reason = textTag("reason", change.reason)
-    destroy = ""
-    if change.destroyed:
-        destroy = tag("destroy", textTag("password", change.password) + reason, jid=change.jid or None)
-    else:
-        inside += reason
+    destroy = destroyXml(change) if change.destroyed else ""
+    if not change.destroyed:
+        inside += textTag("reason", change.reason)
     item = itemXml(standing.affiliation, standing.role, realJid, change.nick, inside)
     return tag("x", item + _status((*change.codes, *codes)) + destroy, xmlns=ns.MUC_USER).encode()
+
+
+def destroyXml(change: PresenceChange) -> str:
+    """Return the element C{destroy} (section 10.9)."""
+    inside = textTag("password", change.password) + textTag("reason", change.reason)
+    return tag("destroy", inside, jid=change.jid or None)
 
 
 def itemXml(affiliation: str, role: str = "", jid: str = "", nick: str = "", inside: str = "") -> str:

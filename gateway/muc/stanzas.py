@@ -27,6 +27,7 @@ from gateway.muc.values import (
     Message,
     Payload,
     Presence,
+    PresenceChange,
     Standing,
     StanzaError,
     person,
@@ -259,6 +260,16 @@ def readInvitations(element: domish.Element) -> tuple[Invitation, ...]:
         for child in children(element)
         if child.name in ("invite", "decline")
     )
+
+
+def readChange(element: domish.Element) -> PresenceChange:
+    """
+    Read the change in an element C{x} of C{muc#user}.
+
+    @raise BadRequest: if it cannot be read.
+    """
+    change: PresenceChange = _userValues(element)["change"]
+    return change
 
 
 def _userValues(element: domish.Element) -> dict[str, Any]:
