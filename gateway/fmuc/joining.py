@@ -510,6 +510,7 @@ class Joining:
         room.history.clear()
         room.subject = None
         self.node.semiAnonymous, self.told = False, None
+        self.node.isTold = self.node.isShownAway = False
         self.resumption.clear()
         self.resumption.last = ""
         show(room, False)

@@ -71,15 +71,20 @@ class JoinedNode(Node):
     @ivar semiAnonymous: True if it has told that only moderators see real JIDs.
     @ivar resumes: True if it has told that it can resume.
     @ivar awaited: messages that it will return by a reference.
+    @ivar isTold: True if users were told that it cannot be reached.
+    @ivar isShownAway: True if its occupants are shown as away.
     """
 
     semiAnonymous: bool = False
     resumes: bool = False
     awaited: Awaited = field(factory=Awaited)
+    isTold: bool = False
+    isShownAway: bool = False
 
     def record(self) -> str:
         """Return what must be known of the node after a restart, as a text."""
-        return json.dumps([*_modeRecord(self), self.semiAnonymous, self.resumes, self.showsPrivate])
+        signs = [self.semiAnonymous, self.resumes, self.showsPrivate, self.isTold, self.isShownAway]
+        return json.dumps([*_modeRecord(self), *signs])
 
     @classmethod
     def restored(cls, jid: str, record: str) -> JoinedNode:
@@ -88,9 +93,11 @@ class JoinedNode(Node):
 
         @raise ValueError: if the text is not a record.
         """
-        dialect, asked, agreed, semiAnonymous, resumes, showsPrivate = json.loads(record)
+        dialect, asked, agreed, semiAnonymous, resumes, showsPrivate, *rest = json.loads(record)
         node = cls(jid, Dialect(dialect), _mode(asked, agreed), semiAnonymous=semiAnonymous, resumes=resumes)
         node.showsPrivate = showsPrivate
+        # Older records have fewer values.
+        node.isTold, node.isShownAway = [*rest, False, False][:2]
         return node
 
     @property

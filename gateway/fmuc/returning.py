@@ -35,9 +35,7 @@ _TELL = 15.0
 class Uplink(Joining):
     """The uplink of one mirror: users stay while stanzas are lost, and the mirror returns."""
 
-    # True if users were told of a loss; if the joined node's occupants are shown as away; the times at which users
-    # are told, and at which these occupants are removed.
-    _isTold = _isShownAway = False
+    # The times at which users are told of a loss, and at which the joined node's occupants are removed.
     _tellAt = _goneAt = float("inf")
 
     def perform(self, output: Output, now: float, join: PendingJoin | None) -> None:
@@ -246,7 +244,8 @@ class Uplink(Joining):
             self._tellAt = float("inf")
             self._tellLoss(now)
         elif self._goneAt <= now:
-            self._isShownAway, self._goneAt = False, float("inf")
+            self._showLoss(self.node.isTold, False)
+            self._goneAt = float("inf")
             for occupant in list(self.node.occupants.values()):
                 remove(self._mirror.room, occupant, UNAVAILABLE)
             # Both nodes have to compare their occupants at the return.
@@ -320,23 +319,30 @@ class Uplink(Joining):
         if channel is None or channels is None:
             return
         self._goneAt = now + self._mirror.room.bounds.gone
+        if self.node.isTold:
+            # By an earlier process.
+            return
         kept = "is refused until it is back" if self.node.returnsMessages else "is kept"
         since = clockTime(channels.utc(channel.heardAt))
         notice(self._mirror.room, f"The link to {self.node.jid} is down since {since}; what you say {kept}.")
-        self._isTold = self._isShownAway = True
+        self._showLoss(True, True)
         for occupant in self.node.occupants.values():
             showAway(self._mirror.room, occupant)
 
     def _tellReturn(self) -> None:
         """Tell the users that the room is there again, and show its occupants as they are."""
-        self._tellAt = float("inf")
-        if not self._isTold:
+        self._tellAt = self._goneAt = float("inf")
+        if not self.node.isTold:
             return
         notice(self._mirror.room, f"The link to {self.node.jid} is up again.")
-        if self._isShownAway:
+        if self.node.isShownAway:
             for occupant in self.node.occupants.values():
                 self._mirror.room.broadcastPresence(occupant, AVAILABLE)
-        self._isTold, self._isShownAway, self._goneAt = False, False, float("inf")
+        self._showLoss(False, False)
+
+    def _showLoss(self, isTold: bool, isShownAway: bool) -> None:
+        self.node.isTold, self.node.isShownAway = isTold, isShownAway
+        self._mirror.room.changes.nodes = True
 
     def _tell(self, now: float, join: PendingJoin | None) -> None:
         """Tell the joined node who is in here, if it can resume."""
@@ -369,7 +375,7 @@ class Uplink(Joining):
 
     def _catchUp(self, now: float, join: PendingJoin | None) -> None:
         """Show what was missed; send presence that has changed here."""
-        if self.state is UplinkState.JOINED and self.resumption.until:
+        if self.state is UplinkState.JOINED and (self.resumption.until or self.node.isTold):
             self._mirror.room.log(f"{self.node.jid} is there again")
             self._tellReturn()
             self.resumption.until = self.resumption.retryAt = 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -14,7 +14,7 @@ from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.uplink import UplinkState
-from gateway.fmuc.values import Mode
+from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.archive_values import Retention
 from gateway.muc.channel_store import loadChannels
 from gateway.muc.ids import Ids
@@ -37,34 +37,47 @@ _UTC = 1_790_000_000.0
 
 class Side:
     """
-    One of the two components.
+    One of the components.
 
     @ivar store: what it has stored; it outlives the process.
     @ivar peers: domains whose nodes may join; read at the start of a process.
+    @ivar isStored: False if all of it ends with the process.
     """
 
-    def __init__(self, domain: str, mode: Mode, hasChannels: bool) -> None:
+    def __init__(
+        self,
+        domain: str,
+        mode: Mode,
+        hasChannels: bool,
+        peers: Iterable[str],
+        dialect: Dialect = Dialect.XEP_0289,
+        isStored: bool = True,
+        isOwn: bool = False,
+    ) -> None:
         self.domain = domain
-        self._mode = mode
-        self._hasChannels = hasChannels
+        self._mode, self._dialect = mode, dialect
+        self._hasChannels, self.isStored, self._isOwn = hasChannels, isStored, isOwn
         self.store = HeldStore()
-        self.peers = frozenset(_PEERS[domain])
+        self.peers = frozenset(peers)
         self.lives = 0
         self.start()
 
     def start(self) -> None:
         """Start a process."""
         everything = frozenset("*")
-        mirroring = None if self.domain == TOP else Mirroring(mode=self._mode, allow=everything, users=everything)
-        self.rooms = rooms = Rooms(self.domain, mirroring, self.peers, ids=Ids(self.domain.encode()))
+        mirroring = Mirroring(dialect=self._dialect, mode=self._mode, allow=everything, users=everything)
+        ids = Ids(self.domain.encode())
+        self.rooms = rooms = Rooms(self.domain, None if self._isOwn else mirroring, self.peers, ids=ids)
         self.lives += 1
         rooms.token = f"{self.domain[0]}{self.lives}"
         server = self.server = MemoryServer(self.domain)
         if self._hasChannels:
             rooms.channels = Channels(rooms.token, rooms.utcClock.utc, rooms.mayBeNode)
             rooms.channels.restore(self.store.atStart(loadChannels), 0.0)
-        restore(self.store, rooms, 0.0)
-        commits = Commits(self.store, rooms.durability, partial(server.clock.callLater, 0), Retention(0, 0.0))
+        commits = None
+        if self.isStored:
+            restore(self.store, rooms, 0.0)
+            commits = Commits(self.store, rooms.durability, partial(server.clock.callLater, 0), Retention(0, 0.0))
         self.handler = RoomsHandler(rooms, lambda: _UTC, commits)
         self.handler.setHandlerParent(server.link)
         server.start()
@@ -94,11 +107,12 @@ class Linked:
         self.crossed: list[tuple[str, str]] = []
         self.shown: dict[str, list[Element]] = {}
         self.top, self.down = (
-            Side(domain, mode, has) for domain, has in zip((TOP, DOWN), channels, strict=True)
+            Side(domain, mode, has, _PEERS[domain], isOwn=domain == TOP)
+            for domain, has in zip((TOP, DOWN), channels, strict=True)
         )
         self.sides = {TOP: self.top, DOWN: self.down}
         if isChain:
-            self.sides[LOW] = Side(LOW, mode, True)
+            self.sides[LOW] = Side(LOW, mode, True, _PEERS[LOW])
         self.settle()
 
     def settle(self, isCommitting: bool = True) -> None:

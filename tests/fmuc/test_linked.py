@@ -612,6 +612,21 @@ class LostTests(LinkedCase):
         item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='moderator'/></x>"
         self.assertShown(f"{head}>{item}{status}</presence>")
 
+    def test_killed(self) -> None:
+        """The same if the mirror is killed meanwhile; users are told of the loss once."""
+        self.link.shown[ANN].clear()
+        self.lose()
+        self.link.kill(self.link.down)
+        self.link.wait(60)
+        item = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='moderator'/></x>"
+        head = f"<presence from='{HERE}/own' to='{ANN}'"
+        told = len(self.link.heard(ANN))
+        self.assertShown(f"{head}>{item}<show>away</show></presence>")
+        self.link.mend()
+        self.link.wait(90)
+        self.assertEqual((told, self.link.heard(ANN)), (1, [f"The link to {ROOM} is up again."]))
+        self.assertShown(f"{head}>{item}</presence>")
+
     def assertShown(self, expected: str) -> None:
         """Ann was shown exactly this presence since the last call."""
         found = [each for each in self.link.shown[ANN] if each.tag.endswith("}presence")]
