@@ -70,7 +70,7 @@ class Pace:
     ackDelay: float = 1.0
     first: float = 5.0
     least: float = 3.0
-    most: float = 60.0
+    most: float = 30.0
     silence: float = 60.0
     attempts: int = 3
     window: int = 64

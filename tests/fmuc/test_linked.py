@@ -295,6 +295,21 @@ class DeliveryTests(LinkedCase):
         """The room has these occupants, and the mirror does not exist."""
         self.assertEqual(self.link.occupants(), (list(nicks), []))
 
+    def test_ghosts(self) -> None:
+        """After a loss of any length, users who have left meanwhile are gone half a minute after the return."""
+        for seconds in (10, 50, 96, 159, 278):
+            with self.subTest(seconds=seconds):
+                self.link.cut()
+                self.link.leave(BEN, HERE, "ben")
+                self.link.leave(OWN, ROOM, "own")
+                self.link.wait(seconds)
+                self.link.mend()
+                self.link.wait(32)
+                self.assertInside("ann")
+                self.link.join(BEN, HERE, "ben")
+                self.link.join(OWN, ROOM, "own")
+                self.assertInside("ann", "ben", "own")
+
     def test_leftWhileLost(self) -> None:
         """The last user leaves while the link is down: the room learns it when the link is back: no ghost stays."""
         self.link.cut()
