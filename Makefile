@@ -18,7 +18,7 @@ FIRST := $(wordlist 1,19,$(OTHERS))
 # Compares the stubs with wokkel, which can only be imported after the gateway package.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
-.PHONY: run tour test unit unit-newest live live-first live-second live-alone soak-rooms lint types mutants mutants-all clean
+.PHONY: run tour test unit unit-newest live live-first live-second live-alone soak-rooms soak-fmuc lint types mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
@@ -49,6 +49,10 @@ live-alone: $(VENV)/made
 # The long fault run of rooms, which is not part of `make test`: about five minutes for each server, with a report.
 soak-rooms: $(VENV)/made
 	$(BOUND) 3600 $(TRIAL) tests.live.soak_rooms
+
+# The same of mirrors, while the link between two servers fails: about ten minutes for each of four runs.
+soak-fmuc: $(VENV)/made
+	$(BOUND) 7200 $(TRIAL) tests.live.soak_fmuc
 
 lint: $(VENV)/made
 	$(BOUND) 120 $(BIN)/ruff check

@@ -93,6 +93,7 @@ class LiveTests(_Mixin):
     @cvar delegations: the server's delegations.
     @cvar newerTodo: tests and scenarios that fail on the newer generation because of the gateway, with the reason.
     @cvar newer: the twin.
+    @cvar hasTwin: False for a class without a twin.
     """
 
     serverClass: ClassVar[type[Server]]
@@ -101,11 +102,12 @@ class LiveTests(_Mixin):
     delegations: ClassVar[Delegations] = DELEGATIONS
     newerTodo: ClassVar[Mapping[str, str]] = {}
     newer: ClassVar[type[LiveTests] | None] = None
+    hasTwin: ClassVar[bool] = True
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         newer = GENERATIONS.get(getattr(cls, "serverClass", Server))
-        if newer is not None:
+        if newer is not None and cls.hasTwin:
             expected = {name: why for name, why in cls.newerTodo.items() if name.startswith("test")}
             todo = {name: _todo(getattr(cls, name), why) for name, why in expected.items()}
             cls.newer = _twin(cls, serverClass=newer, newer=None, **todo)

@@ -29,8 +29,12 @@ from tests.live.servers import GENERATIONS, Federation, Newer, Server
 # Of the server with the rooms, and of that with the mirrors.
 NEAR, FAR = "near.example", "far.example"
 ROOMS, MIRROR = f"rooms.{NEAR}", f"mirror.{FAR}"
-# The near site is the link's side A.
-DOMAINS = {Side.A: (NEAR, ROOMS), Side.B: (FAR, MIRROR)}
+# A mirror in primary mode.
+PRIMARY = f"primary.{FAR}"
+# The near site is the link's side A. Each server's domain, and its components.
+DOMAINS = {Side.A: (NEAR, ROOMS), Side.B: (FAR, MIRROR, PRIMARY)}
+# Seconds until servers with many accounts are ready.
+_READY_WITHIN = 90.0
 
 
 class Network(Program):
@@ -38,6 +42,8 @@ class Network(Program):
     The link, in a process of its own.
 
     @ivar federations: by side, the settings of its server.
+    @ivar peerPort: port on which the near gateway listens for a direct link.
+    @ivar peerDoor: port on which the far gateway reaches that one.
     """
 
     name = "network"
@@ -49,10 +55,14 @@ class Network(Program):
         ports, doors = ({side: freePort() for side in Side} for _ in range(2))
         routes = {side: dict.fromkeys(DOMAINS[side.other], doors[side]) for side in Side}
         self.federations = {side: Federation(ports[side], routes[side], names) for side in Side}
+        self.peerPort, self.peerDoor = freePort(), freePort()
         self._options = {
             "control": self._control,
             "dns": names,
-            "doors": [{"side": side.value, "port": doors[side], "target": ports[side.other]} for side in Side],
+            "doors": [
+                *({"side": side.value, "port": doors[side], "target": ports[side.other]} for side in Side),
+                {"side": Side.B.value, "port": self.peerDoor, "target": self.peerPort},
+            ],
             "services": {name: port for each in routes.values() for name, port in each.items()},
         }
 
@@ -109,10 +119,10 @@ class _Pair:
         for side, serverClass in classes.items():
             folder = self.directory / side.value
             folder.mkdir()
-            domain, component = DOMAINS[side]
+            domain, *components = DOMAINS[side]
             federation = self.network.federations[side]
             self.servers[side] = serverClass(
-                folder, accounts, {component: SECRET}, domain=domain, federation=federation
+                folder, accounts, dict.fromkeys(components, SECRET), domain=domain, federation=federation
             )
 
     async def start(self) -> None:
@@ -120,7 +130,7 @@ class _Pair:
         programs = [self.network, *self.servers.values()]
         for each in programs:
             each.start()
-        await asyncio.gather(*(each.ready() for each in programs))
+        await asyncio.gather(self.network.ready(), *(each.ready(_READY_WITHIN) for each in self.servers.values()))
 
     def remove(self) -> None:
         """Stop all of them, and delete their files."""
@@ -144,14 +154,14 @@ class FederationCase(RoomsCase):
     mirrorClass: ClassVar[type[Server]]
     far: Server
     network: Network
-    _pairs: ClassVar[dict[tuple[type[Server], ...], _Pair]] = {}
+    _pairs: ClassVar[dict[tuple[object, ...], _Pair]] = {}
 
     def setUp(self) -> None:
         farClass = GENERATIONS[self.mirrorClass] if issubclass(self.serverClass, Newer) else self.mirrorClass
         classes = {Side.A: self.serverClass, Side.B: farClass}
         for each in classes.values():
             need(each.missing())
-        key = tuple(classes.values())
+        key = (*classes.values(), *self.accounts)
         pair = self._pairs.get(key)
         if pair is None:
             # Others are not needed any longer, and take memory.

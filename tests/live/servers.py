@@ -360,7 +360,11 @@ class Ejabberd(Server):
             },
         }
         if self.federation is not None:
-            config |= {"s2s_access": "all", "s2s_use_starttls": False, "s2s_max_retry_delay": 1}
+            config |= {"s2s_access": "others", "s2s_use_starttls": False, "s2s_max_retry_delay": 1}
+            # It looks for a component that is not connected among other servers. The DNS leads it to itself, and it
+            # would deliver such stanzas later, after newer ones.
+            config["acl"]["own"] = {"server": [*self.components]}
+            config["access_rules"]["others"] = [{"deny": "own"}, {"allow": "all"}]
             config["listen"].append({"port": self.federation.port, "ip": "127.0.0.1", "module": "ejabberd_s2s_in"})
             config["modules"]["mod_s2s_dialback"] = {}
             lines = ('{resolv_conf, ""}', '{hosts_file, ""}', "{lookup, [dns]}")

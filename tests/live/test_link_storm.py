@@ -1,0 +1,44 @@
+"""Mirrors while their link fails, and processes are killed: the short form of L{tests.live.soak_fmuc}."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.link.core import Side
+from tests.live.case import scenario
+from tests.live.federation import FederationCase
+from tests.live.link_storm import LinkStorm, Scale, seedOr
+from tests.live.servers import Ejabberd, NewerEjabberd, Prosody
+
+SHORT = Scale(
+    occupants=8, messages=100, faults=1, kills=1, servers=(Side.B,), shortest=2.0, longest=4.0, rest=1.0, pause=0.15
+)
+
+
+class LinkStormTests(FederationCase):
+    """A mix-in: the scenario, for one pair of servers."""
+
+    accounts = SHORT.accounts
+    hasTwin = False
+    isDirect = False
+
+    @scenario(150)
+    async def test_storm(self) -> None:
+        """
+        All messages are shown once at both ends, or are refused to their senders; nobody who stays is put out;
+        users who leave while the link is down are gone when it is back.
+        """
+        await LinkStorm(self, SHORT, seedOr(1), self.isDirect, lambda line: None).run()
+
+
+class ProsodyEjabberdLinkStormTests(LinkStormTests, SynchronousTestCase):
+    """Rooms at Prosody, mirrors at ejabberd; over s2s."""
+
+    serverClass, mirrorClass = Prosody, Ejabberd
+
+
+class NewerEjabberdProsodyLinkStormTests(LinkStormTests, SynchronousTestCase):
+    """Rooms at the newer ejabberd, mirrors at the newer Prosody; over a direct link."""
+
+    serverClass, mirrorClass = NewerEjabberd, Prosody
+    isDirect = True
