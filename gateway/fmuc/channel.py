@@ -13,15 +13,17 @@ import json
 from math import inf
 from typing import Generic, TypeVar
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from gateway.errors import NotInSequence, OutboxFull, StoreBroken
+from gateway.fmuc.asked import Asked, Requests
 from gateway.fmuc.channel_values import (
     Ask,
     ChannelState,
     Delivered,
     Header,
     Lost,
+    Mark,
     Opened,
     Output,
     Pace,
@@ -29,6 +31,7 @@ from gateway.fmuc.channel_values import (
     Report,
     SendAck,
     SendStanza,
+    Tally,
 )
 from gateway.fmuc.kept import Inbox, Outbox
 from gateway.fmuc.round_trip import RoundTrip
@@ -36,46 +39,6 @@ from gateway.muc.channel_store import CHANNEL, StoredChannel
 from gateway.muc.records import Key, Record
 
 T = TypeVar("T")
-
-# Requests of one exchange whose answers are accepted.
-_MAX_ASKED = 8
-
-
-@define
-class Tally:
-    """
-    Counts of the channels of a service.
-
-    @ivar repeated: stanzas that were sent again.
-    @ivar full: stanzas that were refused because an outbox was full.
-    """
-
-    repeated: int = 0
-    full: int = 0
-
-
-@frozen
-class Mark:
-    """The point of a channel up to which its records were taken."""
-
-    epoch: int
-    assigned: int
-    received: int
-
-
-@frozen
-class _Asked:
-    """
-    A request for the other node's numbers, and this node's numbers at that time.
-
-    @ivar at: seconds.
-    """
-
-    at: float
-    sent: int
-    acknowledged: int
-    highest: int
-
 
 @define(eq=False)
 class Channel(Generic[T]):
@@ -121,11 +84,7 @@ class Channel(Generic[T]):
     _isRepeated: bool = False
     _due: float = inf
     _heardAt: float = 0.0
-    # Open requests by id, the deadline of the last one, and their number since the last answer.
-    _asked: dict[str, _Asked] = field(factory=dict)
-    _askedUntil: float = inf
-    _attempts: int = 0
-    _requests: int = 0
+    _requests: Requests = field(init=False)
     # Numbers of this node, and of the other one, up to which both had kept stanzas when the channel opened; and the
     # time of the request that has opened it.
     _kept: tuple[int, int, float] | None = None
@@ -133,6 +92,7 @@ class Channel(Generic[T]):
     def __attrs_post_init__(self) -> None:
         self._outbox = Outbox(self.room, self.peer, self._records)
         self._inbox = Inbox(self.pace.held)
+        self._requests = Requests(self.token)
         self.setPace(self.pace)
 
     def setPace(self, pace: Pace) -> None:
@@ -181,7 +141,7 @@ class Channel(Generic[T]):
     @property
     def isIdle(self) -> bool:
         """True if nothing is to be sent, acknowledged, asked or stored."""
-        return not (self._outbox or self._asked or self._records) and self._ackDue == inf
+        return not (self._outbox or self._requests or self._records) and self._ackDue == inf
 
     @property
     def size(self) -> int:
@@ -196,7 +156,7 @@ class Channel(Generic[T]):
 
     def begin(self, epoch: int, now: float) -> None:
         """Begin a channel that a join and its answer have negotiated (rules 1, 2)."""
-        self._renew(epoch, now)
+        self._renew(epoch)
         self._open(now)
 
     def send(self, stanza: bytes, now: float, isRefusable: bool = True) -> int:
@@ -268,12 +228,12 @@ class Channel(Generic[T]):
 
     def lost(self) -> None:
         """Handle the loss of this node's own link: nothing can be sent until L{resume}."""
-        self._stopAsking()
+        self._requests.stop()
         self._lose()
 
     def resume(self, now: float) -> None:
         """Open the channel: this node was started, its link is back, or a stanza has come back undeliverable."""
-        self._stopAsking()
+        self._requests.stop()
         self._ask(now)
 
     def doubt(self, now: float) -> None:
@@ -282,7 +242,7 @@ class Channel(Generic[T]):
 
     def isAsked(self, identifier: str) -> bool:
         """True if a request with this id is open."""
-        return identifier in self._asked
+        return self._requests.get(identifier) is not None
 
     def unacknowledged(self) -> list[bytes]:
         """Return the stanzas of the outbox, but for those that were withdrawn."""
@@ -341,7 +301,7 @@ class Channel(Generic[T]):
         self._heardAt = now
         if report.epoch > self.epoch:
             # A new epoch begins with no numbers. If there are some, this node has forgotten that it was in it.
-            self._renew(report.epoch + int(bool(report.sent or report.received)), now)
+            self._renew(report.epoch + int(bool(report.sent or report.received)))
             self.outputs.append(Renewed())
         answer = self._report(report.isResume)
         isOlder = report.received < self._outbox.acknowledged or report.sent < self._inbox.highest
@@ -358,18 +318,18 @@ class Channel(Generic[T]):
 
     def answered(self, identifier: str, report: Report, now: float) -> None:
         """Handle the answer to a request (rules 13 to 18)."""
-        asked = self._asked.get(identifier)
+        asked = self._requests.get(identifier)
         if asked is None:
             return
-        self._stopAsking()
+        self._requests.stop()
         self._heardAt = now
         self.roundTrip.measured(now - asked.at)
         isNew = report.epoch > self.epoch and not (report.sent or report.received)
         if isNew:
-            self._renew(report.epoch, now)
+            self._renew(report.epoch)
             self.outputs.append(Renewed())
         elif report.epoch != self.epoch or self._contradicts(asked, report):
-            self._renew(max(report.epoch, self.epoch) + 1, now)
+            self._renew(max(report.epoch, self.epoch) + 1)
             self.outputs.append(Renewed())
             self._ask(now)
             return
@@ -384,22 +344,22 @@ class Channel(Generic[T]):
                     self._transmit(number, now)
             self._due = now + self.roundTrip.timeout() if self._isWaiting else inf
 
-    def _contradicts(self, asked: _Asked, report: Report) -> bool:
+    def _contradicts(self, asked: Asked, report: Report) -> bool:
         """True if one of the nodes has lost a part of its state since an earlier exchange."""
         isForgotten = report.received < asked.acknowledged or report.sent < asked.highest
         return isForgotten or report.received > self._sent
 
     def failed(self, identifier: str) -> None:
         """Handle a request that came back: the other node cannot be reached now (rule 11)."""
-        if identifier in self._asked:
+        if self.isAsked(identifier):
             self._lose()
 
     # Time.
 
     def tick(self, now: float) -> None:
         """Handle deadlines that have passed; called once a second while this node's link is up."""
-        if self._asked:
-            if self._askedUntil <= now:
+        if self._requests:
+            if self._requests.until <= now:
                 self._unanswered(now)
         elif self.state is ChannelState.LOST:
             if self.isWatched:
@@ -418,7 +378,7 @@ class Channel(Generic[T]):
         return max(self.pace.silence, 4 * self.roundTrip.smoothed)
 
     def _unanswered(self, now: float) -> None:
-        isLast = self._attempts >= self.pace.attempts
+        isLast = self._requests.attempts >= self.pace.attempts
         if isLast and self.state is ChannelState.LOST:
             # It was not open since the process was started, or since the link was lost.
             self.outputs.append(Lost())
@@ -428,30 +388,20 @@ class Channel(Generic[T]):
             self._ask(now)
         else:
             # The other node asks when it needs the channel.
-            self._stopAsking()
+            self._requests.stop()
 
     # The exchange of numbers.
 
     def _exchange(self, now: float) -> None:
         """Ask for the other node's numbers, unless the answer to a recent request is to come."""
-        last = max((each.at for each in self._asked.values()), default=-inf)
-        if last + self.roundTrip.timeout() <= now:
-            self._attempts = 0
+        if self._requests.last + self.roundTrip.timeout() <= now:
+            self._requests.attempts = 0
             self._ask(now)
 
     def _ask(self, now: float) -> None:
-        self._requests += 1
-        identifier = f"{self.token}{self._requests}"
-        self._asked[identifier] = _Asked(now, self._sent, self._outbox.acknowledged, self._inbox.highest)
-        if len(self._asked) > _MAX_ASKED:
-            del self._asked[next(iter(self._asked))]
-        self._askedUntil = now + self.roundTrip.timeout(self._attempts)
-        self._attempts += 1
+        asked = Asked(now, self._sent, self._outbox.acknowledged, self._inbox.highest)
+        identifier = self._requests.add(asked, self.roundTrip.timeout(self._requests.attempts))
         self.outputs.append(Ask(identifier, self._report(self.state is ChannelState.LOST)))
-
-    def _stopAsking(self) -> None:
-        self._asked.clear()
-        self._attempts = 0
 
     def _report(self, isResume: bool) -> Report:
         if not isResume:
@@ -469,7 +419,7 @@ class Channel(Generic[T]):
     def _open(self, now: float, report: Report | None = None, since: float = 0.0) -> None:
         self.state, self._isCompared = ChannelState.OPEN, True
         self._heardAt = now
-        self._stopAsking()
+        self._requests.stop()
         self.outputs.append(Opened())
         if report is not None:
             self._kept = self._outbox.assigned, max(report.upTo, report.sent), since
@@ -482,10 +432,10 @@ class Channel(Generic[T]):
             self.state = ChannelState.LOST
             self.outputs.append(Lost())
 
-    def _renew(self, epoch: int, now: float) -> None:
+    def _renew(self, epoch: int) -> None:
         """Begin an epoch: kept stanzas get new numbers, in their order, and the held ones are dropped (rule 17)."""
         self._lose()
-        self._stopAsking()
+        self._requests.stop()
         self.epoch, self._isCompared = epoch, True
         self._outbox.renumber()
         self._inbox.clear()

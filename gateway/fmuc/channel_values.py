@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-from attrs import frozen
+from attrs import define, frozen
 
 
 class ChannelState(Enum):
@@ -79,6 +79,28 @@ class Pace:
     stanzas: int = 1_000
     bytes: int = 1024 * 1024
     age: float = 86_400.0
+
+
+@define
+class Tally:
+    """
+    Counts of the channels of a service.
+
+    @ivar repeated: stanzas that were sent again.
+    @ivar full: stanzas that were refused because an outbox was full.
+    """
+
+    repeated: int = 0
+    full: int = 0
+
+
+@frozen
+class Mark:
+    """The point of a channel up to which its records were taken."""
+
+    epoch: int
+    assigned: int
+    received: int
 
 
 # Output of a channel.

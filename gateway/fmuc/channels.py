@@ -17,19 +17,21 @@ from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, NoSuchAddress, NotInSequence
 from gateway.fmuc import channel_xml
 from gateway.fmuc.actions import Kept, ToNode
-from gateway.fmuc.channel import Channel, Mark, Tally
+from gateway.fmuc.channel import Channel
 from gateway.fmuc.channel_values import (
     Ask,
     ChannelState,
     Delivered,
     Header,
     Lost,
+    Mark,
     Opened,
     Output,
     Pace,
     Renewed,
     SendAck,
     SendStanza,
+    Tally,
 )
 from gateway.fmuc.nodes import JoiningNode, Node
 from gateway.fmuc.values import UNREACHABLE, Dialect
@@ -82,9 +84,6 @@ class Taken:
     marks: list[tuple[Channel[Stanza], Mark]] = field(factory=list)
     sent: list[tuple[ToNode, bytes]] = field(factory=list)
     events: list[tuple[Place, Event]] = field(factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.records or self.sent or self.events)
 
 
 @define(eq=False)

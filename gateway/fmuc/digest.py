@@ -69,8 +69,8 @@ class Buckets:
         return cls(int(count), chosen)
 
 
-# All nicks.
-ALL = Buckets(1, frozenset((0,)))
+# All nicks, and none.
+ALL, NONE = Buckets(1, frozenset((0,))), Buckets(1, frozenset())
 
 
 @frozen

@@ -195,10 +195,15 @@ def resumed(federation: Federation, stanza: Stanza, payload: domish.Element, now
             node.doubt.listed = {}
         return [_result(stanza, b=known.hashes())]
     first, node.doubt = "" if node.doubt is None else node.doubt.first, None
-    for message in _missed(federation.room, last, first):
+    missed = _missed(federation.room, last, first)
+    if not missed:
+        return [*federation.room.takeActions(), _result(stanza)]
+    # A channel may deliver them later than this answer.
+    actions = [*federation.room.takeActions(), _result(stanza, state="true")]
+    for message in missed:
         federation.toNode(node, message)
-    actions = federation.room.takeActions()
-    return [*actions, _result(stanza)]
+    federation.toNode(node, subjectOf(federation.room))
+    return [*actions, *federation.room.takeActions()]
 
 
 def _visible(room: Room, node: JoiningNode) -> list[Occupant]:

@@ -11,7 +11,8 @@ from attrs import evolve
 from gateway.addresses import jids
 from gateway.errors import OutboxFull
 from gateway.fmuc.actions import Kept, ToNode
-from gateway.fmuc.channel import Channel, Mark
+from gateway.fmuc.channel import Channel
+from gateway.fmuc.channel_values import Mark
 from gateway.fmuc.channel_xml import nameOf
 from gateway.fmuc.channels import Channels, Taken
 from gateway.fmuc.commits import Commits, Refusal

@@ -13,7 +13,7 @@ from gateway.fmuc.actions import AskOccupants
 from gateway.fmuc.channel_values import Delivered, Lost, Opened, Renewed
 from gateway.fmuc.channels import Event as ChannelEvent
 from gateway.fmuc.channels import Forgotten
-from gateway.fmuc.digest import ALL
+from gateway.fmuc.digest import ALL, NONE
 from gateway.fmuc.joining import Joining
 from gateway.fmuc.notices import clockTime, notice, showAway
 from gateway.fmuc.pending import PendingJoin
@@ -120,6 +120,9 @@ class Uplink(Joining):
         elif answer.hashes is not None:
             self._differs(answer.hashes, now)
         elif answer.isState:
+            if identifier.startswith("ask-"):
+                # The digests are equal: only messages follow.
+                self.resumption.buckets = NONE
             self.feed(Event.STATE, now)
             self._removeMissing(answer.missing, now)
         elif not answer.more:
