@@ -596,7 +596,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self.node.channel is None and self.resumption.until <= now", "False"),
         ("self.isLeaving and self.node.channel is not None", "False"),
         ("                self.resumption.buckets = NONE\n", "                pass\n"),
-        ("        elif isinstance(event, Delivered) and isUncertain:\n", "        elif isinstance(event, Opened) and isUncertain:\n"),
+        ("isinstance(event, Delivered) and isUncertain", "isinstance(event, Opened) and isUncertain"),
         ("join.isSent and self.node.channel is None and (", "join.isSent and ("),
     ),
     "gateway/fmuc/destroyed.py": (

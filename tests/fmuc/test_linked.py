@@ -771,6 +771,8 @@ class ComparisonTests(LinkedCase):
         self.link.shown[ANN].clear()
         self.link.kill(self.link.down)
         self.link.wait(58)
+        told = "".join(text for domain, text in self.link.crossed if domain == DOWN).count("occupant nick=")
+        self.assertIn(told, range(1, 6))
         names = self.names()
         self.assertEqual(names[:6], ["resume", "resume", *["compare"] * 4])
         self.assertIn(names.count("presence"), range(2, 9))
