@@ -330,7 +330,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        self.received = self.size = 0\n", "        self.received = 0\n"),
     ),
     "gateway/fmuc/channel_xml.py": (
-        ("HEADER_OF_ERROR if isError else HEADER", "HEADER"),
+        ("name=HEADER_OF_ERROR", "name=HEADER"),
+        ('(isOriginId and not stanza.id)', "False"),
+        ('attributeOf(part, "by") in ("", room)', "False"),
+        ('known.get("by") == room and not stanzaId', "not stanzaId"),
+        ('if known == originId and part.name', "if part.name"),
         ("if _NUMBER.fullmatch(text) is None:", "if _NUMBER.match(text) is None:"),
     ),
     "gateway/fmuc/digest.py": (
@@ -678,7 +682,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/federation.py": (
         ("(self.uplink is None or self.isReturned)", "True"),
         ("if isOwn and node.resumes and node.channel", "if isOwn and node.channel"),
-        ("isGateway and node.mode.current is Mode.REPLICA and message", "isGateway and message"),
+        ("and isGateway and isReplica", "and isGateway"),
+        (" or node in sender.nodes or not sender.isHidden", " or True"),
+        ("return isKnown and (isReplica or node is self.joinedNode or node not in sender.nodes)", "return isKnown"),
         ("isinstance(node, JoinedNode | JoiningNode) and node.resumes", "True"),
         ("        return isSent and joined.returnsMessages\n", "        return joined.returnsMessages\n"),
         ("                    if not isSender:\n", "                    if True:\n"),

@@ -7,8 +7,13 @@ import re
 from twisted.words.xish import domish
 
 from gateway import ns
+from gateway.addresses import jids
 from gateway.errors import BadRequest
 from gateway.fmuc.channel_values import Header, Report
+from gateway.muc.stanzas import attributeOf
+from gateway.stream.stanzas import Stanza
+from gateway.xml.context import COMPONENT
+from gateway.xml.cut import Part, cut, only, usualTag
 from gateway.xml.write import iq, message, route, tag
 
 # Numbers have up to 15 digits: at a thousand stanzas a second they last for 30,000 years.
@@ -16,6 +21,9 @@ _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
 # Names of the header. That of an error differs, because a server returns the header of a stanza that it cannot
 # deliver.
 HEADER, HEADER_OF_ERROR = "r", "f"
+# Characters of a digest or an id.
+_MAX_TEXT = 256
+_IDS = ns.SID.encode()
 
 
 def offerXml(epoch: int) -> str:
@@ -32,10 +40,16 @@ def readOffer(element: domish.Element) -> int:
     return _number(element, "e")
 
 
-def headerXml(header: Header, name: str = HEADER) -> str:
-    """Return the element of a stanza."""
-    number = None if header.number is None else str(header.number)
-    return tag(name, xmlns=ns.CHANNEL, e=str(header.epoch), n=number, a=str(header.received))
+def headerXml(header: Header, isOriginId: bool = False, stanzaId: str = "", name: str = HEADER) -> str:
+    """
+    Return the element of a stanza.
+
+    @param isOriginId: True if the message had an origin id that is equal to its id.
+    @param stanzaId: the message's stanza id by its sender; empty for none.
+    """
+    known = (header.epoch, header.number, header.received)
+    numbers = " ".join(str(each) for each in known if each is not None)
+    return tag(name, xmlns=ns.CHANNEL, n=numbers, o="1" if isOriginId else None, i=stanzaId or None)
 
 
 def readHeader(element: domish.Element) -> Header:
@@ -44,8 +58,11 @@ def readHeader(element: domish.Element) -> Header:
 
     @raise BadRequest: if it is not valid.
     """
-    number = _number(element, "n") if element.hasAttribute("n") else None
-    return Header(_number(element, "e"), number, _number(element, "a"))
+    numbers = [_read(each) for each in (element.getAttribute("n") or "").split(" ")]
+    isAlone = len(numbers) == 2
+    if not isAlone and len(numbers) != 3:
+        raise BadRequest
+    return Header(numbers[0], None if isAlone else numbers[1], numbers[-1])
 
 
 def nameOf(stanza: bytes) -> bytes:
@@ -55,16 +72,70 @@ def nameOf(stanza: bytes) -> bytes:
 
 def withHeader(stanza: bytes, header: Header) -> bytes:
     """
-    Return a stanza with a header as its last element.
+    Return a stanza with a header as its last element; the header tells ids of a message more briefly.
 
     @param stanza: as L{gateway.xml.write} writes it.
     """
     isError = b" type='error'" in stanza.partition(b">")[0]
-    inside = headerXml(header, HEADER_OF_ERROR if isError else HEADER).encode()
+    if isError:
+        inside = headerXml(header, name=HEADER_OF_ERROR).encode()
+    else:
+        stanza, isOriginId, stanzaId = _shortened(stanza)
+        inside = headerXml(header, isOriginId, stanzaId).encode()
     if stanza.endswith(b"/>"):
         return b"%b>%b</%b>" % (stanza[:-2], inside, nameOf(stanza))
     start, _, end = stanza.rpartition(b"</")
     return b"%b%b</%b" % (start, inside, end)
+
+
+def _shortened(stanza: bytes) -> tuple[bytes, bool, str]:
+    """Return a message without the ids that a header can tell, and these; other stanzas as they are."""
+    if _IDS not in stanza or nameOf(stanza) != b"message":
+        return stanza, False, ""
+    start, _, rest = stanza.partition(b">")
+    content, _, end = rest.rpartition(b"</")
+    # Ids in an unusual spelling stay where they are.
+    found, outer = cut(content, COMPONENT), usualTag(start + b">")
+    if found is None or outer is None:
+        return stanza, False, ""
+    room, originId = outer.attributes["from"].partition("/")[0], {"xmlns": ns.SID, "id": outer.attributes.get("id")}
+    isOriginId, stanzaId = False, ""
+    kept: list[bytes] = []
+    for part in found:
+        known = only(part.raw) if part.namespace == ns.SID else None
+        if known == originId and part.name == "origin-id":
+            isOriginId = True
+        elif known is not None and part.name == "stanza-id" and known.get("by") == room and not stanzaId:
+            stanzaId = known.get("id", "")
+        else:
+            kept.append(part.raw)
+    return b"%b>%b</%b" % (start, b"".join(kept), end), isOriginId, stanzaId
+
+
+def expanded(stanza: Stanza, found: list[Part]) -> list[Part]:
+    """
+    Return the elements of a message, with those ids as elements that its header tells.
+
+    @raise BadRequest: if the header tells what is there as well, or what it may not tell.
+    """
+    header = next((part for part in found if (part.namespace, part.name) == (ns.CHANNEL, HEADER)), None)
+    if header is None:
+        return found
+    isOriginId, stanzaId = attributeOf(header, "o"), attributeOf(header, "i")
+    if isOriginId not in ("", "1") or len(stanzaId) > _MAX_TEXT or (isOriginId and not stanza.id):
+        raise BadRequest
+    room = jids.bare(stanza.sender or "")
+    told = []
+    if isOriginId:
+        told.append(("origin-id", {"id": stanza.id}))
+    if stanzaId:
+        told.append(("stanza-id", {"by": room, "id": stanzaId}))
+    names = {name for name, _ in told}
+    known = (part for part in found if part.namespace == ns.SID and part.name in names)
+    if any(attributeOf(part, "by") in ("", room) for part in known):
+        raise BadRequest
+    elements = ((name, tag(name, xmlns=ns.SID, **attributes).encode()) for name, attributes in told)
+    return [*found, *(Part(ns.SID, name, raw, COMPONENT.header) for name, raw in elements)]
 
 
 def acknowledgement(room: str, peer: str, header: Header) -> bytes:
@@ -107,7 +178,10 @@ def readReport(element: domish.Element) -> Report:
 
 
 def _number(element: domish.Element, name: str) -> int:
-    text = element.getAttribute(name) or ""
+    return _read(element.getAttribute(name) or "")
+
+
+def _read(text: str) -> int:
     if _NUMBER.fullmatch(text) is None:
         raise BadRequest
     return int(text)

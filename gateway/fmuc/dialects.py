@@ -49,7 +49,7 @@ class Codec(Protocol):
     def presence(self, to: ToNode, stanza: OccupantPresence, admission: Admission | None = None) -> bytes:
         """In both directions."""
 
-    def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
+    def message(self, to: ToNode, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         """In both directions."""
 
     def privateMessage(self, room: str, peer: str, stanza: PrivateMessage) -> bytes:
@@ -131,10 +131,10 @@ class Protoxep:
         inside = (user, payload.raw, occupantIdXml(stanza.occupantId), _resumes(_canResume(admission)).encode())
         return _presence(addresses, kind, payload.language, *inside, identifier=to.id)
 
-    def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
+    def message(self, to: ToNode, stanza: RoomMessage, nomirror: bool = False) -> bytes:
         # "the proxy MAY include the <nomirror> element".
         extra = tag("nomirror", xmlns=ns.FMUC) if nomirror else ""
-        return _message(room, stanza.nick, peer, stanza, extra)
+        return _message(to.room, stanza.nick, to.peer, stanza, extra)
 
     def privateMessage(self, room: str, peer: str, stanza: PrivateMessage) -> bytes:
         return _private(room, peer, stanza, "")
@@ -178,8 +178,8 @@ class Xep0289:
         inside = (who, user, payload.raw, given, _resumes(_canResume(admission)).encode())
         return _presence(addresses, kind, payload.language, *inside, identifier=to.id)
 
-    def message(self, room: str, peer: str, stanza: RoomMessage, nomirror: bool = False) -> bytes:
-        return _message(room, stanza.nick, peer, stanza, _fmuc(stanza.realJid))
+    def message(self, to: ToNode, stanza: RoomMessage, nomirror: bool = False) -> bytes:
+        return _message(to.room, stanza.nick, to.peer, stanza, "" if to.isBrief else _fmuc(stanza.realJid))
 
     def privateMessage(self, room: str, peer: str, stanza: PrivateMessage) -> bytes:
         # Openfire shows a message with C{fmuc} to all occupants, also one to or from the room itself.
@@ -266,11 +266,6 @@ def _error(error: StanzaError) -> str:
 _CODECS: dict[Dialect, Codec] = {Dialect.PROTOXEP: Protoxep(), Dialect.XEP_0289: Xep0289()}
 
 
-def _messageCodec(codec: Codec, to: ToNode) -> Codec:
-    """Return the codec of a message to all: the ProtoXEP does not name the sender."""
-    return _CODECS[Dialect.PROTOXEP] if to.isBrief else codec
-
-
 _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     Join: lambda codec, to, stanza: codec.join(to.room, to.peer, stanza),
     Fence: lambda codec, to, stanza: _fence(to.room, to.peer, stanza),
@@ -282,11 +277,9 @@ _WRITERS: dict[type[Content], Callable[[Codec, ToNode, Any], bytes]] = {
     AskReturn: lambda codec, to, stanza: _askReturn(to.room, to.peer, stanza),
     Admission: lambda codec, to, stanza: codec.presence(to, stanza.presence, stanza),
     OccupantPresence: lambda codec, to, stanza: codec.presence(to, stanza),
-    Submission: lambda codec, to, stanza: _messageCodec(codec, to).message(
-        to.room, to.peer, stanza.message, stanza.nomirror
-    ),
+    Submission: lambda codec, to, stanza: codec.message(to, stanza.message, stanza.nomirror),
     Return: lambda codec, to, stanza: _return(to.room, to.peer, stanza),
-    RoomMessage: lambda codec, to, stanza: _messageCodec(codec, to).message(to.room, to.peer, stanza),
+    RoomMessage: lambda codec, to, stanza: codec.message(to, stanza),
     PrivateMessage: lambda codec, to, stanza: codec.privateMessage(to.room, to.peer, stanza),
     Reject: lambda codec, to, stanza: codec.reject(to.room, to.peer, stanza),
     Probe: lambda codec, to, stanza: presence(route(to.room, to.peer), None, _fmuc("").encode()),

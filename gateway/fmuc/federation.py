@@ -180,12 +180,23 @@ class Federation:
         return True
 
     def _isBrief(self, node: Node, stanza: Content) -> bool:
-        """True if a message need not name its sender. In primary mode, the name distinguishes several sessions."""
+        """
+        True if a message need not name its sender, whom the other node knows by the presence. In primary mode, the
+        joined node's name distinguishes the sessions of a user who is at both nodes.
+        """
         message = stanza.message if isinstance(stanza, Submission) else stanza
-        if not node.profile.isBrief or not isinstance(message, RoomMessage) or message.delay is not None:
+        if not isinstance(message, RoomMessage) or message.delay is not None:
             return False
+        sender = self.room.occupants.get(message.nick)
+        isReplica = node.mode.current is Mode.REPLICA
+        if sender is None:
+            return False
+        if node.channel is not None:
+            # Presence cannot have been lost.
+            isKnown = node is self.joinedNode or node in sender.nodes or not sender.isHidden
+            return isKnown and (isReplica or node is self.joinedNode or node not in sender.nodes)
         isGateway = isinstance(node, JoinedNode | JoiningNode) and node.resumes
-        return isGateway and node.mode.current is Mode.REPLICA and message.nick in self.room.occupants
+        return node.profile.isBrief and isGateway and isReplica
 
     # Joins.
 

@@ -11,7 +11,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.fmuc.actions import LeftOut, ToNode
-from gateway.fmuc.channel_xml import readOffer
+from gateway.fmuc.channel_xml import expanded, readOffer
 from gateway.fmuc.dialects import toNode
 from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence, Returned
 from gateway.muc import stanzas as muc
@@ -59,7 +59,7 @@ def readMessage(stanza: Stanza) -> NodeMessage:
 
     @raise BadRequest: if it cannot be read.
     """
-    found = parts(stanza)
+    found = expanded(stanza, parts(stanza))
     make: Callable[..., NodeMessage] = NodeMessage
     for part in found:
         if part.namespace == ns.FMUC:

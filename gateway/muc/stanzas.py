@@ -117,7 +117,7 @@ def readMessage(
     @raise BadRequest: if it cannot be read.
     """
     given = ""
-    if b"stanza-id" in stanza.raw:
+    if any(part.name == "stanza-id" for part in found):
         found, given = _cutStanzaIds(found, jids.bare(stanza.recipient or ""), person(stanza.sender or ""))
     payload = _payload(stanza, found, reserved)
     if len(payload.raw) + len(payload.language) + len(stanza.id or "") > MAX_PAYLOAD:

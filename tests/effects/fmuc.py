@@ -176,7 +176,7 @@ def gone(gateway: Gateway, isMirror: bool = False) -> int:
             f"<x xmlns='{ns.MUC_USER}'><item affiliation='none' role='participant'/></x></presence>"
             f"<presence from='{SOURCE}/nick' to='{MIRRORED}'>{fmuc}</presence>"
             f"<message from='{SOURCE}' to='{MIRRORED}' type='groupchat'><subject/>"
-            f"<r xmlns='{ns.CHANNEL}' e='9999999' n='1' a='0'/></message>"
+            f"<r xmlns='{ns.CHANNEL}' n='9999999 1 0'/></message>"
         )
     else:
         server.ask(f"<presence from='{USER}' to='room@{COMPONENT}/own'>{MUC}</presence>")

@@ -13,6 +13,7 @@ from gateway.fmuc.channels import Channels
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.archive_values import Retention
@@ -53,9 +54,10 @@ class Side:
         dialect: Dialect = Dialect.XEP_0289,
         isStored: bool = True,
         isOwn: bool = False,
+        profile: Profile = BROADBAND,
     ) -> None:
         self.domain = domain
-        self._mode, self._dialect = mode, dialect
+        self._mode, self._dialect, self._profile = mode, dialect, profile
         self._hasChannels, self.isStored, self._isOwn = hasChannels, isStored, isOwn
         self.store = HeldStore()
         self.peers = frozenset(peers)
@@ -65,7 +67,9 @@ class Side:
     def start(self) -> None:
         """Start a process."""
         everything = frozenset("*")
-        mirroring = Mirroring(dialect=self._dialect, mode=self._mode, allow=everything, users=everything)
+        mirroring = Mirroring(
+            dialect=self._dialect, mode=self._mode, allow=everything, users=everything, profile=self._profile
+        )
         ids = Ids(self.domain.encode())
         self.rooms = rooms = Rooms(self.domain, None if self._isOwn else mirroring, self.peers, ids=ids)
         self.lives += 1
@@ -99,7 +103,11 @@ class Linked:
     """
 
     def __init__(
-        self, mode: Mode = Mode.PRIMARY, channels: tuple[bool, bool] = (True, True), isChain: bool = False
+        self,
+        mode: Mode = Mode.PRIMARY,
+        channels: tuple[bool, bool] = (True, True),
+        isChain: bool = False,
+        profile: Profile = BROADBAND,
     ) -> None:
         self.isLost: Callable[[str, str], bool] = lambda sender, text: False
         self.isRepeated = False
@@ -107,7 +115,7 @@ class Linked:
         self.crossed: list[tuple[str, str]] = []
         self.shown: dict[str, list[Element]] = {}
         self.top, self.down = (
-            Side(domain, mode, has, _PEERS[domain], isOwn=domain == TOP)
+            Side(domain, mode, has, _PEERS[domain], isOwn=domain == TOP, profile=profile)
             for domain, has in zip((TOP, DOWN), channels, strict=True)
         )
         self.sides = {TOP: self.top, DOWN: self.down}

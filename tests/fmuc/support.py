@@ -55,7 +55,11 @@ def canonical(xml: str | bytes, ids: bool = False) -> list[str]:
     found = []
     for child in ElementTree.fromstring(HEADER + content + END):
         child.tail = None
-        kept = (each for each in child if ids or each.tag not in _IDS)
+        kept = [each for each in child if ids or each.tag not in _IDS]
+        for each in kept:
+            if not ids and each.tag == f"{{{ns.CHANNEL}}}r":
+                # A stanza id, as a channel tells it.
+                each.attrib.pop("i", None)
         child[:] = sorted(kept, key=lambda each: ElementTree.canonicalize(ElementTree.tostring(each)))
         text = ElementTree.tostring(child, encoding="unicode")
         found.append(ElementTree.canonicalize(text, rewrite_prefixes=True))

@@ -59,7 +59,7 @@ class ElementsTests(SynchronousTestCase):
         """With a number, and alone."""
         for header in (Header(417, 12, 34), Header(1, None, 0), Header(999_999_999_999_999, 1, 2)):
             self.assertEqual(readHeader(parseElement(headerXml(header))), header)
-        self.assertEqual(headerXml(Header(417, 12, 34)), "<r xmlns='urn:xmpp:fr:0' e='417' n='12' a='34'/>")
+        self.assertEqual(headerXml(Header(417, 12, 34)), "<r xmlns='urn:xmpp:fr:0' n='417 12 34'/>")
 
     def test_report(self) -> None:
         """A probe, and a resumption with and without kept stanzas."""
@@ -79,14 +79,14 @@ class ElementsTests(SynchronousTestCase):
             for numbers in ((number, 1, 1), (1, number, 1), (1, 1, number)):
                 attributes = "e='{}' n='{}' a='{}'".format(*numbers)
                 with self.assertRaises(BadRequest):
-                    readHeader(parseElement(f"<r {space} {attributes}/>"))
+                    readHeader(parseElement("<r {} n='{} {} {}'/>".format(space, *numbers)))
                 with self.assertRaises(BadRequest):
                     readReport(parseElement(f"<probe {space} {attributes}/>"))
             with self.assertRaises(BadRequest):
                 readReport(parseElement(f"<resume {space} e='1' n='1' a='1' k='{number}'/>"))
             with self.assertRaises(BadRequest):
                 readOffer(parseElement(f"<channel {space} e='{number}'/>"))
-        for xml in ("<r e='1' n='1'/>", "<r n='1' a='1'/>"):
+        for xml in ("<r/>", "<r n=''/>", "<r n='1'/>", "<r n='1 1 1 1'/>", "<r n='1  1'/>", "<r e='1'/>"):
             with self.assertRaises(BadRequest):
                 readHeader(parseElement(xml))
         for xml in ("<probe e='1' a='1'/>", "<other e='1' n='1' a='1'/>"):
@@ -107,7 +107,8 @@ class ElementsTests(SynchronousTestCase):
         report = Report(417, 15, 34, True, 15)
         written = [
             offerXml(417),
-            headerXml(Header(417, 12, 34)),
+            headerXml(Header(417, 12, 34), True),
+            headerXml(Header(417, 35, 12), False, "8f3QkJz0vVnA"),
             acknowledgement(JOINED, JOINING, Header(417, None, 12)).decode(),
             reportXml(Report(417, 13, 34, False)),
             reportXml(report),

@@ -39,8 +39,8 @@ EPOCH = 379_573
 
 def header(number: int | None, received: int, epoch: int = EPOCH) -> str:
     """Return the element of a stanza."""
-    n = "" if number is None else f" n='{number}'"
-    return f"<r xmlns='{ns.CHANNEL}' e='{epoch}'{n} a='{received}'/>"
+    numbers = f"{epoch} {received}" if number is None else f"{epoch} {number} {received}"
+    return f"<r xmlns='{ns.CHANNEL}' n='{numbers}'/>"
 
 
 def offer(epoch: int = EPOCH) -> str:
@@ -114,9 +114,9 @@ class NegotiationTests(SynchronousTestCase):
                 link.say(ANN, HERE, "x")
                 link.wait(2)
                 said = f"<message type='groupchat' id='x' from='{HERE}/ann' to='{ROOM}'>"
-                said += f"<fmuc xmlns='{ns.FMUC}' from='{ANN}'/><body>x</body>{header(1, 1)}</message>"
+                said += f"<body>x</body>{header(1, 1)}</message>"
                 back = f"<message type='groupchat' id='x' from='{ROOM}/ann' to='{HERE}'>"
-                back += f"<fmuc xmlns='{ns.FMUC}' from='{ANN}'/><body>x</body>{header(2, 1)}</message>"
+                back += f"<body>x</body>{header(2, 1)}</message>"
                 alone = f"<message {there}>{header(None, 1)}</message>"
                 last = f"<message from='{HERE}' to='{ROOM}'>{header(None, 2)}</message>"
                 self.assertEqual(

@@ -57,7 +57,7 @@ class RefusalTests(LinkedCase):
         self.refuse()
         self.link.wait(5)
         [error] = [text for _, text in self.link.crossed if "resource-constraint" in text]
-        header = f"<f xmlns='{ns.CHANNEL}' e='{EPOCH}' n='{self.number()}' a='{self.received()}'/>"
+        header = f"<f xmlns='{ns.CHANNEL}' n='{EPOCH} {self.number()} {self.received()}'/>"
         words = "The storage is busy; try again later."
         inside = _ERROR.format(words) + header
         expected = f"<message type='error' id='x' from='{ROOM}' to='{HERE}/ann'>{inside}</message>"
