@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from xml.etree.ElementTree import Element
+
 from gateway import ns
 from tests.effects.connections import SERVER
 from tests.effects.effect import HERE, Effect
@@ -139,6 +141,17 @@ def creators(gateway: Gateway) -> list[str]:
     ]
 
 
+def refuseList(gateway: Gateway, asked: list[Element]) -> None:
+    """Let the joined room refuse to list its occupants, which a mirror asks it for after a silence."""
+    error = f"<error type='cancel'><feature-not-implemented xmlns='{ns.STANZA_ERRORS}'/></error>"
+    for each in asked:
+        if each.get("to") == SOURCE and each.get("type") == "get":
+            identifier = each.get("id")
+            gateway.server(COMPONENT).ask(
+                f"<iq from='{SOURCE}' to='{MIRRORED}' id='{identifier}' type='error'>{error}</iq>"
+            )
+
+
 def pinged(gateway: Gateway, room: str = "room") -> int:
     """Return the minutes until a silent user gets a ping; 0 if there is none in an hour."""
     server = gateway.server(COMPONENT)
@@ -154,8 +167,10 @@ def pinged(gateway: Gateway, room: str = "room") -> int:
     gateway.reactor.pump([1] * 3)
     for minute in range(1, 61):
         gateway.reactor.pump([1] * 60)
-        if any(each.find(f"{{{ns.PING}}}ping") is not None for each in server.received()):
+        found = server.received()
+        if any(each.find(f"{{{ns.PING}}}ping") is not None for each in found):
             return minute
+        refuseList(gateway, found)
     return 0
 
 
@@ -253,6 +268,7 @@ def archived(gateway: Gateway, room: str = "room") -> int:
         server.ask(f"<message from='{speaker}' to='{address}' type='groupchat'><body>x</body></message>")
         for _ in range(72):
             gateway.reactor.advance(1_200)
+            refuseList(gateway, server.received())
             server.ask(f"<message from='{USER}' to='{address}' type='groupchat'><x xmlns='urn:x'/></message>")
     query = f"<query xmlns='{ns.MAM}'/>"
     return len(server.ask(f"<iq from='{USER}' to='{address}' type='set' id='q'>{query}</iq>")) - 1
