@@ -55,6 +55,8 @@ class Probing:
     # its occupants. C{None} if that is unknown.
     _lists: bool | None = None
     _isAnswered: bool = False
+    # True if any request was answered: the node may know no such requests.
+    _hasAnswered: bool = False
     # True after a return that an answer has caused.
     _isSuspected: bool = False
 
@@ -67,11 +69,12 @@ class Probing:
 
     def ask(self, nicks: Iterable[str], now: float) -> str | None:
         """
-        Return the id of a request; C{None} if the last ones were not answered.
+        Return the id of a request; C{None} if the last ones were not answered, though earlier ones were: the node
+        cannot be reached.
 
         @param nicks: occupants of this node whom the joined node has admitted.
         """
-        if self._attempts >= _ATTEMPTS:
+        if self._attempts >= _ATTEMPTS and self._hasAnswered:
             self._attempts = 0
             return None
         self._attempts += 1
@@ -82,6 +85,10 @@ class Probing:
     @property
     def _id(self) -> str:
         return f"items-{self.token}-{self._asked}"
+
+    def wait(self, profile: Profile) -> float:
+        """Return the seconds until the next request, if this one is not answered."""
+        return profile.answer if self._attempts <= _ATTEMPTS else profile.probe
 
     def heard(self) -> None:
         """The node has sent something, so it can be reached."""
@@ -103,6 +110,7 @@ class Probing:
         self.heard()
         if condition in UNREACHABLE:
             return self._conclude(Verdict.UNREACHABLE)
+        self._hasAnswered = True
         if condition:
             # A room that does not exist any longer has forgotten everybody.
             return self._conclude(Verdict.FORGOTTEN) if condition == "item-not-found" else Verdict.WELL

@@ -219,7 +219,7 @@ class Uplink(Joining):
         if identifier is None:
             self.feed(Event.UNREACHABLE, now)
         else:
-            self.probeAt = now + self.node.profile.answer
+            self.probeAt = now + self.probing.wait(self.node.profile)
             self._mirror.toNode(self.node, AskOccupants(identifier))
 
     def occupantsTold(self, stanza: Stanza, condition: str, now: float) -> bool:

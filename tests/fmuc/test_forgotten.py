@@ -329,6 +329,19 @@ class ProbingTests(SynchronousTestCase):
         for condition in ("forbidden", "feature-not-implemented"):
             self.assertIs(self.ask(condition=condition), Verdict.WELL)
 
+    def test_noAnswer(self) -> None:
+        """
+        Software that never answers such a request is not taken for one that cannot be reached: it is asked rarely.
+        """
+        waits = []
+        for number in range(1, 5):
+            self.assertEqual(self.probing.ask(["bob"], 1_000.0), f"items-t-{number}")
+            waits.append(self.probing.wait(BROADBAND))
+        self.assertEqual(waits, [BROADBAND.answer, BROADBAND.answer, BROADBAND.probe, BROADBAND.probe])
+        [answer] = stanzas(items("items-t-4", "bob"))
+        self.assertIs(self.probing.answered(answer, "", 1_001.0), Verdict.WELL)
+        self.assertEqual([self.probing.ask(["bob"], 1_000.0) for _ in range(3)], ["items-t-5", "items-t-6", None])
+
     def test_silence(self) -> None:
         """The interval is that of the profile, and at least four round trips; soon after a join the first one."""
         self.assertEqual(self.probing.silence(HF), HF.answer)
