@@ -593,6 +593,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/joining.py": (
         ("if error is not None and error.condition in _NOT_SENT:", "if False:"),
         ("(self.node.returnsPresence or isHeld or each.fences)", "(self.node.returnsPresence or isHeld)"),
+        ("isHeld = holder is not None and holder is not each.occupant", "isHeld = holder is not None"),
+
         ("isOwed = earlier.isSent and not earlier.fence", "isOwed = not earlier.fence"),
     ),
     "gateway/fmuc/returning.py": (
@@ -601,6 +603,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self.isLeaving and self.node.channel is not None", "False"),
         ("                self.resumption.buckets = NONE\n", "                pass\n"),
         ("isinstance(event, Delivered) and isUncertain", "isinstance(event, Opened) and isUncertain"),
+        ("            self._endStay(now)\n", "            pass\n"),
         ("join.isSent and self.node.channel is None and (", "join.isSent and ("),
     ),
     "gateway/fmuc/destroyed.py": (
@@ -644,6 +647,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self._perform(actions, speaker=speaker, isCharged=True)\n", "self._perform(actions, speaker=speaker)\n"),
     ),
     "gateway/fmuc/holding.py": (
+        ("node.emptySince + node.keep <= now", "False"),
         ("return found[min(start, places.get(first, start)) :]", "return found"),
         ("if nick in buckets and nick not in there:", "if nick not in there:"),
         ("if nick in buckets and nick not in there:", "if False:"),

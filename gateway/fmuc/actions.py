@@ -24,6 +24,7 @@ class Join:
     @ivar isFirst: True if this node is not joined, as far as it knows.
     @ivar profile: of this mirror.
     @ivar channel: epoch of the channel that a first join offers; C{None} for none.
+    @ivar keep: as in L{gateway.fmuc.values.Fmuc}.
     """
 
     request: JoinRequest
@@ -32,6 +33,7 @@ class Join:
     isFirst: bool = False
     profile: Profile = BROADBAND
     channel: int | None = None
+    keep: int = 0
 
 
 @frozen
@@ -90,12 +92,14 @@ class Admission:
     @ivar mode: the mode to agree to.
     @ivar resumes: True to say that this node can resume.
     @ivar channel: epoch of the channel that is accepted; C{None} for none.
+    @ivar keep: as in L{gateway.fmuc.values.Fmuc}.
     """
 
     presence: OccupantPresence
     mode: Mode
     resumes: bool = False
     channel: int | None = None
+    keep: int = 0
 
 
 @frozen

@@ -18,6 +18,8 @@ from gateway.xml.write import iq, message, route, tag
 
 # Numbers have up to 15 digits: at a thousand stanzas a second they last for 30,000 years.
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
+# Maximum time in seconds for which a joining node stays without users.
+MAX_KEEP = 3_600
 # Names of the header. That of an error differs, because a server returns the header of a stanza that it cannot
 # deliver.
 HEADER, HEADER_OF_ERROR = "r", "f"
@@ -26,9 +28,13 @@ _MAX_TEXT = 256
 _IDS = ns.SID.encode()
 
 
-def offerXml(epoch: int) -> str:
-    """Return the element of a join, and of its answer, that negotiates a channel."""
-    return tag("channel", xmlns=ns.CHANNEL, e=str(epoch))
+def offerXml(epoch: int, keep: int = 0) -> str:
+    """
+    Return the element of a join, and of its answer, that negotiates a channel.
+
+    @param keep: seconds for which the joining node stays without users; 0 if it does not.
+    """
+    return tag("channel", xmlns=ns.CHANNEL, e=str(epoch), k=str(keep) if keep else None)
 
 
 def readOffer(element: domish.Element) -> int:
@@ -38,6 +44,15 @@ def readOffer(element: domish.Element) -> int:
     @raise BadRequest: if it has none.
     """
     return _number(element, "e")
+
+
+def readKeep(element: domish.Element) -> int:
+    """
+    Return the seconds of an offer, or of its acceptance, for which the joining node stays without users.
+
+    @raise BadRequest: if the text is no number.
+    """
+    return min(_number(element, "k"), MAX_KEEP) if element.hasAttribute("k") else 0
 
 
 def headerXml(header: Header, isOriginId: bool = False, stanzaId: str = "", name: str = HEADER) -> str:

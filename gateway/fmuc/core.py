@@ -65,6 +65,7 @@ class Mirroring:
     @ivar users: domains whose users may join through the mirror.
     @ivar profile: of the links to rooms.
     @ivar profiles: of those to rooms of some domains.
+    @ivar keep: seconds for which a mirror stays in a room without users.
     """
 
     dialect: Dialect = Dialect.XEP_0289
@@ -73,6 +74,7 @@ class Mirroring:
     users: frozenset[str] = frozenset()
     profile: Profile = BROADBAND
     profiles: Mapping[str, Profile] = field(factory=dict)
+    keep: int = 0
 
     def profileOf(self, room: str) -> Profile:
         """Return the profile of the link to a room."""
@@ -406,7 +408,9 @@ class Rooms(RoomService):
             if uplink is not None and uplink.node.waiting.nicks:
                 gathering.tick(federation, now)
                 actions += self.settled(room)
-            if uplink is not None and (uplink.pending or uplink.state in _WAITING or uplink.probeAt <= now):
+            if uplink is not None and (
+                uplink.pending or uplink.state in _WAITING or min(uplink.probeAt, uplink.emptyUntil) <= now
+            ):
                 uplink.expire(now)
                 actions += self.settled(room)
         return actions + self.properties.expire(now)
@@ -479,7 +483,7 @@ class Rooms(RoomService):
             if uplink.state is UplinkState.IDLE:
                 self._remove(room)
                 self._records += [removal(room.jid), *self.destroyed.records(room.jid)]
-            elif not federation.downstreamCount:
+            elif not federation.downstreamCount and not uplink.stays(now):
                 # A leave, or the answer to a first join, was in flight.
                 for occupant in list(room.occupants.values()):
                     room.remove(occupant)
@@ -524,6 +528,7 @@ class Rooms(RoomService):
             source = self.mirrored(jid) or ""
             joined = JoinedNode(source, self._mirroring.dialect, mode, self._mirroring.profileOf(source))
             federation.uplink = Uplink(federation, joined, self.token, self.observeJoin)
+            federation.uplink.keep = self._mirroring.keep
             known = self.properties.known(jid)
             federation.uplink.told = None if known is None else whois.toldBy(known.features)
         return room

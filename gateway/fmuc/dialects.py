@@ -93,9 +93,9 @@ def _canResume(admission: Admission | None) -> bool:
     return admission is not None and admission.resumes
 
 
-def _offer(epoch: int | None) -> str:
+def _offer(stanza: Join | Admission) -> str:
     """Return the offer of a channel, or its acceptance."""
-    return "" if epoch is None else offerXml(epoch)
+    return "" if stanza.channel is None else offerXml(stanza.channel, stanza.keep)
 
 
 def _presence(
@@ -157,7 +157,7 @@ class Xep0289:
         request = stanza.request
         standing = request.claimedStanding
         # The joined node must know whether to send this node's stanzas back; if not, this one may be needed.
-        asked = _mode(stanza.mode) + (tag("occupant-id") if stanza.asksId else "") + _offer(stanza.channel)
+        asked = _mode(stanza.mode) + (tag("occupant-id") if stanza.asksId else "") + _offer(stanza)
         who = _fmuc(request.realJid, asked)
         user = tag("x", itemXml(standing.affiliation, standing.role, request.realJid), xmlns=ns.MUC_USER)
         muc = mucXml(request.password, request.limits.since, _most(stanza))
@@ -170,7 +170,7 @@ class Xep0289:
         recipient = f"{to.peer}/{stanza.nick}" if to.toJoined else to.peer
         # "the XEP-0045 rules apply for whether to include the jid in the muc#user element".
         user = mucUser(stanza, stanza.realJid if stanza.nonAnonymous or to.toJoined else "")
-        mode = "" if admission is None else _mode(admission.mode) + _offer(admission.channel)
+        mode = "" if admission is None else _mode(admission.mode) + _offer(admission)
         who = _fmuc(stanza.realJid, mode).encode()
         addresses = route(f"{to.room}/{stanza.nick}", recipient)
         # The joined node replaces the ids that others bring.

@@ -94,8 +94,8 @@ class Federation:
 
     @property
     def isIdle(self) -> bool:
-        isLeaving = self.uplink is not None and self.uplink.isLeaving
-        return not self.pending and not self.joiningNodes and not isLeaving
+        isNeeded = self.uplink is not None and (self.uplink.isLeaving or self.uplink.isKept)
+        return not self.pending and not self.joiningNodes and not isNeeded
 
     @property
     def returnsMessages(self) -> bool:
@@ -404,7 +404,7 @@ class Federation:
         change = PresenceChange(codes=(CREATED,)) if created else AVAILABLE
         own = presenceAt(node, occupant, occupant.presence(change))
         epoch = None if self.channels is None else self.channels.agreed(room.jid, node)
-        self.toNode(node, Admission(own, node.mode.current, node.resumes, epoch))
+        self.toNode(node, Admission(own, node.mode.current, node.resumes, epoch, node.keep))
         if self.channels is not None and epoch is not None:
             self.channels.begin(room.jid, node, epoch, now)
         for message in room.recent(request.limits, node.jid, now):
@@ -516,7 +516,7 @@ class Federation:
             self.uplink.resumption.forget(occupant.nick)
             self.uplink.node.waiting.forget(occupant.nick)
         for node in occupant.nodes:
-            if not isinstance(node, JoiningNode) or node.occupants:
+            if not isinstance(node, JoiningNode) or node.occupants or node.isKept:
                 continue
             if own:
                 self.release(node)
@@ -559,19 +559,21 @@ class Federation:
         for node in nodes:
             for occupant in list(node.occupants.values()):
                 self.room.remove(occupant)
-            self.release(node)
+            self.release(node, isFinal=True)
         if self.uplink is not None:
             self.uplink.changes.clear()
 
-    def release(self, node: JoiningNode) -> None:
+    def release(self, node: JoiningNode, isFinal: bool = False) -> None:
         """
         Remove a joining node that has no occupants and no pending joins.
+
+        @param isFinal: True if it may not stay without them any longer.
 
         XEP-0289 section 6.4: "the joining node will be considered to have left the FMUC set [...] The joined room
         confirms that the joining room has left the set by sending a presence stanza".
         """
         isNeeded = any(pending.isOf(node) for pending in self.pending.values())
-        if node.occupants or isNeeded:
+        if node.occupants or isNeeded or (node.isKept and not isFinal):
             return
         if self.joiningNodes.pop(node.jid, None) is not None and node.hasJoined:
             self._confirmLeft(node)

@@ -88,9 +88,9 @@ class _Incoming:
         # The operator of the mirror knows the link. A profile only reduces what this node sends to that mirror.
         profile = PROFILES.get(self.stanza.profile, BROADBAND)
         offer = self.fmuc.channel if self.dialect is Dialect.XEP_0289 else None
-        return JoiningNode(
-            self.peer, self.dialect, agreed, profile, resumes=self.stanza.resumes, offer=offer
-        )
+        node = JoiningNode(self.peer, self.dialect, agreed, profile, resumes=self.stanza.resumes, offer=offer)
+        node.keep = 0 if offer is None else self.fmuc.keep
+        return node
 
 
 def presence(federation: Federation, sender: str, recipient: str, stanza: NodePresence, now: float) -> None:
@@ -198,6 +198,9 @@ def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incomin
     try:
         if known is None:
             _checkNode(federation, incoming.peer)
+            if federation.isMirror:
+                # This node leaves when nobody is in here, and then knows nothing to keep that node up to date with.
+                node.keep = 0
             federation.joiningNodes[incoming.peer] = node
         checkUser(request.realJid)
         checkNick(federation.room, request.nick)

@@ -110,6 +110,8 @@ def tick(federation: Federation, token: str, now: float, most: int) -> int:
     @return: number of requests.
     """
     asked = 0
+    for node in [each for each in federation.joiningNodes.values() if each.keep]:
+        _keep(federation, node, now)
     for node in [each for each in federation.joiningNodes.values() if each.doubt is not None]:
         found = node.doubt
         assert found is not None
@@ -121,6 +123,16 @@ def tick(federation: Federation, token: str, now: float, most: int) -> int:
             found.askAt = now + interval(found.asked)
             federation.toNode(node, AskReturn(f"return-{token}-{found.asked}"))
     return asked
+
+
+def _keep(federation: Federation, node: JoiningNode, now: float) -> None:
+    """End the stay of a joining node that is without occupants for too long."""
+    if node.occupants or not node.isKept:
+        node.emptySince = None
+    elif node.emptySince is None:
+        node.emptySince = now
+    elif node.emptySince + node.keep <= now:
+        federation.release(node, isFinal=True)
 
 
 def answered(federation: Federation, stanza: Stanza, token: str, condition: str, now: float) -> bool:

@@ -54,6 +54,8 @@ class Joining:
         before a leave comes back before that leave.
     @ivar changes: number of presence changes that have not come back, by nick.
     @ivar resumption: what is remembered for a return after a loss of stanzas.
+    @ivar keep: seconds for which this node stays in without users, if the joined node agrees.
+    @ivar emptyUntil: end of such a stay, in seconds of the link's clock, if the joined node does not end it before.
     @ivar probing: questions to a joined node that cannot resume.
     @ivar told: what the joined node has told of the real JIDs before the join, as for L{learn}.
     @ivar formMark: beginning of the id of a form that was sent to the joined node; users do not know it. Neither
@@ -82,6 +84,8 @@ class Joining:
         self.changes: Counter[str] = Counter()
         self.resumption = Resumption(mirror, node, self.pending, token)
         self.probing = Probing(token)
+        self.keep = 0
+        self.emptyUntil = float("inf")
         self.offered: int | None = None
         self.unsent: list[bytes] = []
 
@@ -201,7 +205,7 @@ class Joining:
 
         @param told: False if the joined node removed the last occupant itself and so knows it.
         """
-        if self._mirror.downstreamCount or not self.isIn:
+        if self._mirror.downstreamCount or not self.isIn or self.stays(now):
             return
         isProtoxep, isAway = self.node.dialect is Dialect.PROTOXEP, self.state in _AWAY
         if not isProtoxep or self.lastLeave or isAway:
@@ -216,6 +220,18 @@ class Joining:
             return
         isAwaited = self.lastLeave or isAway or (self.state in _JOINED and not isProtoxep)
         self.feed(Event.EMPTY_TOLD if told and isAwaited else Event.EMPTY, now)
+
+    @property
+    def isKept(self) -> bool:
+        """True if this node stays in without users."""
+        return self.state in _JOINED and self.emptyUntil < float("inf")
+
+    def stays(self, now: float) -> bool:
+        """Return True if this node stays in though nobody is in here: the joined node has agreed to that."""
+        mayStay = self.state is UplinkState.JOINED and self.node.keep and self.node.channel is not None
+        if mayStay and not self.isKept:
+            self.emptyUntil = now + self.node.keep + self.node.profile.answer
+        return self.isKept and now < self.emptyUntil
 
     def leaveNow(self, error: StanzaError) -> None:
         """
@@ -298,6 +314,7 @@ class Joining:
     def admit(self, join: PendingJoin, now: float) -> None:
         """Admit a user whom the joined node has admitted."""
         request, room = join.request, self._mirror.room
+        self.emptyUntil = float("inf")
         del self.pending[request.nick]
         if join.isWithdrawn:
             self._removeHolder(request.nick)
@@ -415,12 +432,14 @@ class Joining:
         """Send the join. The history is for all users of the mirror, so the limits of the first one stay here."""
         assert join is not None
         self.node.mode = FederationMode(self.node.mode.asked)
+        self.node.keep, self.emptyUntil = 0, float("inf")
         self.lastLeave = ""
         join.state = JoinState.SENT
         channels = self._mirror.channels
         if channels is not None and self.node.dialect is Dialect.XEP_0289:
             self.offered = channels.offer(self._mirror.room.jid, self.node, now)
-        self._mirror.toNode(self.node, evolve(self._joinOf(join, isFirst=True), channel=self.offered))
+        keep = 0 if self.offered is None else self.keep
+        self._mirror.toNode(self.node, evolve(self._joinOf(join, isFirst=True), channel=self.offered, keep=keep))
 
     def _joinOf(self, join: PendingJoin, asksId: bool = False, isFirst: bool = False) -> Join:
         return Join(join.request, self.node.mode.current, asksId, isFirst, self.node.profile)

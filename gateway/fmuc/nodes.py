@@ -30,6 +30,7 @@ class Node:
     @ivar leftOut: number of things that were not sent because of the profile.
     @ivar waiting: presence that waits because of it.
     @ivar channel: the reliable channel with it (docs/fmuc-resync.md); C{None} if there is none.
+    @ivar keep: seconds for which the joining one of both nodes stays without users, if there is a channel.
     """
 
     jid: str
@@ -43,6 +44,7 @@ class Node:
     leftOut: int = 0
     waiting: Waiting = field(factory=Waiting)
     channel: Channel[Any] | None = None
+    keep: int = 0
 
     def add(self, occupant: Occupant, jid: str) -> None:
         """Record an occupant who is connected through the node, by a session with this full JID."""
@@ -83,7 +85,7 @@ class JoinedNode(Node):
 
     def record(self) -> str:
         """Return what must be known of the node after a restart, as a text."""
-        signs = [self.semiAnonymous, self.resumes, self.showsPrivate, self.isTold, self.isShownAway]
+        signs = [self.semiAnonymous, self.resumes, self.showsPrivate, self.isTold, self.isShownAway, self.keep]
         return json.dumps([*_modeRecord(self), *signs])
 
     @classmethod
@@ -98,6 +100,7 @@ class JoinedNode(Node):
         node.showsPrivate = showsPrivate
         # Older records have fewer values.
         node.isTold, node.isShownAway = [*rest, False, False][:2]
+        node.keep = int([*rest[2:], 0][0])
         return node
 
     @property
@@ -144,6 +147,7 @@ class JoiningNode(Node):
     @ivar credit: number of requests to resume that are answered at once: each of them compares all occupants.
     @ivar creditedAt: seconds of the link's clock at which it was computed.
     @ivar doubt: set while stanzas to it may be lost.
+    @ivar emptySince: seconds of the link's clock since which nobody is in there, if it stays for some time.
     @ivar offer: epoch of the channel that its first join has offered; C{None} for none.
     """
 
@@ -156,6 +160,12 @@ class JoiningNode(Node):
     credit: float = 0.0
     creditedAt: float = float("-inf")
     offer: int | None = None
+    emptySince: float | None = None
+
+    @property
+    def isKept(self) -> bool:
+        """True if it stays for some time without occupants."""
+        return bool(self.keep and self.channel is not None and self.hasJoined)
 
     @property
     def isServed(self) -> bool:
@@ -167,7 +177,7 @@ class JoiningNode(Node):
 
     def record(self) -> str:
         """Return what must be known of the node after a restart, as a text."""
-        signs = [self.nomirror, self.isGateway, self.showsPrivate, self.resumes, self.profile.name]
+        signs = [self.nomirror, self.isGateway, self.showsPrivate, self.resumes, self.profile.name, self.keep]
         return json.dumps([*_modeRecord(self), *signs])
 
     @classmethod
@@ -182,11 +192,13 @@ class JoiningNode(Node):
         node = cls(jid, Dialect(dialect), mode, hasJoined=True, nomirror=nomirror, isGateway=isGateway)
         # Older records have fewer values.
         node.showsPrivate, node.resumes = [*rest, False, False][:2]
-        node.profile = PROFILES.get("".join(rest[2:]), BROADBAND)
+        node.profile = PROFILES.get("".join(rest[2:3]), BROADBAND)
+        node.keep = int([*rest[3:], 0][0])
         return node
 
     def add(self, occupant: Occupant, jid: str) -> None:
         self.occupants[occupant.nick] = self.users[jid] = occupant
+        self.emptySince = None
 
     def remove(self, occupant: Occupant, jid: str) -> None:
         del self.occupants[occupant.nick]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import secrets
 from functools import partial
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from gateway.config.values import checkDomain
 from gateway.errors import GatewayError
 from gateway.fmuc import tour
 from gateway.fmuc.archiving import Archiving
+from gateway.fmuc.channel_xml import MAX_KEEP
 from gateway.fmuc.channels import Channels
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Mirroring, Rooms
@@ -55,6 +57,8 @@ _MIN_TIME = 60.0
 _ARCHIVE_DAYS, _ARCHIVE_MESSAGES = 30, 10_000
 _MAX_DAYS, _MAX_MESSAGES = 36_500, 1_000_000
 _DAY = 86_400.0
+# Short times, and the seconds of their units.
+_TIME, _UNITS = re.compile(r"([0-9]{1,6})([smh])"), {"s": 1, "m": 60, "h": 3_600}
 # Roles whose presence is broadcast by default: all.
 _Role = Literal["moderator", "participant", "visitor"]
 _Profile = Literal["broadband", "satellite", "hf"]
@@ -78,6 +82,7 @@ class MirrorTable(ComponentTable):
     archive_messages: int = _ARCHIVE_MESSAGES
     profile: _Profile = "broadband"
     profiles: dict[Domain, _Profile] = field(factory=dict)
+    keep: str = "0s"
 
 
 @frozen(kw_only=True)
@@ -126,6 +131,11 @@ class MirrorPlugin:
         problems += _administeringProblems(table)
         problems += _timeProblems(ping_after=table.ping_after, gone_after=table.gone_after)
         problems += _archiveProblems(table)
+        if _seconds(table.keep) is None:
+            allowed = f'"0s" (off) to "{MAX_KEEP // 3_600}h", such as "5m"'
+            problems.append(f'keep: found "{table.keep}"; allowed: {allowed}')
+        elif _seconds(table.keep) and table.protocol == "protoxep":
+            problems.append(f'keep: found "{table.keep}", but protocol = "protoxep" cannot; allowed: "0s"')
         for domain in sorted(table.profiles):
             if "*" not in table.allow and domain not in _valid(table.allow):
                 problems.append(f'profiles: found "{domain}"; allowed: domains that are in allow')
@@ -149,6 +159,7 @@ class MirrorPlugin:
             users=_prepared(table.users),
             profile=PROFILES[table.profile],
             profiles={domain: PROFILES[name] for domain, name in table.profiles.items()},
+            keep=_seconds(table.keep) or 0,
         )
         bounds = Bounds(made=table.max_rooms_per_user, silence=table.ping_after, archived=_archived(table))
         bounds = evolve(bounds, gone=table.gone_after)
@@ -363,6 +374,13 @@ def _archiveProblems(table: MirrorTable | RoomsTable) -> list[str]:
         for key, value, most in keys
         if not 0 <= value <= most
     ]
+
+
+def _seconds(text: str) -> int | None:
+    """Return a time such as C{5m}; C{None} if it is none, or too long."""
+    found = _TIME.fullmatch(text)
+    seconds = int(found[1]) * _UNITS[found[2]] if found is not None else MAX_KEEP + 1
+    return seconds if seconds <= MAX_KEEP else None
 
 
 def _timeProblems(**times: float) -> list[str]:

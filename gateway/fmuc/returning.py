@@ -65,11 +65,16 @@ class Uplink(Joining):
             # The server may have been restarted.
             self.probeAt = now
 
-    def accepted(self, epoch: int, now: float) -> None:
-        """Handle the joined node's acceptance of a channel, even if the users have left meanwhile."""
+    def accepted(self, epoch: int, keep: int, now: float) -> None:
+        """
+        Handle the joined node's acceptance of a channel, even if the users have left meanwhile.
+
+        @param keep: seconds for which this node stays without users.
+        """
         channels, offered, self.offered = self._mirror.channels, self.offered, None
         if channels is not None and offered is not None and epoch >= offered:
             channels.begin(self._mirror.room.jid, self.node, epoch, now)
+            self.node.keep = min(keep, self.keep)
             self.probeAt = float("inf")
 
     def channelChanged(self, event: ChannelEvent, now: float) -> None:
@@ -183,6 +188,8 @@ class Uplink(Joining):
 
     def expire(self, now: float) -> None:
         """Handle deadlines that have passed."""
+        if self.emptyUntil <= now:
+            self._endStay(now)
         if self.isLeaving and self.deadline <= now:
             self.feed(Event.DEADLINE, now)
         elif self.state is UplinkState.JOINING and self.deadline <= now:
@@ -255,6 +262,12 @@ class Uplink(Joining):
             self.resumption.isRestored = True
         elif self._retries and self.resumption.retryAt <= now:
             self.feed(Event.RETRY, now)
+
+    def _endStay(self, now: float) -> None:
+        """The joined node has not ended this node's stay without users in time."""
+        self.emptyUntil = float("inf")
+        if self.isIn and not (self._mirror.downstreamCount or self.pending):
+            self.feed(Event.EMPTY_TOLD, now)
 
     def _isLate(self, join: PendingJoin, now: float) -> bool:
         if join.isWithdrawn and (join.isSent or join.isOwed) and self.node.channel is not None:

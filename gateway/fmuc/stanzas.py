@@ -11,7 +11,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.fmuc.actions import LeftOut, ToNode
-from gateway.fmuc.channel_xml import expanded, readOffer
+from gateway.fmuc.channel_xml import expanded, readKeep, readOffer
 from gateway.fmuc.dialects import toNode
 from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence, Returned
 from gateway.muc import stanzas as muc
@@ -77,13 +77,16 @@ def readMessage(stanza: Stanza) -> NodeMessage:
 def _fmuc(element: domish.Element) -> Fmuc:
     words = {child.name: child for child in children(element)}
     reject, offer = words.get("reject"), words.get("channel")
+    if offer is not None and offer.uri != ns.CHANNEL:
+        offer = None
     return Fmuc(
         realJid=readAddress(element, "from"),
         mode=Mode.REPLICA if "replica" in words else Mode.PRIMARY,
         asksId="occupant-id" in words,
         left="left" in words,
         reject=None if reject is None else str(reject)[:MAX_REASON],
-        channel=readOffer(offer) if offer is not None and offer.uri == ns.CHANNEL else None,
+        channel=None if offer is None else readOffer(offer),
+        keep=0 if offer is None else readKeep(offer),
     )
 
 

@@ -73,6 +73,7 @@ class Fmuc:
     @ivar left: True if the joining node has left.
     @ivar reject: reason for which a node or one of its users is rejected; C{None} if the element rejects nobody.
     @ivar channel: epoch of a channel that is offered or accepted; C{None} for none.
+    @ivar keep: with a channel, seconds for which the joining node stays without users.
     """
 
     realJid: str = ""
@@ -81,6 +82,7 @@ class Fmuc:
     left: bool = False
     reject: str | None = None
     channel: int | None = None
+    keep: int = 0
 
 
 @frozen(kw_only=True)

@@ -174,6 +174,13 @@ def pinged(gateway: Gateway, room: str = "room") -> int:
     return 0
 
 
+def kept(gateway: Gateway) -> str | None:
+    """Return the seconds for which a mirror offers to stay without users."""
+    [join] = gateway.server(COMPONENT).ask(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
+    [channel] = join.iter(f"{{{ns.CHANNEL}}}channel")
+    return channel.get("k")
+
+
 def gone(gateway: Gateway, isMirror: bool = False) -> int:
     """
     Return the minutes until an occupant behind a node that does not answer any longer is removed; 0 if it stays for
@@ -406,6 +413,7 @@ EFFECTS = (
         lambda gateway: gone(gateway, isMirror=True),
         {"": 12, "gone_after = 300": 7, "gone_after = 60": 3},
     ),
+    Effect("mirror.keep", MIRROR, kept, {"": None, 'keep = "5m"': "300", 'keep = "90s"': "90"}),
     Effect(
         "rooms.archive_days",
         ROOMS,

@@ -42,6 +42,7 @@ class Side:
 
     @ivar store: what it has stored; it outlives the process.
     @ivar peers: domains whose nodes may join; read at the start of a process.
+    @ivar keep: seconds for which mirrors stay without users; the same.
     @ivar isStored: False if all of it ends with the process.
     """
 
@@ -55,8 +56,9 @@ class Side:
         isStored: bool = True,
         isOwn: bool = False,
         profile: Profile = BROADBAND,
+        keep: int = 0,
     ) -> None:
-        self.domain = domain
+        self.domain, self.keep = domain, keep
         self._mode, self._dialect, self._profile = mode, dialect, profile
         self._hasChannels, self.isStored, self._isOwn = hasChannels, isStored, isOwn
         self.store = HeldStore()
@@ -68,7 +70,12 @@ class Side:
         """Start a process."""
         everything = frozenset("*")
         mirroring = Mirroring(
-            dialect=self._dialect, mode=self._mode, allow=everything, users=everything, profile=self._profile
+            dialect=self._dialect,
+            mode=self._mode,
+            allow=everything,
+            users=everything,
+            profile=self._profile,
+            keep=self.keep,
         )
         ids = Ids(self.domain.encode())
         self.rooms = rooms = Rooms(self.domain, None if self._isOwn else mirroring, self.peers, ids=ids)
@@ -108,6 +115,7 @@ class Linked:
         channels: tuple[bool, bool] = (True, True),
         isChain: bool = False,
         profile: Profile = BROADBAND,
+        keep: int = 0,
     ) -> None:
         self.isLost: Callable[[str, str], bool] = lambda sender, text: False
         self.isRepeated = False
@@ -115,12 +123,12 @@ class Linked:
         self.crossed: list[tuple[str, str]] = []
         self.shown: dict[str, list[Element]] = {}
         self.top, self.down = (
-            Side(domain, mode, has, _PEERS[domain], isOwn=domain == TOP, profile=profile)
+            Side(domain, mode, has, _PEERS[domain], isOwn=domain == TOP, profile=profile, keep=keep)
             for domain, has in zip((TOP, DOWN), channels, strict=True)
         )
         self.sides = {TOP: self.top, DOWN: self.down}
         if isChain:
-            self.sides[LOW] = Side(LOW, mode, True, _PEERS[LOW])
+            self.sides[LOW] = Side(LOW, mode, True, _PEERS[LOW], keep=keep)
         self.settle()
 
     def settle(self, isCommitting: bool = True) -> None:

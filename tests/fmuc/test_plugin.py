@@ -136,6 +136,11 @@ class PluginTests(SynchronousTestCase):
     def test_profiles(self) -> None:
         """A profile is one of the table; those of single domains are of domains that may be mirrored."""
         mirror = '[mirror."m.example.com"]\nusers = ["example.com"]\nallow = {}\n{}\n'
+        for wrong in ("", "5", "m", "-5m", "5 m", "5d", "1.5m", "3601s", "61m", "2h", "9999999s"):
+            found = self.problems(mirror.format('["r.example"]', f'keep = "{wrong}"'))
+            self.assertIn(f'keep: found "{wrong}"; allowed: "0s" (off) to "1h", such as "5m"', found)
+        found = self.problems(mirror.format('["r.example"]', 'keep = "5m"\nprotocol = "protoxep"'))
+        self.assertIn('keep: found "5m", but protocol = "protoxep" cannot; allowed: "0s"', found)
         found = self.problems(mirror.format('["r.example"]', 'profile = "slow"'))
         self.assertIn('profile: found "slow"; allowed: one of "broadband", "satellite", "hf"', found)
         found = self.problems(mirror.format('["r.example"]', 'profiles = {"r.example" = "slow"}'))

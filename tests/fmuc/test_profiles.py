@@ -235,7 +235,7 @@ class RecordTests(RoomCase):
         record = node.record()
         self.assertIs(JoiningNode.restored("n", record).profile, HF)
         values = json.loads(record)
-        for short in (values[:-1], values[:-2], values[:-3], [*values[:-1], "pigeon"]):
+        for short in (values[:-2], values[:-3], values[:-4], [*values[:-2], "pigeon"]):
             self.assertIs(JoiningNode.restored("n", json.dumps(short)).profile, BROADBAND)
 
     def test_joined(self) -> None:
