@@ -428,6 +428,9 @@ class Federation:
             self.uplink.changes[occupant.nick] += 1
         return joined.returnsPresence
 
+    def isChanging(self, occupant: Occupant) -> bool:
+        return self.uplink is not None and occupant.nick in self.uplink.resumption.offered
+
     def submitMessage(self, message: RoomMessage, now: float) -> bool:
         joined = self.joinedNode
         if self.uplink is None or joined is None:

@@ -105,7 +105,7 @@ def addSession(room: Room, occupant: Occupant, request: JoinRequest, now: float,
         raise ResourceLimit
     session = Session(request.realJid, request.payload, node)
     insert(room, occupant, session)
-    if request.payload != occupant.payload:
+    if request.payload != occupant.payload or room.nodes.isChanging(occupant):
         changePresence(room, occupant, request.payload, None, session, isNew=True)
     if node is None:
         rejoin(room, occupant, request.realJid, request.limits, now, request.id)

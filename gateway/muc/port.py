@@ -71,6 +71,9 @@ class OtherNodes(Protocol):
     def submitPresence(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
         """An occupant sends a new presence, with this C{id}."""
 
+    def isChanging(self, occupant: Occupant) -> bool:
+        """True if an occupant has sent a presence that the node that decides has not returned."""
+
     def submitMessage(self, message: RoomMessage, now: float) -> bool:
         """An occupant sends a message to all."""
 
@@ -173,6 +176,9 @@ class NoOtherNodes:
         return False
 
     def submitPresence(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
+        return False
+
+    def isChanging(self, occupant: Occupant) -> bool:
         return False
 
     def submitMessage(self, message: RoomMessage, now: float) -> bool:

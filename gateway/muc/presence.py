@@ -56,7 +56,7 @@ def _fromOccupant(room: Room, occupant: Occupant, user: str, nick: str, stanza: 
     if occupant.nick != nick:
         changeNick(room, occupant, user, nick, stanza)
         return
-    if not stanza.joins or stanza.payload != occupant.payload:
+    if not stanza.joins or stanza.payload != occupant.payload or room.nodes.isChanging(occupant):
         changePresence(room, occupant, stanza.payload, stanza.id, occupant.session(user))
     if stanza.joins:
         rejoin(room, occupant, user, stanza.limits, now, stanza.id)

@@ -312,6 +312,23 @@ class DeliveryTests(LinkedCase):
                 self.link.join(OWN, ROOM, "own")
                 self.assertInside("ann", "ben", "own")
 
+    def test_joinedAgain(self) -> None:
+        """
+        XEP-0045 section 7.2.8: the latest presence counts. A client sends a presence, is restarted, and joins again
+        without it, while the link is down. So does another client of the user.
+        """
+        for client in (BEN, "ben@a.example/3"):
+            with self.subTest(client=client):
+                self.link.cut()
+                self.link.send(DOWN, f"<presence from='{BEN}' to='{HERE}/ben'><show>xa</show></presence>")
+                self.link.join(client, HERE, "ben")
+                self.link.wait(30)
+                self.link.mend()
+                self.link.wait(60)
+                for each in (OWN, ANN, client):
+                    found = [one for one in self.link.shown[each] if one.get("from", "").endswith("/ben")]
+                    self.assertNotIn("xa", "".join(found[-1].itertext()))
+
     def test_leftWhileLost(self) -> None:
         """The last user leaves while the link is down: the room learns it when the link is back: no ghost stays."""
         self.link.cut()

@@ -282,7 +282,7 @@ class LinkStorm:
             there = {each.nick: (each.status, "") for each in members if each.isIn}
             for each in (each for each in members if each.isIn and each.view != there):
                 ghosts, missing = sorted(each.view.keys() - there), sorted(there.keys() - each.view)
-                old = [nick for nick in there.keys() & each.view if each.view[nick] != there[nick]]
+                old = [(n, each.view[n], there[n]) for n in there.keys() & each.view if each.view[n] != there[n]]
                 found.append(f"{mode}: {each.nick}: ghosts: {ghosts}; not shown: {missing}; old presence: {old}")
         return found
 
