@@ -592,9 +592,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/joining.py": (
         ("if error is not None and error.condition in _NOT_SENT:", "if False:"),
-        ("(self.node.returnsPresence or isHeld or each.fences)", "(self.node.returnsPresence or isHeld)"),
         ("isHeld = holder is not None and holder is not each.occupant", "isHeld = holder is not None"),
-
+        ("not (isAnswered or isHeld or each.fences)", "not (isAnswered or isHeld)"),
+        ("isAnswered = self.node.returnsPresence or self.node.channel is not None", "isAnswered = False"),
         ("isOwed = earlier.isSent and not earlier.fence", "isOwed = not earlier.fence"),
     ),
     "gateway/fmuc/returning.py": (

@@ -24,6 +24,7 @@ from gateway.errors import (
 )
 from gateway.fmuc import from_joined, from_joining, gathering, holding, invitations, messages_from_joined, senders
 from gateway.fmuc.actions import AskProperties, Kept, ToNode
+from gateway.fmuc.channel_values import ChannelState
 from gateway.fmuc.channels import Channels, Event, Forgotten, Place
 from gateway.fmuc.destroyed import DestroyedRooms, goneXml
 from gateway.fmuc.federation import Federation
@@ -280,11 +281,16 @@ class Rooms(RoomService):
         return within(jids.split(jid)[1], self._peers) or self._isFromJoined(jid, room)
 
     def isWatched(self, room: str, jid: str) -> bool:
-        """True if the node with a JID is the joined one of a room, and users here wait for it."""
+        """
+        True if the node with a JID is the joined one of a room, and users here wait for it; or if it is a joining
+        node that does not answer: it may have forgotten this one, and its occupants are not there any longer.
+        """
         federation = self.federation(room)
         uplink = None if federation is None else federation.uplink
         if federation is None or uplink is None or uplink.node.jid != jid:
-            return False
+            node = None if federation is None else federation.joiningNodes.get(jid)
+            channel = None if node is None else node.channel
+            return channel is not None and channel.state is ChannelState.LOST
         return bool(federation.room.users or federation.joiningNodes or uplink.pending or uplink.isLeaving)
 
     @property

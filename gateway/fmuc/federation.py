@@ -523,8 +523,8 @@ class Federation:
                 continue
             if own:
                 self.release(node)
-            elif node.hasJoined and node.doubt is None:
-                # A node in doubt is told when it resumes. Joins that are in flight count as a first join.
+            elif node.isServed:
+                # A node in doubt without a channel is told when it resumes. Joins in flight count as a first join.
                 self._confirmLeft(node)
                 self.release(node)
 

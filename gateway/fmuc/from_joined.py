@@ -148,6 +148,9 @@ def _meetsJoin(
     if pending.answerOwed(realJid):
         uplink.owedAnswered(pending, now)
         return True
+    if uplink.node.channel is not None and pending.request.nick in uplink.leaves:
+        # It was sent before the user's earlier leave has arrived there.
+        return True
     if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
         if uplink.state is UplinkState.JOINING and stanza.resumes:
             uplink.node.resumes = True
@@ -344,9 +347,17 @@ def _rejected(federation: Federation, uplink: Uplink, nick: str, error: StanzaEr
             _expel(federation, uplink, pending.occupant, error, now)
             uplink.rejoinNext(now)
         uplink.leaveIfEmpty(now)
-        return
+    else:
+        _presenceRejected(federation, uplink, nick, error, now)
+
+
+def _presenceRejected(federation: Federation, uplink: Uplink, nick: str, error: StanzaError, now: float) -> None:
+    """Handle the rejection of a presence that is no join."""
     occupant = federation.room.occupants.get(nick)
     if occupant is None or not federation.isDownstream(occupant):
+        if error.condition in UNREACHABLE and uplink.node.resumes:
+            # A leave was lost.
+            uplink.disturbed(now)
         return
     if error.condition in UNREACHABLE and uplink.unreachable(now):
         return

@@ -12,7 +12,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.errors import BadRequest, NoSuchAddress, ResourceLimit
 from gateway.fmuc.actions import AskReturn
-from gateway.fmuc.channel_values import Lost, Opened
+from gateway.fmuc.channel_values import Lost, Opened, Renewed
 from gateway.fmuc.channels import Event, Forgotten
 from gateway.fmuc.destroyed import readGone
 from gateway.fmuc.digest import ALL, Buckets, shared
@@ -46,6 +46,8 @@ from gateway.xml.write import tag
 MAX_ASKED = 50
 # Requests of one joining node that are answered at once, and then one each second.
 MAX_REQUESTS = 10
+# Seconds after which a node that may have lost a part of its state, and has not compared, is asked to.
+_COMPARED = 10.0
 # Occupants in one answer, as in the bounds of a room.
 _MAX_MISSING = 5_000
 # Characters of a JID that a joining node tells: it is kept until the list of its occupants is complete.
@@ -92,12 +94,16 @@ def expel(federation: Federation, node: JoiningNode, now: float) -> None:
 
 def channelChanged(federation: Federation, node: JoiningNode, event: Event, now: float) -> None:
     """Handle a change of the channel with a joining node: that node compares the occupants, if it has to."""
-    if isinstance(event, Opened):
-        node.doubt = None
-    elif isinstance(event, Lost):
-        gone = federation.room.bounds.gone
+    gone = federation.room.bounds.gone
+    if isinstance(event, Renewed):
+        node.isRenewed = True
+    elif isinstance(event, Opened):
+        # A node that has lost a part of its state compares; if nobody is in it any longer, it does not.
+        node.doubt = Doubt(now + _COMPARED, now + gone) if node.isRenewed else None
+        node.isRenewed = False
+    elif isinstance(event, Lost) and node.doubt is None:
         federation.room.log(f"{node.jid} cannot be reached: its occupants stay for {gone:g} seconds")
-        node.doubt = node.doubt or Doubt(float("inf"), now + gone)
+        node.doubt = Doubt(float("inf"), now + gone)
     elif isinstance(event, Forgotten):
         nodeLost(federation, node, now)
 

@@ -490,7 +490,8 @@ class Joining:
             # The joined node's occupant keeps the nick until it leaves or our join is rejected.
             holder = self._mirror.room.occupants.get(each.request.nick)
             isHeld = holder is not None and holder is not each.occupant
-            isDue = not (self.node.returnsPresence or isHeld or each.fences)
+            isAnswered = self.node.returnsPresence or self.node.channel is not None
+            isDue = not (isAnswered or isHeld or each.fences)
             if each.isSent and (each.isConfirmed or isDue):
                 self.admit(each, now)
 

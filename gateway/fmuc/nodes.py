@@ -148,6 +148,7 @@ class JoiningNode(Node):
     @ivar creditedAt: seconds of the link's clock at which it was computed.
     @ivar doubt: set while stanzas to it may be lost.
     @ivar emptySince: seconds of the link's clock since which nobody is in there, if it stays for some time.
+    @ivar isRenewed: True if it may have lost a part of its state, and the channel with it is not open.
     @ivar offer: epoch of the channel that its first join has offered; C{None} for none.
     """
 
@@ -159,6 +160,7 @@ class JoiningNode(Node):
     doubt: Doubt | None = None
     credit: float = 0.0
     creditedAt: float = float("-inf")
+    isRenewed: bool = False
     offer: int | None = None
     emptySince: float | None = None
 

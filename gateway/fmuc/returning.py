@@ -85,6 +85,8 @@ class Uplink(Joining):
         elif isinstance(event, Renewed):
             # One of the nodes has lost a part of its state: they compare it when the channel opens.
             self.resumption.isRestored = self.resumption.isRenewed = True
+            # They may not come back any longer.
+            self.leaves.clear()
         elif isinstance(event, Forgotten):
             self._endChannel()
             self.feed(Event.DISTURBED, now)

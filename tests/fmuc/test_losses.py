@@ -1,0 +1,191 @@
+"""
+The rules against a simple model, over links that fail and with processes that are killed: at last, all nodes agree.
+
+C{test_chain} has the same without losses, where nodes need not wait for deadlines.
+"""
+
+from __future__ import annotations
+
+import re
+
+from attrs import frozen
+from hypothesis import example, given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.fmuc.profiles import BROADBAND
+from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.values import Dialect, Mode
+from gateway.muc.values import KICKED, TECHNICAL_PROBLEM
+from tests.fmuc.losses import USERS, Losses, Node, Person
+from tests.profiles import thorough
+
+# Seconds after which everything has returned: a lost join has ended, and occupants are compared once more.
+_WAIT = 400.0
+# Seconds of silence after which all nodes without channels have compared, one after another.
+_SILENCE = 3 * BROADBAND.probe + 100
+# Seconds of losses for which nodes keep what they have to send.
+_KEPT = 500.0
+_ACTS = (
+    *("join", "join", "join", "leave", "say", "say", "say", "say", "status", "kick"),
+    *(*["deliver"] * 4, *["settle"] * 3, "wait", "wait", "skip", "skip"),
+    *("lose", "repeat", "delay", "bounce", "cut", "cut", "kill", "crash", "reconnect"),
+)
+NICKS = "abcdef"
+_SECONDS = dict(zip(NICKS, (1, 1, 3, 10, 30, 60), strict=True))
+
+
+def _steps(acts: tuple[str, ...]) -> st.SearchStrategy[list[tuple[str, int, str]]]:
+    step = st.tuples(st.sampled_from(acts), st.integers(0, 7), st.sampled_from(NICKS))
+    return st.lists(step, min_size=8, max_size=50)
+
+
+# Steps, and the same with nodes that lose what they have stored.
+STEPS, FORGETTING = _steps(_ACTS), _steps((*_ACTS, "forget"))
+_MODES = st.sampled_from(Mode)
+_NODES = st.builds(Node, st.sampled_from(Dialect), _MODES, st.booleans())
+# Chains with a channel on each link, and any chains.
+RELIABLE = st.lists(st.builds(Node, mode=_MODES), min_size=3, max_size=4).map(tuple)
+ANY = st.lists(_NODES, min_size=3, max_size=4).map(tuple)
+
+
+def steps(text: str) -> list[tuple[str, int, str]]:
+    """Parse steps from their short form."""
+    found = re.findall(r"([a-z]+?)(\d)([a-f]?)(?: |$)", text)
+    return [(step, int(which), nick or "a") for step, which, nick in found]
+
+
+# A node that speaks the ProtoXEP, and stores nothing.
+SEED = Node(Dialect.PROTOXEP, isStored=False)
+
+
+@frozen
+class Spoken:
+    """A message, the sender's stay, and the stays of those who were occupants."""
+
+    sender: Person
+    stay: int
+    body: str
+    audience: dict[Person, int]
+
+
+class LossesTests(SynchronousTestCase):
+    """Section 2 of docs/fmuc-resync.md."""
+
+    @thorough
+    # The joined node's occupants are shown as away, and the node is killed before the link is back.
+    @example((Node(),) * 4, steps("say6a cut1a wait0f kill2a"))
+    # A join is lost, and the occupants are compared before the channel repeats it: the room has not answered it.
+    @example(
+        (Node(), Node(), Node()),
+        steps("cut4a say5f crash2c deliver7b skip7c deliver4b deliver1d join5f lose3e"),
+    )
+    # The last occupant of a node that cannot be reached is removed.
+    @example((Node(), *[Node(mode=Mode.REPLICA)] * 2), steps("cut3a wait2f leave1e kick7e"))
+    # A user's presence comes back after the user has left and has asked to join again.
+    @example((Node(), Node(mode=Mode.REPLICA), Node()), steps("leave3e status6e leave0e join2b"))
+    # A node is killed that waits for the answer to a joining node's join.
+    @example((Node(mode=Mode.REPLICA), Node(), *[Node(mode=Mode.REPLICA)] * 2), steps("join5e deliver1c crash5e"))
+    @given(RELIABLE, STEPS)
+    def test_channels(self, nodes: tuple[Node, ...], whatHappens: list[tuple[str, int, str]]) -> None:
+        """With channels, nothing is lost, and nobody is put out, unless a node loses what it has stored."""
+        self.happen(Losses(nodes), whatHappens)
+
+    @thorough
+    # A node forgets its users, and that it has joined a room, while the link to that is down.
+    @example((Node(),) * 3, steps("leave5a cut0d wait7e forget7e"))
+    # A leave comes back as undeliverable.
+    @example((SEED, Node(isStored=False), SEED), steps("leave1a bounce0a kill2a"))
+    @given(ANY, FORGETTING)
+    def test_any(self, nodes: tuple[Node, ...], whatHappens: list[tuple[str, int, str]]) -> None:
+        """Both protocols, both modes, with stores and without: nodes have the same occupants at last."""
+        self.happen(Losses(nodes), whatHappens)
+
+    def happen(self, chain: Losses, whatHappens: list[tuple[str, int, str]]) -> None:
+        """Let things happen, repair the links, wait, and compare the nodes."""
+        spoken: list[Spoken] = []
+        for place, client in enumerate(chain.clients[::USERS]):
+            chain.join(client, NICKS[place])
+            chain.settle()
+        for number, (step, which, nick) in enumerate(whatHappens):
+            self.step(chain, number, step, which, nick, spoken)
+        chain.cuts.clear()
+        seconds = chain.seconds
+        chain.settle()
+        for talk in range(3):
+            chain.wait(_WAIT / 4, 5.0)
+            # A node without a channel learns that a leave was lost when it sends something.
+            for client in () if chain.isReliable else (chain.owner, *chain.clients):
+                if client.inside:
+                    chain.say(client, f"end{talk}{client.jid}")
+                    chain.settle()
+        # It asks its joined node after a silence.
+        chain.wait(_WAIT / 4 if chain.isReliable else _SILENCE, 20.0)
+        self.check(chain)
+        if chain.isReliable and seconds < _KEPT:
+            self.checkMessages(spoken)
+
+    def step(
+        self, chain: Losses, number: int, step: str, which: int, nick: str, spoken: list[Spoken]
+    ) -> None:
+        """Do one step."""
+        inside = [each for each in chain.clients if each.inside]
+        clients = inside if inside and step != "join" else chain.clients
+        client = clients[which % len(clients)]
+        if step == "join":
+            chain.join(client, nick)
+        elif step == "leave":
+            chain.leave(client, client.inside or nick)
+        elif step == "say" and client.inside:
+            spoken.append(Spoken(client, client.epoch, f"m{number}", {each: each.epoch for each in inside}))
+            chain.say(client, f"m{number}")
+        elif step == "status" and client.inside:
+            chain.status(client, f"s{number}")
+        elif step == "kick":
+            chain.kick(client.inside or nick)
+        elif step == "wait":
+            chain.wait(_SECONDS[nick])
+        elif step == "skip":
+            chain.skip(_SECONDS[nick])
+        elif step == "crash":
+            chain.kill(which, isLossy=True)
+        elif step == "settle":
+            chain.settle()
+        elif step not in ("say", "status"):
+            getattr(chain, step)(which)
+
+    def check(self, chain: Losses) -> None:
+        """All nodes have the same occupants, and all users see them."""
+        top = chain.room(0)
+        assert top is not None
+        shown = {nick: each.payload for nick, each in top.occupants.items()}
+        for place in range(len(chain.nodes)):
+            room = chain.room(place)
+            if room is None:
+                continue
+            pending = [each for each in room.nodes.pending.values() if not each.isWithdrawn]
+            self.assertEqual(pending, [], place)
+            self.assertIn(chain.state(place), (None, UplinkState.JOINED), place)
+            self.assertEqual({nick: each.payload for nick, each in room.occupants.items()}, shown, place)
+        inside = {client.inside for client in chain.clients if client.inside} | {"owner"}
+        self.assertEqual(inside, set(shown))
+        for client in (*chain.clients, chain.owner):
+            if client.inside:
+                self.assertEqual(set(client.seen), set(shown), client.jid)
+            if chain.isReliable:
+                self.assertEqual(client.problems, [], client.jid)
+                isPutOut = TECHNICAL_PROBLEM in client.codes and KICKED not in client.codes
+                self.assertFalse(isPutOut and not client.isUncertain, client.jid)
+
+    def checkMessages(self, spoken: list[Spoken]) -> None:
+        """Users who were occupants all the time have received all messages, and each sender's in order."""
+        for one in spoken:
+            if one.sender.inside and one.sender.epoch == one.stay and one.body not in one.sender.refused:
+                for client, stay in one.audience.items():
+                    if client.inside and client.epoch == stay:
+                        self.assertIn(one.body, client.heard, (client.jid, one.sender.jid))
+        senders = {one.body: one.sender for one in spoken}
+        for client in {each for one in spoken for each in one.audience}:
+            for sender in set(senders.values()):
+                heard = [int(body[1:]) for body in client.lived if senders.get(body) is sender]
+                self.assertEqual(heard, sorted(heard), (client.jid, sender.jid))
