@@ -30,12 +30,15 @@ PLAIN = Variant("plain MUC", None)
 VARIANTS = (
     PLAIN,
     Variant("XEP-0289 as Openfire", {"replica": False}, asOpenfire),
-    Variant("`xep-0289`, replica", {}),
-    Variant("`xep-0289`, primary", {"replica": False}),
+    Variant("`xep-0289`, replica", {"isStored": True}),
+    Variant("`xep-0289`, primary", {"isStored": True, "replica": False}),
     Variant("`protoxep`, replica", {"dialect": Dialect.PROTOXEP}),
     Variant("`protoxep`, primary", {"dialect": Dialect.PROTOXEP, "replica": False}),
     *(
-        Variant(f"`xep-0289`, {mode}, {profile.name}", {"replica": mode == "replica", "profile": profile})
+        Variant(
+            f"`xep-0289`, {mode}, {profile.name}",
+            {"isStored": True, "replica": mode == "replica", "profile": profile},
+        )
         for profile in (SATELLITE, HF)
         for mode in ("replica", "primary")
     ),

@@ -26,10 +26,12 @@ MIRROR = rf"lobby\40rooms.{NEAR}@mirror.{FAR}"
 LATE = 1_800.0
 
 _OPEN = "<query xmlns='http://jabber.org/protocol/muc#owner'><x xmlns='jabber:x:data' type='submit'/></query>"
+_ALONE = re.compile(rb"^<message [^>]*><r xmlns='urn:xmpp:fr:0' ")
 _OWN = b"<status code='110'/>"
 # The parts of stanzas, for the question of what takes the bytes.
 _PARTS = {
     "bodies": rb"<(body|subject)>.*?</\1>",
+    "numbers of channels": rb"<[rf] xmlns='urn:xmpp:fr:0' [^>]*/>",
     "occupant ids, stanza ids": rb"<(?:occupant|stanza)-id [^>]*/>",
     "ids by clients": rb"<origin-id [^>]*/>| id='[^']*'",
     "fmuc": rb"<fmuc [^>]*?(?:/>|>.*?</fmuc>)",
@@ -102,6 +104,8 @@ def _kindOf(data: bytes) -> str:
             return "history" if b"<delay " in data else "messages"
         if b"<echo " in data:
             return "references"
+        if _ALONE.search(data):
+            return "acknowledgements"
         return "chat states"
     return "presence" if data.startswith(b"<presence") else "requests"
 
@@ -138,8 +142,10 @@ class Run:
         self._wire = variant.wire
         self._isDeflated = isDeflated
         self._domains = {user.jid: domain for domain, users in hour.users.items() for user in users}
-        self._room = rooms(f"rooms.{NEAR}", f"mirror.{FAR}")
-        self._mirror = None if variant.options is None else mirror(f"mirror.{FAR}", **variant.options)
+        self._room = rooms(f"rooms.{NEAR}", f"mirror.{FAR}", isStored=True)
+        self._mirror = (
+            None if variant.options is None else mirror(f"mirror.{FAR}", **variant.options)
+        )
         self._link = Link(Way(bits, delay), buffer=math.inf)
         self._link.opened(1, 0.0)
         # By the sending side: stanzas under way, each with the number of all bytes up to its end; and the numbers

@@ -518,6 +518,9 @@ class Federation:
             self.uplink.changes.pop(occupant.nick, None)
             self.uplink.resumption.forget(occupant.nick)
             self.uplink.node.waiting.forget(occupant.nick)
+        for each in self.joiningNodes.values():
+            # In primary mode a node is not told of the leaves of its own users.
+            each.waiting.forget(occupant.nick)
         for node in occupant.nodes:
             if not isinstance(node, JoiningNode) or node.occupants or node.isKept:
                 continue

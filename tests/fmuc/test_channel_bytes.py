@@ -247,3 +247,13 @@ class RoundTripTests(ChannelCase):
                     self.assertEqual(self.flights(link, ANN, HERE, "ann"), 2)
                     self.assertEqual(self.flights(link, BEN, HERE, "ben"), 2)
                     self.assertEqual(link.occupants(), (["ann", "ben", "own"],) * 2)
+
+    def test_again(self) -> None:
+        """A user who has left, while others stay, joins again with the same presence, and is answered at once."""
+        for mode in Mode:
+            for profile in (BROADBAND, SATELLITE, HF):
+                with self.subTest(mode=mode, profile=profile.name):
+                    link = self.linked(mode, profile)
+                    link.leave(ANN, HERE, "ann")
+                    link.shown.clear()
+                    self.assertEqual(self.flights(link, ANN, HERE, "ann"), 2)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
@@ -11,11 +12,16 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
+from gateway.fmuc.channels import Channels
+from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.values import Dialect, Mode
+from gateway.muc.archive_values import Retention
 from gateway.muc.room import Bounds, Room
+from gateway.muc.store import MIGRATIONS
+from gateway.state.memory import MemoryStore
 from gateway.stream.link import Link
 from gateway.stream.stanzas import Stanza
 from gateway.testing import stanzas
@@ -39,7 +45,8 @@ class FakeLink(Link):
     """A link without a connection that keeps its output."""
 
     def __init__(self, jid: str) -> None:
-        super().__init__(Clock(), None, jid, "secret")  # type: ignore[arg-type]  # it connects to nothing
+        self.clock = Clock()
+        super().__init__(self.clock, None, jid, "secret")  # type: ignore[arg-type]  # it connects to nothing
         self.now = START
         self.sent: list[bytes] = []
 
@@ -53,9 +60,8 @@ class FakeLink(Link):
 
     def settle(self) -> None:
         """Carry out what is left for later reactor turns."""
-        assert isinstance(self._reactor, Clock)
-        while self._reactor.getDelayedCalls():
-            self._reactor.advance(0)
+        while self.clock.getDelayedCalls():
+            self.clock.advance(0)
 
 
 class Wire:
@@ -63,12 +69,19 @@ class Wire:
     The rooms of one component.
 
     @ivar now: the link's clock.
+    @param isStored: True for rooms that are stored, and have channels to other nodes.
     """
 
-    def __init__(self, rooms: Rooms) -> None:
+    def __init__(self, rooms: Rooms, isStored: bool = False) -> None:
         self.rooms = rooms
         self.link = FakeLink(rooms.jid)
-        self.handler = RoomsHandler(rooms)
+        commits = None
+        if isStored:
+            rooms.channels = Channels(rooms.token, rooms.utcClock.utc, rooms.mayBeNode)
+            store, later = MemoryStore(MIGRATIONS), partial(self.link.clock.callLater, 0)
+            commits = Commits(store, rooms.durability, later, Retention(0, 0.0))
+            self.link.ready = True
+        self.handler = RoomsHandler(rooms, commits=commits)
         self.handler.setHandlerParent(self.link)
 
     def room(self, jid: str) -> Room:
@@ -192,9 +205,9 @@ class Net:
         return self.take(room, f"<iq from='{user}' to='{room}' id='q' type='set'>{payload}</iq>")
 
 
-def rooms(jid: str, *peers: str, bounds: Bounds | None = None) -> Wire:
+def rooms(jid: str, *peers: str, bounds: Bounds | None = None, isStored: bool = False) -> Wire:
     """Return a service with rooms of its own."""
-    return Wire(Rooms(jid, None, frozenset(peers), bounds))
+    return Wire(Rooms(jid, None, frozenset(peers), bounds), isStored)
 
 
 def mirror(
@@ -206,12 +219,13 @@ def mirror(
     peers: Iterable[str] = (),
     bounds: Bounds | None = None,
     profile: Profile = BROADBAND,
+    isStored: bool = False,
 ) -> Wire:
     """Return mirrors; by default of all rooms, for all users."""
     mode = Mode.REPLICA if replica else Mode.PRIMARY
     allowed, served = frozenset(allow), frozenset(users)
     mirroring = Mirroring(dialect=dialect, mode=mode, allow=allowed, users=served, profile=profile)
-    return Wire(Rooms(jid, mirroring, frozenset(peers), bounds))
+    return Wire(Rooms(jid, mirroring, frozenset(peers), bounds), isStored)
 
 
 def fmuc(real: str, inside: str = "") -> str:
