@@ -67,9 +67,9 @@ class Pace:
     @ivar age: time that the oldest of them may have waited before further ones are refused.
     """
 
-    ackDelay: float = 1.0
+    ackDelay: float = 2.0
     first: float = 5.0
-    least: float = 3.0
+    least: float = 4.5
     most: float = 30.0
     silence: float = 60.0
     attempts: int = 3

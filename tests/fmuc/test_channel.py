@@ -306,9 +306,9 @@ class RulesTests(SynchronousTestCase):
         """Rule 11: the wait follows the measured round trip; a stanza that was repeated is not measured."""
         self.one.say("a")
         self.one.commit()
-        self.network.now += 8
+        self.network.now += 7
         self.network.run()
-        self.network.now += 1
+        self.network.now += 2
         self.two.tick()
         self.network.run()
         self.assertEqual(self.one.channel.roundTrip.smoothed, 9.0)
