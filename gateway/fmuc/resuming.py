@@ -96,6 +96,11 @@ class Resumption:
             self.until, self._attempts = now + HOLD, 0
             self.retryAt = now + FIRST
 
+    def holdAnew(self, now: float) -> None:
+        """The joined node that could not be reached has answered, and has forgotten the channel."""
+        if self.until:
+            self.until = now + HOLD
+
     def attempt(self, now: float) -> None:
         """An attempt to return begins."""
         if not self.isReturn:

@@ -89,6 +89,8 @@ class Uplink(Joining):
             self.leaves.clear()
         elif isinstance(event, Forgotten):
             self._endChannel()
+            # The joined node answers: users stay for the time of a return without a channel.
+            self.resumption.holdAnew(now)
             self.feed(Event.DISTURBED, now)
         elif isinstance(event, Delivered) and isUncertain:
             self.feed(Event.DISTURBED, now)

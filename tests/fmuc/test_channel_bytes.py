@@ -12,7 +12,7 @@ from gateway.fmuc.values import Mode
 from gateway.xml.write import route
 from tests.fmuc.linked import ANN, BEN, DOWN, HERE, OWN, ROOM, TOP, Linked
 from tests.fmuc.support import canonical
-from tests.fmuc.test_linked import header
+from tests.fmuc.test_linked import GONE, header
 from tests.fmuc.test_profiles import ACTIVE, CAPS, MARKABLE
 
 _SUBJECT = f"{{{ns.COMPONENT_ACCEPT}}}subject"
@@ -218,6 +218,18 @@ class RoundTripTests(ChannelCase):
 
     def flights(self, link: Linked, user: str, room: str, nick: str) -> int:
         """Return the number of times that something crosses before a user who joins sees the subject."""
+        waiting = self.hold(link)
+        link.join(user, room, nick)
+        count = 0
+        while not any(each.find(_SUBJECT) is not None for each in link.shown.get(user, [])):
+            count += 1
+            self.assertTrue(waiting)
+            self.cross(link, waiting)
+        return count
+
+    @staticmethod
+    def hold(link: Linked) -> list[tuple[str, str]]:
+        """Hold what is sent between the nodes from here on."""
         waiting: list[tuple[str, str]] = []
 
         def take(sender: str, text: str) -> bool:
@@ -225,16 +237,15 @@ class RoundTripTests(ChannelCase):
             return True
 
         link.isLost = take
-        link.join(user, room, nick)
-        count = 0
-        while not any(each.find(_SUBJECT) is not None for each in link.shown.get(user, [])):
-            count += 1
-            batch, waiting[:] = waiting[:], []
-            self.assertTrue(batch)
-            for sender, text in batch:
-                link.packets.append((DOWN if sender == TOP else TOP, text.encode()))
-            link.settle()
-        return count
+        return waiting
+
+    @staticmethod
+    def cross(link: Linked, waiting: list[tuple[str, str]]) -> None:
+        """Deliver what is held."""
+        batch, waiting[:] = waiting[:], []
+        for sender, text in batch:
+            link.packets.append((DOWN if sender == TOP else TOP, text.encode()))
+        link.settle()
 
     def test_join(self) -> None:
         """XEP-0045 section 7.2: the first user, and each other one, is in after one round trip: under 1.5."""
@@ -257,3 +268,22 @@ class RoundTripTests(ChannelCase):
                     link.leave(ANN, HERE, "ann")
                     link.shown.clear()
                     self.assertEqual(self.flights(link, ANN, HERE, "ann"), 2)
+
+    def test_slowReturn(self) -> None:
+        """Section 4.6: after a long outage of a slow link, the users of a mirror that was forgotten stay in."""
+        for mode in Mode:
+            with self.subTest(mode=mode):
+                link = self.linked(mode, BROADBAND)
+                link.cut()
+                link.say(OWN, ROOM, "x")
+                link.wait(GONE + 300)
+                self.assertEqual(link.occupants()[0], ["own"])
+                link.shown.clear()
+                waiting = self.hold(link)
+                for _ in range(60):
+                    link.wait(2)
+                    self.cross(link, waiting)
+                for user in (ANN, BEN):
+                    own = [each for each in link.shown[user] if b"110" in tostring(each)]
+                    self.assertNotIn("unavailable", [each.get("type") for each in own])
+                self.assertEqual(link.occupants(), (["ann", "ben", "own"],) * 2)
