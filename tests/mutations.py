@@ -604,12 +604,18 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("                self.resumption.buckets = NONE\n", "                pass\n"),
         ("isinstance(event, Delivered) and isUncertain", "isinstance(event, Opened) and isUncertain"),
         ("            self._endStay(now)\n", "            pass\n"),
+        ("            if each.isEntered and self.node.channel is not None:\n", "            if False:\n"),
+        ("                showAway(self._mirror.room, each, occupant)\n", "                pass\n"),
         ("join.isSent and self.node.channel is None and (", "join.isSent and ("),
     ),
     "gateway/fmuc/destroyed.py": (
         ("known is None or node in known.settled else", "known is None else"),
         ("            found.append(((oldest, _DESTROYED, \"\"), None))\n", "            pass\n"),
         ("if condition != _GONE:", "if True:"),
+    ),
+    "gateway/fmuc/known_users.py": (
+        ("return frozenset(features) >= _OPEN", "return bool(frozenset(features) & _OPEN)"),
+        ("(self.isOpen and person(user) not in self._refused)", "self.isOpen"),
     ),
     "gateway/fmuc/probing.py": (
         ("isPrivate = self._lists is None and not listed", "isPrivate = False"),

@@ -28,6 +28,7 @@ from gateway.fmuc.channel_values import ChannelState
 from gateway.fmuc.channels import Channels, Event, Forgotten, Place
 from gateway.fmuc.destroyed import DestroyedRooms, goneXml
 from gateway.fmuc.federation import Federation
+from gateway.fmuc.known_users import isOpen
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.properties import Properties, asksProperties
@@ -253,6 +254,7 @@ class Rooms(RoomService):
             actions, known = self.properties.answered(here, stanza, now), self.properties.known(here)
             if uplink is not None and actions is not None and known is not None:
                 uplink.learn(whois.toldBy(known.features))
+                uplink.users.isOpen = isOpen(known.features)
             return actions
         if federation is None or uplink is None or uplink.node.jid != sender or not uplink.pending:
             return None
@@ -537,6 +539,7 @@ class Rooms(RoomService):
             federation.uplink.keep = self._mirroring.keep
             known = self.properties.known(jid)
             federation.uplink.told = None if known is None else whois.toldBy(known.features)
+            federation.uplink.users.isOpen = known is not None and isOpen(known.features)
         return room
 
     def checkAddress(self, jid: str) -> None:

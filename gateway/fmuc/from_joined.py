@@ -50,6 +50,9 @@ _REMEDIES = {
     "item-not-found": "; check the room's address",
     "conflict": "; the user has to choose another nick",
 }
+# Conditions of rejections by which a user may not enter, and codes of occupants who may not enter again.
+_OF_USER = frozenset(("forbidden", "not-authorized", "registration-required"))
+_BARRED = frozenset((BANNED, NOT_A_MEMBER, MEMBERS_ONLY_NOW))
 # Codes of occupants who were removed.
 _REMOVED = frozenset((BANNED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW, SERVICE_SHUTDOWN))
 
@@ -283,6 +286,8 @@ def _unavailable(federation: Federation, uplink: Uplink, nick: str, stanza: Node
         change = PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))
     remove(federation.room, occupant, change)
     if isDownstream:
+        if set(change.codes) & _BARRED:
+            uplink.users.refused(occupant.realJid)
         isUncertain = isChanging or TECHNICAL_PROBLEM in change.codes
         _removedByJoined(federation, uplink, occupant, isUncertain, now)
 
@@ -342,11 +347,7 @@ def _rejected(federation: Federation, uplink: Uplink, nick: str, error: StanzaEr
         federation.room.log(f"{uplink.node.jid} rejects {pending.request.realJid}: {reason}", warn=True)
         if pending.occupant is not None and error.condition in UNREACHABLE and uplink.unreachable(now):
             return
-        uplink.reject(pending, error)
-        if pending.occupant is not None:
-            _expel(federation, uplink, pending.occupant, error, now)
-            uplink.rejoinNext(now)
-        uplink.leaveIfEmpty(now)
+        _rejectJoin(federation, uplink, pending, error, now)
     else:
         _presenceRejected(federation, uplink, nick, error, now)
 
@@ -364,6 +365,21 @@ def _presenceRejected(federation: Federation, uplink: Uplink, nick: str, error: 
     _expel(federation, uplink, occupant, error, now)
     if uplink.node.dialect is Dialect.PROTOXEP:
         _giveNick(federation, uplink, occupant)
+
+
+def _rejectJoin(
+    federation: Federation, uplink: Uplink, pending: PendingJoin, error: StanzaError, now: float
+) -> None:
+    """Handle the rejection of a join that was sent."""
+    uplink.reject(pending, error)
+    if error.condition in _OF_USER:
+        uplink.users.refused(pending.request.realJid)
+    occupant = pending.occupant
+    # Somebody else may have the nick since.
+    if occupant is not None and federation.room.occupants.get(occupant.nick) is occupant:
+        _expel(federation, uplink, occupant, error, now)
+        uplink.rejoinNext(now)
+    uplink.leaveIfEmpty(now)
 
 
 def _expel(federation: Federation, uplink: Uplink, occupant: Occupant, error: StanzaError, now: float) -> None:

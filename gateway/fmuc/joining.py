@@ -9,6 +9,7 @@ from attrs import evolve
 
 from gateway.errors import NoAnswer, RecipientUnavailable
 from gateway.fmuc.actions import Fence, Join, Kept, Reject
+from gateway.fmuc.known_users import KnownUsers
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.pending import JoinState, PendingJoin
 from gateway.fmuc.port import Mirror
@@ -56,6 +57,7 @@ class Joining:
     @ivar resumption: what is remembered for a return after a loss of stanzas.
     @ivar keep: seconds for which this node stays in without users, if the joined node agrees.
     @ivar emptyUntil: end of such a stay, in seconds of the link's clock, if the joined node does not end it before.
+    @ivar users: local users of whom the joined node has decided before.
     @ivar probing: questions to a joined node that cannot resume.
     @ivar told: what the joined node has told of the real JIDs before the join, as for L{learn}.
     @ivar formMark: beginning of the id of a form that was sent to the joined node; users do not know it. Neither
@@ -84,6 +86,7 @@ class Joining:
         self.changes: Counter[str] = Counter()
         self.resumption = Resumption(mirror, node, self.pending, token)
         self.probing = Probing(token)
+        self.users = KnownUsers()
         self.keep = 0
         self.emptyUntil = float("inf")
         self.offered: int | None = None
@@ -145,7 +148,13 @@ class Joining:
     # Inputs from this node.
 
     def join(self, request: JoinRequest, origin: JoiningNode | None, now: float) -> None:
-        """Handle a user's request to enter: the joined node decides."""
+        """
+        Handle a user's request to enter: the joined node decides.
+
+        @raise OutboxFull: if the joined node is lost, and the channel cannot keep the join.
+        """
+        if self.state is UplinkState.LOST and self.node.channel is not None:
+            self.node.channel.check(now)
         join = PendingJoin(request, origin, now + 2 * self.node.profile.answer)
         earlier = self.pending.pop(request.nick, None)
         if earlier is not None:
@@ -153,7 +162,30 @@ class Joining:
             isOwed = earlier.isSent and not earlier.fence
             join.owedTo = earlier.owedTo + [earlier.request.realJid] * isOwed
         self.pending[request.nick] = join
-        self.feed(Event.JOIN, now, join)
+        if self.state is UplinkState.LOST and self.mayEnterLost(join):
+            self._sendJoin(now, join)
+            self.enterLost(join, now)
+        else:
+            self.feed(Event.JOIN, now, join)
+
+    def mayEnterLost(self, join: PendingJoin) -> bool:
+        """
+        True if a local user may enter while the joined node is lost, because it would admit the user. The channel
+        keeps the join, and the joined node decides at the return.
+        """
+        isOwed = join.isOwed or join.isWithdrawn or join.occupant is not None
+        isLocal = join.origin is None and not isOwed and self.node.channel is not None
+        return isLocal and self.users.mayEnter(join.request.realJid)
+
+    def enterLost(self, join: PendingJoin, now: float) -> None:
+        """Show the room as it is known to a user whose join the channel has kept."""
+        join.occupant = self._enter(join, join.request, join.request.claimedStanding, now)
+        join.deadline = self.emptyUntil = float("inf")
+        self.showLoss(join.occupant)
+
+    def showLoss(self, occupant: Occupant) -> None:
+        """Tell a local user that the joined node is away."""
+        raise NotImplementedError
 
     def withdraw(self, join: PendingJoin, now: float) -> None:
         """Withdraw a pending join, because the user has left."""
@@ -315,6 +347,8 @@ class Joining:
         """Admit a user whom the joined node has admitted."""
         request, room = join.request, self._mirror.room
         self.emptyUntil = float("inf")
+        if join.origin is None:
+            self.users.admitted(request.realJid)
         del self.pending[request.nick]
         if join.isWithdrawn:
             self._removeHolder(request.nick)

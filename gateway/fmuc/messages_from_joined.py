@@ -86,6 +86,7 @@ def _configurationChanged(federation: Federation, uplink: Uplink, stanza: NodeMe
     """
     room = federation.room
     uplink.learn(toldBy(stanza.codes))
+    uplink.users.isOpen = False
     payload = Payload(statusXml(stanza.codes) + stanza.payload.raw, stanza.payload.language)
     room.broadcastMessage(RoomMessage(nick="", payload=payload, id=stanza.id, store=False), None)
 

@@ -18,14 +18,28 @@ def clockTime(seconds: float) -> str:
     return f"{formatDateTime(seconds)[-9:-4]} UTC"
 
 
-def notice(room: Room, text: str) -> None:
-    """Send a message of the room itself to all who are connected through this node; it is not in the history."""
-    body = tag("body", escape(text)).encode()
-    room.broadcastMessage(RoomMessage(nick="", payload=Payload(body), store=False), None)
+def notice(room: Room, text: str, to: Occupant | None = None) -> None:
+    """
+    Send a message of the room itself; it is not in the history.
+
+    @param to: C{None} for all who are connected through this node.
+    """
+    message = RoomMessage(nick="", payload=Payload(tag("body", escape(text)).encode()), store=False)
+    if to is None:
+        room.broadcastMessage(message, None)
+    else:
+        room.toUsers(message, to.addresses)
 
 
-def showAway(room: Room, occupant: Occupant) -> None:
-    """Show an occupant as away, without a change of what is known of the occupant."""
+def showAway(room: Room, occupant: Occupant, to: Occupant | None = None) -> None:
+    """
+    Show an occupant as away, without a change of what is known of the occupant.
+
+    @param to: as of L{notice}.
+    """
     known, occupant.payload = occupant.payload, evolve(occupant.payload, raw=_AWAY)
-    room.broadcastPresence(occupant, AVAILABLE)
+    if to is None:
+        room.broadcastPresence(occupant, AVAILABLE)
+    else:
+        room.toUsers(occupant.presence(AVAILABLE), to.addresses, occupant.nonAnonymous)
     occupant.payload = known

@@ -97,6 +97,11 @@ class PendingJoin:
     def isQueued(self) -> bool:
         return self.state is JoinState.QUEUED
 
+    @property
+    def isEntered(self) -> bool:
+        """True if the user is in already, and the joined node decides later."""
+        return self.occupant is not None and self.isSent and not self.isWithdrawn
+
     def isOf(self, node: JoiningNode | None) -> bool:
         """True if the join came from this node and was not withdrawn."""
         return self.origin is node and not self.isWithdrawn

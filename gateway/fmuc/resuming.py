@@ -170,7 +170,9 @@ class Resumption:
 
     def _inFlight(self) -> list[PendingJoin]:
         """Return the joins that were sent, and not withdrawn."""
-        return [each for each in self.pending.values() if each.isSent and not each.isWithdrawn]
+        waiting = (each for each in self.pending.values() if each.isSent and not each.isWithdrawn)
+        # Others are occupants already.
+        return [each for each in waiting if each.occupant is None]
 
     # The return.
 

@@ -155,7 +155,9 @@ class Uplink(Joining):
         for nick, join in list(self.pending.items()):
             if join.isSent and self.node.channel is None and (join.isWithdrawn or nick in nicks):
                 self.reject(join, stanzaError(LinkDown))
-        removed = [self.resumption.removed(nick) for nick in nicks]
+        # The answers to the joins of those who have entered meanwhile follow.
+        entered = {nick for nick, join in self.pending.items() if join.isEntered and self.node.channel is not None}
+        removed = [self.resumption.removed(nick) for nick in nicks if nick not in entered]
         self.occupantsLeft([each for each in removed if each is not None], now, tell=False)
 
     def offer(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
@@ -326,8 +328,12 @@ class Uplink(Joining):
             if each.isWithdrawn and not each.isSpent and self.node.channel is not None:
                 # The channel has it, and the leave.
                 continue
+            if each.isEntered and self.node.channel is not None:
+                continue
             if each.occupant is not None or each.isWithdrawn:
                 del self.pending[each.request.nick]
+            elif each.isSent and self.mayEnterLost(each):
+                self.enterLost(each, now)
             elif each.isSent and self.node.channel is not None:
                 self._joinLate(each, now)
             elif each.isSent:
@@ -335,16 +341,13 @@ class Uplink(Joining):
 
     def _tellLoss(self, now: float) -> None:
         """Tell the users that the room is away, and show its occupants as away."""
-        channel, channels = self.node.channel, self._mirror.channels
-        if channel is None or channels is None:
+        if self.node.channel is None or self._mirror.channels is None:
             return
         self._goneAt = now + self._mirror.room.bounds.gone
         if self.node.isTold:
             # By an earlier process.
             return
-        kept = "is refused until it is back" if self.node.returnsMessages else "is kept"
-        since = clockTime(channels.utc(channel.heardAt))
-        notice(self._mirror.room, f"The link to {self.node.jid} is down since {since}; what you say {kept}.")
+        notice(self._mirror.room, self._lossText())
         self._showLoss(True, True)
         for occupant in self.node.occupants.values():
             showAway(self._mirror.room, occupant)
@@ -359,6 +362,20 @@ class Uplink(Joining):
             for occupant in self.node.occupants.values():
                 self._mirror.room.broadcastPresence(occupant, AVAILABLE)
         self._showLoss(False, False)
+
+    def showLoss(self, occupant: Occupant) -> None:
+        if self.node.isTold:
+            notice(self._mirror.room, self._lossText(), occupant)
+        if self.node.isShownAway:
+            for each in self.node.occupants.values():
+                showAway(self._mirror.room, each, occupant)
+
+    def _lossText(self) -> str:
+        channel, channels = self.node.channel, self._mirror.channels
+        assert channel is not None and channels is not None
+        kept = "is refused until it is back" if self.node.returnsMessages else "is kept"
+        since = clockTime(channels.utc(channel.heardAt))
+        return f"The link to {self.node.jid} is down since {since}; what you say {kept}."
 
     def _showLoss(self, isTold: bool, isShownAway: bool) -> None:
         self.node.isTold, self.node.isShownAway = isTold, isShownAway
@@ -398,6 +415,8 @@ class Uplink(Joining):
         if self.state is UplinkState.JOINED and (self.resumption.until or self.node.isTold):
             self._mirror.room.log(f"{self.node.jid} is there again")
             self._tellReturn()
+            for each in self.pending.values():
+                each.deadline = min(each.deadline, now + 2 * self.node.profile.answer)
             self.resumption.until = self.resumption.retryAt = 0.0
         if self.state is UplinkState.JOINED and self.resumption.isReturn:
             for occupant, identifier in self.resumption.catchUp():
