@@ -34,7 +34,7 @@ from gateway.fmuc.channel_values import (
     Tally,
 )
 from gateway.fmuc.nodes import JoiningNode, Node
-from gateway.fmuc.values import UNREACHABLE, Dialect
+from gateway.fmuc.values import ABSENT, Dialect
 from gateway.muc.actions import SendResult
 from gateway.muc.channel_store import StoredChannel
 from gateway.muc.occupant_iq import errorOf
@@ -55,7 +55,7 @@ _MAX_RESUMED = 50
 _SINCE, _MINUTE = 1_767_225_600.0, 60.0
 # Conditions of errors by which the other node's gateway refuses a single stanza.
 _REFUSALS = frozenset(("internal-server-error", "recipient-unavailable", "resource-constraint"))
-_UNREACHABLE = UNREACHABLE - _REFUSALS
+_UNREACHABLE = ABSENT - _REFUSALS
 # Conditions by which the other node says that it does not know the channel.
 _UNKNOWN = frozenset(("item-not-found", "feature-not-implemented"))
 _OUT_OF_SEQUENCE = "unexpected-request"

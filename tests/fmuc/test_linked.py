@@ -253,13 +253,13 @@ class DeliveryTests(LinkedCase):
         self.assertHeard(f"a{TOP}", f"a{DOWN}")
         self.assertInside("ann", "ben", "own")
 
-    def test_returned(self) -> None:
+    def test_returned(self, condition: str = "remote-server-not-found") -> None:
         """A stanza that comes back as undeliverable is kept; nobody gets an error, and nobody leaves."""
         self.link.cut()
         for speaker, room, domain in ((ANN, HERE, DOWN), (OWN, ROOM, TOP)):
             self.link.crossed.clear()
             self.link.say(speaker, room, domain)
-            error = f"<error type='cancel'><remote-server-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
+            error = f"<error type='cancel'><{condition} xmlns='{ns.STANZA_ERRORS}'/></error>"
             here, there = (HERE, ROOM) if domain == DOWN else (ROOM, HERE)
             back = f"<message type='error' id='{domain}' from='{there}' to='{here}/x'>{header(9, 9)}{error}"
             self.link.send(domain, f"{back}</message>")
@@ -268,6 +268,10 @@ class DeliveryTests(LinkedCase):
         self.link.wait(60)
         self.assertEqual([sorted(self.link.heard(each)) for each in (OWN, ANN, BEN)], [[TOP, DOWN]] * 3)
         self.assertInside("ann", "ben", "own")
+
+    def test_forbidden(self) -> None:
+        """The same with an ejabberd that must not look for an absent component at other servers."""
+        self.test_returned("forbidden")
 
     def test_destroyed(self) -> None:
         """XEP-0045 section 10.9: the room is destroyed while the link is down; the mirror learns it later."""
