@@ -256,12 +256,12 @@ class DeliveryTests(LinkedCase):
     def test_returned(self, condition: str = "remote-server-not-found") -> None:
         """A stanza that comes back as undeliverable is kept; nobody gets an error, and nobody leaves."""
         self.link.cut()
-        for speaker, room, domain in ((ANN, HERE, DOWN), (OWN, ROOM, TOP)):
+        for speaker, nick, room, domain in ((ANN, "ann", HERE, DOWN), (OWN, "own", ROOM, TOP)):
             self.link.crossed.clear()
             self.link.say(speaker, room, domain)
             error = f"<error type='cancel'><{condition} xmlns='{ns.STANZA_ERRORS}'/></error>"
             here, there = (HERE, ROOM) if domain == DOWN else (ROOM, HERE)
-            back = f"<message type='error' id='{domain}' from='{there}' to='{here}/x'>{header(9, 9)}{error}"
+            back = f"<message type='error' id='{domain}' from='{there}' to='{here}/{nick}'>{header(9, 9)}{error}"
             self.link.send(domain, f"{back}</message>")
             self.assertEqual(self.link.errors(speaker), [])
         self.link.mend()
