@@ -438,6 +438,11 @@ class Joining:
         self.feed(Event.LEFT_BUT_JOINS if isNeeded and self.isIn else Event.LEFT, now)
 
     def _joinLate(self, join: PendingJoin, now: float, error: StanzaError | None = None) -> None:
+        isKept = join.isQueued or (join.isSent and self.node.channel is not None)
+        if join.occupant is not None and isKept and now < self.latest:
+            # It follows the first join anew, or the channel delivers it, and the answer.
+            join.deadline = min(now + self.node.profile.answer, self.latest)
+            return
         if join.isSent and not join.isWithdrawn:
             advice = "check that its server is reachable, and that it supports federation (XEP-0289)"
             self._mirror.room.log(f"{self.node.jid} has not answered; {advice}", warn=True)

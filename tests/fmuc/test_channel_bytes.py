@@ -287,3 +287,21 @@ class RoundTripTests(ChannelCase):
                     own = [each for each in link.shown[user] if b"110" in tostring(each)]
                     self.assertNotIn("unavailable", [each.get("type") for each in own])
                 self.assertEqual(link.occupants(), (["ann", "ben", "own"],) * 2)
+
+    def test_slowJoins(self) -> None:
+        """Section 4.6: joins anew that take longer than one wait put nobody out, and leave no ghost."""
+        for mode in Mode:
+            with self.subTest(mode=mode):
+                link = self.linked(mode, BROADBAND)
+                link.cut()
+                link.say(OWN, ROOM, "x")
+                link.wait(GONE + 300)
+                link.shown.clear()
+                waiting = self.hold(link)
+                for _ in range(60):
+                    # The join of the second user takes long.
+                    link.wait(45 if any("/ben" in text for _, text in waiting) else 1)
+                    self.cross(link, waiting)
+                own = [each for user in (ANN, BEN) for each in link.shown[user] if b"110" in tostring(each)]
+                self.assertNotIn("unavailable", [each.get("type") for each in own])
+                self.assertEqual(link.occupants(), (["ann", "ben", "own"],) * 2)
