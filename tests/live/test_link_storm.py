@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.link.core import Side
@@ -28,7 +30,12 @@ class LinkStormTests(FederationCase):
         All messages are shown once at both ends, or are refused to their senders; nobody who stays is put out;
         users who leave while the link is down are gone when it is back.
         """
-        await LinkStorm(self, SHORT, seedOr(1), self.isDirect, lambda line: None).run()
+        lines: list[str] = []
+        try:
+            await LinkStorm(self, SHORT, seedOr(1), self.isDirect, lines.append).run()
+        except BaseException:
+            sys.stderr.write("\n".join([*lines, ""]))
+            raise
 
 
 class ProsodyEjabberdLinkStormTests(LinkStormTests, SynchronousTestCase):
