@@ -169,6 +169,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("return not lane.ping and not self._port.isFull", "return not lane.ping"),
         ("if lane is not None and lane.ping == number:", "if lane is not None:"),
         ("            lane.usedAt = now\n", ""),
+        ("if mayOvertake and self.isUp", "if False and self.isUp"),
         ("            if not lane.isQuiet(now):\n", "            if True:\n"),
         ("if lane.ping and lane.isQuiet(now):", "if False:"),
     ),

@@ -6,7 +6,8 @@ No stanza of a component overtakes an earlier one to the same peer:
  - While the direct link is up, all stanzas use it. If it takes no more for the moment, they wait.
  - If it is lost, they wait for it. After some time, they go by the server in their order, and so do later ones.
  - If it comes up again after the component has used the server, a ping goes by the server. Stanzas wait until it is
-   answered: what went before it has arrived then. Without an answer, they wait until no server keeps stanzas.
+   answered: what went before it has arrived then. Without an answer, they wait until no server keeps stanzas. The
+   answer waits for nothing: the other side may wait for it before it sends what this side waits for.
 """
 
 from __future__ import annotations
@@ -92,8 +93,14 @@ class Paths:
         """Bytes of them."""
         return sum(lane.size for lane in self._lanes.values())
 
-    def put(self, component: str, data: bytes, now: float) -> bool:
-        """Send a stanza, or let it wait; return true if there was room."""
+    def put(self, component: str, data: bytes, now: float, mayOvertake: bool = False) -> bool:
+        """
+        Send a stanza, or let it wait; return true if there was room.
+
+        @param mayOvertake: true if its place among others does not matter.
+        """
+        if mayOvertake and self.isUp and not self._port.isFull:
+            return self._port.sendDirectly(data)
         lane = self._lanes.get(component)
         if lane is None:
             lane = self._lanes[component] = _Lane()

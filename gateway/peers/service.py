@@ -298,7 +298,10 @@ class Peers(Service):
         for event, peer in found:
             if isinstance(event, Stanza):
                 whole = data if len(found) == 1 else event.whole
-                sent = link.sendToServer(whole) if peer is None else peer.paths.put(link.jid, whole, now)
+                if peer is None:
+                    sent = link.sendToServer(whole)
+                else:
+                    sent = peer.paths.put(link.jid, whole, now, _isAnswerToComponent(event))
                 hasRoom = sent and hasRoom
         return hasRoom
 
@@ -356,3 +359,8 @@ def _patternOf(domains: Iterable[str]) -> re.Pattern[bytes]:
     """Return what finds an attribute C{to} with one of these domains; output has it in single quotes."""
     known = b"|".join(re.escape(each.encode()) for each in sorted(domains))
     return re.compile(rb"to='(?:[^'/@]*@)?(?:" + known + rb")[/']")
+
+
+def _isAnswerToComponent(stanza: Stanza) -> bool:
+    """True for the answer to a request of the other component itself, such as its ping by the server."""
+    return stanza.name == "iq" and stanza.type in ("result", "error") and "@" not in (stanza.recipient or "")

@@ -248,6 +248,29 @@ class LossTests(Case):
         self.net.turn()
         self.assertEqual(self.other.took(), [say(3)])
 
+    def test_bothFellBack(self) -> None:
+        """Both sides have used the server: neither answer to a ping waits for the other one."""
+        self.net.isDown = True
+        self.net.wire.cut()
+        self.send(1)
+        self.other.link.sendRaw(f"<message from='{ROOM}' to='{MIRROR}' id='o1'/>".encode())
+        self.net.wait(20)
+        self.net.isDown = False
+        self.net.wait(40)
+        self.send(2)
+        self.other.link.sendRaw(f"<message from='{ROOM}' to='{MIRROR}' id='o2'/>".encode())
+        self.net.turn()
+        self.assertEqual((self.one.took(), self.other.took()), ([], []))
+        # The servers deliver the pings, and the components answer.
+        ways = ((self.one, self.other, HERE, THERE), (self.other, self.one, THERE, HERE))
+        for asking, answering, here, there in ways:
+            identifier = asking.viaServer()[-1].split('id="')[1].split('"')[0]
+            answer = f"<iq from='{there}/ping' to='{here}' type='result' id='{identifier}'/>"
+            answering.link.sendRaw(answer.encode())
+        self.net.turn()
+        self.assertIn(say(2), self.other.took())
+        self.assertIn("id='o2'", "".join(self.one.took()))
+
     def test_noPingAnswer(self) -> None:
         """If the server does not answer the ping, stanzas wait until it keeps none any longer."""
         self.net.isDown = True
