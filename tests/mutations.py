@@ -691,6 +691,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("return self._payloads.get(nick) != payload", "return True"),
     ),
     "gateway/fmuc/federation.py": (
+        ("self.uplink.state is UplinkState.LOST", "False"),
         ("(self.uplink is None or self.isReturned)", "True"),
         ("if isOwn and node.resumes and node.channel", "if isOwn and node.channel"),
         ("and isGateway and isReplica", "and isGateway"),

@@ -13,6 +13,7 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import (
     GatewayError,
+    LinkDown,
     Loop,
     NoSuchAddress,
     NotAMirror,
@@ -198,6 +199,8 @@ class Rooms(RoomService):
             text = f"A mirror passes on the requests of its occupants: join it, or ask {source} itself."
             why = evolve(stanzaError(OnlyInTheRoom), text=text)
             return [SendError("iq", jid, stanza.sender or "", stanza.id, why)]
+        if federation is not None and federation.isLost and _asksJoined(stanza):
+            raise LinkDown
         if not asksProperties(stanza):
             return None
         self.checkAddress(jid)

@@ -93,6 +93,11 @@ class Federation:
         return self.uplink is not None
 
     @property
+    def isLost(self) -> bool:
+        """True if this is a mirror whose joined node cannot be reached now."""
+        return self.uplink is not None and self.uplink.state is UplinkState.LOST
+
+    @property
     def isIdle(self) -> bool:
         isNeeded = self.uplink is not None and (self.uplink.isLeaving or self.uplink.isKept)
         return not self.pending and not self.joiningNodes and not isNeeded
