@@ -5,24 +5,31 @@ A busy hour (C{hour.py}) runs on a virtual clock; the rooms, the mirrors and the
 """
 
 import argparse
+import math
 import pathlib
 import statistics
 import sys
+import tempfile
 import time
 from collections import Counter
 
 from chart import Point, svg
 from hour import MESSAGES, Hour
 from openfire import asOpenfire
+from outages import Outage
 from sites import Run, Variant
 
-from gateway.fmuc.profiles import HF, SATELLITE
+from gateway.fmuc.profiles import BROADBAND, HF, SATELLITE
 from gateway.fmuc.values import Dialect
+from tests.peers.support import two
 
 SIZES = (5, 20, 100)
 RATES = (75, 300, 2_400, 9_600, 64_000)
 # Occupants at the remote site in the table of times, and in the goals.
 OCCUPANTS = 20
+# Minutes of an outage; bit/s and seconds of delay of the link after it.
+OUTAGES = (1, 10, 60)
+AFTER = 2_400, 1.5
 # Bytes by those of plain MUC, raw and deflated.
 _GOALS = {False: 1 / 12, True: 1 / 2}
 
@@ -64,8 +71,25 @@ def sizesTable(runs: dict[tuple[str, int], Run], sizes: list[int]) -> str:
             run = runs[variant.name, remote]
             for isDeflated, size in run.sizes.items():
                 row.append(f"{size / 1_000:,.0f}{_part(run, runs.get((PLAIN.name, remote)), isDeflated)}")
+            row.append("" if variant.wire is asOpenfire or variant is PLAIN else f"{run.direct / 1_000:,.0f}")
         rows.append(row)
-    return table(["kB", *(f"{remote}, {how}" for remote in sizes for how in ("raw", "deflated"))], rows)
+    head = (f"{remote}, {how}" for remote in sizes for how in ("raw", "deflated", "direct link"))
+    return table(["kB", *head], rows)
+
+
+def connections() -> tuple[int, int]:
+    """Return the bytes of a first connection of a direct link, and of one that resumes it, in both directions."""
+    with tempfile.TemporaryDirectory() as folder:
+        net, one, other = two(folder + "/")
+        net.turn()
+        first = net.wire.count
+        net.wire.cut()
+        net.wait(2)
+        again = net.wire.count
+        for site in (one, other):
+            site.stop()
+        net.wait(1)
+    return first, again
 
 
 def _part(run: Run, plain: Run | None, isDeflated: bool) -> str:
@@ -135,6 +159,37 @@ def drawTimes(runs: dict[tuple[str, int, bool], Run], rates: list[int]) -> str:
     return svg(series, "bit/s", "seconds until seen: median, 95th percentile", isProportional=False)
 
 
+def outagesPart(options: argparse.Namespace) -> None:
+    """Print the table of the outages."""
+    first, again = connections()
+    series: dict[str, list[Point]] = {}
+    rows: list[_Row] = []
+    for profile in (BROADBAND, SATELLITE, HF):
+        for mode in ("replica", "primary"):
+            for isBusy in (False, True):
+                variant = Variant("", {"isStored": True, "replica": mode == "replica", "profile": profile})
+                runs = [Outage(variant, minutes, isBusy, *AFTER) for minutes in OUTAGES]
+                name = f"{profile.name}, {mode}, {'the hour goes on' if isBusy else 'silence'}"
+                rows.append([name, *(_outage(run, again) for run in runs)])
+                if mode == "primary" and isBusy:
+                    found = {minutes: run.took for minutes, run in zip(OUTAGES, runs, strict=True)}
+                    series[profile.name] = [(x, y, y, y) for x, y in found.items() if y < math.inf]
+    print(table([f"{AFTER[0]:,} bit/s", *(f"{minutes} min" for minutes in OUTAGES)], rows))
+    print(f"direct link: first connection {first:,} bytes, resumption {again:,}\n")
+    if options.plot:
+        chart = svg(series, "minutes of outage", "seconds until both sites are equal", isProportional=False)
+        (options.plot / "link-outages.svg").write_text(chart)
+
+
+def _outage(run: Outage, again: int) -> str:
+    """Return the seconds, and the kilobytes: raw, deflated, and on a direct link that resumes its session."""
+    if not run.sizes[False]:
+        return "not noticed"
+    kinds = run.sizes[False], run.sizes[True], run.direct + again
+    took = f"{run.took:,.0f} s" if run.took < math.inf else "over an hour"
+    return f"{took}; {' / '.join(f'{each / 1_000:,.1f}' for each in kinds)}"
+
+
 def parseArguments() -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.strip().partition("\n")[0])
@@ -142,8 +197,8 @@ def parseArguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=int, action="append", help="bit/s (75, 300, 2400, 9600, 64000)")
     parser.add_argument("--delay", type=float, default=0.0, help="of the link, in seconds (%(default)s)")
     parser.add_argument("--seed", type=int, default=1, help="of the hour (%(default)s)")
-    parser.add_argument("--part", choices=("bytes", "times"), help="only one of the tables")
-    parser.add_argument("--plot", type=pathlib.Path, metavar="DIR", help="writes link-bytes.svg, link-times.svg")
+    parser.add_argument("--part", choices=("bytes", "times", "outages"), help="only one of the tables")
+    parser.add_argument("--plot", type=pathlib.Path, metavar="DIR", help="for link-*.svg")
     return parser.parse_args()
 
 
@@ -193,9 +248,11 @@ def main() -> int:
     options = parseArguments()
     options.size, options.rate = options.size or list(SIZES), options.rate or list(RATES)
     began = time.process_time()
-    works = options.part == "times" or bytesPart(options)
-    if options.part != "bytes":
+    works = options.part not in (None, "bytes") or bytesPart(options)
+    if options.part in (None, "times"):
         timesPart(options)
+    if options.part in (None, "outages"):
+        outagesPart(options)
     print(f"{time.process_time() - began:.0f} s of CPU")
     return 0 if works else 1
 

@@ -11,10 +11,14 @@ import zlib
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from hour import FAR, NEAR, SECONDS, Event, Hour
 
+from gateway.fmuc.profiles import BROADBAND
+from gateway.peers import profiles as links
+from gateway.peers.compression import DICTIONARIES, Compressor
 from gateway.stream.stanzas import Stanza
 from gateway.testing import stanzas
 from tests.fmuc.wire import START, Wire, mirror, rooms
@@ -22,6 +26,8 @@ from tests.link.core import Deliver, Effect, Link, Side, Way
 
 ROOM = f"lobby@rooms.{NEAR}"
 MIRROR = rf"lobby\40rooms.{NEAR}@mirror.{FAR}"
+# Bytes of a record of TLS 1.3 beside its content, and of the header of a frame in it.
+FRAME = 22 + 2
 # After the hour, stanzas that are under way may still arrive.
 LATE = 1_800.0
 
@@ -65,18 +71,35 @@ class Variant:
 class Traffic:
     """
     The stanzas that cross in one direction; deflated as by XEP-0138, with one compressor for the connection, which
-    is flushed after each stanza.
+    is flushed after each stanza; and as a direct link sends them, frames and records of TLS included.
+
+    @ivar gather: seconds that a direct link waits for further stanzas, which it sends together.
     """
 
     raw: int = 0
     deflated: int = 0
+    direct: int = 0
+    gather: float = 0.0
     stanzas: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     written: list[bytes] = field(default_factory=list)
     _compressor: Any = field(default_factory=zlib.compressobj)
+    _linked: Compressor = field(default_factory=partial(Compressor, DICTIONARIES[0]))
+    _waiting: bytes = b""
+    _waitsSince: float = 0.0
 
-    def count(self, data: bytes) -> bytes:
+    def leave(self, now: float = math.inf) -> None:
+        """Count what waits at a direct link, if its time is over."""
+        if self._waiting and now > self._waitsSince + self.gather:
+            self.direct += len(self._linked.compress(self._waiting)) + FRAME
+            self._waiting = b""
+
+    def count(self, data: bytes, now: float = 0.0) -> bytes:
         """Count a stanza; return it deflated."""
+        self.leave(now)
+        if not self._waiting:
+            self._waitsSince = now
+        self._waiting += data
         packed: bytes = self._compressor.compress(data) + self._compressor.flush(zlib.Z_SYNC_FLUSH)
         self.raw += len(data)
         self.deflated += len(packed)
@@ -135,7 +158,9 @@ class Run:
     def __init__(
         self, variant: Variant, hour: Hour, bits: float = math.inf, isDeflated: bool = False, delay: float = 0.0
     ) -> None:
-        self.traffic = {side: Traffic() for side in Side}
+        profile = (variant.options or {}).get("profile", BROADBAND)
+        self._gather = links.PROFILES[profile.name].gather
+        self.traffic = {side: Traffic(gather=self._gather) for side in Side}
         self.seconds: list[float] = []
         self.errors = 0
         self.outside = 0
@@ -165,17 +190,28 @@ class Run:
         return len(self._open)
 
     @property
+    def direct(self) -> int:
+        """Bytes of both directions together on a direct link."""
+        for each in self.traffic.values():
+            each.leave()
+        return sum(each.direct for each in self.traffic.values())
+
+    @property
     def sizes(self) -> dict[bool, int]:
         """Bytes of both directions together, by whether they are deflated."""
         both = self.traffic.values()
         return {False: sum(each.raw for each in both), True: sum(each.deflated for each in both)}
 
-    def _play(self, hour: Hour) -> None:
+    def _begin(self, hour: Hour) -> None:
+        """Carry out what happens before the hour."""
         [first, *others] = hour.before
         owner = f"<iq from='{first.user.jid}' to='{ROOM}' type='set' id='form'>{_OPEN}</iq>"
         self.outside += sum(event.kind == "join" for event in (*hour.before, *hour.events))
         for xml in (first.stanza(ROOM), owner, *(event.stanza(ROOM) for event in others)):
             self._give(self._room, xml.encode())
+
+    def _play(self, hour: Hour) -> None:
+        self._begin(hour)
         events = deque(hour.events)
         tick = 1.0
         while events or (self._now < SECONDS + LATE and (self._open or self._link.nextAt() < math.inf)):
@@ -241,7 +277,7 @@ class Run:
 
     def _cross(self, side: Side, stanza: Stanza) -> None:
         """Send a stanza over the link."""
-        written = [(data, self.traffic[side].count(data)) for data in self._wire(stanza)]
+        written = [(data, self.traffic[side].count(data, self._now)) for data in self._wire(stanza)]
         data = b"".join(packed if self._isDeflated else raw for raw, packed in written)
         self._sent[side] += len(data)
         self._underWay[side].append((self._sent[side], stanza))
