@@ -599,6 +599,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("isOwed = earlier.isSent and not earlier.fence", "isOwed = not earlier.fence"),
     ),
     "gateway/fmuc/returning.py": (
+        ("isWhole = self.resumption.seen == told", "isWhole = True"),
         ("self.state is UplinkState.LOST and self.node.returnsMessages", "False"),
         ("self.node.channel is None and self.resumption.until <= now", "False"),
         ("self.isLeaving and self.node.channel is not None", "False"),

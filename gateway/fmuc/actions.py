@@ -93,6 +93,7 @@ class Admission:
     @ivar resumes: True to say that this node can resume.
     @ivar channel: epoch of the channel that is accepted; C{None} for none.
     @ivar keep: as in L{gateway.fmuc.values.Fmuc}.
+    @ivar told: as in L{gateway.fmuc.values.Fmuc}.
     """
 
     presence: OccupantPresence
@@ -100,6 +101,7 @@ class Admission:
     resumes: bool = False
     channel: int | None = None
     keep: int = 0
+    told: int = 0
 
 
 @frozen

@@ -28,13 +28,15 @@ _MAX_TEXT = 256
 _IDS = ns.SID.encode()
 
 
-def offerXml(epoch: int, keep: int = 0) -> str:
+def offerXml(epoch: int, keep: int = 0, told: int = 0) -> str:
     """
     Return the element of a join, and of its answer, that negotiates a channel.
 
     @param keep: seconds for which the joining node stays without users; 0 if it does not.
+    @param told: in an acceptance, number of occupants that were told before; they have no numbers.
     """
-    return tag("channel", xmlns=ns.CHANNEL, e=str(epoch), k=str(keep) if keep else None)
+    values = {"k": str(keep) if keep else None, "o": str(told) if told else None}
+    return tag("channel", xmlns=ns.CHANNEL, e=str(epoch), **values)
 
 
 def readOffer(element: domish.Element) -> int:
@@ -53,6 +55,15 @@ def readKeep(element: domish.Element) -> int:
     @raise BadRequest: if the text is no number.
     """
     return min(_number(element, "k"), MAX_KEEP) if element.hasAttribute("k") else 0
+
+
+def readTold(element: domish.Element) -> int:
+    """
+    Return the number of occupants that were told before an acceptance.
+
+    @raise BadRequest: if the text is no number.
+    """
+    return _number(element, "o") if element.hasAttribute("o") else 0
 
 
 def headerXml(header: Header, isOriginId: bool = False, stanzaId: str = "", name: str = HEADER) -> str:

@@ -95,7 +95,8 @@ def _canResume(admission: Admission | None) -> bool:
 
 def _offer(stanza: Join | Admission) -> str:
     """Return the offer of a channel, or its acceptance."""
-    return "" if stanza.channel is None else offerXml(stanza.channel, stanza.keep)
+    told = stanza.told if isinstance(stanza, Admission) else 0
+    return "" if stanza.channel is None else offerXml(stanza.channel, stanza.keep, told)
 
 
 def _presence(

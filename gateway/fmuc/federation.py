@@ -400,16 +400,16 @@ class Federation:
         room = self.room
         # XEP-0289 section 6.1: "the list of current occupants and message context in the same order as specified in
         # XEP-0045", and the new occupant's own presence.
-        for other in others:
-            if not other.isHidden:
-                self.toNode(node, other.presence(AVAILABLE))
+        told = [other for other in others if not other.isHidden]
+        for other in told:
+            self.toNode(node, other.presence(AVAILABLE))
         node.hasJoined = True
         room.changes.nodes = True
         room.log(f"mirrored by {node.jid}")
         change = PresenceChange(codes=(CREATED,)) if created else AVAILABLE
         own = presenceAt(node, occupant, occupant.presence(change))
         epoch = None if self.channels is None else self.channels.agreed(room.jid, node)
-        self.toNode(node, Admission(own, node.mode.current, node.resumes, epoch, node.keep))
+        self.toNode(node, Admission(own, node.mode.current, node.resumes, epoch, node.keep, len(told)))
         if self.channels is not None and epoch is not None:
             self.channels.begin(room.jid, node, epoch, now)
         for message in room.recent(request.limits, node.jid, now):

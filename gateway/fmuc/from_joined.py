@@ -67,7 +67,7 @@ def presence(federation: Federation, sender: str, recipient: str, stanza: NodePr
     uplink, sender, recipient = parties(federation, sender, recipient)
     uplink.heard(now)
     if stanza.fmuc is not None and stanza.fmuc.channel is not None:
-        uplink.accepted(stanza.fmuc.channel, stanza.fmuc.keep, now)
+        uplink.accepted(stanza.fmuc.channel, stanza.fmuc.keep, stanza.fmuc.told, now)
     error = _rejection(stanza)
     if error is not None:
         # The ProtoXEP sends it "to the full MUC JID of the user on the slave", XEP-0289 to the bare JID, Openfire

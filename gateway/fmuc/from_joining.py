@@ -170,6 +170,9 @@ def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) ->
         _enterAnew(federation, node, incoming)
     elif pending is not None and isWaiting and not incoming.stanza.joins:
         pending.newPresence = incoming.stanza
+    elif node.channel is not None and not incoming.stanza.joins:
+        # The user was removed before this arrived: a channel delivers all joins.
+        return
     elif nick not in federation.room.occupants and realJid in node.users and node.channel is None:
         # Nicks cannot change in a mirror.
         _enterAnew(federation, node, incoming)
@@ -202,6 +205,9 @@ def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incomin
                 # This node leaves when nobody is in here, and then knows nothing to keep that node up to date with.
                 node.keep = 0
             federation.joiningNodes[incoming.peer] = node
+            if node.offer is None and federation.channels is not None:
+                # Its last user was removed, and this join was on its way: the channel goes on.
+                node.channel = federation.channels.table.get((federation.room.jid, node.jid))
         checkUser(request.realJid)
         checkNick(federation.room, request.nick)
         if not federation.requestJoin(request, incoming.now, node):

@@ -36,6 +36,8 @@ from gateway.muc.whois import show
 
 # Errors of a server that could not send a fence to the joined node; so the join before it may be lost, too.
 _NOT_SENT = frozenset(("remote-server-not-found", "remote-server-timeout"))
+# Seconds for which a lost channel is awaited, to tell the joined node that nobody is in here.
+_MAX_FAREWELL = 600.0
 # States in which the joined node has this one as joined, as far as is known.
 _JOINED = frozenset((UplinkState.JOINED, UplinkState.RETURNING, UplinkState.LOST))
 # States in which the joined node may know other occupants of this node than there are.
@@ -570,7 +572,10 @@ class Joining:
         room.subject = None
         self.node.semiAnonymous, self.told = False, None
         self.node.isTold = self.node.isShownAway = False
+        # The joined node may have users of an earlier process: it is told once more when the channel is open.
+        isUncertain = self.isLeaving and self.node.channel is not None and self.resumption.isRestored
         self.resumption.clear()
+        self.resumption.isRestored = isUncertain
         self.resumption.last = ""
         show(room, False)
 
@@ -582,7 +587,8 @@ class Joining:
 
     def _awaitConfirmation(self, now: float, join: PendingJoin | None) -> None:
         """Start the wait for the confirmation."""
-        self.deadline = now + self.node.profile.farewell
+        isUncertain = self.node.channel is not None and self.resumption.isRestored
+        self.deadline = now + (_MAX_FAREWELL if isUncertain else self.node.profile.farewell)
 
     def _logLeft(self, now: float, join: PendingJoin | None) -> None:
         """Log that this node has left."""

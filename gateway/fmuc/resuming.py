@@ -183,6 +183,11 @@ class Resumption:
         self._unseen = {nick: each for nick, each in self.node.occupants.items() if nick in self.buckets}
         self._missed.clear()
 
+    @property
+    def seen(self) -> int:
+        """Number of occupants that the joined node has sent, since the return has begun if there is one."""
+        return len(self.node.occupants) - len(self._unseen)
+
     def isSeen(self, nick: str) -> None:
         """The joined node has sent the presence of one of its occupants."""
         self._unseen.pop(nick, None)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from attrs import evolve
+
 from gateway.errors import BadRequest, LinkDown
 from gateway.fmuc.actions import AskOccupants
 from gateway.fmuc.channel_values import Delivered, Lost, Opened, Renewed
@@ -55,6 +57,7 @@ class Uplink(Joining):
             return
         if self.isLeaving and self.resumption.isRestored:
             self.deadline = now + self.node.profile.farewell
+            self.resumption.buckets = ALL
             self.resumption.tell()
         elif isReconnected and self.node.channel is not None:
             # The channel repeats what was lost.
@@ -65,17 +68,19 @@ class Uplink(Joining):
             # The server may have been restarted.
             self.probeAt = now
 
-    def accepted(self, epoch: int, keep: int, now: float) -> None:
+    def accepted(self, epoch: int, keep: int, told: int, now: float) -> None:
         """
         Handle the joined node's acceptance of a channel, even if the users have left meanwhile.
 
         @param keep: seconds for which this node stays without users.
+        @param told: number of occupants that the joined node has told before; some of them may be lost.
         """
         channels, offered, self.offered = self._mirror.channels, self.offered, None
         if channels is not None and offered is not None and epoch >= offered:
             channels.begin(self._mirror.room.jid, self.node, epoch, now)
             self.node.keep = min(keep, self.keep)
-            self.probeAt = float("inf")
+            isWhole = self.resumption.seen == told
+            self.probeAt = float("inf") if isWhole else now
 
     def channelChanged(self, event: ChannelEvent, now: float) -> None:
         """Handle a change of the channel with the joined node."""
@@ -91,7 +96,9 @@ class Uplink(Joining):
             self._endChannel()
             # The joined node answers: users stay for the time of a return without a channel.
             self.resumption.holdAnew(now)
-            self.feed(Event.DISTURBED, now)
+            self.feed(Event.LEFT if self.isLeaving else Event.DISTURBED, now)
+        elif isinstance(event, Delivered) and isUncertain and self.isLeaving:
+            self.disturbed(now)
         elif isinstance(event, Delivered) and isUncertain:
             self.feed(Event.DISTURBED, now)
         elif isinstance(event, Opened) and not isUncertain and self.state is UplinkState.LOST:
@@ -215,6 +222,7 @@ class Uplink(Joining):
     def _probe(self, now: float) -> None:
         """Ask the joined node whether it still has this one."""
         if self.node.resumes:
+            self.probeAt = float("inf")
             self.heard(now)
             self.feed(Event.DISTURBED, now)
         else:
@@ -420,6 +428,11 @@ class Uplink(Joining):
             self.resumption.until = self.resumption.retryAt = 0.0
         if self.state is UplinkState.JOINED and self.resumption.isReturn:
             for occupant, identifier in self.resumption.catchUp():
+                anew = self.pending.get(occupant.nick)
+                if anew is not None and anew.isQueued and anew.occupant is occupant:
+                    # The join anew tells it.
+                    anew.request = evolve(anew.request, payload=occupant.payload)
+                    continue
                 self._mirror.toNode(self.node, occupant.presence(AVAILABLE), identifier)
                 if self.node.returnsPresence:
                     self.changes[occupant.nick] += 1

@@ -11,7 +11,7 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.fmuc.actions import LeftOut, ToNode
-from gateway.fmuc.channel_xml import expanded, readKeep, readOffer
+from gateway.fmuc.channel_xml import expanded, readKeep, readOffer, readTold
 from gateway.fmuc.dialects import toNode
 from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence, Returned
 from gateway.muc import stanzas as muc
@@ -87,6 +87,7 @@ def _fmuc(element: domish.Element) -> Fmuc:
         reject=None if reject is None else str(reject)[:MAX_REASON],
         channel=None if offer is None else readOffer(offer),
         keep=0 if offer is None else readKeep(offer),
+        told=0 if offer is None else readTold(offer),
     )
 
 

@@ -74,6 +74,7 @@ class Fmuc:
     @ivar reject: reason for which a node or one of its users is rejected; C{None} if the element rejects nobody.
     @ivar channel: epoch of a channel that is offered or accepted; C{None} for none.
     @ivar keep: with a channel, seconds for which the joining node stays without users.
+    @ivar told: with a channel that is accepted, number of occupants that were told before.
     """
 
     realJid: str = ""
@@ -83,6 +84,7 @@ class Fmuc:
     reject: str | None = None
     channel: int | None = None
     keep: int = 0
+    told: int = 0
 
 
 @frozen(kw_only=True)

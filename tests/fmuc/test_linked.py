@@ -147,6 +147,20 @@ class NegotiationTests(SynchronousTestCase):
             found = sent.findall(f".//{{{ns.CHANNEL}}}channel")
             self.assertEqual(len(found), int(dialect is Dialect.XEP_0289))
 
+    def test_incomplete(self) -> None:
+        """Section 4.1: an occupant whose presence is lost before the acceptance is told by a comparison."""
+        link = Linked()
+        link.join(OWN, ROOM, "own")
+        link.isLost = lambda sender, text: f'{ROOM}/own"' in text
+        link.join(ANN, HERE, "ann")
+        self.assertEqual(link.occupants()[1], ["ann"])
+        link.mend()
+        link.wait(5)
+        self.assertEqual(link.occupants(), (["ann", "own"], ["ann", "own"]))
+        asked = [text for _, text in link.crossed if "iq" in text]
+        link.wait(50)
+        self.assertEqual([text for _, text in link.crossed if "iq" in text], asked)
+
     def test_bad(self) -> None:
         """An offer without an epoch is refused; an acceptance of a smaller epoch than the offer is ignored."""
         link = Linked()

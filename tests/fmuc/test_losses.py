@@ -18,7 +18,7 @@ from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.values import KICKED, TECHNICAL_PROBLEM
 from tests.fmuc.losses import USERS, Losses, Node, Person
-from tests.profiles import thorough
+from tests.profiles import steady
 
 # Seconds after which everything has returned: a lost join has ended, and occupants are compared once more.
 _WAIT = 400.0
@@ -72,13 +72,23 @@ class Spoken:
 class LossesTests(SynchronousTestCase):
     """Section 2 of docs/fmuc-resync.md."""
 
-    @thorough
+    @steady
     # The joined node's occupants are shown as away, and the node is killed before the link is back.
     @example((Node(),) * 4, steps("say6a cut1a wait0f kill2a"))
     # A join is lost, and the occupants are compared before the channel repeats it: the room has not answered it.
     @example(
         (Node(), Node(), Node()),
         steps("cut4a say5f crash2c deliver7b skip7c deliver4b deliver1d join5f lose3e"),
+    )
+    # A user is removed whose presence is on its way, by a node that is killed before.
+    @example((Node(mode=Mode.REPLICA),) * 3, steps("leave2d cut6c status5c kick7b crash4a"))
+    # A node is killed that has sent a join, and its other user leaves before the channel is open.
+    @example((Node(), Node(), Node(mode=Mode.REPLICA)), steps("kick1e wait4d join5e join7d crash2b leave2a"))
+    # A join is on its way when the joined node removes the last user.
+    @example((Node(mode=Mode.REPLICA),) * 3, steps("kick2f leave5c kick6b kick7e join3f wait7c leave3d"))
+    # An occupant's presence is lost that has no number: a part of the answer to a first join.
+    @example(
+        (Node(mode=Mode.REPLICA), Node(), Node()), steps("kick2b join7d leave6b wait6e join3f deliver5a bounce2d")
     )
     # The last occupant of a node that cannot be reached is removed.
     @example((Node(), *[Node(mode=Mode.REPLICA)] * 2), steps("cut3a wait2f leave1e kick7e"))
@@ -91,9 +101,11 @@ class LossesTests(SynchronousTestCase):
         """With channels, nothing is lost, and nobody is put out, unless a node loses what it has stored."""
         self.happen(Losses(nodes), whatHappens)
 
-    @thorough
+    @steady
     # A node forgets its users, and that it has joined a room, while the link to that is down.
     @example((Node(),) * 3, steps("leave5a cut0d wait7e forget7e"))
+    # Occupants are joined anew, and one of them has sent presence before.
+    @example((Node(mode=Mode.REPLICA), Node(mode=Mode.REPLICA), Node()), steps("forget0a status1d"))
     # A leave comes back as undeliverable.
     @example((SEED, Node(isStored=False), SEED), steps("leave1a bounce0a kill2a"))
     @given(ANY, FORGETTING)
