@@ -542,6 +542,10 @@ class Federation:
             self.toNode(node, presence, identifier)
         self.release(node)
 
+    def welcomed(self, user: str) -> None:
+        if self.uplink is not None:
+            self.uplink.showLoss(user)
+
     def sessionReplaced(self, occupant: Occupant, realJid: str) -> None:
         """
         Openfire knows each session by its JID: the new one has joined now, and the old one leaves. A node of the

@@ -183,10 +183,10 @@ class Joining:
         """Show the room as it is known to a user whose join the channel has kept."""
         join.occupant = self._enter(join, join.request, join.request.claimedStanding, now)
         join.deadline = self.emptyUntil = float("inf")
-        self.showLoss(join.occupant)
+        self.showLoss(join.request.realJid)
 
-    def showLoss(self, occupant: Occupant) -> None:
-        """Tell a local user that the joined node is away."""
+    def showLoss(self, user: str) -> None:
+        """Tell a local user, by full JID, if the joined node is away."""
         raise NotImplementedError
 
     def withdraw(self, join: PendingJoin, now: float) -> None:

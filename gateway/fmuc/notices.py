@@ -18,20 +18,20 @@ def clockTime(seconds: float) -> str:
     return f"{formatDateTime(seconds)[-9:-4]} UTC"
 
 
-def notice(room: Room, text: str, to: Occupant | None = None) -> None:
+def notice(room: Room, text: str, to: str | None = None) -> None:
     """
     Send a message of the room itself; it is not in the history.
 
-    @param to: C{None} for all who are connected through this node.
+    @param to: full JID of a local user; C{None} for all who are connected through this node.
     """
     message = RoomMessage(nick="", payload=Payload(tag("body", escape(text)).encode()), store=False)
     if to is None:
         room.broadcastMessage(message, None)
     else:
-        room.toUsers(message, to.addresses)
+        room.toUsers(message, (escape(to).encode(),))
 
 
-def showAway(room: Room, occupant: Occupant, to: Occupant | None = None) -> None:
+def showAway(room: Room, occupant: Occupant, to: str | None = None) -> None:
     """
     Show an occupant as away, without a change of what is known of the occupant.
 
@@ -41,5 +41,5 @@ def showAway(room: Room, occupant: Occupant, to: Occupant | None = None) -> None
     if to is None:
         room.broadcastPresence(occupant, AVAILABLE)
     else:
-        room.toUsers(occupant.presence(AVAILABLE), to.addresses, occupant.nonAnonymous)
+        room.toUsers(occupant.presence(AVAILABLE), (escape(to).encode(),), occupant.nonAnonymous)
     occupant.payload = known

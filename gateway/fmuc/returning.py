@@ -371,12 +371,12 @@ class Uplink(Joining):
                 self._mirror.room.broadcastPresence(occupant, AVAILABLE)
         self._showLoss(False, False)
 
-    def showLoss(self, occupant: Occupant) -> None:
+    def showLoss(self, user: str) -> None:
         if self.node.isTold:
-            notice(self._mirror.room, self._lossText(), occupant)
+            notice(self._mirror.room, self._lossText(), user)
         if self.node.isShownAway:
             for each in self.node.occupants.values():
-                showAway(self._mirror.room, each, occupant)
+                showAway(self._mirror.room, each, user)
 
     def _lossText(self) -> str:
         channel, channels = self.node.channel, self._mirror.channels

@@ -122,3 +122,4 @@ def rejoin(
     arrival = welcome.begin(room, occupant, user, limits, now, identifier)
     if arrival is not None:
         welcome.complete(room, arrival)
+    room.nodes.welcomed(user)

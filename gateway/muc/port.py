@@ -135,6 +135,9 @@ class OtherNodes(Protocol):
         @param identifier: C{id} of the stanza that the session has sent.
         """
 
+    def welcomed(self, user: str) -> None:
+        """Tell a local client that was shown the room, as a further session or again, if other nodes are away."""
+
     def sessionReplaced(self, occupant: Occupant, realJid: str) -> None:
         """
         The session by whose JID other nodes know an occupant has left, and its presence with another JID was sent.
@@ -212,6 +215,9 @@ class NoOtherNodes:
         pass
 
     def sessionLeft(self, node: Node, presence: OccupantPresence, identifier: str | None) -> None:
+        pass
+
+    def welcomed(self, user: str) -> None:
         pass
 
     def sessionReplaced(self, occupant: Occupant, realJid: str) -> None:

@@ -98,6 +98,26 @@ class LostJoinTests(JoinCase):
             self.link.say(who, room, body)
         self.assertEqual([self.link.heard(who)[-2:] for who in (PHONE, BEN, OWN)], [["p", "o"]] * 3)
 
+    def test_further(self) -> None:
+        """
+        A further client of an occupant, and an occupant's client that joins again, are told the same, each once
+        (section 7.2.8); the user's other client is told nothing again.
+        """
+        self.link.join(PHONE, HERE, "ann")
+        for who, other in ((ANN, PHONE), (PHONE, ANN)):
+            for each in self.link.shown.values():
+                each.clear()
+            self.link.join(who, HERE, "ann")
+            found = "".join(ElementTree.tostring(each).decode() for each in self.link.shown[who][-2:])
+            owner = f"<x xmlns='{ns.MUC_USER}'><item affiliation='owner' role='moderator'/></x>"
+            expected = (
+                f"<message from='{HERE}' to='{who}' type='groupchat'><body>{self.down}</body></message>"
+                f"<presence from='{HERE}/own' to='{who}'><show>away</show>{owner}</presence>"
+            )
+            self.assertEqual(canonical(found), canonical(expected))
+            self.assertEqual([each.findtext("{*}body") for each in self.link.shown[who]].count(self.down), 1)
+            self.assertEqual(self.link.shown[other], [])
+
     def test_unknown(self) -> None:
         """A user of whom nothing is known waits for a minute, and is then refused with the reason."""
         self.link.join(DAN, HERE, "dan")
