@@ -12,7 +12,7 @@ from attrs import evolve
 
 from gateway.errors import BadRequest, LinkDown
 from gateway.fmuc.actions import AskOccupants
-from gateway.fmuc.channel_values import Delivered, Lost, Opened, Renewed
+from gateway.fmuc.channel_values import ChannelState, Delivered, Lost, Opened, Renewed
 from gateway.fmuc.channels import Event as ChannelEvent
 from gateway.fmuc.channels import Forgotten
 from gateway.fmuc.digest import ALL, NONE
@@ -393,6 +393,9 @@ class Uplink(Joining):
         """Tell the joined node who is in here, if it can resume."""
         # A channel delivers the last leave as well, after the messages that it has kept.
         isDelivered = self.isLeaving and self.node.channel is not None
+        if isDelivered and self.resumption.isRestored:
+            # The joined node may know users of an earlier process. If the channel is lost, it is told later.
+            isDelivered = self.node.channel is None or self.node.channel.state is ChannelState.LOST
         if self.node.resumes and not isDelivered:
             if self.isLeaving:
                 self.resumption.buckets = ALL

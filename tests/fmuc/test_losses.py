@@ -84,6 +84,8 @@ class LossesTests(SynchronousTestCase):
     @example((Node(mode=Mode.REPLICA),) * 3, steps("leave2d cut6c status5c kick7b crash4a"))
     # A node is killed that has sent a join, and its other user leaves before the channel is open.
     @example((Node(), Node(), Node(mode=Mode.REPLICA)), steps("kick1e wait4d join5e join7d crash2b leave2a"))
+    # The same, and the other user is removed when the channel is open.
+    @example((Node(mode=Mode.REPLICA), Node(), Node()), steps("join5f say2d crash2a settle5e status0f kick5f"))
     # A join is on its way when the joined node removes the last user.
     @example((Node(mode=Mode.REPLICA),) * 3, steps("kick2f leave5c kick6b kick7e join3f wait7c leave3d"))
     # An occupant's presence is lost that has no number: a part of the answer to a first join.
