@@ -8,6 +8,8 @@ from attrs import define, field, frozen
 
 # Open requests; of more, the oldest one is forgotten.
 _MAX_OPEN = 8
+# Requests of another node that are handled at once.
+MAX_REQUESTS = 10
 
 
 @frozen
@@ -22,6 +24,21 @@ class Asked:
     sent: int
     acknowledged: int
     highest: int
+
+
+@define
+class Credit:
+    """Limits what another node causes by its requests: some are handled at once, and then one each second."""
+
+    _left: float = 0.0
+    _at: float = -inf
+
+    def take(self, now: float) -> bool:
+        """Return True if another request may be handled now."""
+        self._left, self._at = min(MAX_REQUESTS, self._left + now - self._at), now
+        isLeft = self._left >= 1
+        self._left -= int(isLeft)
+        return isLeft
 
 
 @define

@@ -16,7 +16,7 @@ from typing import Generic, TypeVar
 from attrs import define, field
 
 from gateway.errors import NotInSequence, OutboxFull, StoreBroken
-from gateway.fmuc.asked import Asked, Requests
+from gateway.fmuc.asked import Asked, Credit, Requests
 from gateway.fmuc.channel_values import (
     Ask,
     ChannelState,
@@ -51,6 +51,7 @@ class Channel(Generic[T]):
     @ivar isWatched: True if a lost channel must be noticed in silence, and must be opened again: local users wait.
     @ivar outputs: output of the last calls, in order. The owner takes it away.
     @ivar tally: counts for the operator.
+    @ivar credit: for requests of the other node, and for answers that contradict it.
     """
 
     room: str
@@ -63,6 +64,7 @@ class Channel(Generic[T]):
     outputs: list[Output] = field(factory=list)
     tally: Tally = field(factory=Tally)
     roundTrip: RoundTrip = field(init=False)
+    credit: Credit = field(factory=Credit)
 
     # True if the numbers were compared with the other node's since this process has loaded them.
     _isCompared: bool = False
@@ -84,6 +86,7 @@ class Channel(Generic[T]):
     _isRepeated: bool = False
     _due: float = inf
     _heardAt: float = 0.0
+    _repeatedAt: float = -inf
     _requests: Requests = field(init=False)
     # Numbers of this node, and of the other one, up to which both had kept stanzas when the channel opened; and the
     # time of the request that has opened it.
@@ -311,8 +314,9 @@ class Channel(Generic[T]):
         self._acknowledgedUpTo(report.received, now)
         if self.state is ChannelState.LOST:
             self._open(now, report, now)
-        elif report.isResume:
-            # The other node dropped what it was sent meanwhile.
+        elif report.isResume and self._repeatedAt + self.roundTrip.timeout() <= now:
+            # The other node dropped what it was sent meanwhile. If it asks again soon, it is asked later.
+            self._repeatedAt = now
             self._repeatAll(now)
         return answer
 
@@ -329,6 +333,10 @@ class Channel(Generic[T]):
             self._renew(report.epoch)
             self.outputs.append(Renewed())
         elif report.epoch != self.epoch or self._contradicts(asked, report):
+            if not self.credit.take(now):
+                # Each new epoch writes the whole outbox: a node that contradicts each time has to wait.
+                self._lose()
+                return
             self._renew(max(report.epoch, self.epoch) + 1)
             self.outputs.append(Renewed())
             self._ask(now)

@@ -14,7 +14,7 @@ from attrs import define, field, frozen
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.errors import BadRequest, GatewayError, NoSuchAddress, NotInSequence
+from gateway.errors import BadRequest, GatewayError, NoSuchAddress, NotInSequence, ResourceLimit
 from gateway.fmuc import channel_xml
 from gateway.fmuc.actions import Kept, ToNode
 from gateway.fmuc.channel import Channel
@@ -137,8 +137,9 @@ class Channels:
         known = self.table.get((room, node.jid))
         least = 0 if known is None else known.epoch + 1
         self.end(room, node)
-        self._offered = max(least, self._offered + 1, int((self.utc(now) - _SINCE) / _MINUTE))
-        return self._offered
+        self._offered = max(self._offered + 1, int((self.utc(now) - _SINCE) / _MINUTE))
+        # One node may have chosen an epoch that is no number for others.
+        return max(least, self._offered)
 
     def agreed(self, room: str, node: JoiningNode) -> int | None:
         """Return the epoch of a channel that is accepted (rule 2); C{None} if none was offered."""
@@ -271,7 +272,11 @@ class Channels:
         channel = self.table.get(place)
         if channel is None:
             raise NoSuchAddress
-        report = channel.requested(channel_xml.readReport(payload), now)
+        asked = channel_xml.readReport(payload)
+        if not channel.credit.take(now):
+            # The answer, and what follows it, may be ten thousand times as long. The node asks again.
+            raise ResourceLimit
+        report = channel.requested(asked, now)
         self.touch(place)
         return SendResult(*place, stanza.id or "", channel_xml.reportXml(report).encode())
 

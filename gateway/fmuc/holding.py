@@ -44,8 +44,6 @@ from gateway.xml.write import tag
 
 # Requests to joining nodes that a service sends each second.
 MAX_ASKED = 50
-# Requests of one joining node that are answered at once, and then one each second.
-MAX_REQUESTS = 10
 # Seconds after which a node that may have lost a part of its state, and has not compared, is asked to.
 _COMPARED = 10.0
 # Occupants in one answer, as in the bounds of a room.
@@ -190,6 +188,7 @@ def resumed(federation: Federation, stanza: Stanza, payload: domish.Element, now
     Answer a joining node that wants to resume.
 
     @raise NoSuchAddress: if that node has not joined: it joins anew then.
+    @raise ResourceLimit: if there were too many requests.
     """
     node = federation.joiningNodes.get(stanza.sender or "")
     if node is None:
@@ -199,8 +198,10 @@ def resumed(federation: Federation, stanza: Stanza, payload: domish.Element, now
         return _forgotten(federation, node, stanza, now)
     node.resumes = True
     federation.room.changes.nodes = True
-    if stanza.type == "get" or payload.getAttribute("more") != "true":
-        _charge(node, now)
+    isLast = stanza.type == "get" or payload.getAttribute("more") != "true"
+    if isLast and not node.credit.take(now):
+        # The node tries again.
+        raise ResourceLimit
     if stanza.type == "set":
         return _told(federation, node, stanza, payload, now)
     last = payload.getAttribute("m", "")
@@ -243,18 +244,6 @@ def crossing(node: JoiningNode, occupant: Occupant) -> tuple[str, Payload] | Non
         return occupant.realJid, occupant.payload
     # In primary mode the node is not told of the presence of other sessions.
     return session.jid, occupant.payload if node.returnsPresence else session.payload
-
-
-def _charge(node: JoiningNode, now: float) -> None:
-    """
-    Charge a request to a joining node.
-
-    @raise ResourceLimit: if there were too many; the node tries again.
-    """
-    node.credit, node.creditedAt = min(MAX_REQUESTS, node.credit + now - node.creditedAt), now
-    if node.credit < 1:
-        raise ResourceLimit
-    node.credit -= 1
 
 
 def _told(

@@ -7,6 +7,7 @@ from typing import Any
 
 from attrs import define, field
 
+from gateway.fmuc.asked import Credit
 from gateway.fmuc.channel import Channel
 from gateway.fmuc.profiles import BROADBAND, PROFILES, Profile
 from gateway.fmuc.returned import Awaited
@@ -144,8 +145,7 @@ class JoiningNode(Node):
         answer a probe with an error though there are occupants.
     @ivar resumes: True if it has told that it can resume.
     @ivar users: its occupants by the full JIDs of their sessions there.
-    @ivar credit: number of requests to resume that are answered at once: each of them compares all occupants.
-    @ivar creditedAt: seconds of the link's clock at which it was computed.
+    @ivar credit: for its requests to compare: each of them costs a look at all occupants.
     @ivar doubt: set while stanzas to it may be lost.
     @ivar emptySince: seconds of the link's clock since which nobody is in there, if it stays for some time.
     @ivar isRenewed: True if it may have lost a part of its state, and the channel with it is not open.
@@ -158,8 +158,7 @@ class JoiningNode(Node):
     resumes: bool = False
     users: dict[str, Occupant] = field(factory=dict)
     doubt: Doubt | None = None
-    credit: float = 0.0
-    creditedAt: float = float("-inf")
+    credit: Credit = field(factory=Credit)
     isRenewed: bool = False
     offer: int | None = None
     emptySince: float | None = None
