@@ -109,8 +109,13 @@ def _problems(config: Config) -> list[str]:
     if config.log.file is not None and (unusable := files.appendProblem(Path(config.log.file))):
         problems.append(f"log.file: {unusable}")
     for name, peer in config.peers.items():
-        if unusable := identity.problem(Path(keyFile(config, peer)), str(config.state_dir)):
+        own = Path(keyFile(config, peer))
+        if unusable := identity.problem(own, str(config.state_dir)):
             problems.append(f'peers."{name}".key_file: {unusable}')
+        elif own.exists() and identity.read(own).fingerprint in peer.fingerprint:
+            allowed = "that of the other gateway, which `xmpp-gateway peers` prints at the other side"
+            found = f"found the fingerprint of this gateway; allowed: {allowed}"
+            problems.append(f'peers."{name}".fingerprint: {found}')
     environment = ServiceEnvironment(config)
     for service in config.services:
         if IConfigCheck.providedBy(service.plugin):
@@ -154,12 +159,30 @@ def warnings(config: Config) -> list[str]:
             key = "server" if service.table.endpoint is None else f'{service.kind}."{service.jid}"'
             advice = "name the port for components, which is often 5347"
             found.append(f"{key}.endpoint: servers use port {port} for {_OTHER_PORTS[port]}; {advice}")
+    found += _unusedPeers(config)
     environment = ServiceEnvironment(config)
     for service in config.services:
         if IConfigWarnings.providedBy(service.plugin):
             told = IConfigWarnings(service.plugin).warnings(service.jid, service.table, environment)
             found += [f'{service.kind}."{service.jid}": {each}' for each in told]
     return list(dict.fromkeys(found))
+
+
+def _unusedPeers(config: Config) -> list[str]:
+    """Return a warning for each domain of a peer with which no service here exchanges stanzas."""
+    used = {
+        str(domain)
+        for service in config.services
+        for key in ("peers", "allow")
+        for domain in getattr(service.table, key, ())
+    }
+    advice = "the link needs the domain of a component of the other gateway, not the name of its host"
+    return [
+        f'peers."{name}": no service of this gateway has "{domain}" in peers or allow: {advice}'
+        for name, peer in config.peers.items()
+        for domain in (name, *peer.domains)
+        if not used & {domain, "*"}
+    ]
 
 
 def notes(config: Config) -> list[str]:

@@ -28,13 +28,17 @@ _MAX_REPORTED = 100
 
 _CROSSED = "{sent} bytes to it, {received} from it"
 _PROFILE = ", profile {profile}: {left_out} left out"
-_CHANNEL = ", channel {channel}: {kept} stanzas not acknowledged"
+_CHANNEL = ", channel {channel}, stanzas not acknowledged: {kept}"
+_ADVICE = (
+    "; if the network between the sites works, check that the other gateway and its server run, and s2s, or the "
+    "direct link, between the sites"
+)
 _STATES = {
     UplinkState.IDLE: "idle, no occupants",
     UplinkState.JOINING: "joining",
     UplinkState.JOINED: "joined",
     UplinkState.RETURNING: "returning",
-    UplinkState.LOST: "unreachable: users stay for some time",
+    UplinkState.LOST: "unreachable, asked again and again",
     UplinkState.LEAVING: "leaving",
     UplinkState.WITHDRAWING: "leaving",
 }
@@ -166,11 +170,18 @@ def _federated(federation: Federation) -> StatusItem:
         about = {"occupants": len(node.occupants), **_bytes(node)}
         text = f"mirrored by {{node}}: {{occupants}} there, {_CROSSED}" + _details(node, about)
         nodes.append(StatusItem("rooms.joining_node", text, about))
+    # A mirror cannot do its work without its room; a room does not need its mirrors, which may often be away.
+    isAway = uplink is not None and uplink.state is UplinkState.LOST
     return StatusItem(
         "rooms.federated",
-        "{room}: {here} here, {all} in all; {nodes}",
+        "{room}: {here} here, {all} in all; {nodes}" + _ADVICE * isAway,
         {"room": room.jid, "here": room.localCount, "all": len(room.occupants), "nodes": tuple(nodes)},
+        isProblem=isAway,
     )
+
+
+def _isLost(node: Node) -> bool:
+    return node.channel is not None and node.channel.state is ChannelState.LOST
 
 
 def _uplinkText(uplink: Uplink) -> str:
@@ -187,7 +198,7 @@ def _details(node: Node, about: dict[str, Any]) -> str:
     if node.profile is not BROADBAND:
         about.update(profile=node.profile.name, left_out=node.leftOut)
         text += _PROFILE
-    if node.channel is not None and (len(node.channel) or node.channel.state is ChannelState.LOST):
+    if node.channel is not None and (len(node.channel) or _isLost(node)):
         about.update(channel=node.channel.state.name.lower(), kept=len(node.channel))
         text += _CHANNEL
     return text

@@ -21,7 +21,7 @@ class UplinkState(Enum):
     JOINING = "the first join was sent; occupants, history and subject are to come"
     JOINED = "joined"
     RETURNING = "stanzas may be lost: the joined node was asked to resume; users stay"
-    LOST = "the joined node cannot be reached, and is asked again and again; users stay for some time"
+    LOST = "the joined node cannot be reached, and is asked again and again; users stay"
     LEAVING = "left; the confirmation is to come"
     WITHDRAWING = "left before the first join was complete; its answer or the confirmation is to come"
 

@@ -41,6 +41,11 @@ class MeasuredTests(LinkedCase):
         """Return the line of the status about the room."""
         return next(each for each in sentences(side.handler.report()) if "mirror" in each)
 
+    def isProblem(self, side: Side) -> bool:
+        """True if the status says that the operator should do something about the room."""
+        [item] = [each for each in side.handler.report() if each.name == "rooms.federated"]
+        return item.isProblem
+
     def test_lost(self) -> None:
         """State, outbox and its age while a node does not answer; the return, and what is sent again."""
         self.assertValues(
@@ -69,10 +74,13 @@ class MeasuredTests(LinkedCase):
             FMUC_OUTBOX_AGE=200,
             FMUC_REPEATED=0,
         )
-        self.assertIn(", channel lost: 2 stanzas not acknowledged", self.reported(self.link.down))
+        self.assertIn(", channel lost, stanzas not acknowledged: 2; if the network", self.reported(self.link.down))
+        # The room does not need its mirror; the mirror cannot do its work.
+        self.assertEqual([self.isProblem(side) for side in (self.link.top, self.link.down)], [False, True])
         self.link.mend()
         self.link.wait(100)
         self.assertHeard("a", "b", users=(OWN,))
+        self.assertFalse(self.isProblem(self.link.down))
         self.assertValues(
             self.down,
             FMUC_CHANNELS={"open": 1, "lost": 0},
@@ -97,7 +105,7 @@ class MeasuredTests(LinkedCase):
         with self.assertRaises(OutboxFull):
             channel.check(self.link.top.server.clock.seconds())
         self.assertValues(self.top, FMUC_OUTBOX_FULL=1)
-        self.assertIn(", channel open: 1002 stanzas not acknowledged", self.reported(self.link.top))
+        self.assertIn(", channel open, stanzas not acknowledged: 1002", self.reported(self.link.top))
 
     def test_compared(self) -> None:
         """A mirror that was restarted compares; the outcomes."""

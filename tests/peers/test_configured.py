@@ -14,8 +14,9 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.composition.changes import compare
+from gateway.composition.reader import Config
 from gateway.composition.reload import Reloader
-from gateway.composition.service import read
+from gateway.composition.service import read, warnings
 from gateway.config.tables import ConfigError, PeerTable
 from gateway.peers import identity
 from gateway.testing import MemoryGateway
@@ -130,6 +131,44 @@ class KeyTests(SynchronousTestCase):
         with self.assertRaises(identity.KeyProblem) as raised:
             identity.load(Path(self.mktemp(), "none", "own.pem"))
         self.assertIn("cannot be created: No such file", str(raised.exception))
+
+
+class CheckTests(SynchronousTestCase):
+    """Mistakes that C{--check} finds with the files and the other tables."""
+
+    def read(self, text: str) -> Config:
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        path = folder / "gateway.toml"
+        path.write_text(text)
+        path.chmod(0o600)
+        (folder / "state").mkdir(0o700)
+        self.own = identity.load(folder / "state" / identity.KEY_FILE).fingerprint
+        path.write_text(text.replace("OWN", self.own))
+        return read(path, MemoryReactorClock())
+
+    def test_ownFingerprint(self) -> None:
+        """The table that this gateway has printed for the other side is refused here."""
+        error = self.assertRaises(ConfigError, self.read, f'{LISTENS}fingerprint = "OWN"\n')
+        [problem] = error.problems
+        self.assertIn('peers."one.example".fingerprint: found the fingerprint of this gateway', problem)
+
+    def test_unused(self) -> None:
+        """A domain with which no service exchanges stanzas, such as the name of a host, is a warning."""
+        rooms = f'{SERVER}[rooms."{COMPONENT}"]\npeers = [PEERS]\n'
+        link = f'[peers."one.example"]\nlisten = "tls:5299"\ndomains = ["two.example"]\n{KNOWN}'
+        expected = [
+            f'peers."one.example": no service of this gateway has "{each}" in peers or allow: the link needs the '
+            "domain of a component of the other gateway, not the name of its host"
+            for each in ("one.example", "two.example")
+        ]
+        for peers, found in (
+            ('"three.example"', expected),
+            ('"one.example"', expected[1:]),
+            ('"one.example", "two.example"', []),
+            ('"*"', []),
+        ):
+            self.assertEqual(warnings(self.read(rooms.replace("PEERS", peers) + link)), found)
 
 
 class ReloadTests(SynchronousTestCase):
