@@ -29,3 +29,5 @@ settings.load_profile(PROFILE)
 # Decorators of tests: with the usual number of examples, and with more for what has many cases.
 steady = settings()
 thorough = settings(max_examples=3 * steady.max_examples)
+# Number of long random runs of a test.
+RUNS = steady.max_examples // 8

@@ -1,12 +1,7 @@
-"""
-Two channels over a network that loses, repeats, reorders and delays, while processes are killed.
-
-C{python -m tests.fmuc.test_channel_random NUMBER} tries many more examples.
-"""
+"""Two channels over a network that loses, repeats, reorders and delays, while processes are killed."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 from hypothesis import given, settings
@@ -212,9 +207,3 @@ class RandomTests(SynchronousTestCase):
     def test_restores(self) -> None:
         """The same with stores that are restored."""
         self.assertLessEqual({"Opened", "Lost", "Renewed", "refused"}, tried(restores, PACE, thorough))
-
-
-if __name__ == "__main__":
-    _many = settings(thorough, max_examples=int(sys.argv[1]), derandomize=False, database=None)
-    for _act, _pace in ((faults, PACE), (faults, NARROW), (restores, PACE)):
-        print(_act.__name__, sys.argv[1], *sorted(tried(_act, _pace, _many)), flush=True)

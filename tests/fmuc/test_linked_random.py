@@ -11,16 +11,15 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Mode
 from tests.fmuc.linked import ANN, BELOW, BEN, HERE, LOW, OWN, ROOM, TOP, Linked, Side
+from tests.profiles import RUNS
 
 # Users who come and go, and a user of the mirror's mirror.
 CAT, DAN, EVE = "cat@b.example/1", "dan@a.example/1", "eve@c.example/1"
 HOMES = {OWN: ROOM, CAT: ROOM, ANN: HERE, BEN: HERE, DAN: HERE, EVE: BELOW}
 STAYING = (OWN, ANN, BEN)
 _BODY = re.compile(rb"<body>(.*?)</body>")
-# Runs of each mode, and steps of a run.
-RUNS, STEPS = 12, 60
-# Runs of each mode in a chain of three.
-CHAINS = 6
+# Steps of a run.
+STEPS = 60
 
 
 @define(eq=False)
@@ -139,7 +138,7 @@ class RandomTests(SynchronousTestCase):
         """The same in a chain of three nodes, each of which is killed between two stanzas."""
         for mode in Mode:
             # The last one has found a refusal by a node in the middle that was taken for an undeliverable message.
-            for seed in (*range(CHAINS), 2011):
+            for seed in (*range(RUNS // 2), 2011):
                 with self.subTest(mode=mode, seed=seed):
                     run = Run(seed, mode, (OWN, ANN, EVE))
                     for _ in range(STEPS):
