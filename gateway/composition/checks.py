@@ -114,8 +114,8 @@ def _problems(config: Config) -> list[str]:
             problems.append(f'peers."{name}".key_file: {unusable}')
         elif own.exists() and identity.read(own).fingerprint in peer.fingerprint:
             allowed = "that of the other gateway, which `xmpp-gateway peers` prints at the other side"
-            found = f"found the fingerprint of this gateway; allowed: {allowed}"
-            problems.append(f'peers."{name}".fingerprint: {found}')
+            advice = f"found the fingerprint of this gateway; allowed: {allowed}"
+            problems.append(f'peers."{name}".fingerprint: {advice}')
     environment = ServiceEnvironment(config)
     for service in config.services:
         if IConfigCheck.providedBy(service.plugin):
