@@ -28,6 +28,7 @@ from tests.link.core import (
     Way,
     randomFaults,
 )
+from tests.profiles import steady
 
 A, B = Side.A, Side.B
 UP, HOLE, DOWN = LinkState
@@ -258,6 +259,7 @@ class FaultTests(SynchronousTestCase):
         self.assertEqual({step for _, step in script}, {Cut(), *map(Become, LinkState)})
         self.assertEqual([step for _, step in script if isinstance(step, Become)][-1], Become(UP))
 
+    @steady
     @given(st.integers(0, 1_000), st.integers(0, 3))
     def test_conserved(self, seed: int, jitter: int) -> None:
         """
