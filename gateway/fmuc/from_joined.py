@@ -253,7 +253,11 @@ def _reason(stanza: NodePresence) -> PresenceChange:
 
 
 def _unavailable(federation: Federation, uplink: Uplink, nick: str, stanza: NodePresence, now: float) -> None:
-    uplink.leaves.pop(nick, None)
+    gone, present = uplink.leaves.pop(nick, None), federation.room.occupants.get(nick)
+    isOther = gone is not None and present is not None and present is not gone
+    if present is not None and isOther and federation.isDownstream(present) and uplink.node.channel is not None:
+        # The user has left, and has joined again while the link was down.
+        return
     if nick in uplink.resumption.parted:
         # This node has sent it, to join anew.
         uplink.resumption.parted.discard(nick)

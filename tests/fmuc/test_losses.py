@@ -86,6 +86,8 @@ class LossesTests(SynchronousTestCase):
     @example((Node(), Node(), Node(mode=Mode.REPLICA)), steps("kick1e wait4d join5e join7d crash2b leave2a"))
     # The same, and the other user is removed when the channel is open.
     @example((Node(mode=Mode.REPLICA), Node(), Node()), steps("join5f say2d crash2a settle5e status0f kick5f"))
+    # A user leaves and joins again while the link is down: the leave comes back at the return.
+    @example((Node(), Node(mode=Mode.REPLICA), Node()), steps("leave7d cut6e wait7e join2b"))
     # A join is on its way when the joined node removes the last user.
     @example((Node(mode=Mode.REPLICA),) * 3, steps("kick2f leave5c kick6b kick7e join3f wait7c leave3d"))
     # An occupant's presence is lost that has no number: a part of the answer to a first join.
