@@ -230,8 +230,10 @@ class LinkStorm:
     async def _start(self) -> None:
         """Start both gateways."""
         near: dict[str, dict[str, Value]] = {f'rooms."{ROOMS}"': {"peers": list(MIRRORS.values())}}
+        # When a server is killed, all its users leave. The mirror stays, so that its archive continues.
+        mirror: dict[str, Value] = {"allow": [ROOMS], "users": [FAR], "keep": "5m"}
         far: dict[str, dict[str, Value]] = {
-            f'mirror."{jid}"': {"allow": [ROOMS], "users": [FAR], "mode": mode} for mode, jid in MIRRORS.items()
+            f'mirror."{jid}"': {**mirror, "mode": mode} for mode, jid in MIRRORS.items()
         }
         if self._isDirect:
             files = [str(Path(self._case.folder("key-"), "peers.key")) for _ in Side]
