@@ -136,9 +136,7 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
         store=stanza.store,
         delay=stanza.delay,
     )
-    isKept = uplink.node.channel is not None
-    if uplink.resumption.isReturn and not isKept and _isUnknown(sender, occupant or gone, stanza):
-        # The sender's presence was lost. The message comes again with those that were missed.
+    if _isOmitted(room, uplink, sender, occupant or gone, stanza):
         return
     origin = None if occupant is None else occupant.node
     if uplink.state is UplinkState.JOINING:
@@ -176,8 +174,17 @@ def _ofPrimary(room: Room, message: RoomMessage, now: float) -> None:
         _newSubject(room, message.delayed(room.stamp(now)))
 
 
-def _isUnknown(sender: str, occupant: Occupant | None, stanza: NodeMessage) -> bool:
-    return bool(sender and stanza.stanzaId) and occupant is None and stanza.delay is None
+def _isOmitted(
+    room: Room, uplink: Uplink, sender: str, occupant: Occupant | None, stanza: NodeMessage
+) -> bool:
+    """True if a new message, whose sender is not known, is not shown."""
+    if occupant is not None or stanza.delay is not None or not (sender and stanza.stanzaId):
+        return False
+    if uplink.node.channel is None:
+        # The sender's presence was lost. The message comes again with those that were missed.
+        return uplink.resumption.isReturn
+    # It may have been shown before it was sent; a node that was killed has forgotten whose it is.
+    return room.hasStanzaId(stanza.stanzaId)
 
 
 def _occupantId(room: Room, occupant: Occupant | None, stanza: NodeMessage) -> str:

@@ -88,6 +88,11 @@ class LossesTests(SynchronousTestCase):
     @example((Node(mode=Mode.REPLICA), Node(), Node()), steps("join5f say2d crash2a settle5e status0f kick5f"))
     # A user leaves and joins again while the link is down: the leave comes back at the return.
     @example((Node(), Node(mode=Mode.REPLICA), Node()), steps("leave7d cut6e wait7e join2b"))
+    # A message returns through a node that was killed after its sender had left.
+    @example(
+        (Node(), Node(mode=Mode.REPLICA), Node(), Node(mode=Mode.REPLICA)),
+        steps("say6d cut0d leave2b settle1a kill5e"),
+    )
     # A join is on its way when the joined node removes the last user.
     @example((Node(mode=Mode.REPLICA),) * 3, steps("kick2f leave5c kick6b kick7e join3f wait7c leave3d"))
     # An occupant's presence is lost that has no number: a part of the answer to a first join.
