@@ -319,7 +319,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        self._due, self._kept = inf, None\n", "        self._due = inf\n"),
         ("        if kept.times == 1:\n", "        if True:\n"),
         ("max(self._sent, self._storedSent) < number <=", "0 < number <="),
-        ("(isRefusable and outbox.oldest + pace.age <= now)", "False"),
+        ("isRefusable and self._outbox.oldest + self.pace.age <= now", "False"),
+        ("        return number if number > self._sent else 0\n", "        return number\n"),
         ("self._storedReceived - self._ackSent >= self.pace.window // 4", "False"),
         ("max(self.pace.silence, 4 * self.roundTrip.smoothed)", "self.pace.silence"),
     ),
@@ -648,6 +649,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            if refusal is not None and numbers:\n", "            if False:\n"),
     ),
     "gateway/fmuc/numbering.py": (
+        ("        channel.ends(stanza.nick)\n", "        pass\n"),
         ('if not isinstance(action, SendError) or action.name != "message":', "if True:"),
         ("                channels.touch(place)\n", "                pass\n"),
         ("            channel.withdraw(number)\n", "            pass\n"),

@@ -162,17 +162,36 @@ class Channel(Generic[T]):
         self._renew(epoch)
         self._open(now)
 
-    def send(self, stanza: bytes, now: float, isRefusable: bool = True) -> int:
+    def send(self, stanza: bytes, now: float, isRefusable: bool = True, key: str = "") -> int:
         """
         Keep a stanza, which is sent when it is stored and the channel is open (rules 3, 4, 12); return its number.
 
         @param isRefusable: True if somebody can be told that it was refused. Others may exceed the limits twofold,
             and then the owner must end the channel.
+        @param key: of the state that the stanza tells: it replaces the last one with this key, if that was not sent
+            (rule 12); empty for none.
         @raise OutboxFull: if no further stanza can be kept.
         """
-        self.check(now, isRefusable)
+        number = self._replaceable(key)
+        if not number or len(stanza) > len(self._outbox[number].stanza):
+            self.check(now, isRefusable)
         self._isUrgent = True
-        return self._outbox.add(stanza, now)
+        if not number:
+            return self._outbox.add(stanza, now, key)
+        self._outbox.replace(number, stanza)
+        return number
+
+    def replaces(self, key: str) -> bool:
+        """True if a stanza with a key will replace another one."""
+        return self._replaceable(key) > 0
+
+    def ends(self, key: str) -> None:
+        """A stanza follows that ends the state with a key."""
+        self._outbox.end(key)
+
+    def _replaceable(self, key: str) -> int:
+        number = self._outbox.last(key) if key else 0
+        return number if number > self._sent else 0
 
     def check(self, now: float, isRefusable: bool = True) -> None:
         """
@@ -180,11 +199,18 @@ class Channel(Generic[T]):
 
         @raise OutboxFull: if it cannot.
         """
-        outbox, pace, scale = self._outbox, self.pace, 1 if isRefusable else 2
-        isOver = len(outbox) >= pace.stanzas * scale or outbox.size >= pace.bytes * scale
-        if isOver or (isRefusable and outbox.oldest + pace.age <= now):
+        isOld = isRefusable and self._outbox.oldest + self.pace.age <= now
+        if isOld or not self.hasRoom(1 if isRefusable else 2):
             self.tally.full += 1
             raise OutboxFull
+
+    def hasRoom(self, scale: int = 1) -> bool:
+        """
+        Return True if the outbox is below its limits of number and bytes.
+
+        @param scale: multiple of the limits.
+        """
+        return len(self._outbox) < self.pace.stanzas * scale and self._outbox.size < self.pace.bytes * scale
 
     def withdraw(self, number: int) -> bool:
         """

@@ -10,11 +10,13 @@ from gateway.addresses import jids
 from gateway.errors import (
     GatewayError,
     JoinedElsewhere,
+    LinkDown,
     Loop,
     NickChangeForbidden,
     NickInUse,
     NotPrivate,
     OnlyInTheRoom,
+    OutboxFull,
     ResourceLimit,
     RoomFull,
 )
@@ -429,7 +431,7 @@ class Federation:
         if not self.uplink.offer(occupant, payload, identifier):
             return False
         self.toNode(joined, evolve(occupant.presence(AVAILABLE), payload=payload), identifier)
-        if joined.returnsPresence:
+        if joined.returnsPresence and not (joined.channel is not None and joined.channel.replaces(occupant.nick)):
             self.uplink.changes[occupant.nick] += 1
         return joined.returnsPresence
 
@@ -448,6 +450,7 @@ class Federation:
     def submitForm(self, message: RoomMessage) -> None:
         uplink = self.uplink
         if uplink is not None:
+            _checkRoom(uplink.node)
             marked = evolve(message, id=uplink.formMark + (message.id or ""))
             self.toNode(uplink.node, PrivateMessage(marked, ""))
 
@@ -504,12 +507,29 @@ class Federation:
     def sendPrivate(
         self, recipient: Occupant, message: RoomMessage, error: StanzaError | None, origin: AnyNode | None
     ) -> None:
-        if message.nick and error is None and any(node.showsPrivate for node in self._nodesOf(recipient, origin)):
-            raise NotPrivate
-        for node in self._nodesOf(recipient, origin):
+        nodes = self._nodesOf(recipient, origin)
+        if message.nick and error is None:
+            for node in nodes:
+                self._checkPrivate(node)
+        for node in nodes:
+            if error is not None and node.channel is not None and not node.channel.hasRoom():
+                # Nobody can be told, and what others send has priority.
+                continue
             # A message of the room itself is none of the joined node's.
             if message.nick or node is not self.joinedNode:
                 self.toNode(node, PrivateMessage(_withoutId(message), recipient.nick, error))
+
+    def _checkPrivate(self, node: Node) -> None:
+        """
+        Check that an occupant's message to another one may be sent to a node now.
+
+        @raise GatewayError: if it would be shown to others, or cannot be kept.
+        """
+        if node.showsPrivate:
+            raise NotPrivate
+        _checkRoom(node)
+        if node is self.joinedNode and self.isLost and self.returnsMessages:
+            raise LinkDown
 
     @staticmethod
     def _nodesOf(occupant: Occupant, origin: AnyNode | None) -> list[Node]:
@@ -599,6 +619,16 @@ class Federation:
         self.room.changes.nodes = True
         self.toNode(node, ConfirmLeft())
         self.room.log(f"no longer mirrored by {node.jid}")
+
+
+def _checkRoom(node: Node) -> None:
+    """
+    Check that the channel with a node can keep a further stanza.
+
+    @raise OutboxFull: if it cannot.
+    """
+    if node.channel is not None and not node.channel.hasRoom():
+        raise OutboxFull
 
 
 def _withoutId(message: RoomMessage) -> RoomMessage:

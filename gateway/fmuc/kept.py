@@ -25,12 +25,14 @@ class Kept:
     @ivar since: seconds; the time at which it was accepted, or at which this process has loaded it.
     @ivar sentAt: seconds; the time at which it was sent last.
     @ivar times: number of times that this process has sent it.
+    @ivar key: of the state that it tells, which a later stanza may tell in its place; empty for none.
     """
 
     stanza: bytes
     since: float
     sentAt: float = 0.0
     times: int = 0
+    key: str = ""
 
 
 @define
@@ -51,6 +53,8 @@ class Outbox:
     acknowledged: int = 0
     assigned: int = 0
     _kept: dict[int, Kept] = field(factory=dict)
+    # Numbers of the last stanzas with a key.
+    _last: dict[str, int] = field(factory=dict)
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -78,23 +82,46 @@ class Outbox:
         self.size += len(stanza) + _AROUND
         return self.assigned
 
-    def add(self, stanza: bytes, since: float) -> int:
+    def add(self, stanza: bytes, since: float, key: str = "") -> int:
         """Add a stanza; return its number."""
         number = self.load(stanza, since)
         self.record(number, stanza.decode())
+        if key:
+            self._kept[number].key, self._last[key] = key, number
         return number
+
+    def last(self, key: str) -> int:
+        """Return the number of the last stanza with a key; 0 for none, also after L{end}."""
+        return self._last.get(key, 0)
+
+    def end(self, key: str) -> None:
+        """The next stanza with a key tells another state than the earlier ones."""
+        self._last.pop(key, None)
+
+    def replace(self, number: int, stanza: bytes) -> None:
+        """Replace the stanza with a number, which was never sent."""
+        kept = self._kept[number]
+        self.size += len(stanza) - len(kept.stanza)
+        kept.stanza = stanza
+        self.record(number, stanza.decode())
 
     def empty(self, number: int) -> None:
         """Forget the stanza with a number; the number stays."""
         kept = self._kept[number]
+        self._forget(kept.key, number)
         self.size -= len(kept.stanza)
         kept.stanza = b""
         self.record(number, "")
+
+    def _forget(self, key: str, number: int) -> None:
+        if self._last.get(key) == number:
+            del self._last[key]
 
     def removeUpTo(self, number: int) -> Kept:
         """Remove all stanzas up to a number, which is acknowledged; return the last one of them."""
         for each in range(self.acknowledged + 1, number + 1):
             kept = self._kept.pop(each)
+            self._forget(kept.key, each)
             self.size -= len(kept.stanza) + _AROUND
             self.record(each, None)
         self.acknowledged = number
@@ -104,6 +131,7 @@ class Outbox:
         """Number the stanzas from 1 on, in their order."""
         kept, self._kept = self._kept, {}
         self.size = self.acknowledged = self.assigned = 0
+        self._last.clear()
         for number in kept:
             self.record(number, None)
         for each in kept.values():

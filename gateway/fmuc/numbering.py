@@ -10,7 +10,7 @@ from attrs import evolve
 
 from gateway.addresses import jids
 from gateway.errors import OutboxFull
-from gateway.fmuc.actions import Kept, ToNode
+from gateway.fmuc.actions import Admission, Join, Kept, ToNode
 from gateway.fmuc.channel import Channel
 from gateway.fmuc.channel_values import Mark
 from gateway.fmuc.channel_xml import nameOf
@@ -20,6 +20,7 @@ from gateway.fmuc.core import Rooms
 from gateway.fmuc.values import Dialect
 from gateway.muc.actions import Action, SendError
 from gateway.muc.records import Record
+from gateway.muc.values import AVAILABLE, OccupantPresence
 from gateway.stream.link import Link
 
 T = TypeVar("T")
@@ -77,12 +78,30 @@ class Numbering:
             if channels.table.get(place) is not channel or not crosses(action, data) or not data:
                 continue
             try:
-                numbers.append((channel, channel.send(data, now, isRefusable=False)))
+                key = self._keyOf(action, channel)
+                numbers.append((channel, channel.send(data, now, isRefusable=False, key=key)))
                 channels.touch(place)
             except OutboxFull:
                 # Most senders cannot be told. The node joins anew, or is removed.
                 channels.forget(place)
         return numbers
+
+    def _keyOf(self, action: ToNode, channel: Channel[Any]) -> str:
+        """
+        Return the nick of an occupant whose presence replaces an earlier one that was not sent; empty for others. A
+        node that its own occupants' presence is returned to counts it.
+        """
+        stanza = action.stanza.presence if isinstance(action.stanza, Admission) else action.stanza
+        if isinstance(stanza, Join):
+            channel.ends(stanza.request.nick)
+        if not isinstance(stanza, OccupantPresence):
+            return ""
+        node = None if action.toJoined else self._rooms.node(action.room, action.peer)
+        isReturned = node is not None and stanza.nick in node.occupants
+        if stanza.change == AVAILABLE and not isReturned and stanza is action.stanza:
+            return stanza.nick
+        channel.ends(stanza.nick)
+        return ""
 
     def take(self, isDue: bool) -> Taken:
         """Return what the channels have to store and to send; C{isDue} is as for L{Channel.take}."""

@@ -7,9 +7,12 @@ import re
 from gateway import ns
 from gateway.fmuc.channel import Channel
 from gateway.fmuc.channel_values import ChannelState
+from gateway.fmuc.values import Mode
 from gateway.stream.stanzas import Stanza
-from tests.fmuc.linked import BEN, DOWN, HERE, OWN, ROOM, TOP
+from tests.fmuc.linked import ANN, BEN, DOWN, HERE, OWN, ROOM, TOP
 from tests.fmuc.test_linked import LinkedCase
+
+_ERROR = f"<policy-violation xmlns='{ns.STANZA_ERRORS}'/>"
 
 
 class HostileCase(LinkedCase):
@@ -91,6 +94,115 @@ class StormTests(HostileCase):
         self.link.mend()
         self.link.wait(30)
         self.assertHeard("x")
+
+
+class UserTests(HostileCase):
+    """A local user who floods a lost link: others lose nothing, and stay."""
+
+    def flood(self, *xml: str) -> None:
+        """Send stanzas to the mirror, 2,500 times."""
+        for number in range(2_500):
+            self.link.down.server.send("".join(xml).format(number))
+        self.link.settle()
+
+    def returned(self) -> None:
+        """After the return, what others have said is shown, and nobody was put out."""
+        self.link.wait(10)
+        self.link.mend()
+        self.link.wait(60)
+        self.assertInside("ann", "ben", "own")
+        self.assertIn("before", self.link.heard(OWN))
+
+    def test_presence(self) -> None:
+        """Rule 12: only the last presence of an occupant waits; it crosses, and the earlier ones do not."""
+        self.link.cut()
+        self.link.say(BEN, HERE, "before")
+        self.flood(f"<presence from='{ANN}' to='{HERE}/ann'><status>s{{}}</status></presence>")
+        self.assertEqual(len(self.channel(DOWN)), 2)
+        self.link.crossed.clear()
+        self.returned()
+        told = {each for _, text in self.link.crossed for each in re.findall(r"\bs[0-9]+\b", text)}
+        self.assertEqual(told, {"s2499"})
+        self.assertPresence("ann", "s2499")
+        changes = self.link.down.rooms.federation(HERE).uplink.changes  # type: ignore[union-attr]
+        self.assertEqual(+changes, {})
+
+    def test_presenceAround(self) -> None:
+        """A presence does not take the place of one before a leave and a join: both sides end equal."""
+        for user, room, nick in ((ANN, HERE, "ann"), (OWN, ROOM, "own")):
+            self.link.cut()
+            self.link.say(user, room, "before")
+            self.link.wait(60)
+            domain = room.rpartition("@")[2]
+            for number in range(4):
+                self.link.leave(user, room, nick)
+                self.link.join(user, room, nick)
+                for status in range(3):
+                    inside = f"<status>{number} {status}</status>"
+                    self.link.send(domain, f"<presence from='{user}' to='{room}/{nick}'>{inside}</presence>")
+            self.link.mend()
+            self.link.wait(60)
+            self.assertPresence(nick, "3 2")
+
+    def test_presenceSent(self) -> None:
+        """A presence that was sent, and perhaps received, is not replaced."""
+        self.link.isLost = lambda sender, text: sender == TOP
+        for number in range(3):
+            inside = f"<status>s{number}</status>"
+            self.link.send(DOWN, f"<presence from='{ANN}' to='{HERE}/ann'>{inside}</presence>")
+        self.link.mend()
+        self.link.wait(60)
+        self.assertPresence("ann", "s2")
+
+    def assertPresence(self, nick: str, status: str) -> None:
+        """Both sides have this status of an occupant."""
+        for side, room in ((self.link.top, ROOM), (self.link.down, HERE)):
+            found = side.rooms.rooms[room].occupants[nick].payload.raw
+            self.assertEqual(found, f"<status>{status}</status>".encode())
+
+    def test_fromRoom(self) -> None:
+        """The same from the room to the mirror; a private message is refused when no more can be kept."""
+        self.link.cut()
+        for number in range(1_200):
+            inside = f"<status>s{number}</status>"
+            self.link.top.server.send(f"<presence from='{OWN}' to='{ROOM}/own'>{inside}</presence>")
+            body = f"<body>p{number}</body>"
+            message = f"<message type='chat' id='p' from='{OWN}' to='{ROOM}/ann'>{body}</message>"
+            self.link.top.server.send(message)
+        self.link.settle()
+        self.assertEqual(len(self.channel(TOP)), 1_000)
+        kept = 1_200 - len(self.link.errors(OWN))
+        self.assertEqual(set(self.link.errors(OWN)), {"resource-constraint"})
+        self.link.mend()
+        self.link.wait(60)
+        self.assertEqual(self.link.heard(ANN), [f"p{number}" for number in range(kept)])
+        self.assertPresence("own", "s1199")
+        self.assertInside("ann", "ben", "own")
+
+    def test_private(self) -> None:
+        """XEP-0045 section 7.5: a private message that cannot be kept is refused; its error is not sent then."""
+        self.link.cut()
+        self.link.say(BEN, HERE, "before")
+        for kind, inside in (("chat", "<body>p</body>"), ("error", f"<error type='cancel'>{_ERROR}</error>")):
+            self.flood(f"<message type='{kind}' id='p' from='{ANN}' to='{HERE}/own'>{inside}</message>")
+            self.assertEqual(len(self.channel(DOWN)), 1_000)
+        self.assertEqual(self.link.errors(ANN), ["resource-constraint"] * 1_501)
+        self.returned()
+
+
+class UserReplicaTests(UserTests):
+    """The same in replica mode: while the link is down, private messages are refused as messages to all are."""
+
+    mode = Mode.REPLICA
+
+    def test_private(self) -> None:
+        """The reason is that the link is down."""
+        self.link.cut()
+        self.link.say(BEN, HERE, "before")
+        self.link.wait(60)
+        self.link.send(DOWN, f"<message type='chat' id='p' from='{ANN}' to='{HERE}/own'><body>p</body></message>")
+        self.assertEqual(self.link.errors(ANN), ["recipient-unavailable"])
+        self.returned()
 
 
 del LinkedCase, HostileCase
