@@ -18,6 +18,9 @@ from gateway.tap import errorsIn
 
 SERVER = '[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "s3cret"\n'
 PROXY = '[proxy."proxy.example.com"]\ntarget = "bot@example.com"\n'
+MIRROR = '[mirror."mirror.example.com"]\nallow = ["rooms.example.net"]\nusers = ["example.com"]\n'
+PEER = '[peers."rooms.example.net"]\n'
+FINGERPRINT = f'fingerprint = "sha256:{"1b5a" * 16}"\n'
 
 # The folder and the user in the messages.
 FOLDER = "/etc/gateway"
@@ -282,6 +285,24 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
         Mistake(
             "A mirror of the users' domain",
             '[mirror."mirror.example.com"]\nallow = ["example.com"]\nusers = ["example.com"]\n',
+        ),
+    ),
+    "Mirrors and direct links": (
+        Mistake("A profile that does not exist", f'{MIRROR}profile = "HF"\n'),
+        Mistake("A negative time", f'{MIRROR}keep = "-5m"\n'),
+        Mistake(
+            "A profile for a domain that is not mirrored", f'{MIRROR}profiles = {{"rooms.example.org" = "hf"}}\n'
+        ),
+        Mistake("A time that is too short", f"{MIRROR}gone_after = 5\n"),
+        Mistake("A peer without a fingerprint", f'{MIRROR}{PEER}endpoint = "tls:gateway.example.net:5299"\n'),
+        Mistake("A peer that neither listens nor connects", f"{MIRROR}{PEER}{FINGERPRINT}"),
+        Mistake(
+            "A peer's endpoint without a port",
+            f'{MIRROR}{PEER}{FINGERPRINT}endpoint = "tls:gateway.example.net"\n',
+        ),
+        Mistake(
+            "A peer with the name of a component of this gateway",
+            f'{MIRROR}[peers."mirror.example.com"]\n{FINGERPRINT}listen = "tls:5299"\n',
         ),
     ),
     "HTTP": (

@@ -11,6 +11,8 @@ from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
+from gateway.config.tables import PeerEndpoint
+
 # The beginning, host and port of an endpoint in another spelling; only the port is always there.
 _ADDRESS = re.compile(
     r"([a-z]+:)?(?://)?(?:([A-Za-z0-9._-]*[A-Za-z][A-Za-z0-9._-]*|[0-9.]+\.[0-9]+):)?"
@@ -20,6 +22,7 @@ _ADDRESS = re.compile(
 _MEASURE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?(s|sec|seconds|[KMG]i?B|bytes)", re.IGNORECASE)
 _UNITS = {"k": 2**10, "m": 2**20, "g": 2**30}
 _PORT = 5347
+_PEER_PORT = 5299
 _NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 # Maximum number of characters of a value that is repaired.
 _MAX_LENGTH = 200
@@ -77,8 +80,9 @@ def _candidates(value: Any, kind: Any) -> Iterator[Any]:
         yield f"{'tls' if beginning in ('ssl:', 'tls:') else 'tcp'}:{host}:{port}"
         yield f"tcp:{port}:interface={host}"
     elif "/" not in text:
-        yield f"{text}:{_PORT}"
-        yield f"tcp:{text}:{_PORT}"
+        port = _PEER_PORT if kind is PeerEndpoint else _PORT
+        yield f"{text}:{port}"
+        yield f"tcp:{text}:{port}"
     if "://" in text:
         # Of a URL, the part that is a host or a domain.
         with suppress(ValueError):

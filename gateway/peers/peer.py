@@ -375,11 +375,13 @@ class Peer:
         if self.refused:
             yield StatusItem(
                 "peer.refused",
-                "stanzas of {peer} that were refused: {refused}",
+                "stanzas of {peer} that were refused: {refused}; name the components of that gateway in its table "
+                "here and in domains, and let its operator do the same for the components here",
                 {
                     "peer": self.settings.name,
                     "refused": dict(self.refused),
                 },
+                isProblem=True,
             )
 
 

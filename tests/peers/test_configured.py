@@ -62,6 +62,7 @@ class ErrorTests(SynchronousTestCase):
         """One error for each mistake."""
         one, two = 'peers."one.example"', 'peers."two.example"'
         for table, key, words in (
+            (f'{CONNECTS.replace(":5299", "")}{KNOWN}', f"{one}.endpoint", 'mean "tls:there.example:5299"?'),
             (f"{LISTENS}", f"{one}.fingerprint", "found nothing; allowed: what `xmpp-gateway peers` prints"),
             (f'{LISTENS}fingerprint = "sha256:12"\n', f"{one}.fingerprint", 'found "sha256:12"'),
             (f"{LISTENS}fingerprint = []\n", f"{one}.fingerprint", "found []"),
@@ -255,6 +256,18 @@ class ReloadTests(SynchronousTestCase):
             gateway.wait(0.5)
             caller.turn()
         self.assertEqual((caller.stanzas, caller.reason), ([last], "the other gateway stops"))
+
+    def test_refused(self) -> None:
+        """Stanzas of a domain that is not configured here are a problem, and the status says what to do."""
+        gateway = self.make(f"{LISTENS}{KNOWN}")
+        gateway.server(COMPONENT)
+        caller = call(gateway, KEYS["first"])
+        self.assertNotIn("peer.", gateway.request("GET", "/readyz?full=1").text)
+        caller.say(f"<message from='a@other.example' to='{COMPONENT}'/>")
+        refused = "one.example that were refused: 1 from a domain that is not the peer's; name the components"
+        self.assertIn(refused, self.status())
+        ready = gateway.request("GET", "/readyz?full=1").text
+        self.assertIn(f"{COMPONENT}: peer.refused: see /status", ready)
 
     def test_metrics(self) -> None:
         """Metrics of the link."""
