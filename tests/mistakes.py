@@ -290,6 +290,7 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
     "Mirrors and direct links": (
         Mistake("A profile that does not exist", f'{MIRROR}profile = "HF"\n'),
         Mistake("A negative time", f'{MIRROR}keep = "-5m"\n'),
+        Mistake("A time without a unit", f"{MIRROR}keep = 300\n"),
         Mistake(
             "A profile for a domain that is not mirrored", f'{MIRROR}profiles = {{"rooms.example.org" = "hf"}}\n'
         ),

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from typing import Any, Literal, get_args, get_origin
 from urllib.parse import urlsplit
 
-from gateway.config.tables import PeerEndpoint
+from gateway.config.tables import Duration, PeerEndpoint
 
 # The beginning, host and port of an endpoint in another spelling; only the port is always there.
 _ADDRESS = re.compile(
@@ -63,6 +63,8 @@ def _candidates(value: Any, kind: Any) -> Iterator[Any]:
     text = str(value)
     if isinstance(value, bool) or not isinstance(value, str | int | float) or len(text) > _MAX_LENGTH:
         return
+    if kind is Duration:
+        yield f"{text}s"
     if not isinstance(value, str):
         yield text
     if text.lower() in ("true", "false"):

@@ -19,6 +19,8 @@ _QUERY = re.compile(r"[?#].+")
 
 BareJid = NewType("BareJid", str)
 Seconds = NewType("Seconds", float)
+# A time with its unit.
+Duration = NewType("Duration", str)
 Bytes = NewType("Bytes", int)
 # A limit that has a minimum: any stanza of rooms and of private storage must fit.
 LargeBytes = NewType("LargeBytes", int)

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from gateway.addresses import jids
 from gateway.config.repairs import repaired
-from gateway.config.tables import AnyDomain, ComponentTable, ConfigError, Count, Domain, Seconds
+from gateway.config.tables import AnyDomain, ComponentTable, ConfigError, Count, Domain, Duration, Seconds
 from gateway.config.values import checkDomain
 from gateway.errors import GatewayError
 from gateway.fmuc import tour
@@ -82,7 +82,7 @@ class MirrorTable(ComponentTable):
     archive_messages: int = _ARCHIVE_MESSAGES
     profile: _Profile = "broadband"
     profiles: dict[Domain, _Profile] = field(factory=dict)
-    keep: str = "0s"
+    keep: Duration = field(default=Duration("0s"))
 
 
 @frozen(kw_only=True)
