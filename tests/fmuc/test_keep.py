@@ -198,6 +198,8 @@ class AgreementTests(SynchronousTestCase):
                 canonical(f"<presence from='{HERE}/ann' to='{ROOM}/ann'>{fmuc}{MUC}{item}</presence>"),
             )
             item = user("none", "participant")
+            # The acceptance also has the number of occupants that were told before (section 4.1).
+            fmuc = fmuc.replace("/></fmuc>", " o='1'/></fmuc>")
             self.assertEqual(
                 canonical(link.crossed[2][1]),
                 canonical(f"<presence from='{ROOM}/ann' to='{HERE}'>{fmuc}{item}</presence>"),
