@@ -152,7 +152,8 @@ def _meetsJoin(
         uplink.owedAnswered(pending, now)
         return True
     if uplink.node.channel is not None and pending.request.nick in uplink.leaves:
-        # It was sent before the user's earlier leave has arrived there.
+        # It was sent before the user's earlier leave has arrived there; so is the answer to the join before that.
+        del pending.owedTo[:1]
         return True
     if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
         if uplink.state is UplinkState.JOINING and stanza.resumes:
@@ -253,7 +254,7 @@ def _reason(stanza: NodePresence) -> PresenceChange:
 
 
 def _unavailable(federation: Federation, uplink: Uplink, nick: str, stanza: NodePresence, now: float) -> None:
-    gone, present = uplink.leaves.pop(nick, None), federation.room.occupants.get(nick)
+    gone, present = uplink.leaveReturned(nick), federation.room.occupants.get(nick)
     isOther = gone is not None and present is not None and present is not gone
     if present is not None and isOther and federation.isDownstream(present) and uplink.node.channel is not None:
         # The user has left, and has joined again while the link was down.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 
 from attrs import evolve
@@ -38,6 +38,8 @@ from gateway.muc.whois import show
 _NOT_SENT = frozenset(("remote-server-not-found", "remote-server-timeout"))
 # Seconds for which a lost channel is awaited, to tell the joined node that nobody is in here.
 _MAX_FAREWELL = 600.0
+# Leaves by one nick that have not come back, and are remembered.
+_MAX_LEAVES = 100
 # States in which the joined node has this one as joined, as far as is known.
 _JOINED = frozenset((UplinkState.JOINED, UplinkState.RETURNING, UplinkState.LOST))
 # States in which the joined node may know other occupants of this node than there are.
@@ -53,7 +55,7 @@ class Joining:
     @ivar latest: deadline of the whole answer to a first join.
     @ivar probeAt: seconds of the link's clock at which a joined node that is silent is asked.
     @ivar lastLeave: nick of the last unavailable presence that was sent, until it comes back.
-    @ivar leaves: occupants whose leaves have not come back, by nick. A message that was sent
+    @ivar leaves: occupants whose leaves have not come back, by nick, the first one first. A message that was sent
         before a leave comes back before that leave.
     @ivar changes: number of presence changes that have not come back, by nick.
     @ivar resumption: what is remembered for a return after a loss of stanzas.
@@ -84,7 +86,7 @@ class Joining:
         self.deadline = self.latest = 0.0
         self.probeAt = float("inf")
         self.lastLeave = ""
-        self.leaves: dict[str, Occupant] = {}
+        self.leaves: dict[str, deque[Occupant]] = {}
         self.changes: Counter[str] = Counter()
         self.resumption = Resumption(mirror, node, self.pending, token)
         self.probing = Probing(token)
@@ -229,9 +231,19 @@ class Joining:
                     del self.pending[occupant.nick]
             if tell:
                 if self.node.returnsPresence and len(self.leaves) < self._mirror.room.bounds.occupants:
-                    self.leaves[occupant.nick] = occupant
+                    # One user may leave and join again and again while nothing comes back.
+                    self.leaves.setdefault(occupant.nick, deque(maxlen=_MAX_LEAVES)).append(occupant)
                 self._sendUnavailable(occupant.presence(UNAVAILABLE))
         self.leaveIfEmpty(now, told=tell)
+
+    def leaveReturned(self, nick: str) -> Occupant | None:
+        """Handle a leave that may be one of this node's, and has come back; return the occupant who has left."""
+        waiting = self.leaves.get(nick)
+        if waiting is None:
+            return None
+        if len(waiting) == 1:
+            del self.leaves[nick]
+        return waiting.popleft()
 
     def leaveIfEmpty(self, now: float, told: bool = True) -> None:
         """

@@ -121,7 +121,7 @@ def _toSender(
 
 def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMessage, now: float) -> None:
     room = federation.room
-    occupant, gone = room.occupants.get(sender), uplink.leaves.get(sender)
+    occupant, gone = room.occupants.get(sender), next(iter(uplink.leaves.get(sender, ())), None)
     realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
     if not realJid and occupant is not None:
         realJid = occupant.realJid
