@@ -380,7 +380,9 @@ class Uplink(Joining):
 
     def _lossText(self) -> str:
         channel, channels = self.node.channel, self._mirror.channels
-        assert channel is not None and channels is not None
+        if channel is None or channels is None:
+            # The joined node has forgotten the channel, and could not be joined anew since.
+            return f"The link to {self.node.jid} is down."
         kept = "is refused until it is back" if self.node.returnsMessages else "is kept"
         since = clockTime(channels.utc(channel.heardAt))
         return f"The link to {self.node.jid} is down since {since}; what you say {kept}."

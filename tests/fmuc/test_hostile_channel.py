@@ -154,6 +154,19 @@ class UserTests(HostileCase):
         self.link.wait(60)
         self.assertPresence("ann", "s2")
 
+    def test_forgottenWhileLost(self) -> None:
+        """A user joins again after the room has said that it does not know the channel, and was lost again."""
+        self.link.cut()
+        self.link.say(BEN, HERE, "before")
+        self.link.wait(60)
+        asked = [each for _, text in self.link.crossed for each in re.findall(r' id="(cm1-[^"]*)"', text)]
+        error = f"<error type='cancel'><item-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
+        self.link.send(DOWN, f"<iq type='error' id='{asked[-1]}' from='{ROOM}' to='{HERE}'>{error}</iq>")
+        self.assertNotIn((HERE, ROOM), self.link.down.rooms.channels.table)  # type: ignore[union-attr]
+        self.link.shown.clear()
+        self.link.join(ANN, HERE, "ann")
+        self.assertEqual(self.link.heard(ANN)[-1], f"The link to {ROOM} is down.")
+
     def assertPresence(self, nick: str, status: str) -> None:
         """Both sides have this status of an occupant."""
         for side, room in ((self.link.top, ROOM), (self.link.down, HERE)):
