@@ -39,6 +39,8 @@ class Uplink(Joining):
 
     # The times at which users are told of a loss, and at which the joined node's occupants are removed.
     _tellAt = _goneAt = float("inf")
+    # True if the joined node has forgotten the channel, until it is joined anew: then there is another one.
+    _isForgotten = False
 
     def perform(self, output: Output, now: float, join: PendingJoin | None) -> None:
         _OUTPUTS[output](self, now, join)
@@ -94,6 +96,7 @@ class Uplink(Joining):
             self.leaves.clear()
         elif isinstance(event, Forgotten):
             self._endChannel()
+            self._isForgotten = True
             # The joined node answers: users stay for the time of a return without a channel.
             self.resumption.holdAnew(now)
             self.feed(Event.LEFT if self.isLeaving else Event.DISTURBED, now)
@@ -132,6 +135,9 @@ class Uplink(Joining):
         elif answer.condition:
             self.resumption.buckets = ALL
             self.node.resumes = answer.condition == "item-not-found"
+            self.feed(Event.FORGOTTEN, now)
+        elif self._isForgotten:
+            # It knows this node, but not the channel (section 4.6 of docs/fmuc-resync.md).
             self.feed(Event.FORGOTTEN, now)
         elif answer.hashes is not None:
             self._differs(answer.hashes, now)
@@ -412,6 +418,7 @@ class Uplink(Joining):
     def _rejoin(self, now: float, join: PendingJoin | None) -> None:
         """Join anew with all downstream occupants."""
         self._endChannel()
+        self._isForgotten = False
         for each in list(self.pending.values()):
             if each.isSent:
                 self.reject(each, stanzaError(LinkDown))

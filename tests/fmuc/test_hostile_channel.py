@@ -167,6 +167,20 @@ class UserTests(HostileCase):
         self.link.join(ANN, HERE, "ann")
         self.assertEqual(self.link.heard(ANN)[-1], f"The link to {ROOM} is down.")
 
+    def test_forgotten(self) -> None:
+        """Section 4.6: a room that knows the mirror, but not its channel, is joined anew, with another channel."""
+        self.link.cut()
+        self.link.say(BEN, HERE, "before")
+        self.link.wait(60)
+        asked = [each for _, text in self.link.crossed for each in re.findall(r' id="(cm1-[^"]*)"', text)]
+        error = f"<error type='cancel'><item-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
+        self.link.mend()
+        self.link.send(DOWN, f"<iq type='error' id='{asked[-1]}' from='{ROOM}' to='{HERE}'>{error}</iq>")
+        self.link.wait(60)
+        self.assertInside("ann", "ben", "own")
+        self.assertIs(self.channel(DOWN).state, ChannelState.OPEN)
+        self.assertEqual(self.link.heard(OWN), ["before"])
+
     def assertPresence(self, nick: str, status: str) -> None:
         """Both sides have this status of an occupant."""
         for side, room in ((self.link.top, ROOM), (self.link.down, HERE)):
