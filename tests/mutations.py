@@ -607,10 +607,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self.node.channel is None and self.resumption.until <= now", "False"),
         ("self.isLeaving and self.node.channel is not None", "False"),
         ("                self.resumption.buckets = NONE\n", "                pass\n"),
-        ("isinstance(event, Delivered) and isUncertain", "isinstance(event, Opened) and isUncertain"),
+        ("(event, Delivered) and isUncertain:\n", "(event, Opened) and isUncertain:\n"),
         ("            self._endStay(now)\n", "            pass\n"),
         ("            if each.isEntered and self.node.channel is not None:\n", "            if False:\n"),
-        ("                showAway(self._mirror.room, each, occupant)\n", "                pass\n"),
+        ("                showAway(self._mirror.room, each, user)\n", "                pass\n"),
         ("join.isSent and self.node.channel is None and (", "join.isSent and ("),
     ),
     "gateway/fmuc/destroyed.py": (
