@@ -144,6 +144,14 @@ ALERTS: dict[str, tuple[dict[str, str], tuple[dict[str, str], ...]]] = {
         one("mirrors", "2+0x60", 'state="joining"'),
         (one("mirrors", "0+0x60", 'state="joining"'), one("mirrors", "2+0x60", 'state="joined"')),
     ),
+    "XmppGatewayNodeLost": (
+        one("fmuc_channels", "1+0x60", 'state="lost"'),
+        (one("fmuc_channels", "1+0x20 0+0x40", 'state="lost"'), one("fmuc_channels", "1+0x60", 'state="open"')),
+    ),
+    "XmppGatewayNodeOutboxFull": (
+        one("fmuc_outbox_full_total", "0+1x60"),
+        (one("fmuc_outbox_full_total", "5+0x60"),),
+    ),
     "XmppGatewayFileBroken": (
         one("state_up", "0+0x60", 'file="f"', GATEWAY),
         (one("state_up", "1+0x60", 'file="f"', GATEWAY),),
