@@ -287,6 +287,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        room.lockedUntil = now + room.bounds.locked\n", "        pass\n"),
     ),
     "gateway/fmuc/channel.py": (
+        ("self._outbox.size <= _SMALL or self.tally.size < _MAX_SIZE * scale", "True"),
+        ("self._outbox.size <= _SMALL or self.tally", "self.tally"),
         ("Header(self.epoch, number, self._storedReceived)", "Header(self.epoch, number, self._inbox.received)"),
         ("last = min(self._storedSent, self._outbox.ack", "last = min(self._outbox.assigned, self._outbox.ack"),
         ("self._sent, self._storedReceived, False)", "self._sent, self._inbox.received, False)"),

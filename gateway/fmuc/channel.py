@@ -40,6 +40,11 @@ from gateway.muc.records import Key, Record
 
 T = TypeVar("T")
 
+# Bytes of memory of all outboxes of a service: a domain may have many nodes that never acknowledge. Small outboxes
+# are not limited: nodes that acknowledge have those.
+_MAX_SIZE, _SMALL = 256 * 1024 * 1024, 16 * 1024
+
+
 @define(eq=False)
 class Channel(Generic[T]):
     """
@@ -50,7 +55,7 @@ class Channel(Generic[T]):
     @ivar token: text that makes the ids of this process's requests unique.
     @ivar isWatched: True if a lost channel must be noticed in silence, and must be opened again: local users wait.
     @ivar outputs: output of the last calls, in order. The owner takes it away.
-    @ivar tally: counts for the operator.
+    @ivar tally: counts of all channels of the service.
     @ivar credit: for requests of the other node, and for answers that contradict it.
     """
 
@@ -206,11 +211,12 @@ class Channel(Generic[T]):
 
     def hasRoom(self, scale: int = 1) -> bool:
         """
-        Return True if the outbox is below its limits of number and bytes.
+        Return True if the outbox is below its limits of number and bytes, and all outboxes are below theirs.
 
         @param scale: multiple of the limits.
         """
-        return len(self._outbox) < self.pace.stanzas * scale and self._outbox.size < self.pace.bytes * scale
+        isShort = len(self._outbox) < self.pace.stanzas * scale and self._outbox.size < self.pace.bytes * scale
+        return isShort and (self._outbox.size <= _SMALL or self.tally.size < _MAX_SIZE * scale)
 
     def withdraw(self, number: int) -> bool:
         """

@@ -88,10 +88,12 @@ class Tally:
 
     @ivar repeated: stanzas that were sent again.
     @ivar full: stanzas that were refused because an outbox was full.
+    @ivar size: bytes of memory of all outboxes, as of the last second.
     """
 
     repeated: int = 0
     full: int = 0
+    size: int = 0
 
 
 @frozen

@@ -339,6 +339,7 @@ class Channels:
         @param isWatched: returns True if users here wait for a node.
         """
         self._resume(now)
+        self.tally.size = sum(each.size for each in self.table.values())
         for place, channel in list(self.table.items()):
             if place in self._closed:
                 continue

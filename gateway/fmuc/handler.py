@@ -172,8 +172,8 @@ class RoomsHandler(RawHandler):
 
     def _receivedInOrder(self, stanza: Stanza) -> None:
         """
-        Handle a stanza that may be one of a channel. The stanzas that it has kept waiting are handled, too; what
-        they cause has one commit, because it is put into one at the end of the reactor turn.
+        Handle a stanza that may be one of a channel. The stanzas that it has kept waiting are handled, too. A
+        commit begins after the input, so what they cause has one commit with their numbers.
         """
         assert self._rooms.channels is not None
         try:

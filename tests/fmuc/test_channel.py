@@ -349,6 +349,20 @@ class RulesTests(SynchronousTestCase):
         with self.assertRaises(OutboxFull):
             self.one.say("late")
 
+    def test_together(self) -> None:
+        """Rule 12: if all outboxes of a service are too large together, only small ones grow."""
+        self.one.channel.lost()
+        self.one.channel.tally.size = 256 * 1024 * 1024
+        self.one.say("a" * 17_000)
+        with self.assertRaises(OutboxFull):
+            self.one.say("b")
+        self.one.channel.send(b"leave", self.network.now, isRefusable=False)
+        self.one.channel.tally.size *= 2
+        with self.assertRaises(OutboxFull):
+            self.one.channel.send(b"leave", self.network.now, isRefusable=False)
+        self.one.channel.tally.size = 0
+        self.one.say("b")
+
     def test_started(self) -> None:
         """Rule 13: a node that was started neither sends nor accepts a number before an exchange."""
         self.one.say("a")

@@ -66,12 +66,14 @@ class MeasuredTests(LinkedCase):
         assert channel is not None
         [size] = [each.size for each in channel.table.values()]
         self.assertGreater(size, 500)
+        self.link.wait(1)
+        self.assertEqual(channel.tally.size, size)
         self.assertValues(
             self.down,
             FMUC_CHANNELS={"open": 0, "lost": 1},
             FMUC_OUTBOX_STANZAS=2,
             FMUC_OUTBOX_BYTES=size,
-            FMUC_OUTBOX_AGE=200,
+            FMUC_OUTBOX_AGE=201,
             FMUC_REPEATED=0,
         )
         self.assertIn(", channel lost, stanzas not acknowledged: 2; if the network", self.reported(self.link.down))
