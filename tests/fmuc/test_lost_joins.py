@@ -166,6 +166,30 @@ class LostJoinTests(JoinCase):
         self.assertEqual(self.link.errors(ANN)[-1:], ["forbidden"])
         self.assertNotIn("a", self.link.heard(OWN))
 
+    def test_lostAgain(self) -> None:
+        """
+        The link is lost again before the answer to a join that the channel has kept. The answer, a rejection, still
+        counts: the user is put out, and does not enter while the link is lost once more.
+        """
+        self.administer("jid='ann@a.example' affiliation='outcast'")
+        self.link.join(ANN, HERE, "ann")
+        self.link.isLost = lambda sender, text: "forbidden" in text
+        for _ in range(90):
+            self.link.wait(self.link.state is UplinkState.LOST)
+        self.assertIs(self.link.state, UplinkState.JOINED)
+        self.link.cut()
+        self.link.say(BEN, HERE, "b")
+        self.link.wait(55)
+        self.assertIs(self.link.state, UplinkState.LOST)
+        self.assertEqual(self.link.occupants(), (["ben", "own"], ["ann", "ben", "own"]))
+        self.mend()
+        self.assertInside("ben", "own")
+        self.assertIn("307", self.codes(ANN))
+        self.assertEqual(self.link.errors(ANN), ["forbidden"])
+        self.lose()
+        self.link.join(ANN, HERE, "ann")
+        self.assertEqual(self.link.shown[ANN], [])
+
     def test_conflict(self) -> None:
         """XEP-0045 section 7.2.8: somebody in the room has the nick since. The user of the mirror is put out."""
         self.link.join(CAT, ROOM, "ann")
