@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Iterator
 
-from attrs import frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -14,6 +12,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.fmuc.profiles import HF, SATELLITE, Profile
 from gateway.fmuc.values import Dialect
 from tests.fmuc.chain import BOTTOM, MIDDLE, NODES, TOP, Chain, Client
+from tests.fmuc.steps import Spoken, act, steps
 from tests.fmuc.support import MUC
 from tests.profiles import steady, thorough
 
@@ -33,22 +32,6 @@ STEPS = st.lists(
     max_size=60,
 )
 SEED, PRIMARY = (Dialect.PROTOXEP, Dialect.PROTOXEP), (False, False)
-
-
-def steps(text: str) -> list[tuple[str, int, str]]:
-    """Parse steps from their short form."""
-    found = re.findall(r"([a-z]+?)(\d)([a-d]?)(?: |$)", text)
-    return [(step, int(which), nick or "a") for step, which, nick in found]
-
-
-@frozen
-class Spoken:
-    """A message, the sender's stay, and the stays of those who were occupants."""
-
-    sender: Client
-    stay: int
-    body: str
-    audience: dict[Client, int]
 
 
 class ChainTests(SynchronousTestCase):
@@ -162,28 +145,16 @@ class ChainTests(SynchronousTestCase):
 
         @param wait: seconds after which joins without an answer have ended.
         """
-        spoken: list[Spoken] = []
+        spoken: list[Spoken[Client]] = []
         clients = list(chain.clients.values())
-        for number, (step, which, nick) in enumerate(whatHappens):
-            inside = [each for each in clients if each.inside]
-            client = inside[which % len(inside)] if inside and step != "join" else clients[which]
-            if step == "join":
-                chain.join(client, nick)
-            elif step == "leave":
-                chain.leave(client, client.inside or nick)
-            elif step == "say" and client.inside:
-                spoken.append(Spoken(client, client.epoch, f"m{number}", {each: each.epoch for each in inside}))
-                chain.say(client, f"m{number}")
-            elif step == "status" and client.inside:
-                chain.status(client, f"s{number}")
-            elif step == "kick":
-                chain.kick(client.inside or nick)
-            elif step == "deliver":
+        for number, step in enumerate(whatHappens):
+            name, which, _ = step
+            if name == "deliver":
                 chain.deliver(which)
-            elif step == "settle":
-                chain.settle()
-            elif step in ("restart", "crash"):
-                chain.restart(NODES[which % 3], step == "crash")
+            elif name in ("restart", "crash"):
+                chain.restart(NODES[which % 3], name == "crash")
+            else:
+                self.assertTrue(act(chain, clients, number, step, spoken), name)
         chain.settle()
         # Deadlines end joins without an answer; there are few of them.
         for _ in range(4 + 12 * bool(chain.restarts)):
@@ -213,7 +184,7 @@ class ChainTests(SynchronousTestCase):
             if client.inside:
                 self.assertEqual(set(client.seen), set(top.occupants), client.jid)
 
-    def checkMessages(self, chain: Chain, spoken: list[Spoken]) -> None:
+    def checkMessages(self, chain: Chain, spoken: list[Spoken[Client]]) -> None:
         """
         Users who were occupants all the time have received all messages; after a restart, all those that the first
         node has shown.

@@ -6,9 +6,6 @@ C{test_chain} has the same without losses, where nodes need not wait for deadlin
 
 from __future__ import annotations
 
-import re
-
-from attrs import frozen
 from hypothesis import example, given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
@@ -18,6 +15,7 @@ from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.values import KICKED, TECHNICAL_PROBLEM
 from tests.fmuc.losses import USERS, Losses, Node, Person
+from tests.fmuc.steps import Spoken, act, steps
 from tests.profiles import steady
 
 # Seconds after which everything has returned: a lost join has ended, and occupants are compared once more.
@@ -48,25 +46,8 @@ _NODES = st.builds(Node, st.sampled_from(Dialect), _MODES, st.booleans())
 RELIABLE = st.lists(st.builds(Node, mode=_MODES), min_size=3, max_size=4).map(tuple)
 ANY = st.lists(_NODES, min_size=3, max_size=4).map(tuple)
 
-
-def steps(text: str) -> list[tuple[str, int, str]]:
-    """Parse steps from their short form."""
-    found = re.findall(r"([a-z]+?)(\d)([a-f]?)(?: |$)", text)
-    return [(step, int(which), nick or "a") for step, which, nick in found]
-
-
 # A node that speaks the ProtoXEP, and stores nothing.
 SEED = Node(Dialect.PROTOXEP, isStored=False)
-
-
-@frozen
-class Spoken:
-    """A message, the sender's stay, and the stays of those who were occupants."""
-
-    sender: Person
-    stay: int
-    body: str
-    audience: dict[Person, int]
 
 
 class LossesTests(SynchronousTestCase):
@@ -124,12 +105,12 @@ class LossesTests(SynchronousTestCase):
 
     def happen(self, chain: Losses, whatHappens: list[tuple[str, int, str]]) -> None:
         """Let things happen, repair the links, wait, and compare the nodes."""
-        spoken: list[Spoken] = []
+        spoken: list[Spoken[Person]] = []
         for place, client in enumerate(chain.clients[::USERS]):
             chain.join(client, NICKS[place])
             chain.settle()
-        for number, (step, which, nick) in enumerate(whatHappens):
-            self.step(chain, number, step, which, nick, spoken)
+        for number, step in enumerate(whatHappens):
+            self.step(chain, number, step, spoken)
         chain.cuts.clear()
         seconds = chain.seconds
         chain.settle()
@@ -147,33 +128,16 @@ class LossesTests(SynchronousTestCase):
             self.checkMessages(spoken)
 
     def step(
-        self, chain: Losses, number: int, step: str, which: int, nick: str, spoken: list[Spoken]
+        self, chain: Losses, number: int, step: tuple[str, int, str], spoken: list[Spoken[Person]]
     ) -> None:
         """Do one step."""
-        inside = [each for each in chain.clients if each.inside]
-        clients = inside if inside and step != "join" else chain.clients
-        client = clients[which % len(clients)]
-        if step == "join":
-            chain.join(client, nick)
-        elif step == "leave":
-            chain.leave(client, client.inside or nick)
-        elif step == "say" and client.inside:
-            spoken.append(Spoken(client, client.epoch, f"m{number}", {each: each.epoch for each in inside}))
-            chain.say(client, f"m{number}")
-        elif step == "status" and client.inside:
-            chain.status(client, f"s{number}")
-        elif step == "kick":
-            chain.kick(client.inside or nick)
-        elif step == "wait":
-            chain.wait(_SECONDS[nick])
-        elif step == "skip":
-            chain.skip(_SECONDS[nick])
-        elif step == "crash":
+        name, which, nick = step
+        if name in ("wait", "skip"):
+            getattr(chain, name)(_SECONDS[nick])
+        elif name == "crash":
             chain.kill(which, isLossy=True)
-        elif step == "settle":
-            chain.settle()
-        elif step not in ("say", "status"):
-            getattr(chain, step)(which)
+        elif not act(chain, chain.clients, number, step, spoken):
+            getattr(chain, name)(which)
 
     def check(self, chain: Losses) -> None:
         """All nodes have the same occupants, and all users see them."""
@@ -198,7 +162,7 @@ class LossesTests(SynchronousTestCase):
                 isPutOut = TECHNICAL_PROBLEM in client.codes and KICKED not in client.codes
                 self.assertFalse(isPutOut and not client.isUncertain, client.jid)
 
-    def checkMessages(self, spoken: list[Spoken]) -> None:
+    def checkMessages(self, spoken: list[Spoken[Person]]) -> None:
         """Users who were occupants all the time have received all messages, and each sender's in order."""
         for one in spoken:
             if one.sender.inside and one.sender.epoch == one.stay and one.body not in one.sender.refused:
