@@ -9,17 +9,20 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from gateway import ns
+from gateway.fmuc.channel import Channel
 from gateway.fmuc.channels import Channels
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.profiles import BROADBAND, Profile
+from gateway.fmuc.returning import Uplink
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.archive_values import Retention
 from gateway.muc.channel_store import loadChannels
 from gateway.muc.ids import Ids
 from gateway.muc.store import restore
+from gateway.stream.stanzas import Stanza
 from gateway.testing import MemoryServer
 from tests.fmuc.durable import HeldStore
 from tests.fmuc.support import MUC
@@ -92,6 +95,17 @@ class Side:
         self.handler = RoomsHandler(rooms, lambda: _UTC, commits)
         self.handler.setHandlerParent(server.link)
         server.start()
+
+    def nicks(self, room: str) -> list[str]:
+        """Return the nicks in a room; none if there is no such room."""
+        found = self.rooms.rooms.get(room)
+        return [] if found is None else sorted(found.occupants)
+
+    @property
+    def channels(self) -> Channels:
+        """The channels of the process."""
+        assert self.rooms.channels is not None
+        return self.rooms.channels
 
     def kill(self) -> None:
         """Kill the process, and start another one."""
@@ -221,12 +235,20 @@ class Linked:
 
     def occupants(self) -> tuple[list[str], list[str]]:
         """Return the nicks in the room and in the mirror."""
-        up, down = self.top.rooms.rooms.get(ROOM), self.down.rooms.rooms.get(HERE)
-        return tuple([] if room is None else sorted(room.occupants) for room in (up, down))  # type: ignore[return-value]
+        return self.top.nicks(ROOM), self.down.nicks(HERE)
+
+    @property
+    def uplink(self) -> Uplink:
+        """The uplink of the mirror."""
+        federation = self.down.rooms.federation(HERE)
+        assert federation is not None and federation.uplink is not None
+        return federation.uplink
 
     @property
     def state(self) -> UplinkState:
         """State of the uplink."""
-        federation = self.down.rooms.federation(HERE)
-        assert federation is not None and federation.uplink is not None
-        return federation.uplink.state
+        return self.uplink.state
+
+    def channel(self, domain: str) -> Channel[Stanza]:
+        """Return one end of the channel between the room and the mirror."""
+        return self.sides[domain].channels.table[(ROOM, HERE) if domain == TOP else (HERE, ROOM)]

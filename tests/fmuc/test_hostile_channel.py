@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 
 from gateway import ns
-from gateway.fmuc.channel import Channel
 from gateway.fmuc.channel_values import ChannelState
 from gateway.fmuc.values import Mode
-from gateway.stream.stanzas import Stanza
 from tests.fmuc.linked import ANN, BEN, DOWN, HERE, OWN, ROOM, TOP
 from tests.fmuc.test_linked import LinkedCase
 
@@ -17,12 +15,6 @@ _ERROR = f"<policy-violation xmlns='{ns.STANZA_ERRORS}'/>"
 
 class HostileCase(LinkedCase):
     """One of the two nodes is hostile: its server vouches for its domain only."""
-
-    def channel(self, domain: str) -> Channel[Stanza]:
-        """Return one end of the channel."""
-        channels = self.link.sides[domain].rooms.channels
-        assert channels is not None
-        return channels.table[(ROOM, HERE) if domain == TOP else (HERE, ROOM)]
 
     def exchange(self, kind: str, domain: str, numbers: str, identifier: str, name: str = "resume") -> str:
         """Let the hostile node send a component a report; return what comes back."""
@@ -40,7 +32,7 @@ class EpochTests(HostileCase):
         """Rule 2: an epoch without a successor of 15 digits concerns nobody but the node that has told it."""
         self.link.cut()
         self.exchange("set", DOWN, "e='999999999999998' n='1' a='1'", "x")
-        self.assertEqual(self.channel(DOWN).epoch, 999_999_999_999_999)
+        self.assertEqual(self.link.channel(DOWN).epoch, 999_999_999_999_999)
         for user, nick in (("ann@a.example/1", "ann"), (BEN, "ben")):
             self.link.leave(user, HERE, nick)
         self.link.join(BEN, HERE, "ben")
@@ -56,14 +48,14 @@ class EpochTests(HostileCase):
         self.link.say(OWN, ROOM, "x")
         self.link.crossed.clear()
         self.link.wait(6)
-        sent, begun = "".join(text for _, text in self.link.crossed), self.channel(TOP).epoch
+        sent, begun = "".join(text for _, text in self.link.crossed), self.link.channel(TOP).epoch
         for _ in range(30):
             asked = re.findall(r'<[^<>]*iq [^<>]*id="([^"]*)"', sent)
             if not asked:
                 break
-            sent = self.exchange("result", TOP, f"e='{self.channel(TOP).epoch}' n='5' a='99'", asked[-1])
-        self.assertEqual(self.channel(TOP).epoch, begun + 10)
-        self.assertIs(self.channel(TOP).state, ChannelState.LOST)
+            sent = self.exchange("result", TOP, f"e='{self.link.channel(TOP).epoch}' n='5' a='99'", asked[-1])
+        self.assertEqual(self.link.channel(TOP).epoch, begun + 10)
+        self.assertIs(self.link.channel(TOP).state, ChannelState.LOST)
         self.link.mend()
         self.link.wait(15)
         self.assertEqual(self.link.heard(BEN)[-1], "x")
@@ -76,7 +68,7 @@ class StormTests(HostileCase):
         """Requests for the numbers: ten at once, and then one a second; others get C{resource-constraint}."""
         for name in ("probe", "resume"):
             self.link.wait(20)
-            channel = self.channel(TOP)
+            channel = self.link.channel(TOP)
             numbers = f"e='{channel.epoch}' n='{channel._inbox.received}' a='{channel._outbox.acknowledged}'"
             found = [self.exchange("get", TOP, numbers, str(each), name) for each in range(15)]
             self.assertTrue(all(f'id="{place}"' in each for place, each in enumerate(found)))
@@ -86,7 +78,7 @@ class StormTests(HostileCase):
         """Rule 18: a node that asks again and again gets what it has not acknowledged once in a round trip."""
         self.link.isLost = lambda sender, text: sender == TOP
         self.link.say(OWN, ROOM, "x")
-        channel = self.channel(TOP)
+        channel = self.link.channel(TOP)
         numbers = f"e='{channel.epoch}' n='{channel._inbox.received}' a='{channel._outbox.acknowledged}'"
         found = [self.exchange("set", TOP, numbers, str(each)) for each in range(5)]
         self.assertEqual([">x<" in each for each in found], [True] + [False] * 4)
@@ -118,14 +110,13 @@ class UserTests(HostileCase):
         self.link.cut()
         self.link.say(BEN, HERE, "before")
         self.flood(f"<presence from='{ANN}' to='{HERE}/ann'><status>s{{}}</status></presence>")
-        self.assertEqual(len(self.channel(DOWN)), 2)
+        self.assertEqual(len(self.link.channel(DOWN)), 2)
         self.link.crossed.clear()
         self.returned()
         told = {each for _, text in self.link.crossed for each in re.findall(r"\bs[0-9]+\b", text)}
         self.assertEqual(told, {"s2499"})
         self.assertPresence("ann", "s2499")
-        changes = self.link.down.rooms.federation(HERE).uplink.changes  # type: ignore[union-attr]
-        self.assertEqual(+changes, {})
+        self.assertEqual(+self.link.uplink.changes, {})
 
     def test_presenceAround(self) -> None:
         """A presence does not take the place of one before a leave and a join: both sides end equal."""
@@ -162,7 +153,7 @@ class UserTests(HostileCase):
         asked = [each for _, text in self.link.crossed for each in re.findall(r' id="(cm1-[^"]*)"', text)]
         error = f"<error type='cancel'><item-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
         self.link.send(DOWN, f"<iq type='error' id='{asked[-1]}' from='{ROOM}' to='{HERE}'>{error}</iq>")
-        self.assertNotIn((HERE, ROOM), self.link.down.rooms.channels.table)  # type: ignore[union-attr]
+        self.assertNotIn((HERE, ROOM), self.link.down.channels.table)
         self.link.shown.clear()
         self.link.join(ANN, HERE, "ann")
         self.assertEqual(self.link.heard(ANN)[-1], f"The link to {ROOM} is down.")
@@ -178,7 +169,7 @@ class UserTests(HostileCase):
         self.link.send(DOWN, f"<iq type='error' id='{asked[-1]}' from='{ROOM}' to='{HERE}'>{error}</iq>")
         self.link.wait(60)
         self.assertInside("ann", "ben", "own")
-        self.assertIs(self.channel(DOWN).state, ChannelState.OPEN)
+        self.assertIs(self.link.channel(DOWN).state, ChannelState.OPEN)
         self.assertEqual(self.link.heard(OWN), ["before"])
 
     def assertPresence(self, nick: str, status: str) -> None:
@@ -197,7 +188,7 @@ class UserTests(HostileCase):
             message = f"<message type='chat' id='p' from='{OWN}' to='{ROOM}/ann'>{body}</message>"
             self.link.top.server.send(message)
         self.link.settle()
-        self.assertEqual(len(self.channel(TOP)), 1_000)
+        self.assertEqual(len(self.link.channel(TOP)), 1_000)
         kept = 1_200 - len(self.link.errors(OWN))
         self.assertEqual(set(self.link.errors(OWN)), {"resource-constraint"})
         self.link.mend()
@@ -212,7 +203,7 @@ class UserTests(HostileCase):
         self.link.say(BEN, HERE, "before")
         for kind, inside in (("chat", "<body>p</body>"), ("error", f"<error type='cancel'>{_ERROR}</error>")):
             self.flood(f"<message type='{kind}' id='p' from='{ANN}' to='{HERE}/own'>{inside}</message>")
-            self.assertEqual(len(self.channel(DOWN)), 1_000)
+            self.assertEqual(len(self.link.channel(DOWN)), 1_000)
         self.assertEqual(self.link.errors(ANN), ["resource-constraint"] * 1_501)
         self.returned()
 

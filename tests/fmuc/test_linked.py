@@ -172,8 +172,7 @@ class NegotiationTests(SynchronousTestCase):
         fmuc = f"<fmuc xmlns='{ns.FMUC}' from='{ANN}'>{offer(EPOCH - 1)}</fmuc>"
         item = user("none", "participant")
         link.send(DOWN, f"<presence from='{ROOM}/ann' to='{HERE}'>{fmuc}{item}</presence>")
-        assert link.down.rooms.channels is not None
-        self.assertEqual(link.down.rooms.channels.table, {})
+        self.assertEqual(link.down.channels.table, {})
 
 
 class DeliveryTests(LinkedCase):
@@ -575,11 +574,9 @@ class ForgottenTests(LinkedCase):
         self.link.isLost = lambda sender, text: "cat" in text and ":iq " not in text
         self.link.join(CAT, HERE, "cat")
         self.link.crossed.clear()
+        self.link.uplink.disturbed(self.link.down.server.clock.seconds())
         rooms = self.link.down.rooms
-        federation = rooms.federation(HERE)
-        assert federation is not None and federation.uplink is not None
-        federation.uplink.disturbed(self.link.down.server.clock.seconds())
-        self.link.down.handler._perform(rooms.settled(federation.room))
+        self.link.down.handler._perform(rooms.settled(rooms.rooms[HERE]))
         self.link.settle()
         self.assertTrue([text for domain, text in self.link.crossed if domain == TOP and "missing" in text])
         self.link.mend()
@@ -836,9 +833,7 @@ class ComparisonTests(LinkedCase):
         store._connection.executescript("\n".join(copy[1:-1]))
         self.link.kill(self.link.down)
         self.link.wait(60)
-        channels = self.link.down.rooms.channels
-        assert channels is not None
-        self.assertEqual([each.epoch for each in channels.table.values()], [EPOCH + 1])
+        self.assertEqual([each.epoch for each in self.link.down.channels.table.values()], [EPOCH + 1])
         self.assertEqual([len(each) for each in self.link.occupants()], [COUNT, COUNT])
         room = self.link.down.rooms.rooms[HERE]
         self.assertEqual(sorted(each.payload.raw[6:7] for each in room.history), [b"a", b"b", b"o", b"p"])

@@ -8,7 +8,7 @@ from gateway.errors import OutboxFull
 from gateway.fmuc.channel_values import Pace
 from gateway.fmuc.values import ResumeAnswer
 from gateway.metrics import names
-from tests.fmuc.linked import ANN, HERE, OWN, ROOM, Side
+from tests.fmuc.linked import ANN, DOWN, HERE, OWN, ROOM, TOP, Side
 from tests.fmuc.test_linked import LinkedCase
 from tests.metrics import RecordingMetrics
 from tests.reports import sentences
@@ -62,9 +62,8 @@ class MeasuredTests(LinkedCase):
         self.link.say(ANN, HERE, "a")
         self.link.wait(200)
         self.link.say(ANN, HERE, "b")
-        channel = self.link.down.rooms.channels
-        assert channel is not None
-        [size] = [each.size for each in channel.table.values()]
+        channel = self.link.channel(DOWN)
+        size = channel.size
         self.assertGreater(size, 500)
         self.link.wait(1)
         self.assertEqual(channel.tally.size, size)
@@ -101,11 +100,8 @@ class MeasuredTests(LinkedCase):
         for number in range(Pace().stanzas + 2):
             self.link.say(OWN, ROOM, str(number))
         self.assertValues(self.top, FMUC_OUTBOX_STANZAS=Pace().stanzas + 2)
-        channels = self.link.top.rooms.channels
-        assert channels is not None
-        [channel] = channels.table.values()
         with self.assertRaises(OutboxFull):
-            channel.check(self.link.top.server.clock.seconds())
+            self.link.channel(TOP).check(self.link.top.server.clock.seconds())
         self.assertValues(self.top, FMUC_OUTBOX_FULL=1)
         self.assertIn(", channel open, stanzas not acknowledged: 1002", self.reported(self.link.top))
 

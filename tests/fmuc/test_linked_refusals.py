@@ -5,7 +5,7 @@ from __future__ import annotations
 from gateway import ns
 from gateway.errors import StoreFull
 from gateway.fmuc.values import Mode
-from tests.fmuc.linked import ANN, HERE, OWN, ROOM, TOP
+from tests.fmuc.linked import ANN, DOWN, HERE, OWN, ROOM, TOP
 from tests.fmuc.support import canonical
 from tests.fmuc.test_linked import EPOCH, LinkedCase
 
@@ -65,13 +65,11 @@ class RefusalTests(LinkedCase):
 
     def number(self) -> int:
         """Return the number of the last stanza that the room has sent."""
-        channel = self.link.top.rooms.channels.table[ROOM, HERE]  # type: ignore[union-attr]
-        return channel._outbox.assigned
+        return self.link.channel(TOP)._outbox.assigned
 
     def received(self) -> int:
         """Return the number of the last stanza that the room has received."""
-        channel = self.link.top.rooms.channels.table[ROOM, HERE]  # type: ignore[union-attr]
-        return channel._storedReceived
+        return self.link.channel(TOP)._storedReceived
 
     def test_private(self) -> None:
         """XEP-0045 section 7.5: the error of a private message reaches its sender; what follows crosses, too."""
@@ -87,9 +85,8 @@ class RefusalTests(LinkedCase):
             self.link.say(user, room, f"after {user}")
             self.link.wait(5)
             self.assertEqual(self.link.heard(sender)[-1], f"after {user}")
-            for side, place in ((self.link.top, (ROOM, HERE)), (self.link.down, (HERE, ROOM))):
-                assert side.rooms.channels is not None
-                self.assertEqual(len(side.rooms.channels.table[place]), 0)
+            for domain in (TOP, DOWN):
+                self.assertEqual(len(self.link.channel(domain)), 0)
 
 
 class RefusalReplicaTests(RefusalTests):

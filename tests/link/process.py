@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,8 +113,7 @@ def main() -> None:
         shaper.open(Side(door["side"]), door["target"], door["port"])
     names = Names(clients=[Services(options["services"])])
     there.listenUDP(options["dns"], dns.DNSDatagramProtocol(names), interface="127.0.0.1")
-    factory = Factory()
-    factory.buildProtocol = lambda _: Control(shaper)  # type: ignore[method-assign]
+    factory = Factory.forProtocol(partial(Control, shaper))
     there.listenTCP(options["control"], factory, interface="127.0.0.1")
     there.run()
 

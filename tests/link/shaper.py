@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from attrs import define
@@ -243,9 +244,8 @@ class Shaper:
                 door.listening = None
 
     def _listen(self, door: _Door) -> None:
-        factory = Factory.forProtocol(Protocol)
+        factory = Factory.forProtocol(partial(self._accepted, door))
         factory.noisy = False
-        factory.buildProtocol = lambda _: self._accepted(door)  # type: ignore[method-assign]
         door.listening = self._reactor.listenTCP(door.port, factory, interface=_LOOPBACK)
         door.port = door.listening.getHost().port
 

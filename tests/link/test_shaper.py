@@ -8,7 +8,7 @@ from typing import Any
 from twisted.internet import defer
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.error import ConnectError, ConnectionDone, ConnectionLost
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.names import dns, error
@@ -191,7 +191,8 @@ class _Server(Protocol):
     """Answers with what it gets."""
 
     def dataReceived(self, data: bytes) -> None:
-        self.transport.write(data)  # type: ignore[union-attr]  # connected
+        assert self.transport is not None
+        self.transport.write(data)
 
 
 class _Client(Protocol):
@@ -208,7 +209,7 @@ class _Client(Protocol):
         if len(self.got) == self._expected:
             self.complete.callback(None)
 
-    def connectionLost(self, reason: Failure) -> None:  # type: ignore[override]
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.lost.callback(reason.type)
 
 
@@ -217,8 +218,7 @@ class LoopbackTests(TestCase):
 
     timeout = 20
 
-    @defer.inlineCallbacks
-    def test_loopback(self):  # type: ignore[no-untyped-def]  # a generator of Deferreds
+    async def test_loopback(self) -> None:
         """A megabyte passes both ways, is reset by a cut, and is refused while the link is down."""
         from twisted.internet import reactor
 
@@ -229,21 +229,21 @@ class LoopbackTests(TestCase):
         self.addCleanup(shaper.close)
         port = shaper.open(Side.A, server.getHost().port)
         endpoint = TCP4ClientEndpoint(there, "127.0.0.1", port)
-        client = yield connectProtocol(endpoint, _Client(1_000_000))
+        client = await connectProtocol(endpoint, _Client(1_000_000))
         client.transport.write(b"x" * 1_000_000)
-        yield client.complete
+        await client.complete
         self.assertEqual([each.sent for each in shaper.link.counts.values()], [1_000_000] * 2)
         shaper.take(Cut())
-        self.assertIs((yield client.lost), ConnectionLost)
-        again = yield connectProtocol(endpoint, _Client(1))
+        self.assertIs(await client.lost, ConnectionLost)
+        again = await connectProtocol(endpoint, _Client(1))
         shaper.take(Become(DOWN))
-        yield again.lost
-        yield self.assertFailure(connectProtocol(endpoint, _Client(1)), ConnectError)
+        await again.lost
+        await self.assertFailure(connectProtocol(endpoint, _Client(1)), ConnectError)
         shaper.take(Become(UP))
-        last = yield connectProtocol(endpoint, _Client(1))
+        last = await connectProtocol(endpoint, _Client(1))
         last.transport.write(b"y")
-        yield last.complete
+        await last.complete
         last.transport.loseConnection()
-        yield last.lost
+        await last.lost
         while shaper._pairs:
-            yield deferLater(there, 0.01)
+            await deferLater(there, 0.01)
