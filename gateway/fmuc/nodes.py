@@ -111,8 +111,11 @@ class JoinedNode(Node):
 
     @property
     def returnsShort(self) -> bool:
-        """True if it returns messages by a reference. An unknown reference needs a return, so it can resume."""
-        return self.returnsMessages and self.resumes
+        """
+        True if it returns messages by a reference. An unknown reference needs a return, so it can resume. Over a
+        channel it returns the messages themselves, because this node may have been killed since.
+        """
+        return self.returnsMessages and self.resumes and self.channel is None
 
 
 @define(eq=False)

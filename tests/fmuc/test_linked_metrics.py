@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.errors import OutboxFull
 from gateway.fmuc.channel_values import Pace
-from gateway.fmuc.values import ResumeAnswer
+from gateway.fmuc.values import Mode, ResumeAnswer
 from gateway.metrics import names
 from tests.fmuc.linked import ANN, DOWN, HERE, OWN, ROOM, TOP, Side
 from tests.fmuc.test_linked import LinkedCase
@@ -14,7 +14,7 @@ from tests.metrics import RecordingMetrics
 from tests.reports import sentences
 
 
-class MeasuredTests(LinkedCase):
+class MeasuredCase(LinkedCase):
     """Both nodes are measured."""
 
     def enter(self) -> None:
@@ -36,6 +36,10 @@ class MeasuredTests(LinkedCase):
             values = metrics.read(getattr(names, name))
             found[name] = values.get((), None) if () in values else {key: value for (key,), value in values.items()}
         self.assertEqual(found, expected)
+
+
+class MeasuredTests(MeasuredCase):
+    """Counts of channels, and their status."""
 
     def reported(self, side: Side) -> str:
         """Return the line of the status about the room."""
@@ -124,3 +128,19 @@ class MeasuredTests(LinkedCase):
             for each in ("item-not-found", "remote-server-timeout", "feature-not-implemented")
         ]
         self.assertEqual(outcomes, ["unknown", "unreachable", "unknown"])
+
+
+class ReturnedTests(MeasuredCase):
+    """Replica mode: the joined node returns messages themselves, and no references."""
+
+    mode = Mode.REPLICA
+
+    def test_returned(self) -> None:
+        """The time until a message comes back; nothing is kept for a reference."""
+        self.link.say(ANN, HERE, "a")
+        self.assertHeard("a")
+        [seconds] = self.down.value(names.FMUC_ECHO)
+        self.assertGreaterEqual(seconds, 0)
+        federation = self.link.down.rooms.federation(HERE)
+        assert federation is not None and federation.joinedNode is not None
+        self.assertEqual(len(federation.joinedNode.awaited), 0)
