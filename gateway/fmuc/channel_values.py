@@ -17,7 +17,7 @@ class ChannelState(Enum):
 @frozen
 class Header:
     """
-    The element C{r} of a stanza.
+    The element C{r} of a stanza, or C{f} of an error.
 
     @ivar epoch: the epoch of both numbers.
     @ivar number: number of the stanza; C{None} for an acknowledgement alone.

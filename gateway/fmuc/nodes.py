@@ -121,7 +121,7 @@ class JoinedNode(Node):
 @define(eq=False)
 class Doubt:
     """
-    A joining node to which stanzas may be lost: it is asked to resume, and sent nothing else meanwhile.
+    A joining node to which stanzas may be lost: it is asked to resume. Without a channel, it is sent nothing else.
 
     @ivar askAt: seconds of the link's clock at which it is asked.
     @ivar until: end of the time for which its occupants stay.

@@ -57,7 +57,7 @@ class Resumption:
     @ivar isRestored: True if the process was restarted since: other software has to be joined anew.
     @ivar isRenewed: True if a channel has a new epoch: stanzas may be missing, although they were acknowledged.
     @ivar buckets: those in which occupants differ.
-    @ivar until: end of the time for which occupants stay; 0 while nothing is lost.
+    @ivar until: end of the time for which occupants stay without a channel; 0 while nothing is lost.
     @ivar retryAt: seconds of the link's clock at which the next attempt is made.
     @ivar isReturn: True from the first attempt to return until its end.
     @ivar isComparing: True if what is received is shown as a difference.

@@ -113,7 +113,7 @@ class ResumeAnswer:
     @ivar condition: of the error; empty for a result.
     @ivar hashes: hashes of the joined node's buckets, if the digests differ; otherwise C{None}.
     @ivar more: True if it waits for further occupants.
-    @ivar isState: True if all occupants, the messages and the subject follow; otherwise the messages came before.
+    @ivar isState: True if what differs follows: occupants, messages and the subject; otherwise nothing was missed.
     @ivar missing: nicks of occupants of the joining node whom it does not know any longer.
     @ivar destruction: set if the room was destroyed meanwhile.
     """
@@ -127,7 +127,7 @@ class ResumeAnswer:
 
     @property
     def outcome(self) -> str:
-        """Word for the operator about the answer to the first request; empty for that to another one."""
+        """Word for the operator about a comparison; empty if more of it, or what was missed, follows."""
         if self.condition:
             return "unreachable" if self.condition in UNREACHABLE else "unknown"
         if self.hashes is not None:
