@@ -149,6 +149,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/peers/service.py": (
         ("if len(self._unknown) >= self.maxUnknown:", "if False:"),
         ("None if peer is None or peer.isPinging else peer", "peer"),
+        ("(link.running or link.ready)", "link.running"),
+        ("(link.running or link.ready)", "True"),
         (" or peer.settings.keyFile in renewed", ""),
         ("key=lambda each: counts[sites[each]]", "key=lambda each: 0"),
         ("str(parsed.ipv4_mapped or parsed.packed[:8])", "address"),

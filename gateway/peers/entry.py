@@ -23,7 +23,7 @@ class Links(typing.Protocol):
     """The components that use direct links."""
 
     def linkOf(self, domain: str) -> Link | None:
-        """Return the link of a component; C{None} if there is none that runs."""
+        """Return the link of a component; C{None} if there is none, or it is stopped."""
 
 
 class Entry:

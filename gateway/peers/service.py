@@ -278,7 +278,8 @@ class Peers(Service):
 
     def linkOf(self, domain: str) -> Link | None:
         link = self._links.get(domain)
-        return link if link is not None and link.running else None
+        # At its stop, a component finishes its open exchanges while its stream is still ready.
+        return link if link is not None and (link.running or link.ready) else None
 
     # The way out.
 

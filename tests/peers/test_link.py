@@ -23,6 +23,7 @@ from gateway.peers.paths import QUIET
 from gateway.peers.profiles import PROFILES
 from tests.peers.support import HERE, LISTENS, THERE, Net, Site, Wire, say, two
 from tests.profiles import steady
+from tests.stream.test_link import RawHandler
 
 ROOM, MIRROR = f"room@{THERE}", f"room@{HERE}"
 
@@ -353,6 +354,51 @@ class LossTests(Case):
         self.other.stop()
         self.net.turn()
         self.assertIn("down: the other gateway stops", self.report(self.one))
+
+    def drainOne(self) -> None:
+        """Stop the mirror's component; it has an open exchange, so that it stays connected for a while."""
+        link = self.one.link
+
+        class Draining(RawHandler):
+            """Sends its last stanza when the component stops."""
+
+            def drain(self) -> None:
+                self.pending = 1
+                link.sendRaw(say(1).encode())
+
+        Draining().setHandlerParent(link)
+        self.addCleanup(self.net.wait, link.drainFor)
+        link.stopService()
+        self.net.turn()
+
+    def test_drain(self) -> None:
+        """A component that stops gets stanzas of the peer while it waits for open exchanges."""
+        self.drainOne()
+        self.assertEqual(self.other.took(), [say(1)])
+        self.other.link.sendRaw(say(2, ROOM, MIRROR).encode())
+        self.net.turn()
+        self.assertEqual((self.one.took(), self.other.took()), ([say(2, ROOM, MIRROR)], []))
+        self.net.wait(self.one.link.drainFor)
+        self.other.link.sendRaw(say(3, ROOM, MIRROR).encode())
+        self.net.turn()
+        self.assertEqual(self.one.took(), [])
+        self.assertIn("<remote-server-not-found", self.other.took()[0])
+
+    def test_drainByServer(self) -> None:
+        """The last stanzas of a component that stops go by its server if the direct link is down for long."""
+        self.net.isDown = True
+        self.net.wire.cut()
+        self.net.wait(20)
+        self.drainOne()
+        self.assertEqual(len(self.one.viaServer()), 1)
+
+    def test_drainRefused(self) -> None:
+        """Without a fallback, a component that stops gets the error for its last stanza."""
+        self.one.peers.use([self.one.settings(self.other, fallsBack=False)])
+        self.net.isDown = True
+        self.net.wait(20)
+        self.drainOne()
+        self.assertEqual(len(self.one.took()), 1)
 
     def test_backoff(self) -> None:
         """The tries to connect become rarer."""
