@@ -22,6 +22,9 @@ QUIET = 150.0
 MAX_COUNT = 10_000
 MAX_BYTES = 8 * 1024 * 1024
 
+# Waiting stanzas of one component that are refused in one turn: the component handles an answer to each.
+MAX_REFUSED = 200
+
 
 class Port(typing.Protocol):
     """The two ways, for the stanzas of each component."""
@@ -146,7 +149,8 @@ class Paths:
     def end(self, now: float) -> None:
         """The peer is removed: what waits goes its other way."""
         self.isUp, self.byServer, self.refuses = False, self._fallsBack, not self._fallsBack
-        self.flush(now)
+        # There is no later tick.
+        self.flush(now, MAX_COUNT)
 
     def tick(self, now: float) -> bool:
         """Go on when a time is over; return true if stanzas begin to go another way. Called once a second."""
@@ -160,10 +164,16 @@ class Paths:
         self.flush(now)
         return hasChanged
 
-    def flush(self, now: float) -> None:
-        """Send what waits, as far as possible."""
+    def flush(self, now: float, most: int = MAX_REFUSED) -> None:
+        """
+        Send what waits, as far as possible.
+
+        @param most: maximum number of stanzas of one component that are refused; the next call goes on.
+        """
         for component, lane in list(self._lanes.items()):
-            while lane.waiting and self._isOpen(lane):
+            left = most
+            while lane.waiting and self._isOpen(lane) and left > 0:
+                left -= self.refuses
                 data = lane.waiting.popleft()
                 lane.size -= len(data)
                 if not self._send(component, lane, data, now):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.peers import paths
-from gateway.peers.paths import QUIET, Paths
+from gateway.peers.paths import MAX_REFUSED, QUIET, Paths
 from tests.profiles import thorough
 
 WAIT = 15.0
@@ -124,6 +124,32 @@ class PathTests(SynchronousTestCase):
         world.paths.connected(world.now)
         world.put(ONE, b"3")
         self.assertEqual(world.arrived, [(ONE, b"3")])
+
+    def test_manyRefused(self) -> None:
+        """Many that wait are refused over several ticks, in their order; all at once if the peer is removed."""
+        count = 2 * MAX_REFUSED + 1
+        for isRemoved in (False, True):
+            world = World(False)
+            for number in range(count):
+                world.put(ONE, b"%d" % number)
+            world.tick(WAIT)
+            self.assertEqual(len(world.refused), MAX_REFUSED)
+            world.put(ONE, b"last")
+            if isRemoved:
+                world.paths.end(world.now)
+            else:
+                world.tick()
+                self.assertEqual(len(world.refused), 2 * MAX_REFUSED)
+                world.tick()
+            expected = [*(b"%d" % number for number in range(count)), b"last"]
+            self.assertEqual([each for _, each in world.refused], expected)
+            world.put(ONE, b"at once")
+            self.assertEqual(world.refused[-1], (ONE, b"at once"))
+        world = World()
+        for number in range(count):
+            world.put(ONE, b"%d" % number)
+        world.tick(WAIT)
+        self.assertEqual(len(world.server), count, "what goes by the server needs no handler")
 
     def test_ping(self) -> None:
         """After the fallback, a ping that the server answers comes before the next stanza on the direct link."""
