@@ -142,6 +142,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self._isLeft = self.isReady and not self._isTold", "self._isLeft = False"),
         ("        super()._flush()\n        content", "        self._flush()\n        content"),
         ("            if now - self._pingedAt > profile.gone:", "            if False:"),
+        ("            self._pingedAt = None\n", ""),
         ("not self._waiting and left > 0:", "not self._waiting:"),
         ("            self._owesPong = False\n", ""),
         ("        if wasFull and not self.isFull and", "        if False and"),

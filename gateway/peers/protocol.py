@@ -315,6 +315,7 @@ class PeerConnection(Connection):
         if not self._reading or self.stalled:
             # Nothing is read, so silence has no meaning; a stall has a deadline of its own.
             self._heardAt = now
+            self._pingedAt = None
         elif self._pingedAt is not None:
             if now - self._pingedAt > profile.gone:
                 self.abort(PeerRefused("the other gateway does not respond"))

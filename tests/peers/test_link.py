@@ -307,6 +307,26 @@ class LossTests(Case):
         self.net.wait(PROFILES["broadband"].stall + 5)
         self.assertGreater(len(self.net.wires), wires)
 
+    def test_stalledPing(self) -> None:
+        """Once output has stalled behind a ping, no answer to that ping is demanded any longer."""
+        wires = len(self.net.wires)
+        self.net.wire.isBlocked = True
+        self.net.wait(31)
+        connection = self.connection(self.one)
+        for number in range(100):
+            if not connection.stalled:
+                self.one.link.sendRaw(noisy(number).encode())
+                self.net.turn()
+        self.assertTrue(connection.stalled)
+        self.net.wait(20)
+        self.net.wire.isBlocked, self.net.wire.client.isPaused = False, True
+        self.net.wire.pass_()
+        self.assertFalse(connection.stalled)
+        self.one.peers._tick()
+        self.net.wire.client.isPaused = False
+        self.net.wait(2)
+        self.assertEqual(len(self.net.wires), wires)
+
     def test_refused(self) -> None:
         """Without a fallback the sender gets an error that says to try again; answers are dropped."""
         self.one.peers.use([self.one.settings(self.other, fallsBack=False)])
