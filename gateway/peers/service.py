@@ -326,9 +326,9 @@ class Peers(Service):
         def directions(read: Any) -> Any:
             def values() -> Mapping[tuple[str, str], float]:
                 return {
-                    (name, direction): read(peer)[key]
+                    (name, direction): read(peer)[direction]
                     for name, peer in self._peers.items()
-                    for direction, key in (("received", "received"), ("sent", "sent"))
+                    for direction in ("received", "sent")
                 }
 
             return values

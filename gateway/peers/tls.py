@@ -3,7 +3,7 @@ TLS 1.3 between two gateways: each shows its key, and the connection is encrypte
 
 No authority is asked: the fingerprint of the other side's key is compared with those of the configuration, within
 the handshake (L{Pins}), so that nothing is kept for other keys: no session, and no ticket. When the handshake is
-complete, L{gateway.peers.protocol} compares it again: a resumed session has no certificate.
+complete, L{gateway.peers.protocol} compares it again: in a resumed session, no key is shown.
 """
 
 from __future__ import annotations

@@ -5,8 +5,7 @@ The reasons why there is no direct link, in words for an operator.
 from __future__ import annotations
 
 from OpenSSL.SSL import Error as TlsError
-from twisted.internet import error
-from twisted.internet.defer import TimeoutError  # noqa: A004
+from twisted.internet import defer, error
 from twisted.python.failure import Failure
 
 from gateway.peers.protocol import PeerRefused, notConfigured
@@ -36,7 +35,7 @@ def explain(reason: Failure, endpoint: str | None, own: str = "") -> str:
             return f"nothing listens at {endpoint}: does the other gateway run, and does it listen there?"
         if reason.check(error.DNSLookupError):
             return f"the host of {endpoint} does not exist: is its name spelled correctly?"
-        if reason.check(error.TimeoutError, error.NoRouteError, TimeoutError):
+        if reason.check(error.TimeoutError, error.NoRouteError, defer.TimeoutError):
             return f"nothing answers at {endpoint}: does every firewall allow the connection?"
     if reason.check(TlsError):
         words = _words(reason.value)
