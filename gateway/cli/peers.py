@@ -50,7 +50,8 @@ def _block(config: Config, fingerprint: str) -> str:
     first, *others = [each.jid for each in config.services if each.kind in _KINDS] or ["COMPONENT"]
     lines = [f'[peers."{first}"]']
     if others:
-        lines.append(f"domains = [{', '.join(f'{chr(34)}{each}{chr(34)}' for each in others)}]")
+        quoted = ", ".join(f'"{each}"' for each in others)
+        lines.append(f"domains = [{quoted}]")
     lines += [
         f'fingerprint = "{fingerprint}"',
         '# On one side: listen = "tls:5299". On the other side: endpoint = "tls:HOST:5299".',
