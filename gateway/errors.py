@@ -316,7 +316,7 @@ ERRORS: dict[type[GatewayError], Error] = {
     NotAllowed: Error("not-allowed", "cancel"),
     NotAcceptable: Error("not-acceptable", "modify"),
     ResourceLimit: Error("resource-constraint", "wait", "A limit of this service is reached."),
-    OutboxFull: Error("resource-constraint", "wait", "The link to the other site is down; try again later."),
+    OutboxFull: Error("resource-constraint", "wait", "Too much waits for the other site; try again later."),
     NotInSequence: Error("unexpected-request", "cancel", "The number or the acknowledgement is out of sequence."),
     StoreFull: Error("resource-constraint", "wait", "The storage is full; try again later."),
     StoreBusy: Error("resource-constraint", "wait", "The storage is busy; try again later."),

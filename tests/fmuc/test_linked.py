@@ -480,6 +480,9 @@ class RefusalTests(LinkedCase):
         for number in range(most + 1):
             self.link.say(ANN, HERE, f"m{number}")
         self.assertEqual(self.link.errors(ANN), ["resource-constraint"])
+        # The loss is not noticed yet; a link that is slow has the same effect.
+        texts = [text for each in self.link.shown[ANN] if (text := each.findtext(f".//{{{ns.STANZA_ERRORS}}}text"))]
+        self.assertEqual(texts, ["Too much waits for the other site; try again later."])
         self.assertEqual(len(self.link.heard(BEN)), most)
         self.link.mend()
         self.link.wait(120)
