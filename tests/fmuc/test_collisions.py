@@ -28,30 +28,16 @@ class CollisionTests(LinkedCase):
         self.link.cut()
         self.clear()
 
-    def clear(self) -> None:
-        for each in self.link.shown.values():
-            each.clear()
-
     def lose(self) -> None:
-        """Wait until the loss is noticed in silence, and the users are told."""
-        self.link.wait(180)
-        self.assertIs(self.link.state, UplinkState.LOST)
+        """The users are told, too."""
+        super().lose()
         self.clear()
-
-    def mend(self) -> None:
-        self.link.mend()
-        self.link.wait(90)
-        self.assertIs(self.link.state, UplinkState.JOINED)
 
     def assertShown(self, who: str, *expected: str) -> None:
         """A user was shown exactly these stanzas since the last call."""
         found = "".join(ElementTree.tostring(each).decode() for each in self.link.shown.get(who, []))
         self.link.shown[who] = []
         self.assertEqual(canonical(found), canonical("".join(expected)))
-
-    def administer(self, item: str) -> None:
-        query = f"<query xmlns='{ns.MUC_ADMIN}'>{item}</query>"
-        self.link.send(TOP, f"<iq type='set' id='b' from='{OWN}' to='{ROOM}'>{query}</iq>")
 
     def message(self, who: str, inside: str) -> str:
         """Send a message to the mirror; return what is in it."""

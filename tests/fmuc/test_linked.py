@@ -69,6 +69,28 @@ class LinkedCase(SynchronousTestCase):
         self.link.join(ANN, HERE, "ann")
         self.link.join(BEN, HERE, "ben")
 
+    def clear(self) -> None:
+        """Forget what the users were shown."""
+        for each in self.link.shown.values():
+            each.clear()
+
+    def lose(self) -> None:
+        """Cut the link, and wait until it is noticed in silence."""
+        self.link.cut()
+        self.link.wait(180)
+        self.assertIs(self.link.state, UplinkState.LOST)
+
+    def mend(self) -> None:
+        """Repair the link, and wait for the return."""
+        self.link.mend()
+        self.link.wait(90)
+        self.assertIs(self.link.state, UplinkState.JOINED)
+
+    def administer(self, item: str) -> None:
+        """Let the room's owner change an item (XEP-0045 sections 8 to 10)."""
+        query = f"<query xmlns='{ns.MUC_ADMIN}'>{item}</query>"
+        self.link.send(TOP, f"<iq type='set' id='b' from='{OWN}' to='{ROOM}'>{query}</iq>")
+
     def assertHeard(self, *bodies: str, users: tuple[str, ...] = (OWN, ANN, BEN)) -> None:
         """Users have got exactly these messages, in this order."""
         self.assertEqual({each: self.link.heard(each) for each in users}, {each: list(bodies) for each in users})
@@ -601,12 +623,6 @@ class ForgottenTests(LinkedCase):
 class LostTests(LinkedCase):
     """Section 4.4: a link that is down, and its return."""
 
-    def lose(self) -> None:
-        """Cut the link, and wait until it is noticed in silence."""
-        self.link.cut()
-        self.link.wait(180)
-        self.assertIs(self.link.state, UplinkState.LOST)
-
     def test_return(self) -> None:
         """Local users stay for any time; both nodes ask each other, and are equal again at the return."""
         self.lose()
@@ -617,9 +633,7 @@ class LostTests(LinkedCase):
         for side in self.link.sides.values():
             kept = [each for each in sentences(side.handler.report()) if each.startswith("stanzas that are kept")]
             self.assertEqual(len(kept), 1)
-        self.link.mend()
-        self.link.wait(90)
-        self.assertIs(self.link.state, UplinkState.JOINED)
+        self.mend()
         down = f"The link to {ROOM} is down since 14:11 UTC; what you say is kept."
         self.assertHeard(down, "a", f"The link to {ROOM} is up again.", "o", users=(ANN, BEN))
         self.assertHeard("o", "a", users=(OWN,))
@@ -930,9 +944,7 @@ class LostReplicaTests(LostTests):
         self.link.say(ANN, HERE, "a")
         self.assertEqual(self.link.errors(ANN), ["recipient-unavailable"])
         self.link.say(OWN, ROOM, "o")
-        self.link.mend()
-        self.link.wait(90)
-        self.assertIs(self.link.state, UplinkState.JOINED)
+        self.mend()
         self.link.say(ANN, HERE, "b")
         down = f"The link to {ROOM} is down since 14:11 UTC; what you say is refused until it is back."
         self.assertHeard(down, f"The link to {ROOM} is up again.", "o", "b", users=(ANN, BEN))
