@@ -1,7 +1,7 @@
 """
 Mirrors over a real link: Prosody and ejabberd federate through a proxy that is slow, cut and half-open.
 
-These tests state the effects of a lost link today: the users who are put out, and the messages that are lost.
+These tests state what users notice of a lost link: messages that are refused or late. Nobody is put out.
 """
 
 from __future__ import annotations
