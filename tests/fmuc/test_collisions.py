@@ -68,6 +68,7 @@ class CollisionTests(LinkedCase):
         self.mend()
         self.assertShown(DAN, refused("presence", f"{HERE}/x", DAN, NickInUse, MUC))
         self.assertInside("ann", "ben", "own", "x")
+        self.assertEqual(self.link.down.rooms.rooms[HERE].occupants["x"].realJid, CAT)
 
     def test_subjects(self) -> None:
         """

@@ -28,7 +28,6 @@ from tests.reports import sentences
 
 # Users who come later.
 CAT, DAN = "cat@b.example/1", "dan@a.example/1"
-_STATUS = f"{{{ns.MUC_USER}}}status"
 # Seconds for which occupants behind a lost node stay.
 GONE = Bounds().gone
 # Occupants of a room that two nodes compare.
@@ -882,33 +881,6 @@ class ComparisonReplicaTests(ComparisonTests):
 
 class CollisionTests(LinkedCase):
     """Section 4.7: the rules for what has happened at both nodes while the link was down. The room decides."""
-
-    def test_nick(self) -> None:
-        """XEP-0045 section 7.2.8: of two users with one nick, the one in the room has it; the other is told."""
-        self.link.cut()
-        self.link.join(DAN, HERE, "x")
-        self.link.join(CAT, ROOM, "x")
-        self.link.mend()
-        self.link.wait(60)
-        self.assertEqual(self.link.errors(DAN), ["conflict"])
-        self.assertInside("ann", "ben", "own", "x")
-        self.assertEqual(self.link.down.rooms.rooms[HERE].occupants["x"].realJid, CAT)
-
-    def test_ban(self) -> None:
-        """
-        XEP-0045 section 9.1: a user who was banned meanwhile is put out with 301 at the return. What this user has
-        said meanwhile is refused by the room, and the user is told.
-        """
-        self.link.cut()
-        self.link.say(ANN, HERE, "a")
-        ban = f"<query xmlns='{ns.MUC_ADMIN}'><item jid='ann@a.example' affiliation='outcast'/></query>"
-        self.link.send(TOP, f"<iq type='set' id='b' from='{OWN}' to='{ROOM}'>{ban}</iq>")
-        self.link.mend()
-        self.link.wait(60)
-        self.assertInside("ben", "own")
-        codes = [each.get("code") for stanza in self.link.shown[ANN] for each in stanza.iter(_STATUS)]
-        self.assertIn("301", codes)
-        self.assertEqual(self.link.heard(OWN), [])
 
     def test_subjects(self) -> None:
         """XEP-0045 section 8.1: of two subjects, the one that reaches the room last is that of both nodes."""
