@@ -332,6 +332,16 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self._storedReceived - self._ackSent >= self.pace.window // 4", "False"),
         ("max(self.pace.silence, 4 * self.roundTrip.smoothed)", "self.pace.silence"),
     ),
+    "gateway/fmuc/channels.py": (
+        ("least = 0 if known is None else known.epoch + 1", "least = 0"),
+        ("return max(node.offer, known.epoch + 1)", "return node.offer"),
+        ("if self.table.get(place) is channel:", "if True:"),
+        ("if header is None or not self.mayBeNode(peer, room):", "if header is None:"),
+        ("if condition in _UNKNOWN and isOfNode:", "if condition in _UNKNOWN:"),
+        ("if not channel.credit.take(now):", "if False:"),
+        ("if channel is None or not channel.isAsked(identifier):", "if channel is None:"),
+        ("islice(self._closed, _MAX_RESUMED)", "islice(self._closed, 10_000)"),
+    ),
     "gateway/fmuc/kept.py": (
         ("number <= self.received or number in self._held", "number in self._held"),
         ("number <= self.received or number in self._held", "number <= self.received"),

@@ -1,0 +1,56 @@
+"""The channels of one component: epochs, ends, and answers that are late."""
+
+from __future__ import annotations
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway import ns
+from gateway.fmuc.channel_values import ChannelState
+from gateway.fmuc.channels import Channels
+from gateway.fmuc.nodes import JoiningNode
+from gateway.fmuc.values import Dialect, FederationMode, Mode
+from tests.fmuc.linked import DOWN, HERE, ROOM
+from tests.fmuc.test_linked import LinkedCase
+
+# An epoch that the other node has chosen: clocks do not come to it.
+_EPOCH = 10**9
+
+
+class TableTests(SynchronousTestCase):
+    """A channel with a joining node."""
+
+    def setUp(self) -> None:
+        self.node = JoiningNode(HERE, Dialect.XEP_0289, FederationMode(Mode.PRIMARY))
+        self.channels = Channels("t1", lambda now: 1_790_000_000.0, lambda peer, room: True)
+        self.channels.begin(ROOM, self.node, _EPOCH, 0.0)
+
+    def test_epochs(self) -> None:
+        """Rule 2: the epoch that is accepted or offered is later than that of the known channel."""
+        self.node.offer = 5
+        self.assertEqual(self.channels.agreed(ROOM, self.node), _EPOCH + 1)
+        self.assertEqual(self.channels.offer(ROOM, self.node, 0.0), _EPOCH + 1)
+
+    def test_ended(self) -> None:
+        """The commit of a channel that has ended meanwhile changes nothing."""
+        [(channel, mark)] = self.channels.take().marks
+        self.channels.end(ROOM, self.node)
+        self.channels.take()
+        self.channels.stored(channel, mark, 1.0)
+        self.assertEqual(self.channels.take().marks, [])
+
+
+class AnswerTests(LinkedCase):
+    """Errors that say nothing about the channel."""
+
+    def test_others(self) -> None:
+        """Neither the error of an occupant nor that of a request which is not open ends the channel."""
+        error = f"<error type='cancel'><item-not-found xmlns='{ns.STANZA_ERRORS}'/></error>"
+        channel = self.link.channel(DOWN)
+        self.link.send(DOWN, f"<message type='error' id='p' from='{ROOM}/own' to='{HERE}/ann'>{error}</message>")
+        self.link.send(DOWN, f"<iq type='error' id='cm1-999' from='{ROOM}' to='{HERE}'>{error}</iq>")
+        self.assertIs(self.link.channel(DOWN), channel)
+        self.assertIs(channel.state, ChannelState.OPEN)
+        self.assertInside("ann", "ben", "own")
+
+
+del LinkedCase
