@@ -54,6 +54,7 @@ class Channel(Generic[T]):
     @ivar peer: bare JID of the room there.
     @ivar token: text that makes the ids of this process's requests unique.
     @ivar isWatched: True if a lost channel must be noticed in silence, and must be opened again: local users wait.
+    @ivar silences: silences after which it is noticed: two at the joined node, because the joining node asks first.
     @ivar outputs: output of the last calls, in order. The owner takes it away.
     @ivar tally: counts of all channels of the service.
     @ivar credit: for requests of the other node, and for answers that contradict it.
@@ -64,6 +65,7 @@ class Channel(Generic[T]):
     pace: Pace
     token: str
     isWatched: bool = False
+    silences: int = 1
     state: ChannelState = ChannelState.LOST
     epoch: int = 0
     outputs: list[Output] = field(factory=list)
@@ -415,7 +417,7 @@ class Channel(Generic[T]):
     @property
     def _silence(self) -> float:
         """Seconds of silence after which a watched channel is probed (rule 19)."""
-        return max(self.pace.silence, 4 * self.roundTrip.smoothed)
+        return self.silences * max(self.pace.silence, 4 * self.roundTrip.smoothed)
 
     def _unanswered(self, now: float) -> None:
         isLast = self._requests.attempts >= self.pace.attempts

@@ -347,6 +347,7 @@ class Channels:
             if node is not None and node.channel is channel:
                 self._resting.pop(place, None)
                 channel.isWatched = isWatched(*place)
+                channel.silences = 2 if isinstance(node, JoiningNode) else 1
             else:
                 since = self._resting.setdefault(place, now)
                 channel.isWatched = len(channel) > 0

@@ -288,14 +288,16 @@ class Rooms(RoomService):
     def isWatched(self, room: str, jid: str) -> bool:
         """
         True if the node with a JID is the joined one of a room, and users here wait for it; or if it is a joining
-        node that does not answer: it may have forgotten this one, and its occupants are not there any longer.
+        node that has occupants, or does not answer: it may have forgotten this one, and its occupants are not there
+        any longer.
         """
         federation = self.federation(room)
         uplink = None if federation is None else federation.uplink
         if federation is None or uplink is None or uplink.node.jid != jid:
             node = None if federation is None else federation.joiningNodes.get(jid)
             channel = None if node is None else node.channel
-            return channel is not None and channel.state is ChannelState.LOST
+            isLost = channel is not None and channel.state is ChannelState.LOST
+            return isLost or (node is not None and bool(node.occupants))
         return bool(federation.room.users or federation.joiningNodes or uplink.pending or uplink.isLeaving)
 
     @property

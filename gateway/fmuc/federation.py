@@ -541,7 +541,7 @@ class Federation:
     def removed(self, occupant: Occupant, own: bool) -> None:
         if self.uplink is not None:
             self.uplink.changes.pop(occupant.nick, None)
-            self.uplink.resumption.forget(occupant.nick)
+            self.uplink.resumption.forget(occupant)
             self.uplink.node.waiting.forget(occupant.nick)
         for each in self.joiningNodes.values():
             # In primary mode a node is not told of the leaves of its own users.

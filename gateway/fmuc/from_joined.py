@@ -131,6 +131,8 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
         occupant = None
         if not uplink.isIn:
             return
+    if occupant is None and uplink.resumption.hasLeft(nick, realJid):
+        return
     uplink.resumption.isSeen(nick)
     if occupant is not None:
         occupant.giveId(_idNow(room, occupant, realJid, stanza))
@@ -156,12 +158,15 @@ def _meetsJoin(
         del pending.owedTo[:1]
         return True
     if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
-        if uplink.state is UplinkState.JOINING and stanza.resumes:
-            uplink.node.resumes = True
+        isLost = stanza.resumes and uplink.state is UplinkState.JOINED
+        uplink.node.resumes |= stanza.resumes
         mode = Mode.PRIMARY if stanza.fmuc is None else stanza.fmuc.mode
         pending.request = evolve(pending.request, occupantId=stanza.occupantId)
         pending.created |= CREATED in stanza.change.codes
         uplink.confirm(pending, stanza.item or Standing(), mode, now)
+        if isLost:
+            # The joined node admits the first user of this node: it does not know the others.
+            uplink.disturbed(now)
         return True
     # An occupant of the joined node has the nick already. A join that was sent stays pending, because the occupant
     # may leave before the join arrives.

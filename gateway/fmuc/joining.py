@@ -183,7 +183,9 @@ class Joining:
 
     def enterLost(self, join: PendingJoin, now: float) -> None:
         """Show the room as it is known to a user whose join the channel has kept."""
-        join.occupant = self._enter(join, join.request, join.request.claimedStanding, now)
+        # XEP-0421 section 4.1: the id of a user stays the same.
+        request = evolve(join.request, occupantId=self.users.idOf(join.request.realJid))
+        join.occupant = self._enter(join, request, request.claimedStanding, now)
         join.deadline = self.emptyUntil = float("inf")
         self.showLoss(join.request.realJid)
 
@@ -223,12 +225,7 @@ class Joining:
         if not self.isIn:
             return
         for occupant in occupants:
-            join = self.pending.get(occupant.nick)
-            if join is not None and join.occupant is occupant:
-                if join.isSent:
-                    join.withdraw()
-                else:
-                    del self.pending[occupant.nick]
+            self._withdrawJoinOf(occupant)
             if tell:
                 if self.node.returnsPresence and len(self.leaves) < self._mirror.room.bounds.occupants:
                     # One user may leave and join again and again while nothing comes back.
@@ -244,6 +241,17 @@ class Joining:
         if len(waiting) == 1:
             del self.leaves[nick]
         return waiting.popleft()
+
+    def _withdrawJoinOf(self, occupant: Occupant) -> None:
+        """Withdraw the join of an occupant who was let in before the joined node has decided."""
+        join = self.pending.get(occupant.nick)
+        if join is not None and join.occupant is occupant:
+            if join.isSent:
+                join.withdraw()
+            else:
+                del self.pending[occupant.nick]
+            if join.origin is not None:
+                self._mirror.release(join.origin)
 
     def leaveIfEmpty(self, now: float, told: bool = True) -> None:
         """
@@ -362,7 +370,7 @@ class Joining:
         request, room = join.request, self._mirror.room
         self.emptyUntil = float("inf")
         if join.origin is None:
-            self.users.admitted(request.realJid)
+            self.users.admitted(request.realJid, request.occupantId)
         del self.pending[request.nick]
         if join.isWithdrawn:
             self._removeHolder(request.nick)
@@ -577,8 +585,13 @@ class Joining:
                 each.owedTo.clear()
                 if each.isSpent:
                     del self.pending[nick]
+        # A joining node whose users have left stays while another join through it waits.
+        isKnown = any(each.origin is not None for each in self.pending.values())
         for occupant in list(self.node.occupants.values()):
-            room.remove(occupant)
+            if isKnown:
+                remove(room, occupant, UNAVAILABLE)
+            else:
+                room.remove(occupant)
         self.leaves.clear()
         room.history.clear()
         room.subject = None

@@ -29,12 +29,13 @@ class KnownUsers:
     """
 
     isOpen: bool = False
-    _admitted: dict[str, None] = field(factory=dict)
-    _refused: dict[str, None] = field(factory=dict)
+    # Occupant ids that the joined node has given; empty for unknown ones.
+    _admitted: dict[str, str] = field(factory=dict)
+    _refused: dict[str, str] = field(factory=dict)
 
-    def admitted(self, user: str) -> None:
-        """The joined node has admitted a user (full JID)."""
-        _note(self._admitted, person(user))
+    def admitted(self, user: str, identifier: str) -> None:
+        """The joined node has admitted a user (full JID), with an occupant id, which may be empty."""
+        _note(self._admitted, person(user), identifier)
         self._refused.pop(person(user), None)
 
     def refused(self, user: str) -> None:
@@ -42,13 +43,17 @@ class KnownUsers:
         _note(self._refused, person(user))
         self._admitted.pop(person(user), None)
 
+    def idOf(self, user: str) -> str:
+        """Return the occupant id that the joined node has given a user; empty if it is unknown."""
+        return self._admitted.get(person(user), "")
+
     def mayEnter(self, user: str) -> bool:
         """True if the joined node would admit a user, as far as is known here."""
         return person(user) in self._admitted or (self.isOpen and person(user) not in self._refused)
 
 
-def _note(table: dict[str, None], user: str) -> None:
+def _note(table: dict[str, str], user: str, identifier: str = "") -> None:
     table.pop(user, None)
-    table[user] = None
+    table[user] = identifier
     if len(table) > _MAX:
         del table[next(iter(table))]

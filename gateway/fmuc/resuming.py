@@ -86,6 +86,8 @@ class Resumption:
     _since: str = ""
     _asked: int = 0
     _unseen: dict[str, Occupant] = field(factory=dict)
+    _missing: list[Occupant] = field(factory=list)
+    _left: dict[str, str] = field(factory=dict)
     _missed: dict[tuple[str, ...], RoomMessage] = field(factory=dict)
 
     # Attempts.
@@ -113,6 +115,7 @@ class Resumption:
     def ask(self) -> None:
         """Ask the joined node."""
         self._missed.clear()
+        self._missing.clear()
         self.mirror.toNode(self.node, AskResume(self._newId("ask"), self._shared().digest(), self._since))
 
     def _shared(self) -> SharedState:
@@ -130,6 +133,7 @@ class Resumption:
     def tell(self) -> None:
         """Tell the joined node the occupants of this one that may differ, and ask for its state."""
         self._missed.clear()
+        self._missing.clear()
         told = [(each.nick, each.realJid) for each in self._downstream()]
         told += [(join.request.nick, join.request.realJid) for join in self._inFlight()]
         told = [each for each in told if each[0] in self.buckets]
@@ -223,17 +227,27 @@ class Resumption:
         occupant = join.occupant
         if occupant is None or self.mirror.room.occupants.get(occupant.nick) is not occupant:
             return False
-        if join.request.occupantId:
-            occupant.giveId(join.request.occupantId)
-        if occupant.standing != join.standing:
+        identifier = join.request.occupantId or occupant.id
+        if (occupant.id, occupant.standing) != (identifier, join.standing):
+            occupant.giveId(identifier)
             occupant.standing = join.standing
             self.mirror.room.broadcastPresence(occupant, AVAILABLE)
         return True
 
-    def forget(self, nick: str) -> None:
+    def forget(self, occupant: Occupant) -> None:
         """An occupant was removed."""
-        self.offered.pop(nick, None)
-        self.shown.pop(nick, None)
+        self.offered.pop(occupant.nick, None)
+        self.shown.pop(occupant.nick, None)
+        isLeft = self.isReturn and self.mirror.isDownstream(occupant)
+        if isLeft and len(self._left) < self.mirror.room.bounds.occupants:
+            self._left[occupant.nick] = occupant.realJid
+
+    def hasLeft(self, nick: str, realJid: str) -> bool:
+        """
+        True if a presence is that of an occupant who has left this node during the return: the joined node has sent
+        it before it received the leave, which may not come back.
+        """
+        return bool(realJid) and self._left.get(nick) == realJid
 
     def keep(self, message: RoomMessage, isGiven: bool) -> None:
         """
@@ -253,6 +267,23 @@ class Resumption:
             return None
         remove(self.mirror.room, occupant, PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)))
         return occupant
+
+    def awaitMissing(self, nicks: list[str]) -> bool:
+        """
+        Remove occupants whom the joined node does not know when its state is complete: by then, the channel has
+        delivered their removal, with its reason, if there was one.
+
+        @return: False if no state follows, because the joined node knows nobody of this node.
+        """
+        told = {each.nick for each in self._downstream()} | {each.request.nick for each in self._inFlight()}
+        if told.issubset(nicks):
+            return False
+        self._missing = [each for each in self._downstream() if each.nick in nicks]
+        return True
+
+    def stillMissing(self) -> list[Occupant]:
+        """Return the occupants of L{awaitMissing} who were not removed since."""
+        return [each for each in self._missing if self.mirror.room.occupants.get(each.nick) is each]
 
     def catchUp(self) -> list[tuple[Occupant, str | None]]:
         """
@@ -294,6 +325,8 @@ class Resumption:
         self.shown.clear()
         self._unseen.clear()
         self._missed.clear()
+        self._missing.clear()
+        self._left.clear()
 
 
 def _contentOf(message: RoomMessage) -> tuple[str, ...]:

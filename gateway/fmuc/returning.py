@@ -163,14 +163,17 @@ class Uplink(Joining):
         """
         Remove occupants, and refuse joins in flight, of whom the joined node does not know. Joins that were
         withdrawn are answered by now, or lost. A channel delivers all joins, and their answers, but may be later
-        than the comparison.
+        than the comparison, and so may be the removal of an occupant, with its reason.
         """
         for nick, join in list(self.pending.items()):
             if join.isSent and self.node.channel is None and (join.isWithdrawn or nick in nicks):
                 self.reject(join, stanzaError(LinkDown))
         # The answers to the joins of those who have entered meanwhile follow.
         entered = {nick for nick, join in self.pending.items() if join.isEntered and self.node.channel is not None}
-        removed = [self.resumption.removed(nick) for nick in nicks if nick not in entered]
+        missing = [nick for nick in nicks if nick not in entered]
+        if self.node.channel is not None and self.resumption.awaitMissing(missing):
+            return
+        removed = [self.resumption.removed(nick) for nick in missing]
         self.occupantsLeft([each for each in removed if each is not None], now, tell=False)
 
     def offer(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
@@ -439,6 +442,9 @@ class Uplink(Joining):
                 each.deadline = min(each.deadline, now + 2 * self.node.profile.answer)
             self.resumption.until = self.resumption.retryAt = 0.0
         if self.state is UplinkState.JOINED and self.resumption.isReturn:
+            for missing in self.resumption.stillMissing():
+                self.resumption.removed(missing.nick)
+                self._withdrawJoinOf(missing)
             for occupant, identifier in self.resumption.catchUp():
                 anew = self.pending.get(occupant.nick)
                 if anew is not None and anew.isQueued and anew.occupant is occupant:

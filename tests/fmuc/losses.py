@@ -12,7 +12,9 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, Mode
+from gateway.muc.ids import Ids, occupantId
 from gateway.muc.room import Room
+from gateway.muc.values import KICKED, TECHNICAL_PROBLEM
 from tests.fmuc.chain import Client
 from tests.fmuc.durable import HeldStore
 from tests.fmuc.linked import Side
@@ -46,24 +48,28 @@ class Person(Client):
     @ivar refused: ids of messages that were refused.
     @ivar asked: the nick of a join that is not answered; empty if there is none.
     @ivar isUncertain: True if a node was killed meanwhile: it may let the user in, and out again.
+    @ivar isPutOut: True if the user was put out by a technical problem, and not for that reason.
     """
 
     def __init__(self, jid: str, room: str) -> None:
         super().__init__(jid, room)
         self.refused: set[str] = set()
-        self.asked, self.isUncertain = "", False
+        self.asked, self.isUncertain, self.isPutOut = "", False, False
 
     def take(self, stanza: Element) -> None:
         if stanza.get("type") == "error" and stanza.tag.endswith("}message"):
             self.refused.add(stanza.get("id", ""))
         elif not stanza.tag.endswith("}iq") and (stanza.findtext(_BODY) or "").partition(" ")[0] != "The":
             # A notice about the link may come several times.
+            wasInside = bool(self.inside)
             super().take(stanza)
+            isOut = wasInside and not self.inside and TECHNICAL_PROBLEM in self.codes and KICKED not in self.codes
+            self.isPutOut |= isOut and not self.isUncertain
             if self.inside or (stanza.get("type") == "error" and stanza.get("from", "").endswith(f"/{self.asked}")):
                 self.asked = ""
 
     def _checkIds(self, stanza: Element, nick: str) -> None:
-        # The sender of a message may have left. The id of a user who joins while the link is down changes later.
+        # The sender of a message may have left.
         if not stanza.tag.endswith("}message") or nick in self.seen:
             super()._checkIds(stanza, nick)
 
@@ -100,6 +106,10 @@ class Losses:
         ]
         self.owner = Person("owner@users.example/r", self.rooms[0])
         self._byJid = {client.jid: client for client in (*self.clients, self.owner)}
+        if all(each.dialect is Dialect.XEP_0289 for each in nodes):
+            salt = Ids(b"n0.example").salt(self.rooms[0])
+            for client in self._byJid.values():
+                client.id = occupantId(salt, jids.bare(client.jid))
         self.sides = {
             domain: Side(
                 domain,

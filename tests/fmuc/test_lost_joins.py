@@ -86,6 +86,29 @@ class LostJoinTests(JoinCase):
             self.link.say(who, room, body)
         self.assertEqual([self.link.heard(who)[-2:] for who in (PHONE, BEN, OWN)], [["p", "o"]] * 3)
 
+    def ids(self, who: str, nick: str) -> list[str | None]:
+        """Return the occupant ids in the presence of an occupant that a user got."""
+        found = (each for each in self.link.shown[who] if each.tag.endswith("}presence"))
+        shown = [each for each in found if each.get("from") == f"{HERE}/{nick}"]
+        return [one.get("id") for each in shown for one in each.iter(f"{{{ns.OCCUPANT_ID}}}occupant-id")]
+
+    def test_id(self) -> None:
+        """
+        XEP-0421 section 4.1: a user who was in before has the room's occupant id at once; the id of another user is
+        shown when the room has given it.
+        """
+        self.link.mend()
+        self.openRoom()
+        self.link.wait(90)
+        self.lose()
+        self.link.join(PHONE, HERE, "ann")
+        self.link.join(DAN, HERE, "dan")
+        self.mend()
+        given = {nick: each.id for nick, each in self.link.top.rooms.rooms[ROOM].occupants.items()}
+        self.assertEqual(set(self.ids(PHONE, "ann")), {given["ann"]})
+        found = self.ids(DAN, "dan")
+        self.assertEqual((len(found), found[1]), (2, given["dan"]))
+
     def test_further(self) -> None:
         """
         A further client of an occupant, and an occupant's client that joins again, are told the same, each once
@@ -233,13 +256,14 @@ class KnownUsersTests(SynchronousTestCase):
         """A thousand of each kind; the oldest ones are forgotten."""
         known = KnownUsers()
         for number in range(1_001):
-            known.admitted(f"u{number}@x/1")
+            known.admitted(f"u{number}@x/1", f"id{number}")
         self.assertEqual([known.mayEnter(f"u{number}@x/2") for number in (0, 1, 1_000)], [False, True, True])
+        self.assertEqual([known.idOf(f"u{number}@x/2") for number in (0, 1, 1_000)], ["", "id1", "id1000"])
         known.refused("U1@x/3")
         self.assertFalse(known.mayEnter("u1@x/1"))
         known.isOpen = True
         self.assertEqual([known.mayEnter(f"u{number}@x/2") for number in (0, 1)], [True, False])
-        known.admitted("u1@x/1")
+        known.admitted("u1@x/1", "")
         self.assertTrue(known.mayEnter("u1@x/1"))
 
     def test_features(self) -> None:
