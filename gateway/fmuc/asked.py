@@ -74,6 +74,10 @@ class Requests:
         """Return the open request with an id."""
         return self._open.get(identifier)
 
+    def isHeard(self) -> None:
+        """The other node is heard: the answer may be on its way, behind other stanzas."""
+        self.attempts = min(self.attempts, 1)
+
     @property
     def last(self) -> float:
         """Time of the last open request."""

@@ -35,6 +35,7 @@ from gateway.fmuc.channel_values import (
 )
 from gateway.fmuc.kept import Inbox, Outbox
 from gateway.fmuc.round_trip import RoundTrip
+from gateway.fmuc.window import Window
 from gateway.muc.channel_store import CHANNEL, StoredChannel
 from gateway.muc.records import Key, Record
 
@@ -71,6 +72,7 @@ class Channel(Generic[T]):
     outputs: list[Output] = field(factory=list)
     tally: Tally = field(factory=Tally)
     roundTrip: RoundTrip = field(init=False)
+    window: Window = field(init=False)
     credit: Credit = field(factory=Credit)
 
     # True if the numbers were compared with the other node's since this process has loaded them.
@@ -93,7 +95,6 @@ class Channel(Generic[T]):
     _isRepeated: bool = False
     _due: float = inf
     _heardAt: float = 0.0
-    _repeatedAt: float = -inf
     _requests: Requests = field(init=False)
     # Numbers of this node, and of the other one, up to which both had kept stanzas when the channel opened; and the
     # time of the request that has opened it.
@@ -109,6 +110,7 @@ class Channel(Generic[T]):
         """Set the times, before the first round trip is measured."""
         self.pace = pace
         self.roundTrip = RoundTrip(pace.first, pace.least, pace.most)
+        self.window = Window(pace.window)
 
     @classmethod
     def restored(
@@ -167,7 +169,7 @@ class Channel(Generic[T]):
     def begin(self, epoch: int, now: float) -> None:
         """Begin a channel that a join and its answer have negotiated (rules 1, 2)."""
         self._renew(epoch)
-        self._open(now)
+        self._open(now, now)
 
     def send(self, stanza: bytes, now: float, isRefusable: bool = True, key: str = "") -> int:
         """
@@ -322,6 +324,7 @@ class Channel(Generic[T]):
             # The acknowledgement was lost.
             self._isRepeated = True
             return []
+        self._requests.isHeard()
         found = self._inbox.add(number, stanza, size)
         if found:
             self._recordNumbers()
@@ -347,11 +350,10 @@ class Channel(Generic[T]):
             return answer
         self._acknowledgedUpTo(report.received, now)
         if self.state is ChannelState.LOST:
-            self._open(now, report, now)
-        elif report.isResume and self._repeatedAt + self.roundTrip.timeout() <= now:
-            # The other node dropped what it was sent meanwhile. If it asks again soon, it is asked later.
-            self._repeatedAt = now
-            self._repeatAll(now)
+            self._open(now, now, report)
+        elif report.isResume:
+            # The other node may have dropped what it was sent meanwhile. Later stanzas may be on their way.
+            self._repeat(self._sent, now - self.roundTrip.timeout(), now)
         return answer
 
     def answered(self, identifier: str, report: Report, now: float) -> None:
@@ -378,13 +380,10 @@ class Channel(Generic[T]):
         self._isCompared = True
         self._acknowledgedUpTo(report.received, now)
         if self.state is ChannelState.LOST:
-            self._open(now, report, asked.at)
+            self._open(now, asked.at, report)
         else:
-            # The other node has not received these, although it has received the later request.
-            for number, kept in self._outbox.items():
-                if number <= asked.sent and kept.times and kept.sentAt <= asked.at:
-                    self._transmit(number, now)
-            self._due = now + self.roundTrip.timeout() if self._isWaiting else inf
+            # The other node has not received what was sent before, although it has received the later request.
+            self._repeat(asked.sent, asked.at, now)
 
     def _contradicts(self, asked: Asked, report: Report) -> bool:
         """True if one of the nodes has lost a part of its state since an earlier exchange."""
@@ -406,7 +405,10 @@ class Channel(Generic[T]):
         elif self.state is ChannelState.LOST:
             if self.isWatched:
                 self._ask(now)
-        elif self._due <= now or (self.isWatched and self._heardAt + self._silence <= now):
+        elif self._due <= now:
+            self.window.halve()
+            self._ask(now)
+        elif self.isWatched and self._heardAt + self._silence <= now:
             self._ask(now)
         if self._ackDue <= now and self.state is ChannelState.OPEN:
             if self._storedReceived > self._ackSent or self._isRepeated:
@@ -458,7 +460,7 @@ class Channel(Generic[T]):
                 self._kept = None
                 self.outputs.append(Delivered(now - since))
 
-    def _open(self, now: float, report: Report | None = None, since: float = 0.0) -> None:
+    def _open(self, now: float, since: float, report: Report | None = None) -> None:
         self.state, self._isCompared = ChannelState.OPEN, True
         self._heardAt = now
         self._requests.stop()
@@ -466,7 +468,8 @@ class Channel(Generic[T]):
         if report is not None:
             self._kept = self._outbox.assigned, max(report.upTo, report.sent), since
             self._checkDelivered(now)
-        self._repeatAll(now)
+        self.window.begin()
+        self._repeat(self._sent, since, now)
 
     def _lose(self) -> None:
         self._due, self._kept = inf, None
@@ -497,15 +500,18 @@ class Channel(Generic[T]):
     def _flush(self, now: float) -> None:
         """Send what is stored, up to the window."""
         if self.state is ChannelState.OPEN:
-            last = min(self._storedSent, self._outbox.acknowledged + self.pace.window)
+            last = min(self._storedSent, self._outbox.acknowledged + int(self.window.size))
             while self._next <= last:
-                self._transmit(self._next, now)
+                if self._outbox[self._next].sentAt == inf:
+                    self._transmit(self._next, now)
                 self._next += 1
 
-    def _repeatAll(self, now: float) -> None:
-        """Send everything that is not acknowledged (rule 18)."""
-        self._next, self._due = self._outbox.acknowledged + 1, inf
+    def _repeat(self, last: int, until: float, now: float) -> None:
+        """Send what is not acknowledged, but for later numbers, and what was sent after a time (rules 11, 18)."""
+        self._outbox.repeat(last, until)
+        self._next = self._outbox.acknowledged + 1
         self._flush(now)
+        self._due = now + self.roundTrip.timeout() if self._isWaiting else inf
 
     def _transmit(self, number: int, now: float) -> None:
         kept = self._outbox[number]
@@ -531,9 +537,11 @@ class Channel(Generic[T]):
         """Remove stanzas from the outbox. An acknowledgement that is older than another one has no effect."""
         if number <= self._outbox.acknowledged:
             return
+        self.window.acknowledged(number - self._outbox.acknowledged, self._next - 1 - self._outbox.acknowledged)
+        self._requests.isHeard()
         kept = self._outbox.removeUpTo(number)
         # RFC 6298 section 3, Karn's algorithm: a stanza that was repeated does not tell which copy is acknowledged.
-        if kept.times == 1:
+        if kept.times == 1 and kept.sentAt < inf:
             self.roundTrip.measured(now - kept.sentAt)
         self._next = max(self._next, number + 1)
         self._checkDelivered(now)

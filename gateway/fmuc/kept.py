@@ -23,14 +23,14 @@ class Kept:
     A stanza of the outbox.
 
     @ivar since: seconds; the time at which it was accepted, or at which this process has loaded it.
-    @ivar sentAt: seconds; the time at which it was sent last.
+    @ivar sentAt: seconds; the time at which it was sent last; C{inf} if it is to be sent.
     @ivar times: number of times that this process has sent it.
     @ivar key: of the state that it tells, which a later stanza may tell in its place; empty for none.
     """
 
     stanza: bytes
     since: float
-    sentAt: float = 0.0
+    sentAt: float = inf
     times: int = 0
     key: str = ""
 
@@ -63,8 +63,8 @@ class Outbox:
         return self._kept[number]
 
     def items(self) -> Iterator[tuple[int, Kept]]:
-        """Yield the numbers and their stanzas; those that come back may be sent meanwhile."""
-        yield from list(self._kept.items())
+        """Yield the numbers and their stanzas."""
+        yield from self._kept.items()
 
     def numbers(self) -> Iterator[int]:
         """Return the numbers of all stanzas."""
@@ -126,6 +126,12 @@ class Outbox:
             self.record(each, None)
         self.acknowledged = number
         return kept
+
+    def repeat(self, last: int, until: float) -> None:
+        """The stanzas up to a number that were sent until a time are to be sent again."""
+        for number, kept in self._kept.items():
+            if number <= last and kept.sentAt <= until:
+                kept.sentAt = inf
 
     def renumber(self) -> None:
         """Number the stanzas from 1 on, in their order."""

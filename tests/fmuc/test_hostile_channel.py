@@ -78,6 +78,7 @@ class StormTests(HostileCase):
         """Rule 18: a node that asks again and again gets what it has not acknowledged once in a round trip."""
         self.link.isLost = lambda sender, text: sender == TOP
         self.link.say(OWN, ROOM, "x")
+        self.link.wait(10)
         channel = self.link.channel(TOP)
         numbers = f"e='{channel.epoch}' n='{channel._inbox.received}' a='{channel._outbox.acknowledged}'"
         found = [self.exchange("set", TOP, numbers, str(each)) for each in range(5)]
