@@ -414,6 +414,8 @@ class Federation:
         self.toNode(node, Admission(own, node.mode.current, node.resumes, epoch, node.keep, len(told)))
         if self.channels is not None and epoch is not None:
             self.channels.begin(room.jid, node, epoch, now)
+            # If the node is welcomed again, because this join and a removal have crossed, the channel goes on.
+            node.offer = None
         for message in room.recent(request.limits, node.jid, now):
             self.toNode(node, message)
         self.toNode(node, subjectOf(room))

@@ -158,15 +158,11 @@ def _meetsJoin(
         del pending.owedTo[:1]
         return True
     if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
-        isLost = stanza.resumes and uplink.state is UplinkState.JOINED
         uplink.node.resumes |= stanza.resumes
         mode = Mode.PRIMARY if stanza.fmuc is None else stanza.fmuc.mode
         pending.request = evolve(pending.request, occupantId=stanza.occupantId)
         pending.created |= CREATED in stanza.change.codes
         uplink.confirm(pending, stanza.item or Standing(), mode, now)
-        if isLost:
-            # The joined node admits the first user of this node: it does not know the others.
-            uplink.disturbed(now)
         return True
     # An occupant of the joined node has the nick already. A join that was sent stays pending, because the occupant
     # may leave before the join arrives.

@@ -195,6 +195,9 @@ def _enterAnew(federation: Federation, node: JoiningNode, incoming: _Incoming) -
 def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incoming) -> None:
     """Handle a join: "the usual ACL checks as if [the user] had joined directly"."""
     node, request = known or incoming.newNode(), incoming.request()
+    if known is not None and not known.hasJoined:
+        # It was restarted, if it offers a channel again.
+        known.offer = incoming.fmuc.channel or known.offer
     node.isGateway |= request.asksId or node.mode.asked is Mode.REPLICA
     # XEP-0289 section 6.1: a join names the user in the item, too. Openfire leaves that out.
     node.showsPrivate |= incoming.stanza.item is not None and not incoming.stanza.jid

@@ -622,6 +622,19 @@ class ForgottenTests(LinkedCase):
             kinds[kind] = kinds.get(kind, 0) + 1
         self.assertEqual((kinds["channel"], kinds["outgoing"]), (1, 1))
 
+    def test_nobody(self) -> None:
+        """Rule 25: if the room knows none of the mirror's users, no state follows: they leave at once."""
+        for side, jid, nick in ((self.link.down, HERE, "ben"), (self.link.top, ROOM, "ann")):
+            room = side.rooms.rooms[jid]
+            room.remove(room.occupants[nick])
+            side.handler._perform(side.rooms.settled(room))
+        self.link.settle()
+        self.link.kill(self.link.down)
+        self.link.wait(20)
+        self.assertEqual(self.link.occupants(), (["own"], []))
+        codes = [each.get("code") for one in self.link.shown[ANN] for each in one.iter(f"{{{ns.MUC_USER}}}status")]
+        self.assertEqual(codes[-2:], ["333", "110"])
+
 
 class LostTests(LinkedCase):
     """Section 4.4: a link that is down, and its return."""

@@ -101,6 +101,14 @@ class LossesTests(SynchronousTestCase):
             "cut1b leave3d skip6f settle5e kick0b deliver4f crash5b leave6b settle2d join3f kick5d cut0d"
         ),
     )
+    # The last user of a node is removed, and another one's join is on its way, or waits for the answer.
+    @example(
+        (*[Node(mode=Mode.REPLICA)] * 2, Node()), steps("cut1c leave1d cut3d kick1f join5f deliver5a reconnect2a")
+    )
+    @example(
+        (Node(mode=Mode.REPLICA), Node(), *[Node(mode=Mode.REPLICA)] * 2),
+        steps("join7e cut0e leave0a settle4f cut7e say5e deliver6e say6c kick5a"),
+    )
     # The last leave, and a first join after it, are lost: the joined node finds out by itself.
     @example(
         (*[Node(mode=Mode.REPLICA)] * 2, Node()), steps("skip5d settle5d cut1d leave5f wait0d join4f")
