@@ -31,8 +31,9 @@ from gateway.fmuc.actions import (
     Submission,
     ToNode,
 )
+from gateway.fmuc.channel_values import ChannelState
 from gateway.fmuc.channels import Channels
-from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
+from gateway.fmuc.nodes import Doubt, JoinedNode, JoiningNode, Node
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.profiles import BROADBAND
 from gateway.fmuc.returned import digest
@@ -599,6 +600,16 @@ class Federation:
             self.release(node, isFinal=True)
         if self.uplink is not None:
             self.uplink.changes.clear()
+
+    def compareAll(self, now: float) -> None:
+        for node in self.joiningNodes.values():
+            if node.channel is None:
+                # It is asked after each restart.
+                continue
+            if node.channel.state is ChannelState.OPEN:
+                node.doubt = node.doubt or Doubt(now, now + self.room.bounds.gone)
+            else:
+                node.isRenewed = True
 
     def release(self, node: JoiningNode, isFinal: bool = False) -> None:
         """

@@ -40,5 +40,8 @@ class Mirror(Protocol):
     ) -> Occupant:
         """Add an occupant and tell all."""
 
+    def compareAll(self, now: float) -> None:
+        """Let the joining nodes compare: what they have sent for the joined node may be lost."""
+
     def release(self, node: JoiningNode) -> None:
         """Remove a joining node that has no occupants and no pending joins."""

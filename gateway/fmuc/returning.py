@@ -421,6 +421,7 @@ class Uplink(Joining):
     def _rejoin(self, now: float, join: PendingJoin | None) -> None:
         """Join anew with all downstream occupants."""
         self._endChannel()
+        self._letCompare(now)
         self._isForgotten = False
         for each in list(self.pending.values()):
             if each.isSent:
@@ -433,6 +434,11 @@ class Uplink(Joining):
         else:
             self.leaveIfEmpty(now, told=False)
 
+    def _letCompare(self, now: float) -> None:
+        """Let the joining nodes compare, if presence of theirs that was to come back may be lost with a process."""
+        if self.resumption.isRestored and self.node.returnsPresence:
+            self._mirror.compareAll(now)
+
     def _catchUp(self, now: float, join: PendingJoin | None) -> None:
         """Show what was missed; send presence that has changed here."""
         if self.state is UplinkState.JOINED and (self.resumption.until or self.node.isTold):
@@ -442,6 +448,8 @@ class Uplink(Joining):
                 each.deadline = min(each.deadline, now + 2 * self.node.profile.answer)
             self.resumption.until = self.resumption.retryAt = 0.0
         if self.state is UplinkState.JOINED and self.resumption.isReturn:
+            if self.node.channel is None:
+                self._letCompare(now)
             for missing in self.resumption.stillMissing():
                 self.resumption.removed(missing.nick)
                 self._withdrawJoinOf(missing)

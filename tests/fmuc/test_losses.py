@@ -135,6 +135,14 @@ class LossesTests(SynchronousTestCase):
         (Node(), Node(Dialect.PROTOXEP), Node(Dialect.PROTOXEP), Node(Dialect.PROTOXEP, Mode.REPLICA)),
         steps("kick6b wait1a forget5b join2a cut0e leave4f say4c leave0a"),
     )
+    # A killed node has lost an occupant's presence, which it had sent to a room that has forgotten it.
+    @example(
+        (*[Node(mode=Mode.REPLICA)] * 2, Node(), Node()), steps("status3b forget0b deliver1d deliver5e kill5e")
+    )
+    @example(
+        (Node(mode=Mode.REPLICA), Node(Dialect.PROTOXEP), Node(Dialect.PROTOXEP, Mode.REPLICA), Node()),
+        steps("cut7c forget1b cut1f status2f cut4f deliver2c kill6a"),
+    )
     # A first join is lost in silence, and another occupant's presence is taken for the answer.
     @example(
         (
