@@ -99,6 +99,8 @@ def channelChanged(federation: Federation, node: JoiningNode, event: Event, now:
         # A node that has lost a part of its state compares; if nobody is in it any longer, it does not.
         node.doubt = Doubt(now + _COMPARED, now + gone) if node.isRenewed else None
         node.isRenewed = False
+        # The process may have been killed while a join was all that its node had here.
+        federation.release(node)
     elif isinstance(event, Lost) and node.doubt is None:
         federation.room.log(f"{node.jid} cannot be reached: its occupants stay for {gone:g} seconds")
         node.doubt = Doubt(float("inf"), now + gone)

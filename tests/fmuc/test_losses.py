@@ -113,6 +113,11 @@ class LossesTests(SynchronousTestCase):
     @example(
         (*[Node(mode=Mode.REPLICA)] * 2, Node()), steps("skip5d settle5d cut1d leave5f wait0d join4f")
     )
+    # A node is killed that waits for the answer to a joining node's join, and whose other users have left.
+    @example(
+        (Node(), *[Node(mode=Mode.REPLICA)] * 2),
+        steps("cut3f cut5d kick4e cut6f join5e kick3b leave1b wait7b kill7a"),
+    )
     @given(RELIABLE, STEPS)
     def test_channels(self, nodes: tuple[Node, ...], whatHappens: list[tuple[str, int, str]]) -> None:
         """With channels, nothing is lost, and nobody is put out, unless a node loses what it has stored."""
