@@ -131,7 +131,7 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
         occupant = None
         if not uplink.isIn:
             return
-    if occupant is None and uplink.resumption.hasLeft(nick, realJid):
+    if occupant is None and (uplink.resumption.hasLeft(nick, realJid) or uplink.awaitsLeave(nick, realJid)):
         return
     uplink.resumption.isSeen(nick)
     if occupant is not None:

@@ -242,6 +242,14 @@ class Joining:
             del self.leaves[nick]
         return waiting.popleft()
 
+    def awaitsLeave(self, nick: str, realJid: str) -> bool:
+        """
+        True if a presence is that of an occupant whose leave has not come back by the channel: the joined node has
+        sent it before.
+        """
+        isOrdered = bool(realJid) and self.node.channel is not None
+        return isOrdered and any(each.realJid == realJid for each in self.leaves.get(nick, ()))
+
     def _withdrawJoinOf(self, occupant: Occupant) -> None:
         """Withdraw the join of an occupant who was let in before the joined node has decided."""
         join = self.pending.get(occupant.nick)

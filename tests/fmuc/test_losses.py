@@ -81,6 +81,11 @@ class LossesTests(SynchronousTestCase):
     )
     # The last occupant of a node that cannot be reached is removed.
     @example((Node(), *[Node(mode=Mode.REPLICA)] * 2), steps("cut3a wait2f leave1e kick7e"))
+    # A user's presence comes back to a node between after the user has left.
+    @example(
+        (Node(), Node(mode=Mode.REPLICA), Node()),
+        steps("cut0d cut5a leave4b status5b kick4c join5d say1a cut3b leave4e skip2c wait0c"),
+    )
     # A user's presence comes back after the user has left and has asked to join again.
     @example((Node(), Node(mode=Mode.REPLICA), Node()), steps("leave3e status6e leave0e join2b"))
     # A node is killed that waits for the answer to a joining node's join.
