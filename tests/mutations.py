@@ -293,6 +293,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        room.lockedUntil = now + room.bounds.locked\n", "        pass\n"),
     ),
     "gateway/fmuc/channel.py": (
+        ("return position.epoch != self.epoch or self._inbox", "return self._inbox"),
         ("self._outbox.size <= _SMALL or self.tally.size < _MAX_SIZE * scale", "True"),
         ("self._outbox.size <= _SMALL or self.tally", "self.tally"),
         ("Header(self.epoch, number, self._storedReceived)", "Header(self.epoch, number, self._inbox.received)"),
@@ -340,6 +341,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/channels.py": (
         ("least = 0 if known is None else known.epoch + 1", "least = 0"),
+        ("the node asks again.\n            return True\n", "the node asks again.\n            return False\n"),
         ("return max(node.offer, known.epoch + 1)", "return node.offer"),
         ("if self.table.get(place) is channel:", "if True:"),
         ("if header is None or not self.mayBeNode(peer, room):", "if header is None:"),
@@ -352,6 +354,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if number <= last and kept.sentAt <= until:", "if number <= last:"),
         ("if number <= last and kept.sentAt <= until:", "if kept.sentAt <= until:"),
         ("number <= self.received or number in self._held", "number in self._held"),
+        ("if self._answer is not None and self._answer[0] <= self.received:", "if False:"),
+        ("        isEarly = number > self.received\n", "        isEarly = False\n"),
+        ("        self._held.clear()\n        self._answer = None\n", "        self._held.clear()\n"),
         ("number <= self.received or number in self._held", "number <= self.received"),
         ("and self.size + size > self.most", "and False"),
         ("        self.size -= len(kept.stanza)\n        kept.stanza", "        kept.stanza"),
@@ -636,6 +641,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("isOwed = earlier.isSent and not earlier.fence", "isOwed = not earlier.fence"),
     ),
     "gateway/fmuc/returning.py": (
+        ("        if not isSame:\n", "        if False:\n"),
         ("isWhole = self.resumption.seen == told", "isWhole = True"),
         ("self.state is UplinkState.LOST and self.node.returnsMessages", "False"),
         ("self.node.channel is None and self.resumption.until <= now", "False"),
@@ -754,6 +760,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("return isList and any(", "return False and any("),
     ),
     "gateway/fmuc/core.py": (
+        ("self.channels.isKnown(sender, recipient):", "False:"),
+        ("any longer.\n                raise NoSuchAddress\n", "any longer.\n                return None\n"),
         ("                    holding.expel(federation, node, now)\n", "                    pass\n"),
         ("within(jids.split(peer)[1], self._peers):\n", "True:\n"),
         ("if not (within(domain, self._mirroring.users) or within(domain, self._peers)):", "if False:"),
@@ -764,7 +772,12 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("isElsewhere = domain != self.jid and domain not in self._mirroring.users", "isElsewhere = True"),
         ("if self._mirroring is not None and not within(domain, self._mirroring.users):", "if False:"),
     ),
+    "gateway/fmuc/from_joined.py": (
+        ("is not None and stanza.stanzaError is None:", "is not None:"),
+        ("    uplink.node.resumes |= stanza.resumes\n", ""),
+    ),
     "gateway/fmuc/from_joining.py": (
+        ("    if incoming.stanza.isFirst and not node.hasJoined:\n", "    if False:\n"),
         ("    if join.isWithdrawn or join.held is not None:\n", "    if join.held is not None:\n"),
         ("if realJid not in (\"\", own) and not isOther:", "if False:"),
         ("            rename(occupant, session, realJid)\n", "            pass\n"),

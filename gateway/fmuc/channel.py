@@ -27,6 +27,7 @@ from gateway.fmuc.channel_values import (
     Opened,
     Output,
     Pace,
+    Position,
     Renewed,
     Report,
     SendAck,
@@ -331,6 +332,18 @@ class Channel(Generic[T]):
             self._isUrgent = True
             self._checkDelivered(now)
         return found
+
+    @property
+    def position(self) -> Position:
+        """The last stanza that this node has given a number."""
+        return Position(self.epoch, self._outbox.assigned)
+
+    def holds(self, position: Position, answer: T) -> bool:
+        """
+        Return True if an answer is kept, because stanzas that the other node has numbered before are on their way:
+        L{receive} returns it after them (rule 34). An answer of another epoch is dropped.
+        """
+        return position.epoch != self.epoch or self._inbox.hold(position.number, answer)
 
     def requested(self, report: Report, now: float) -> Report:
         """

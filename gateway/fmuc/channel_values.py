@@ -30,6 +30,19 @@ class Header:
 
 
 @frozen
+class Position:
+    """
+    A place between the stanzas of one node.
+
+    @ivar epoch: the epoch of the number.
+    @ivar number: number of the last stanza before it.
+    """
+
+    epoch: int
+    number: int
+
+
+@frozen
 class Report:
     """
     The element C{probe} or C{resume}: the numbers of one node, in a request or its answer.

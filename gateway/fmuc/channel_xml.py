@@ -9,7 +9,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest
-from gateway.fmuc.channel_values import Header, Report
+from gateway.fmuc.channel_values import Header, Position, Report
 from gateway.muc.stanzas import attributeOf
 from gateway.stream.stanzas import Stanza
 from gateway.xml.context import COMPONENT
@@ -89,6 +89,20 @@ def readHeader(element: domish.Element) -> Header:
     if not isAlone and len(numbers) != 3:
         raise BadRequest
     return Header(numbers[0], None if isAlone else numbers[1], numbers[-1])
+
+
+def readPosition(element: domish.Element) -> Position | None:
+    """
+    Return the position of the answer to a comparison; C{None} if it has none.
+
+    @raise BadRequest: if it is not valid.
+    """
+    if not element.hasAttribute("k"):
+        return None
+    numbers = [_read(each) for each in element.getAttribute("k", "").split(" ")]
+    if len(numbers) != 2:
+        raise BadRequest
+    return Position(*numbers)
 
 
 def nameOf(stanza: bytes) -> bytes:

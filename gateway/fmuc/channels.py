@@ -215,6 +215,10 @@ class Channels:
         """Return the records of all channels, for a new store."""
         return [record for channel in self.table.values() for record in channel.all()]
 
+    def isKnown(self, sender: str, recipient: str) -> bool:
+        """True if there is a channel between two nodes, by the addresses of a stanza."""
+        return (jids.bare(recipient), jids.bare(sender)) in self.table
+
     def received(self, stanza: Stanza, now: float) -> list[Stanza]:
         """
         Handle a presence or a message; return the stanzas that are to be handled now, in order.
@@ -259,20 +263,17 @@ class Channels:
 
     # Requests.
 
-    def request(self, stanza: Stanza, now: float) -> SendResult | None:
+    def request(self, stanza: Stanza, now: float) -> SendResult:
         """
-        Return the answer to a request for the numbers of this node; C{None} if the stanza is another request.
+        Return the answer to a request for the numbers of this node (L{isRequest}).
 
         @raise GatewayError: the answer is this error.
         """
-        payload = next(stanza.element.elements(), None)
-        if payload is None or payload.uri != ns.CHANNEL or payload.name not in ("probe", "resume"):
-            return None
         place = stanza.recipient or "", stanza.sender or ""
         channel = self.table.get(place)
         if channel is None:
             raise NoSuchAddress
-        asked = channel_xml.readReport(payload)
+        asked = channel_xml.readReport(next(stanza.element.elements()))
         if not channel.credit.take(now):
             # The answer, and what follows it, may be ten thousand times as long. The node asks again.
             raise ResourceLimit
@@ -304,6 +305,24 @@ class Channels:
         except GatewayError:
             channel.failed(identifier)
         return True
+
+    def holds(self, stanza: Stanza) -> bool:
+        """
+        Return True if an iq of type result is the answer to a comparison, and is kept because stanzas that were
+        numbered before are on their way: L{received} returns it after them (rule 34).
+        """
+        if not self.table or ns.CHANNEL.encode() not in stanza.raw:
+            return False
+        channel = self.table.get((stanza.recipient or "", stanza.sender or ""))
+        payload = next(stanza.element.elements(), None)
+        if channel is None or payload is None or (payload.uri, payload.name) != (ns.CHANNEL, "compare"):
+            return False
+        try:
+            position = channel_xml.readPosition(payload)
+        except BadRequest:
+            # It is no answer: the node asks again.
+            return True
+        return position is not None and channel.holds(position, stanza)
 
     # The link, and time.
 
@@ -358,6 +377,14 @@ class Channels:
             channel.tick(now)
             if channel.outputs or not channel.isIdle:
                 self.touch(place)
+
+
+def isRequest(stanza: Stanza) -> bool:
+    """True if an iq of type get or set asks for the numbers of this node."""
+    if ns.CHANNEL.encode() not in stanza.raw:
+        return False
+    payload = next(stanza.element.elements(), None)
+    return payload is not None and payload.uri == ns.CHANNEL and payload.name in ("probe", "resume")
 
 
 def _toNode(place: Place) -> ToNode:

@@ -26,7 +26,7 @@ from gateway.errors import (
 from gateway.fmuc import from_joined, from_joining, gathering, holding, invitations, messages_from_joined, senders
 from gateway.fmuc.actions import AskProperties, Kept, ToNode
 from gateway.fmuc.channel_values import ChannelState
-from gateway.fmuc.channels import Channels, Event, Forgotten, Place
+from gateway.fmuc.channels import Channels, Event, Forgotten, Place, isRequest
 from gateway.fmuc.destroyed import DestroyedRooms, goneXml
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.known_users import isOpen
@@ -147,6 +147,9 @@ class Rooms(RoomService):
             isAnswered = not (isLeft or stanza.unavailable or stanza.stanzaError is not None)
             return [_absent("presence", sender, recipient, stanza.id)] if isAnswered else []
         handle = None if federation is None else _PRESENCE.get(senders.kindOf(federation, sender))
+        if handle is None and self.channels is not None and self.channels.isKnown(sender, recipient):
+            # The sender does not know yet that it has left: the channel tells it.
+            return []
         if federation is None or handle is None:
             return from_user.presence(self, sender, recipient, stanza, now)
         handle(federation, sender, recipient, stanza, now)
@@ -178,10 +181,11 @@ class Rooms(RoomService):
         """
         jid = stanza.recipient or ""
         federation = self.federation(jid)
-        if self.channels is not None and ns.CHANNEL.encode() in stanza.raw:
-            answer = self.channels.request(stanza, now)
-            if answer is not None:
-                return [answer]
+        if isRequest(stanza):
+            if self.channels is None:
+                # Nothing is stored any longer.
+                raise NoSuchAddress
+            return [self.channels.request(stanza, now)]
         resume = holding.payloadOf(stanza)
         if resume is not None:
             return self._resumes(federation, stanza, resume, now)

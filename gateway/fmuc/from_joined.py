@@ -66,7 +66,8 @@ def presence(federation: Federation, sender: str, recipient: str, stanza: NodePr
     """
     uplink, sender, recipient = parties(federation, sender, recipient)
     uplink.heard(now)
-    if stanza.fmuc is not None and stanza.fmuc.channel is not None:
+    if stanza.fmuc is not None and stanza.fmuc.channel is not None and stanza.stanzaError is None:
+        # A server may return the offer.
         uplink.accepted(stanza.fmuc.channel, stanza.fmuc.keep, stanza.fmuc.told, now)
     error = _rejection(stanza)
     if error is not None:
@@ -103,6 +104,8 @@ def _rejection(stanza: NodePresence) -> StanzaError | None:
 
 def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePresence, now: float) -> None:
     room = federation.room
+    # It may be the answer to a join that was admitted before.
+    uplink.node.resumes |= stanza.resumes
     # Openfire writes the occupant's own address into the item.
     uplink.node.showsPrivate |= jids.bare(stanza.jid) == uplink.node.jid
     realJid, nonAnonymous = _realJid(uplink.node, stanza)
@@ -158,7 +161,6 @@ def _meetsJoin(
         del pending.owedTo[:1]
         return True
     if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
-        uplink.node.resumes |= stanza.resumes
         mode = Mode.PRIMARY if stanza.fmuc is None else stanza.fmuc.mode
         pending.request = evolve(pending.request, occupantId=stanza.occupantId)
         pending.created |= CREATED in stanza.change.codes

@@ -163,6 +163,8 @@ def _fromOccupant(federation: Federation, node: JoiningNode, incoming: _Incoming
 def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
     """Handle the presence of a user who is not an occupant."""
     nick, realJid = incoming.nick, incoming.fmuc.realJid
+    if incoming.stanza.isFirst and not node.hasJoined:
+        _forgetJoins(federation, node, incoming)
     pending = federation.pending.get(nick)
     isWaiting = pending is not None and pending.isOf(node) and pending.request.realJid == realJid
     if incoming.stanza.isFirst and node.hasJoined:
@@ -177,7 +179,17 @@ def _fromUser(federation: Federation, node: JoiningNode, incoming: _Incoming) ->
         # Nicks cannot change in a mirror.
         _enterAnew(federation, node, incoming)
     else:
-        _enter(federation, node, incoming)
+        _enter(federation, federation.joiningNodes.get(node.jid), incoming)
+
+
+def _forgetJoins(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
+    """
+    Withdraw the joins of a joining node that waits for the answer to a first join, and sends another one: it has
+    lost its state, or the leaves of the users.
+    """
+    for each in list(federation.pending.values()):
+        if each.isOf(node) and each.request.nick != incoming.nick and federation.uplink is not None:
+            federation.uplink.withdraw(each, incoming.now)
 
 
 def _isOtherSession(realJid: str, known: str) -> bool:

@@ -165,7 +165,10 @@ class RoomsHandler(RawHandler):
         return True
 
     def _received(self, stanza: Stanza, sender: str, recipient: str) -> None:
-        if stanza.name == "message":
+        if stanza.name == "iq":
+            # An answer that was kept until these stanzas have come.
+            self._iqAnswered(stanza)
+        elif stanza.name == "message":
             self._messageReceived(stanza, sender, recipient)
         else:
             self._presenceReceived(stanza, sender, recipient)
@@ -267,6 +270,8 @@ class RoomsHandler(RawHandler):
     def _iqAnswered(self, stanza: Stanza) -> bool:
         """Pass an answer on to the rooms: to a mirror that has asked its joined node, or to an occupant."""
         now = self._link.now
+        if self._rooms.channels is not None and self._rooms.channels.holds(stanza):
+            return True
         actions = self._rooms.answered(stanza, now)
         if actions is None:
             exchange = self._rooms.iqs.close(stanza)

@@ -214,13 +214,13 @@ def resumed(federation: Federation, stanza: Stanza, payload: domish.Element, now
     if payload.getAttribute("d") != known.digest():
         if node.doubt is not None:
             node.doubt.listed = {}
-        return [_result(stanza, b=known.hashes())]
+        return [_result(stanza, node, b=known.hashes())]
     first, node.doubt = "" if node.doubt is None else node.doubt.first, None
     missed = _missed(federation.room, last, first)
     if not missed:
-        return [*federation.room.takeActions(), _result(stanza)]
+        return [*federation.room.takeActions(), _result(stanza, node)]
     # A channel may deliver them later than this answer.
-    actions = [*federation.room.takeActions(), _result(stanza, state="true")]
+    actions = [*federation.room.takeActions(), _result(stanza, node, state="true")]
     for message in missed:
         federation.toNode(node, message)
     federation.toNode(node, subjectOf(federation.room))
@@ -269,11 +269,11 @@ def _told(
         # It was restarted, and nobody is there.
         return _forgotten(federation, node, stanza, now)
     missing = "".join(tag("missing", nick=nick) for nick in listed if nick not in there)
-    answer = _result(stanza, missing or None, state="true")
     if not there and not any(nick not in buckets for nick in _nicksOf(federation, node)):
         # Nobody is in through that node: it has left by this answer. A state would be taken for that of its next
         # first join.
-        return [*_removed(federation, node, now), answer]
+        return [*_removed(federation, node, now), _result(stanza, inside=missing, state="true")]
+    answer = _result(stanza, node, missing, state="true")
     _removeOthers(federation, node, buckets, there, now)
     actions = [*room.takeActions(), answer]
     first, node.doubt = "" if node.doubt is None else node.doubt.first, None
@@ -355,8 +355,16 @@ def _missed(room: Room, last: str, first: str) -> list[RoomMessage]:
     return found[min(start, places.get(first, start)) :]
 
 
-def _result(stanza: Stanza, inside: str | None = None, **attributes: str) -> SendResult:
-    payload = tag("compare", inside, xmlns=ns.CHANNEL, **attributes)
+def _result(stanza: Stanza, node: JoiningNode | None = None, inside: str = "", **attributes: str) -> SendResult:
+    """
+    Return the answer to a comparison.
+
+    @param node: to tell it what this node has numbered before (rule 34), if there is a channel.
+    """
+    if node is not None and node.channel is not None:
+        position = node.channel.position
+        attributes["k"] = f"{position.epoch} {position.number}"
+    payload = tag("compare", inside or None, xmlns=ns.CHANNEL, **attributes)
     return SendResult(stanza.recipient or "", stanza.sender or "", stanza.id or "", payload.encode())
 
 

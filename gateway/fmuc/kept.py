@@ -162,6 +162,8 @@ class Inbox(Generic[T]):
     received: int = 0
     size: int = 0
     _held: dict[int, tuple[T, int]] = field(factory=dict)
+    # An answer without a number of its own, and the number after which it is handled.
+    _answer: tuple[int, T] | None = None
 
     @property
     def highest(self) -> int:
@@ -184,9 +186,23 @@ class Inbox(Generic[T]):
             stanza, size = self._held.pop(self.received)
             self.size -= size
             found.append(stanza)
+            if self._answer is not None and self._answer[0] <= self.received:
+                found.append(self._answer[1])
+                self._answer = None
         return found
+
+    def hold(self, number: int, answer: T) -> bool:
+        """
+        Keep an answer until everything up to a number is received, in place of an earlier one.
+
+        @return: False if it is received.
+        """
+        isEarly = number > self.received
+        self._answer = (number, answer) if isEarly else None
+        return isEarly
 
     def clear(self) -> None:
         """Forget everything: a new epoch begins."""
         self._held.clear()
+        self._answer = None
         self.received = self.size = 0

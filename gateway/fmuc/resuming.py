@@ -38,6 +38,8 @@ from gateway.muc.values import (
 HOLD, FIRST, SLOWEST = 120.0, 1.0, 15.0
 # Seconds by which the clocks of two sites may differ.
 _SKEW = 60.0
+# Requests whose answers may come.
+_OPEN = 20
 # Occupants in one request: their addresses may take two kilobytes each.
 _LISTED = 80
 
@@ -87,6 +89,8 @@ class Resumption:
     _asked: int = 0
     _unseen: dict[str, Occupant] = field(factory=dict)
     _missing: list[Occupant] = field(factory=list)
+    # Digests of the joined node's occupants at the times of the last requests, by their ids.
+    _known: dict[str, str] = field(factory=dict)
     _left: dict[str, str] = field(factory=dict)
     _missed: dict[tuple[str, ...], RoomMessage] = field(factory=dict)
 
@@ -116,11 +120,26 @@ class Resumption:
         """Ask the joined node."""
         self._missed.clear()
         self._missing.clear()
-        self.mirror.toNode(self.node, AskResume(self._newId("ask"), self._shared().digest(), self._since))
+        identifier = self._newId("ask")
+        self._known[identifier] = self._ofJoined().digest()
+        if len(self._known) > _OPEN:
+            del self._known[next(iter(self._known))]
+        self.mirror.toNode(self.node, AskResume(identifier, self._shared().digest(), self._since))
+
+    def isSame(self, identifier: str) -> bool:
+        """
+        True if the joined node's occupants are known as at the time of a request. Stanzas on their way may have
+        changed them; then the answer that all is equal is not true any longer.
+        """
+        return self._known.get(identifier) == self._ofJoined().digest()
 
     def _shared(self) -> SharedState:
         room, isWhole = self.mirror.room, not self.node.profile.gather
         return shared(room, room.occupants.values(), self._crossing, self._inFlight(), isWhole)
+
+    def _ofJoined(self) -> SharedState:
+        isWhole = not self.node.profile.gather
+        return shared(self.mirror.room, self.node.occupants.values(), self._crossing, (), isWhole)
 
     def differs(self, hashes: str) -> None:
         """
@@ -326,6 +345,7 @@ class Resumption:
         self._unseen.clear()
         self._missed.clear()
         self._missing.clear()
+        self._known.clear()
         self._left.clear()
 
 

@@ -145,11 +145,19 @@ class Uplink(Joining):
             if identifier.startswith("ask-"):
                 # The digests are equal: only messages follow.
                 self.resumption.buckets = NONE
+                self.probeAt = self.probeAt if self.resumption.isSame(identifier) else now
             self.feed(Event.STATE, now)
             self._removeMissing(answer.missing, now)
         elif not answer.more:
-            self.feed(Event.RESUMED, now)
+            self._equal(identifier, now)
         return True
+
+    def _equal(self, identifier: str, now: float) -> None:
+        """Handle the answer that the digests were equal, and nothing was missed."""
+        isSame = self.resumption.isSame(identifier)
+        self.feed(Event.RESUMED, now)
+        if not isSame:
+            self.feed(Event.DISTURBED, now)
 
     def _differs(self, hashes: str, now: float) -> None:
         try:

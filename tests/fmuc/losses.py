@@ -49,10 +49,12 @@ class Person(Client):
     @ivar asked: the nick of a join that is not answered; empty if there is none.
     @ivar isUncertain: True if a node was killed meanwhile: it may let the user in, and out again.
     @ivar isPutOut: True if the user was put out by a technical problem, and not for that reason.
+    @param senders: users by the bodies of messages, and the stays in which they have sent them.
     """
 
-    def __init__(self, jid: str, room: str) -> None:
+    def __init__(self, jid: str, room: str, senders: dict[str, tuple[Person, int]]) -> None:
         super().__init__(jid, room)
+        self._senders = senders
         self.refused: set[str] = set()
         self.asked, self.isUncertain, self.isPutOut = "", False, False
 
@@ -69,8 +71,9 @@ class Person(Client):
                 self.asked = ""
 
     def _checkIds(self, stanza: Element, nick: str) -> None:
-        # The sender of a message may have left.
-        if not stanza.tag.endswith("}message") or nick in self.seen:
+        sender, stay = self._senders.get(stanza.findtext(_BODY) or "", (None, 0))
+        # The sender of a message may have left, and another user may have the nick.
+        if sender is None or (sender.inside == nick and sender.epoch == stay):
             super()._checkIds(stanza, nick)
 
     def forget(self) -> None:
@@ -99,12 +102,13 @@ class Losses:
         self.cuts: set[frozenset[str]] = set()
         self.forgotten = 0
         self.seconds = 0.0
+        self._senders: dict[str, tuple[Person, int]] = {}
         self.clients = [
-            Person(f"u{number}@users{place}.example/r", room)
+            Person(f"u{number}@users{place}.example/r", room, self._senders)
             for place, room in enumerate(self.rooms)
             for number in range(USERS)
         ]
-        self.owner = Person("owner@users.example/r", self.rooms[0])
+        self.owner = Person("owner@users.example/r", self.rooms[0], self._senders)
         self._byJid = {client.jid: client for client in (*self.clients, self.owner)}
         if all(each.dialect is Dialect.XEP_0289 for each in nodes):
             salt = Ids(b"n0.example").salt(self.rooms[0])
@@ -298,8 +302,9 @@ class Losses:
         """Send a user's leave."""
         self._send(client, f"<presence from='{client.jid}' to='{client.room}/{nick}' type='unavailable'/>")
 
-    def say(self, client: Client, body: str) -> None:
+    def say(self, client: Person, body: str) -> None:
         """Send a user's message."""
+        self._senders[body] = client, client.epoch
         attributes = f"from='{client.jid}' to='{client.room}' type='groupchat' id='{body}'"
         self._send(client, f"<message {attributes}><body>{body}</body></message>")
 

@@ -123,6 +123,21 @@ class LossesTests(SynchronousTestCase):
         (Node(), *[Node(mode=Mode.REPLICA)] * 2),
         steps("cut3f cut5d kick4e cut6f join5e kick3b leave1b wait7b kill7a"),
     )
+    # The answer to a join comes after a restart, and after the leave: the room has the same occupants as before.
+    @example((Node(),) * 3, steps("cut0d join3f wait5e crash1d join0e"))
+    # The same, over several outages.
+    @example(
+        (Node(mode=Mode.REPLICA), Node(), Node(), Node(mode=Mode.REPLICA)),
+        steps("kill7f skip4e wait7e join7f reconnect6e cut6c join5f say4a settle2b kill1f"),
+    )
+    # The last user of a killed node is removed, and sends presence before the node knows it.
+    @example((Node(), Node(mode=Mode.REPLICA), Node()), steps("leave4d kick5b crash2c say1d status5c"))
+    @example(
+        (Node(mode=Mode.REPLICA), Node(), Node(mode=Mode.REPLICA), Node()),
+        steps("status3a kick2e cut1a cut0e leave0c kick6c kill2e kick2f say7d"),
+    )
+    # The sender of a message has left before it comes back, and another user has the nick.
+    @example((Node(), *[Node(mode=Mode.REPLICA)] * 3), steps("kick7b settle3a say7f leave4f crash5f join3b"))
     @given(RELIABLE, STEPS)
     def test_channels(self, nodes: tuple[Node, ...], whatHappens: list[tuple[str, int, str]]) -> None:
         """With channels, nothing is lost, and nobody is put out, unless a node loses what it has stored."""
@@ -162,6 +177,28 @@ class LossesTests(SynchronousTestCase):
             Node(isStored=False),
         ),
         steps("cut1c kill2d join5e join0e say5e"),
+    )
+    # A first join comes back with its offer of a channel.
+    @example(
+        (Node(isStored=False), Node(), Node(Dialect.PROTOXEP)), steps("forget4d join2e forget1e bounce4f join3f")
+    )
+    # The answer to a forgotten first join is taken for that to the next one.
+    @example(
+        (Node(mode=Mode.REPLICA, isStored=False), Node(isStored=False), Node(Dialect.PROTOXEP, isStored=False)),
+        steps("crash4f join3d forget4a join3b"),
+    )
+    # A node forgets the user whose first join waits, and sends another one.
+    @example(
+        (Node(), *[Node(mode=Mode.REPLICA)] * 2), steps("forget2e join4e forget5d say3b crash6c join4d")
+    )
+    @example(
+        (
+            Node(Dialect.PROTOXEP, isStored=False),
+            Node(),
+            Node(Dialect.PROTOXEP, Mode.REPLICA),
+            Node(Dialect.PROTOXEP),
+        ),
+        steps("cut1a crash7d forget6d wait4d skip5f say2c settle5d forget3f join7f"),
     )
     @given(ANY, FORGETTING)
     def test_any(self, nodes: tuple[Node, ...], whatHappens: list[tuple[str, int, str]]) -> None:
