@@ -18,7 +18,7 @@ FIRST := $(wordlist 1,21,$(OTHERS))
 # Compares the stubs with wokkel, which can only be imported after the gateway package.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
-.PHONY: run tour test unit unit-newest live live-first live-second live-alone soak-rooms soak-fmuc lint types mutants mutants-all clean
+.PHONY: run tour test unit unit-newest live live-first live-second live-alone soak-rooms soak-fmuc soak-chain lint types mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
@@ -53,6 +53,10 @@ soak-rooms: $(VENV)/made
 # The same of mirrors, while the link between two servers fails: about ten minutes for each of four runs.
 soak-fmuc: $(VENV)/made
 	$(BOUND) 7200 $(TRIAL) tests.live.soak_fmuc
+
+# Chains of nodes with losses: 100,000 examples, in about two hours. COUNT=1000 tries fewer, SEED=7 repeats a run.
+soak-chain: $(VENV)/made
+	$(BOUND) 28800 $(TRIAL) tests.fmuc.soak_chain
 
 lint: $(VENV)/made
 	$(BOUND) 120 $(BIN)/ruff check

@@ -8,8 +8,10 @@ sets it.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
+from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 
 for _name, _examples in (("quick", 20), ("long", 100)):
     # The same examples at each run, on any machine, however slow it is.
@@ -29,5 +31,17 @@ settings.load_profile(PROFILE)
 # Decorators of tests: with the usual number of examples, and with more for what has many cases.
 steady = settings()
 thorough = settings(max_examples=3 * steady.max_examples)
+
+
+def share(examples: int, number: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """
+    Return the decorator of a part of a long run.
+
+    @param number: seed; each one has examples of its own.
+    """
+    chosen = settings(max_examples=examples, derandomize=False)
+    return lambda test: seed(number)(chosen(test))
+
+
 # Number of long random runs of a test.
 RUNS = steady.max_examples // 8
