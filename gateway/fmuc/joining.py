@@ -468,9 +468,8 @@ class Joining:
         self.feed(Event.LEFT_BUT_JOINS if isNeeded and self.isIn else Event.LEFT, now)
 
     def _joinLate(self, join: PendingJoin, now: float, error: StanzaError | None = None) -> None:
-        isKept = join.isQueued or (join.isSent and self.node.channel is not None)
-        if join.occupant is not None and isKept and now < self.latest:
-            # It follows the first join anew, or the channel delivers it, and the answer.
+        if join.occupant is not None and join.isQueued and now < self.latest:
+            # It follows the first join anew.
             join.deadline = min(now + self.node.profile.answer, self.latest)
             return
         if join.isSent and not join.isWithdrawn:

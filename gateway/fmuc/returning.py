@@ -28,7 +28,8 @@ from gateway.muc.occupant import Occupant
 from gateway.muc.values import AVAILABLE, TECHNICAL_PROBLEM, UNAVAILABLE, Payload, PresenceChange, stanzaError
 from gateway.stream.stanzas import Stanza
 
-# Seconds for which the answer to a withdrawn join is awaited that a channel delivers.
+# Seconds for which the answer to a join is awaited that a channel delivers, if nobody waits to be let in by it: the
+# user has left, or is in already.
 _OWED = 3_600.0
 # Seconds of a loss after which users are told of it: a restart of the other node is shorter.
 _TELL = 15.0
@@ -301,7 +302,8 @@ class Uplink(Joining):
             self.feed(Event.EMPTY_TOLD, now)
 
     def _isLate(self, join: PendingJoin, now: float) -> bool:
-        if join.isWithdrawn and (join.isSent or join.isOwed) and self.node.channel is not None:
+        isOwed = join.isEntered or (join.isWithdrawn and (join.isSent or join.isOwed))
+        if isOwed and self.node.channel is not None:
             return join.deadline + _OWED <= now
         return join.deadline <= now and (not join.isSent or self.state is UplinkState.JOINED)
 

@@ -200,6 +200,29 @@ class LostJoinTests(JoinCase):
         self.link.join(ANN, HERE, "ann")
         self.assertEqual(self.link.shown[ANN], [])
 
+    def test_lostForLong(self) -> None:
+        """
+        The link is lost again, for ten minutes, before the room has the join; or it is so slow that the join takes
+        two minutes. The user is not put out: the channel delivers the join, and the answer.
+        """
+        for isSlow in (False, True):
+            with self.subTest(isSlow=isSlow):
+                self.setUp()
+                self.link.join(PHONE, HERE, "ann")
+                self.link.isLost = lambda sender, text: sender == DOWN and "<ns0:presence" in text
+                for _ in range(90):
+                    self.link.wait(self.link.state is UplinkState.LOST)
+                self.assertIs(self.link.state, UplinkState.JOINED)
+                if not isSlow:
+                    self.link.cut()
+                self.link.wait(120 if isSlow else 600)
+                self.assertEqual(self.link.state is UplinkState.JOINED, isSlow)
+                self.assertEqual(self.link.occupants(), (["ben", "own"], ["ann", "ben", "own"]))
+                self.mend()
+                self.assertInside("ann", "ben", "own")
+                gone = [each for each in self.link.shown[PHONE] if each.get("type") == "unavailable"]
+                self.assertEqual([each.get("from") for each in gone if each.get("from") == f"{HERE}/ann"], [])
+
     def test_conflict(self) -> None:
         """XEP-0045 section 7.2.8: somebody in the room has the nick since. The user of the mirror is put out."""
         self.link.join(CAT, ROOM, "ann")
