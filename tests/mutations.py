@@ -131,7 +131,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if now - self._upAt >= _STEADY:", "if True:"),
         ("        request.timeout = QUIET\n", ""),
         ("            self._joining.abort(PeerRefused(self.trouble))\n", "            str()\n"),
-        ("            self._pings[component].cancel()\n", "            str()\n"),
+        ("                ping.cancel()\n", "                str()\n"),
+        ("pingOf(there)", "pingOf(self.settings.name)"),
         ("if (more := self._upSeldom.more(now)) is not None:", "if (more := '') is not None:"),
         ("        self._trying.addTimeout(_CONNECT_WITHIN, self._reactor)\n", ""),
     ),
@@ -178,6 +179,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if mayOvertake and self.isUp", "if False and self.isUp"),
         ("            if not lane.isQuiet(now):\n", "            if True:\n"),
         ("if lane.ping and lane.isQuiet(now):", "if False:"),
+        ("elif lane.ping and lane.againAt <= now:", "elif False:"),
+        ("                lane.pause *= 2\n", ""),
     ),
     "gateway/peers/tls.py": (
         ("SSL.OP_NO_TICKET | _IGNORE_UNEXPECTED_EOF", "SSL.OP_NO_TICKET"),

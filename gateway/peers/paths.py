@@ -1,13 +1,15 @@
 """
 The way of each stanza to a peer: the direct link, or the component's server (s2s). Pure.
 
-No stanza of a component overtakes an earlier one to the same peer:
+No stanza of a component overtakes an earlier one to the same component of the peer: s2s has a connection for each
+such pair, and they are independent.
 
  - While the direct link is up, all stanzas use it. If it takes no more for the moment, they wait.
  - If it is lost, they wait for it. After some time, they go by the server in their order, and so do later ones.
  - If it comes up again after the component has used the server, a ping goes by the server. Stanzas wait until it is
-   answered: what went before it has arrived then. Without an answer, they wait until no server keeps stanzas. The
-   answer waits for nothing: the other side may wait for it before it sends what this side waits for.
+   answered: what went before it has arrived then. The ping may be lost with a connection of s2s, so it is repeated,
+   and any answer counts. Without one, they wait until no server keeps stanzas. The answer waits for nothing: the
+   other side may wait for it before it sends what this side waits for.
 """
 
 from __future__ import annotations
@@ -18,16 +20,19 @@ from collections import deque
 # Seconds for which a server may keep a stanza for another server: ejabberd 26 tries for 120 s.
 QUIET = 150.0
 
-# Stanzas of one component that may wait, and their bytes.
+# Stanzas of one pair that may wait, and their bytes.
 MAX_COUNT = 10_000
 MAX_BYTES = 8 * 1024 * 1024
 
-# Waiting stanzas of one component that are refused in one turn: the component handles an answer to each.
+# Waiting stanzas of one pair that are refused in one turn: the component handles an answer to each.
 MAX_REFUSED = 200
+
+# A component of this side, and one of the peer.
+Pair = tuple[str, str]
 
 
 class Port(typing.Protocol):
-    """The two ways, for the stanzas of each component."""
+    """The two ways, for the stanzas of each pair."""
 
     @property
     def isFull(self) -> bool:
@@ -36,22 +41,26 @@ class Port(typing.Protocol):
     def sendDirectly(self, data: bytes) -> bool:
         """Send a stanza by the direct link; return true if there was room."""
 
-    def sendByServer(self, component: str, data: bytes) -> bool:
+    def sendByServer(self, pair: Pair, data: bytes) -> bool:
         """Send a stanza by the component's server; return true if there was room."""
 
-    def ping(self, component: str, number: int) -> None:
-        """Send a ping by the component's server; its answer, or its error, is L{Paths.answered}. Must not raise."""
+    def ping(self, pair: Pair, number: int) -> None:
+        """
+        Send a ping by the component's server; its answer, or its error, is L{Paths.answered} with this number, if
+        the direct link is still up. Must not raise.
+        """
 
-    def refuse(self, component: str, data: bytes) -> None:
+    def refuse(self, pair: Pair, data: bytes) -> None:
         """Answer a stanza: the peer cannot be reached."""
 
 
 class _Lane:
     """
-    The stanzas of one component.
+    The stanzas of one pair.
 
     @ivar usedAt: the last use of the server, in seconds; C{None} if it was not used.
-    @ivar ping: number of the ping whose answer is awaited; 0 for none.
+    @ivar ping: number of the pings whose answer is awaited; 0 for none.
+    @ivar againAt: time of the next ping of this number; C{pause}: seconds between it and the one before.
     """
 
     def __init__(self) -> None:
@@ -59,6 +68,7 @@ class _Lane:
         self.size = 0
         self.usedAt: float | None = None
         self.ping = 0
+        self.againAt = self.pause = 0.0
 
     def isQuiet(self, now: float) -> bool:
         return self.usedAt is None or now >= self.usedAt + QUIET
@@ -72,14 +82,15 @@ class Paths:
     @ivar byServer: true while stanzas go by the server.
     @ivar refuses: true while they are refused.
     @param fallsBack: false: if the direct link is down for long, stanzas are refused.
-    @param wait: seconds that stanzas wait for a direct link that is down.
+    @param wait: seconds that stanzas wait for a direct link that is down. A ping without an answer is repeated
+        after that time, then after twice the time, and so on.
     """
 
     def __init__(self, port: Port, fallsBack: bool, wait: float, now: float) -> None:
         self._port = port
         self._fallsBack = fallsBack
         self._wait = wait
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: dict[Pair, _Lane] = {}
         self._downAt = now
         self._pings = 0
         self.isUp = False
@@ -96,7 +107,7 @@ class Paths:
         """Bytes of them."""
         return sum(lane.size for lane in self._lanes.values())
 
-    def put(self, component: str, data: bytes, now: float, mayOvertake: bool = False) -> bool:
+    def put(self, pair: Pair, data: bytes, now: float, mayOvertake: bool = False) -> bool:
         """
         Send a stanza, or let it wait; return true if there was room.
 
@@ -104,11 +115,11 @@ class Paths:
         """
         if mayOvertake and self.isUp and not self._port.isFull:
             return self._port.sendDirectly(data)
-        lane = self._lanes.get(component)
+        lane = self._lanes.get(pair)
         if lane is None:
-            lane = self._lanes[component] = _Lane()
+            lane = self._lanes[pair] = _Lane()
         if not lane.waiting and self._isOpen(lane):
-            return self._send(component, lane, data, now)
+            return self._send(pair, lane, data, now)
         if len(lane.waiting) >= MAX_COUNT or lane.size + len(data) > MAX_BYTES:
             return False
         lane.waiting.append(data)
@@ -118,12 +129,16 @@ class Paths:
     def connected(self, now: float) -> None:
         """The direct link is up."""
         self.isUp, self.byServer, self.refuses = True, False, False
-        for component, lane in self._lanes.items():
+        for pair, lane in self._lanes.items():
             if not lane.isQuiet(now):
                 self._pings += 1
-                lane.ping = self._pings
-                self._port.ping(component, lane.ping)
+                lane.ping, lane.pause = self._pings, self._wait
+                self._ping(pair, lane, now)
         self.flush(now)
+
+    def _ping(self, pair: Pair, lane: _Lane, now: float) -> None:
+        lane.againAt = now + lane.pause
+        self._port.ping(pair, lane.ping)
 
     def disconnected(self, now: float) -> None:
         """The direct link is lost."""
@@ -132,9 +147,9 @@ class Paths:
         for lane in self._lanes.values():
             lane.ping = 0
 
-    def answered(self, component: str, number: int, now: float) -> None:
+    def answered(self, pair: Pair, number: int, now: float) -> None:
         """A ping by the server was answered, with a result or an error: the server keeps no earlier stanza."""
-        lane = self._lanes.get(component)
+        lane = self._lanes.get(pair)
         if lane is not None and lane.ping == number:
             lane.ping = 0
             lane.usedAt = None
@@ -158,9 +173,12 @@ class Paths:
         if not self.isUp and not self.byServer and not self.refuses and now >= self._downAt + self._wait:
             hasChanged = True
             self.byServer, self.refuses = self._fallsBack, not self._fallsBack
-        for lane in self._lanes.values():
+        for pair, lane in self._lanes.items():
             if lane.ping and lane.isQuiet(now):
                 lane.ping = 0
+            elif lane.ping and lane.againAt <= now:
+                lane.pause *= 2
+                self._ping(pair, lane, now)
         self.flush(now)
         return hasChanged
 
@@ -168,15 +186,15 @@ class Paths:
         """
         Send what waits, as far as possible.
 
-        @param most: maximum number of stanzas of one component that are refused; the next call goes on.
+        @param most: maximum number of stanzas of one pair that are refused; the next call goes on.
         """
-        for component, lane in list(self._lanes.items()):
+        for pair, lane in list(self._lanes.items()):
             left = most
             while lane.waiting and self._isOpen(lane) and left > 0:
                 left -= self.refuses
                 data = lane.waiting.popleft()
                 lane.size -= len(data)
-                if not self._send(component, lane, data, now):
+                if not self._send(pair, lane, data, now):
                     # The server's link counts what it has no room for.
                     break
 
@@ -185,11 +203,11 @@ class Paths:
             return not lane.ping and not self._port.isFull
         return self.byServer or self.refuses
 
-    def _send(self, component: str, lane: _Lane, data: bytes, now: float) -> bool:
+    def _send(self, pair: Pair, lane: _Lane, data: bytes, now: float) -> bool:
         if self.isUp:
             return self._port.sendDirectly(data)
         if self.byServer:
             lane.usedAt = now
-            return self._port.sendByServer(component, data)
-        self._port.refuse(component, data)
+            return self._port.sendByServer(pair, data)
+        self._port.refuse(pair, data)
         return True

@@ -21,7 +21,7 @@ from twisted.python.failure import Failure
 from gateway.errors import NoAnswer, TooLarge
 from gateway.log.seldom import Seldom
 from gateway.peers.entry import Entry, Links
-from gateway.peers.paths import QUIET, Paths
+from gateway.peers.paths import QUIET, Pair, Paths
 from gateway.peers.profiles import Profile
 from gateway.peers.protocol import PeerConnection, PeerRefused
 from gateway.peers.tls import Connecting
@@ -115,8 +115,8 @@ class Peer:
         self._upSeldom = Seldom()
         self.trouble = "connecting" if settings.endpoint else "the peer has not connected yet"
         self._isPinging = False
-        # Answers that are awaited, by component.
-        self._pings: dict[str, Deferred[Any]] = {}
+        # Answers to pings of this connection that are awaited; the values mean nothing.
+        self._pings: dict[Deferred[Any], None] = {}
         # Fires when the last connection is lost, after a stop.
         self._ended: Deferred[None] | None = None
 
@@ -268,6 +268,9 @@ class Peer:
             if now - self._upAt >= _STEADY:
                 self._backoff.reset()
             self.paths.disconnected(now)
+            # A peer that connects again and again must not fill the table of requests.
+            for ping in list(self._pings):
+                ping.cancel()
 
     def lost(self, connection: PeerConnection, reason: Failure) -> None:
         if self._joining is connection:
@@ -296,36 +299,34 @@ class Peer:
         self.stanzas["sent"] += 1
         return True
 
-    def sendByServer(self, component: str, data: bytes) -> bool:
-        link = self._links.linkOf(component)
+    def sendByServer(self, pair: Pair, data: bytes) -> bool:
+        link = self._links.linkOf(pair[0])
         # Nothing is left to be sent for a component that was removed.
         return link is None or link.sendToServer(data)
 
-    def ping(self, component: str, number: int) -> None:
-        link = self._links.linkOf(component)
+    def ping(self, pair: Pair, number: int) -> None:
+        here, there = pair
+        link = self._links.linkOf(here)
         if link is None:
             return
-        if component in self._pings:
-            # Of an earlier connection: a peer that connects again and again must not fill the table of requests.
-            self._pings[component].cancel()
-        request: Any = pingOf(self.settings.name)
+        request: Any = pingOf(there)
         request.timeout = QUIET
         self._isPinging = True
         try:
             answer = link.request(request)
         finally:
             self._isPinging = False
-        self._pings[component] = answer
-        answer.addBoth(self._pinged, component, number)
+        self._pings[answer] = None
+        answer.addBoth(self._pinged, answer, pair, number)
 
-    def _pinged(self, answer: object, component: str, number: int) -> None:
-        self._pings.pop(component, None)
+    def _pinged(self, result: object, answer: Deferred[Any], pair: Pair, number: int) -> None:
+        self._pings.pop(answer, None)
         # An error of another entity is an answer. Without one, the paths wait for as long as servers keep stanzas.
-        if not isinstance(answer, Failure) or getattr(answer.value, "stanza", None) is not None:
-            self.paths.answered(component, number, self._reactor.seconds())
+        if not isinstance(result, Failure) or getattr(result.value, "stanza", None) is not None:
+            self.paths.answered(pair, number, self._reactor.seconds())
 
-    def refuse(self, component: str, data: bytes) -> None:
-        link = self._links.linkOf(component)
+    def refuse(self, pair: Pair, data: bytes) -> None:
+        link = self._links.linkOf(pair[0])
         if link is not None:
             link.refusals.unreachable(data, NoAnswer)
 

@@ -302,14 +302,15 @@ class Peers(Service):
                 if peer is None:
                     sent = link.sendToServer(whole)
                 else:
-                    sent = peer.paths.put(link.jid, whole, now, _isAnswerToComponent(event))
+                    pair = link.jid, _domainOf(event)
+                    sent = peer.paths.put(pair, whole, now, _isAnswerToComponent(event))
                 hasRoom = sent and hasRoom
         return hasRoom
 
     def _peerOf(self, event: object) -> Peer | None:
         if not isinstance(event, Stanza) or event.recipient is None:
             return None
-        peer = self._byDomain.get(event.recipient.partition("/")[0].rpartition("@")[2])
+        peer = self._byDomain.get(_domainOf(event))
         return None if peer is None or peer.isPinging else peer
 
     # For the operator.
@@ -360,6 +361,11 @@ def _patternOf(domains: Iterable[str]) -> re.Pattern[bytes]:
     """Return what finds an attribute C{to} with one of these domains; output has it in single quotes."""
     known = b"|".join(re.escape(each.encode()) for each in sorted(domains))
     return re.compile(rb"to='(?:[^'/@]*@)?(?:" + known + rb")[/']")
+
+
+def _domainOf(stanza: Stanza) -> str:
+    """Return the domain that a stanza goes to."""
+    return (stanza.recipient or "").partition("/")[0].rpartition("@")[2]
 
 
 def _isAnswerToComponent(stanza: Stanza) -> bool:

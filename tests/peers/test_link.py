@@ -239,8 +239,10 @@ class LossTests(Case):
         self.net.wait(40)
         self.send(3)
         self.assertEqual(self.other.took(), [])
-        [ping] = self.one.viaServer()
-        self.assertIn("urn:xmpp:ping", ping)
+        # The ping is repeated; the answer to the first one counts.
+        ping, again = self.one.viaServer()
+        for each in (ping, again):
+            self.assertIn("urn:xmpp:ping", each)
         identifier = ping.split('id="')[1].split('"')[0]
         self.one.fromServer(
             f"<iq from='{THERE}/ping' to='{HERE}' type='error' id='{identifier}'>"
@@ -248,6 +250,29 @@ class LossTests(Case):
         )
         self.net.turn()
         self.assertEqual(self.other.took(), [say(3)])
+
+    def test_domains(self) -> None:
+        """Each domain of the peer has a ping of its own: the server has a connection for each of them."""
+        more = "more.there.example"
+        self.one.peers.use([self.one.settings(self.other, domains=frozenset([THERE, more]))])
+        self.net.wait(2)
+        self.net.isDown = True
+        self.net.wires[-1].cut()
+        self.send(1)
+        self.one.link.sendRaw(say(2, MIRROR, more).encode())
+        self.net.wait(20)
+        self.one.viaServer()
+        self.net.isDown = False
+        self.net.wait(40)
+        self.send(3)
+        found = self.one.viaServer()
+        pings = {domain: each for each in found for domain in (THERE, more) if f'"{domain}/ping"' in each}
+        self.assertEqual(len(pings), 2)
+        for domain, expected in ((more, []), (THERE, [say(3)])):
+            identifier = pings[domain].split('id="')[1].split('"')[0]
+            self.one.fromServer(f"<iq from='{domain}/ping' to='{HERE}' type='result' id='{identifier}'/>")
+            self.net.turn()
+            self.assertEqual(self.other.took(), expected)
 
     def test_bothFellBack(self) -> None:
         """Both sides have used the server: neither answer to a ping waits for the other one."""

@@ -1,4 +1,4 @@
-"""The way of each stanza: no stanza of a component overtakes an earlier one."""
+"""The way of each stanza: no stanza of a pair of components overtakes an earlier one."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.peers import paths
-from gateway.peers.paths import MAX_REFUSED, QUIET, Paths
+from gateway.peers.paths import MAX_REFUSED, QUIET, Pair, Paths
 from tests.profiles import thorough
 
 WAIT = 15.0
-ONE, OTHER = "one.example", "two.example"
+# Components, and one of the peer.
+ONE, OTHER, PEER = "one.example", "two.example", "peer.example"
 
 
 class World:
@@ -37,7 +38,7 @@ class World:
         self.paths = Paths(self, fallsBack, WAIT, 0.0)
 
     def put(self, component: str, data: bytes) -> bool:
-        return self.paths.put(component, component.encode() + b" " + data, self.now)
+        return self.paths.put((component, PEER), component.encode() + b" " + data, self.now)
 
     def tick(self, seconds: float = 1.0) -> None:
         self.now += seconds
@@ -53,18 +54,18 @@ class World:
         self.arrived.append((component.decode(), number))
         return True
 
-    def sendByServer(self, component: str, data: bytes) -> bool:
-        self.server.append((component, data.partition(b" ")[2]))
+    def sendByServer(self, pair: Pair, data: bytes) -> bool:
+        self.server.append((pair[0], data.partition(b" ")[2]))
         self.times.append(self.now)
         return True
 
-    def ping(self, component: str, number: int) -> None:
-        self.pings.append((component, number))
-        self.server.append((component, number))
+    def ping(self, pair: Pair, number: int) -> None:
+        self.pings.append((pair[0], number))
+        self.server.append((pair[0], number))
         self.times.append(self.now)
 
-    def refuse(self, component: str, data: bytes) -> None:
-        self.refused.append((component, data.partition(b" ")[2]))
+    def refuse(self, pair: Pair, data: bytes) -> None:
+        self.refused.append((pair[0], data.partition(b" ")[2]))
 
     def serve(self) -> None:
         """The server delivers the oldest stanza, or the answer to a ping."""
@@ -72,14 +73,20 @@ class World:
             component, data = self.server.popleft()
             self.times.popleft()
             if isinstance(data, int):
-                self.paths.answered(component, data, self.now)
+                self.paths.answered((component, PEER), data, self.now)
             else:
                 self.arrived.append((component, data))
+
+    def lose(self) -> None:
+        """The server loses all that it has, without an error."""
+        self.lost += sum(isinstance(data, bytes) for _, data in self.server)
+        self.server.clear()
+        self.times.clear()
 
 
 STEPS = st.lists(
     st.one_of(
-        st.sampled_from(["up", "down", "full", "room", "serve", "serve", "wait", "wait", "long"]),
+        st.sampled_from(["up", "down", "full", "room", "serve", "serve", "lose", "wait", "wait", "long"]),
         st.sampled_from([ONE, OTHER]),
     ),
     max_size=60,
@@ -164,6 +171,55 @@ class PathTests(SynchronousTestCase):
         world.serve()
         self.assertEqual(world.arrived, [(OTHER, b"1"), (ONE, b"1"), (ONE, b"2")])
 
+    def test_lostPing(self) -> None:
+        """
+        The server may lose a ping without an error, with a connection that fails. Another one follows, and then
+        later ones less often; each answer counts, that to an earlier one, too.
+        """
+        for isEarlier in (False, True):
+            world = World()
+            world.put(ONE, b"1")
+            world.tick(WAIT)
+            world.paths.connected(world.now)
+            world.put(ONE, b"2")
+            if not isEarlier:
+                world.lose()
+            for _ in range(int(WAIT)):
+                world.tick()
+            self.assertEqual((len(world.pings), world.arrived), (2, []))
+            while world.server and not world.paths._isOpen(world.paths._lanes[ONE, PEER]):
+                world.serve()
+            self.assertEqual(world.arrived[-1:], [(ONE, b"2")])
+            for _ in range(int(QUIET)):
+                world.tick()
+            self.assertEqual(len(world.pings), 2, "no ping follows an answer")
+        world = World()
+        world.put(ONE, b"1")
+        world.tick(WAIT)
+        world.paths.connected(world.now)
+        world.put(ONE, b"2")
+        times = []
+        for second in range(int(QUIET)):
+            before = len(world.pings)
+            world.tick()
+            times += [second + 1] * (len(world.pings) - before)
+        self.assertEqual((times, world.arrived), ([15, 45, 105], [(ONE, b"2")]))
+
+    def test_pairs(self) -> None:
+        """Each pair of components has its own order, and its own ping: s2s has a connection for each of them."""
+        world = World()
+        world.put(ONE, b"1")
+        world.paths.put((ONE, "third.example"), b"one.example 2", world.now)
+        world.tick(WAIT)
+        world.paths.connected(world.now)
+        self.assertEqual(len(world.pings), 2)
+        world.put(ONE, b"3")
+        world.paths.put((ONE, "third.example"), b"one.example 4", world.now)
+        world.paths.answered((ONE, "third.example"), world.pings[1][1], world.now)
+        self.assertEqual(world.arrived, [(ONE, b"4")])
+        world.paths.answered((ONE, PEER), world.pings[0][1], world.now)
+        self.assertEqual(world.arrived, [(ONE, b"4"), (ONE, b"3")])
+
     def test_noAnswer(self) -> None:
         """If no answer comes, stanzas wait until the server cannot keep an earlier one any longer."""
         world = World()
@@ -196,9 +252,9 @@ class PathTests(SynchronousTestCase):
         world.paths.disconnected(world.now)
         world.paths.connected(world.now)
         world.put(ONE, b"2")
-        world.paths.answered(ONE, first, world.now)
+        world.paths.answered((ONE, PEER), first, world.now)
         self.assertEqual(world.arrived, [])
-        world.paths.answered(ONE, world.pings[-1][1], world.now)
+        world.paths.answered((ONE, PEER), world.pings[-1][1], world.now)
         self.assertEqual(world.arrived, [(ONE, b"2")])
 
     def test_full(self) -> None:
@@ -219,7 +275,7 @@ class PathTests(SynchronousTestCase):
     @thorough
     @given(STEPS, st.booleans())
     def test_order(self, steps: list[str], fallsBack: bool) -> None:
-        """Stanzas of a component arrive in their order, each once at most, and none is forgotten."""
+        """Stanzas of a pair arrive in their order, each once at most, and none is forgotten."""
         world = World(fallsBack)
         count = 0
         for step in steps:
@@ -231,6 +287,8 @@ class PathTests(SynchronousTestCase):
                 world.isFull = step == "full"
             elif step == "serve":
                 world.serve()
+            elif step == "lose":
+                world.lose()
             elif step in ("wait", "long"):
                 world.tick(5.0 if step == "wait" else 80.0)
             elif "." in step:
@@ -241,7 +299,8 @@ class PathTests(SynchronousTestCase):
             world.paths.connected(world.now)
         while world.server:
             world.serve()
-        world.paths.flush(world.now)
+        # A ping may be lost.
+        world.tick(QUIET)
         for component in (ONE, OTHER):
             numbers = [int(each) for name, each in world.arrived if name == component]
             self.assertEqual(numbers, sorted(set(numbers)))
