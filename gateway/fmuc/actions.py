@@ -183,12 +183,12 @@ class AskResume:
 
     @ivar id: id of the request.
     @ivar digest: L{gateway.fmuc.digest.SharedState.digest} of this node.
-    @ivar last: stanza id of the last message; empty for none.
+    @ivar last: stanza id of the last message; C{None} for none; empty if a channel has delivered all messages.
     """
 
     id: str
     digest: str
-    last: str
+    last: str | None
 
 
 @frozen
@@ -204,7 +204,7 @@ class TellOccupants:
     """
 
     id: str
-    last: str
+    last: str | None
     occupants: tuple[tuple[str, str], ...]
     more: bool
     buckets: Buckets

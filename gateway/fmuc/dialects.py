@@ -230,7 +230,7 @@ def _askInvitations(room: str, peer: str, stanza: AskInvitations) -> bytes:
 
 
 def _askResume(room: str, peer: str, stanza: AskResume) -> bytes:
-    payload = tag("compare", xmlns=ns.CHANNEL, d=stanza.digest, m=stanza.last or None)
+    payload = tag("compare", xmlns=ns.CHANNEL, d=stanza.digest, m=stanza.last)
     return iq(route(room, peer), stanza.id, "get", payload.encode())
 
 
@@ -242,7 +242,7 @@ def _tellOccupants(room: str, peer: str, stanza: TellOccupants) -> bytes:
         "compare",
         occupants or None,
         xmlns=ns.CHANNEL,
-        m=stanza.last or None,
+        m=stanza.last,
         n=None if buckets is None else str(buckets.count),
         b=None if buckets is None else buckets.text,
         more=more,

@@ -206,7 +206,7 @@ def resumed(federation: Federation, stanza: Stanza, payload: domish.Element, now
         raise ResourceLimit
     if stanza.type == "set":
         return _told(federation, node, stanza, payload, now)
-    last = payload.getAttribute("m", "")
+    last = payload.getAttribute("m")
     joins = _joinsOf(federation, node)
     isWhole = not node.profile.gather
     occupants = _visible(federation.room, node)
@@ -280,7 +280,7 @@ def _told(
     for occupant in _visible(room, node):
         if occupant.nick in buckets:
             federation.toNode(node, presenceAt(node, occupant, occupant.presence(AVAILABLE)))
-    for message in _missed(room, payload.getAttribute("m", ""), first):
+    for message in _missed(room, payload.getAttribute("m"), first):
         federation.toNode(node, message)
     federation.toNode(node, subjectOf(room))
     return [*actions, *room.takeActions()]
@@ -341,17 +341,19 @@ def _isThere(federation: Federation, node: JoiningNode, nick: str, jid: str) -> 
     return person(occupant.jidAt(node)) == person(jid)
 
 
-def _missed(room: Room, last: str, first: str) -> list[RoomMessage]:
+def _missed(room: Room, last: str | None, first: str) -> list[RoomMessage]:
     """
     Return the messages of the history that a joining node may have missed: those after one; all, if that is not
     known.
 
-    @param last: stanza id of that message; empty for none.
+    @param last: stanza id of that message; C{None} for none; empty if no message is missing.
     @param first: stanza id of an earlier message that was returned; empty for none.
     """
+    if last == "":
+        return []
     found = list(room.history)
     places = {each.stanzaId: place for place, each in enumerate(found) if each.stanzaId}
-    start = places.get(last, -1) + 1
+    start = places.get(last or "", -1) + 1
     return found[min(start, places.get(first, start)) :]
 
 

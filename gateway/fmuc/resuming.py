@@ -85,7 +85,7 @@ class Resumption:
     offered: dict[str, tuple[Payload, str | None]] = field(factory=dict)
     shown: dict[str, Payload] = field(factory=dict)
     _attempts: int = 0
-    _since: str = ""
+    _since: str | None = None
     _asked: int = 0
     _unseen: dict[str, Occupant] = field(factory=dict)
     _missing: list[Occupant] = field(factory=list)
@@ -111,7 +111,7 @@ class Resumption:
         """An attempt to return begins."""
         if not self.isReturn:
             # Messages that come during the return may follow others that were lost.
-            self._since = self._lastKnown()
+            self._since = "" if self._hasAll else self._lastKnown() or None
         self.isReturn, self.buckets = True, ALL
         self._attempts += 1
         self.retryAt = now + interval(self._attempts)
@@ -164,6 +164,14 @@ class Resumption:
     def isAnswer(self, identifier: str) -> bool:
         """True if an answer with this id belongs to a request of this mirror."""
         return identifier.startswith((f"ask-{self.token}-", f"tell-{self.token}-"))
+
+    @property
+    def _hasAll(self) -> bool:
+        """
+        True if a channel has delivered all messages, over a restart or a long loss. The joined node may have others
+        after the last one of this node, in its own order: those of this node.
+        """
+        return self.isRestored and not self.isRenewed and self.node.channel is not None
 
     def _lastKnown(self) -> str:
         """

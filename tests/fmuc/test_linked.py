@@ -826,6 +826,30 @@ class ComparisonTests(LinkedCase):
         self.assertEqual(names.count("compare"), 2)
         self.assertEqual(*self.link.occupants())
 
+    def test_otherOrder(self) -> None:
+        """
+        Rules 20, 21: the mirror was killed while the link was down. In the room its messages come after many
+        others, which are all that the mirror still knows, and their sender has left. They do not come back.
+        """
+        said = [f"o{number}" for number in range(60)]
+        self.link.say(ANN, HERE, "x")
+        self.link.cut()
+        self.link.say(ANN, HERE, "y")
+        for body in said:
+            self.link.say(OWN, ROOM, body)
+        self.link.leave(ANN, HERE, "ann")
+        self.link.kill(self.link.down)
+        self.link.crossed.clear()
+        self.link.mend()
+        self.link.wait(90)
+        self.assertIs(self.link.state, UplinkState.JOINED)
+        self.assertEqual(self.link.heard(OWN), ["o", "a", "x", *said, "y"])
+        back = [text for domain, text in self.link.crossed if domain == TOP and "delay" in text]
+        self.assertEqual(back, [])
+        shown = ["x", "y", *said] if self.mode is Mode.PRIMARY else ["x", *said, "y"]
+        self.assertEqual(self.link.heard(BEN)[2:], shown)
+        self.assertEqual(*self.link.occupants())
+
     def test_one(self) -> None:
         """Rules 22, 23: an occupant of each node whom the other one does not know: a few presences cross."""
         for side, jid, nick in ((self.link.down, HERE, "u2"), (self.link.top, ROOM, "u1")):
