@@ -466,6 +466,9 @@ class Rooms(RoomService):
         federation = room.nodes
         assert isinstance(federation, Federation)
         uplink = federation.uplink
+        if uplink is not None and "/" in jid:
+            uplink.outgoing.load(jid.partition("/")[2], record)
+            return None
         if uplink is not None and uplink.node.jid == jid:
             if record:
                 node = JoinedNode.restored(jid, record)
@@ -497,6 +500,7 @@ class Rooms(RoomService):
             if uplink is None:
                 continue
             self._removeUsers(room)
+            uplink.continued(now)
             if uplink.state is UplinkState.IDLE:
                 self._remove(room)
                 self._records += [removal(room.jid), *self.destroyed.records(room.jid)]

@@ -148,8 +148,12 @@ class Federation:
 
     def records(self) -> Mapping[str, str]:
         found = {jid: node.record() for jid, node in self.joiningNodes.items() if node.hasJoined}
-        if self.uplink is not None and self.uplink.state is not UplinkState.IDLE:
-            found[self.uplink.node.jid] = self.uplink.node.record()
+        uplink = self.uplink
+        if uplink is not None and uplink.state is not UplinkState.IDLE:
+            uplink.node.entered = uplink.notJoined()
+            found[uplink.node.jid] = uplink.node.record()
+            # No node has a resource.
+            found |= {f"{uplink.node.jid}/{name}": text for name, text in uplink.outgoing.records()}
         return found
 
     def isDownstream(self, occupant: Occupant) -> bool:
@@ -446,6 +450,8 @@ class Federation:
         if self.uplink is None or joined is None:
             return False
         self.uplink.checkMessage(message.nick, now)
+        if self.uplink.keeps(message, now):
+            return False
         isSent = self.toNode(joined, Submission(_withoutId(message), nomirror=not joined.returnsMessages))
         # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
         return isSent and joined.returnsMessages
@@ -531,7 +537,8 @@ class Federation:
         if node.showsPrivate:
             raise NotPrivate
         _checkRoom(node)
-        if node is self.joinedNode and self.isLost and self.returnsMessages:
+        if node is self.joinedNode and self.isLost and (self.returnsMessages or node.channel is None):
+            # In primary mode a channel keeps it.
             raise LinkDown
 
     @staticmethod
@@ -543,9 +550,7 @@ class Federation:
 
     def removed(self, occupant: Occupant, own: bool) -> None:
         if self.uplink is not None:
-            self.uplink.changes.pop(occupant.nick, None)
-            self.uplink.resumption.forget(occupant)
-            self.uplink.node.waiting.forget(occupant.nick)
+            self.uplink.occupantRemoved(occupant)
         for each in self.joiningNodes.values():
             # In primary mode a node is not told of the leaves of its own users.
             each.waiting.forget(occupant.nick)

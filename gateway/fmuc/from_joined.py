@@ -65,11 +65,11 @@ def presence(federation: Federation, sender: str, recipient: str, stanza: NodePr
     @param recipient: address of the room here, or of an occupant.
     """
     uplink, sender, recipient = parties(federation, sender, recipient)
-    uplink.heard(now)
+    error = _rejection(stanza)
+    uplink.heard(now, isError=error is not None)
     if stanza.fmuc is not None and stanza.fmuc.channel is not None and stanza.stanzaError is None:
         # A server may return the offer.
         uplink.accepted(stanza.fmuc.channel, stanza.fmuc.keep, stanza.fmuc.told, now)
-    error = _rejection(stanza)
     if error is not None:
         # The ProtoXEP sends it "to the full MUC JID of the user on the slave", XEP-0289 to the bare JID, Openfire
         # to the full JID. A stanza to a node that cannot be delivered is returned from the nick it was sent to.
@@ -171,7 +171,8 @@ def _meetsJoin(
     if pending.isQueued and not _isOfPerson(pending.request.realJid, realJid):
         uplink.reject(pending, stanzaError(NickInUse))
         if pending.occupant is not None:
-            _expel(federation, uplink, pending.occupant, stanzaError(NickInUse), now)
+            # It was not sent: nobody has to learn of the leave.
+            _expel(federation, uplink, pending.occupant, stanzaError(NickInUse), now, tell=False)
     return not uplink.isIn
 
 
@@ -390,14 +391,20 @@ def _rejectJoin(
     uplink.leaveIfEmpty(now)
 
 
-def _expel(federation: Federation, uplink: Uplink, occupant: Occupant, error: StanzaError, now: float) -> None:
-    """Remove a downstream occupant whom the joined node does not accept."""
+def _expel(
+    federation: Federation, uplink: Uplink, occupant: Occupant, error: StanzaError, now: float, tell: bool = True
+) -> None:
+    """
+    Remove a downstream occupant whom the joined node does not accept.
+
+    @param tell: as of L{Uplink.occupantLeft}.
+    """
     room = federation.room
     reason = error.text or error.condition
     remove(room, occupant, PresenceChange(unavailable=True, codes=(KICKED,), reason=reason))
     for jid in occupant.localJids:
         room.emit(SendError("presence", room.address(occupant.nick), jid, None, error, isJoin=True))
-    uplink.occupantLeft(occupant, now)
+    uplink.occupantLeft(occupant, now, tell)
 
 
 def _giveNick(federation: Federation, uplink: Uplink, occupant: Occupant) -> None:

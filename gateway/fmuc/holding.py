@@ -19,7 +19,7 @@ from gateway.fmuc.digest import ALL, Buckets, shared
 from gateway.fmuc.federation import Federation, presenceAt
 from gateway.fmuc.nodes import Doubt, JoiningNode
 from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.resuming import FIRST, HOLD, interval
+from gateway.fmuc.resuming import FIRST, interval
 from gateway.fmuc.values import ABSENT, ResumeAnswer
 from gateway.muc.actions import Action, SendError, SendResult
 from gateway.muc.leave import leave, removeAll
@@ -68,8 +68,9 @@ def bounced(
         nodeLost(federation, node, now)
         return
     if node.doubt is None:
-        federation.room.log(f"{node.jid} cannot be reached ({condition}): its occupants stay for {HOLD:g} seconds")
-        node.doubt = Doubt(now + FIRST, now + HOLD)
+        gone = federation.room.bounds.gone
+        federation.room.log(f"{node.jid} cannot be reached ({condition}): its occupants stay for {gone:g} seconds")
+        node.doubt = Doubt(now + FIRST, now + gone)
     if message is not None and not node.doubt.first:
         # Later messages may have arrived. Errors keep the order of the messages.
         sent = [each.stanzaId for each in federation.room.history if (each.nick, each.id) == message]
@@ -80,7 +81,7 @@ def doubt(federation: Federation, now: float) -> None:
     """Stanzas to the joining nodes may be lost: this process, or its server, was restarted."""
     for node in federation.joiningNodes.values():
         if node.resumes and node.doubt is None and node.channel is None:
-            node.doubt = Doubt(now, now + HOLD)
+            node.doubt = Doubt(now, now + federation.room.bounds.gone)
 
 
 def expel(federation: Federation, node: JoiningNode, now: float) -> None:
@@ -261,7 +262,7 @@ def _told(
             raise BadRequest
         listed[nick] = jid
     if payload.getAttribute("more") == "true":
-        node.doubt = node.doubt or Doubt(now + HOLD, now + HOLD)
+        node.doubt = node.doubt or Doubt(now + room.bounds.gone, now + room.bounds.gone)
         node.doubt.listed = listed
         return [_result(stanza, more="true")]
     there = {nick for nick, jid in listed.items() if _isThere(federation, node, nick, jid)}

@@ -95,11 +95,14 @@ class Joining:
         self.emptyUntil = float("inf")
         self.offered: int | None = None
         self.unsent: list[bytes] = []
+        # True if the joined node has agreed to a mode since the first join.
+        self._isSettled = False
 
     def restored(self, node: JoinedNode) -> None:
         """Continue with the joined node of an earlier process."""
         self.node = self.resumption.node = node
         self.state = UplinkState.JOINED
+        self._isSettled = True
         self.resumption.isRestored = True
 
     def abandoned(self) -> None:
@@ -142,8 +145,12 @@ class Joining:
         """True if stanzas from the joined node are stale."""
         return self.state in (UplinkState.LEAVING, UplinkState.WITHDRAWING)
 
-    def heard(self, now: float) -> None:
-        """The joined node has sent something. A channel has probes of its own."""
+    def heard(self, now: float, isError: bool = False) -> None:
+        """
+        The joined node has sent something. A channel has probes of its own.
+
+        @param isError: True for an error, which may be one of this node's server.
+        """
         if self.node.channel is None:
             profile = self.node.profile
             self.probing.heard()
@@ -167,7 +174,8 @@ class Joining:
             join.owedTo = earlier.owedTo + [earlier.request.realJid] * isOwed
         self.pending[request.nick] = join
         if self.state is UplinkState.LOST and self.mayEnterLost(join):
-            self._sendJoin(now, join)
+            if self.node.channel is not None:
+                self._sendJoin(now, join)
             self.enterLost(join, now)
         else:
             self.feed(Event.JOIN, now, join)
@@ -175,19 +183,23 @@ class Joining:
     def mayEnterLost(self, join: PendingJoin) -> bool:
         """
         True if a local user may enter while the joined node is lost, because it would admit the user. The channel
-        keeps the join, and the joined node decides at the return.
+        keeps the join, or it is made later, and the joined node decides at the return.
         """
         isOwed = join.isOwed or join.isWithdrawn or join.occupant is not None
-        isLocal = join.origin is None and not isOwed and self.node.channel is not None
-        return isLocal and self.users.mayEnter(join.request.realJid)
+        return join.origin is None and not isOwed and self.users.mayEnter(join.request.realJid)
 
     def enterLost(self, join: PendingJoin, now: float) -> None:
-        """Show the room as it is known to a user whose join the channel has kept."""
+        """Show the room as it is known to a user whose join the joined node gets later."""
         # XEP-0421 section 4.1: the id of a user stays the same.
         request = evolve(join.request, occupantId=self.users.idOf(join.request.realJid))
         join.occupant = self._enter(join, request, request.claimedStanding, now)
         join.deadline = self.emptyUntil = float("inf")
+        self._mirror.room.changes.nodes = True
         self.showLoss(join.request.realJid)
+
+    def sendOutgoing(self) -> None:
+        """Send the messages that have waited, of senders whom the joined node has admitted."""
+        raise NotImplementedError
 
     def showLoss(self, user: str) -> None:
         """Tell a local user, by full JID, if the joined node is away."""
@@ -314,10 +326,9 @@ class Joining:
             self.reject(join, error)
 
     def removeEveryone(self, change: PresenceChange, now: float) -> None:
-        """Remove all occupants: nobody can be in the room through this node any longer."""
+        """Remove all occupants: the room was destroyed."""
         room = self._mirror.room
-        why = "was destroyed" if change.destroyed else "cannot be reached or does not know this mirror any longer"
-        room.log(f"{self.node.jid} {why}: all occupants are removed", warn=not change.destroyed)
+        room.log(f"{self.node.jid} was destroyed: all occupants are removed")
         for join in list(self.pending.values()):
             self.reject(join, stanzaError(RecipientUnavailable))
         close(room, change)
@@ -332,8 +343,8 @@ class Joining:
         @param answered: the mode that the joined node has agreed to.
         """
         mode = self.node.mode
-        if answered is Mode.REPLICA and mode == FederationMode(Mode.REPLICA):
-            self.node.mode = evolve(mode, agreed=Mode.REPLICA)
+        if answered is Mode.REPLICA and mode.asked is Mode.REPLICA and not self._isSettled:
+            self.node.mode, self._isSettled = evolve(mode, agreed=Mode.REPLICA), True
         if join.isOwed:
             del join.owedTo[:1]
             return
@@ -384,6 +395,7 @@ class Joining:
             self._removeHolder(request.nick)
             return
         if self.resumption.readmit(join):
+            self.sendOutgoing()
             return
         new = join.newPresence
         if new is None:
@@ -499,7 +511,9 @@ class Joining:
     def _sendFirstJoin(self, now: float, join: PendingJoin | None) -> None:
         """Send the join. The history is for all users of the mirror, so the limits of the first one stay here."""
         assert join is not None
-        self.node.mode = FederationMode(self.node.mode.asked)
+        self._isSettled = False
+        if not self.resumption.isComparing:
+            self.node.mode = FederationMode(self.node.mode.asked)
         self.node.keep, self.emptyUntil = 0, float("inf")
         self.lastLeave = ""
         join.state = JoinState.SENT
@@ -510,7 +524,8 @@ class Joining:
         self._mirror.toNode(self.node, evolve(self._joinOf(join, isFirst=True), channel=self.offered, keep=keep))
 
     def _joinOf(self, join: PendingJoin, asksId: bool = False, isFirst: bool = False) -> Join:
-        return Join(join.request, self.node.mode.current, asksId, isFirst, self.node.profile)
+        mode = self.node.mode.asked if isFirst else self.node.mode.current
+        return Join(join.request, mode, asksId, isFirst, self.node.profile)
 
     def _sendJoin(self, now: float, join: PendingJoin | None) -> None:
         """Send the join; in primary mode, a fence follows it."""
@@ -542,11 +557,12 @@ class Joining:
         if not room.settings.nonAnonymous:
             # Openfire shows no real JIDs in the answer to a join, even if it shows them in later presences.
             self.learn(self.told)
-        if node.dialect is Dialect.XEP_0289 and node.mode.agreed is None:
+        if node.dialect is Dialect.XEP_0289 and not self._isSettled:
             # The joined node knows primary mode only: "they won't distribute the stanza back to the node from which
             # they received it".
-            node.mode = evolve(node.mode, agreed=Mode.PRIMARY)
-            if node.mode.asked is Mode.REPLICA:
+            before, node.mode = node.mode, evolve(node.mode, agreed=Mode.PRIMARY)
+            self._isSettled = True
+            if node.mode.asked is Mode.REPLICA and node.mode != before:
                 room.log(
                     f"{node.jid} sends nothing back: messages are shown at once, as in primary mode", warn=True
                 )
@@ -572,6 +588,7 @@ class Joining:
         for message in unsent:
             # Their senders have joined anew before.
             self._mirror.toNode(self.node, Kept(message))
+        self.sendOutgoing()
         self.leaveIfEmpty(now)
 
     def _sendNextFirst(self, now: float, join: PendingJoin | None) -> None:
@@ -604,6 +621,7 @@ class Joining:
         room.subject = None
         self.node.semiAnonymous, self.told = False, None
         self.node.isTold = self.node.isShownAway = False
+        self.node.lostAt = None
         # The joined node may have users of an earlier process: it is told once more when the channel is open.
         isUncertain = self.isLeaving and self.node.channel is not None and self.resumption.isRestored
         self.resumption.clear()

@@ -44,7 +44,7 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
     @param recipient: address of the room here, or of an occupant.
     """
     uplink, sender, recipient = parties(federation, sender, recipient)
-    uplink.heard(now)
+    uplink.heard(now, isError=stanza.kind == "error")
     if not uplink.isIn:
         return
     if stanza.kind == "error":

@@ -76,6 +76,9 @@ class JoinedNode(Node):
     @ivar awaited: messages that it will return by a reference.
     @ivar isTold: True if users were told that it cannot be reached.
     @ivar isShownAway: True if its occupants are shown as away.
+    @ivar lostAt: while it is lost, the time at which it has sent something last, in seconds since 1970; C{None} if
+        that is not known.
+    @ivar entered: nicks of occupants here who have entered while it was lost, and whom it was not asked to admit.
     """
 
     semiAnonymous: bool = False
@@ -83,11 +86,13 @@ class JoinedNode(Node):
     awaited: Awaited = field(factory=Awaited)
     isTold: bool = False
     isShownAway: bool = False
+    entered: tuple[str, ...] = ()
+    lostAt: float | None = None
 
     def record(self) -> str:
         """Return what must be known of the node after a restart, as a text."""
         signs = [self.semiAnonymous, self.resumes, self.showsPrivate, self.isTold, self.isShownAway, self.keep]
-        return json.dumps([*_modeRecord(self), *signs])
+        return json.dumps([*_modeRecord(self), *signs, self.entered, self.lostAt])
 
     @classmethod
     def restored(cls, jid: str, record: str) -> JoinedNode:
@@ -102,6 +107,7 @@ class JoinedNode(Node):
         # Older records have fewer values.
         node.isTold, node.isShownAway = [*rest, False, False][:2]
         node.keep = int([*rest[2:], 0][0])
+        node.entered, node.lostAt = tuple([*rest[3:], ()][0]), [*rest[4:], None][0]
         return node
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from math import inf
 
 from attrs import define, field
 
@@ -141,6 +142,11 @@ class PendingJoin:
     def withdraw(self) -> None:
         """The user has left."""
         self.state = _WITHDRAW[self.state]
+
+    def queueAgain(self) -> None:
+        """The join may be lost; its user is in here, and it is made again later."""
+        self.state, self.fence, self.deadline = JoinState.QUEUED, "", inf
+        self.fences.clear()
 
     def unavailable(self) -> OccupantPresence:
         """Return the presence that takes the join back."""

@@ -43,9 +43,11 @@ class Probing:
     The questions of one mirror.
 
     @ivar token: part of the ids, by which answers to an earlier process are recognised.
+    @ivar hasAnswered: True if any request was answered: the node may know no such requests.
     """
 
     token: str
+    hasAnswered: bool = False
     _asked: int = 0
     _attempts: int = 0
     _at: float = 0.0
@@ -55,8 +57,6 @@ class Probing:
     # its occupants. C{None} if that is unknown.
     _lists: bool | None = None
     _isAnswered: bool = False
-    # True if any request was answered: the node may know no such requests.
-    _hasAnswered: bool = False
     # True after a return that an answer has caused.
     _isSuspected: bool = False
 
@@ -67,16 +67,17 @@ class Probing:
         """
         return max(_ROUND_TRIPS * self._roundTrip, profile.probe if self._isAnswered else profile.answer)
 
-    def ask(self, nicks: Iterable[str], now: float) -> str | None:
+    @property
+    def isSilent(self) -> bool:
+        """True if the last requests were not answered, though earlier ones were: the node cannot be reached."""
+        return self._attempts >= _ATTEMPTS and self.hasAnswered
+
+    def ask(self, nicks: Iterable[str], now: float) -> str:
         """
-        Return the id of a request; C{None} if the last ones were not answered, though earlier ones were: the node
-        cannot be reached.
+        Return the id of a request.
 
         @param nicks: occupants of this node whom the joined node has admitted.
         """
-        if self._attempts >= _ATTEMPTS and self._hasAnswered:
-            self._attempts = 0
-            return None
         self._attempts += 1
         self._asked += 1
         self._at, self._nicks = now, frozenset(nicks)
@@ -110,7 +111,7 @@ class Probing:
         self.heard()
         if condition in UNREACHABLE:
             return self._conclude(Verdict.UNREACHABLE)
-        self._hasAnswered = True
+        self.hasAnswered = True
         if condition:
             # A room that does not exist any longer has forgotten everybody.
             return self._conclude(Verdict.FORGOTTEN) if condition == "item-not-found" else Verdict.WELL

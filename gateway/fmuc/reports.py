@@ -55,6 +55,9 @@ def measure(metrics: IMetrics, rooms: Rooms, delivery: Delivery, traffic: Traffi
     )
     metrics.gauge(*names.PENDING).labels("rooms").setFunction(lambda: rooms.pending + delivery.queries)
     metrics.gauge(*names.MIRRORS).setFunction(lambda: _mirrors(rooms))
+    metrics.gauge(*names.FMUC_KEPT_MESSAGES).setFunction(
+        lambda: sum(len(each.uplink.outgoing) for each in _federations(rooms) if each.uplink is not None)
+    )
     metrics.gauge(*names.JOINING_NODES).setFunction(
         lambda: sum(len(federation.joiningNodes) for federation in _federations(rooms))
     )
@@ -165,6 +168,9 @@ def _federated(federation: Federation) -> StatusItem:
     if uplink is not None:
         about = {"state": _uplinkText(uplink), **_bytes(uplink.node)}
         text = f"mirrors {{node}}: {{state}}, {_CROSSED}" + _details(uplink.node, about)
+        if len(uplink.outgoing):
+            about["messages"] = len(uplink.outgoing)
+            text += ", messages that wait for it: {messages}"
         nodes.append(StatusItem("rooms.joined_node", text, about))
     for node in federation.joiningNodes.values():
         about = {"occupants": len(node.occupants), **_bytes(node)}

@@ -10,6 +10,7 @@ Local users see only the differences.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from math import inf
 
 from attrs import define, evolve, field
 
@@ -33,9 +34,8 @@ from gateway.muc.values import (
     RoomMessage,
 )
 
-# Seconds that occupants stay while the other node cannot be reached; between the first attempts to reach it, and
-# between the later ones.
-HOLD, FIRST, SLOWEST = 120.0, 1.0, 15.0
+# Seconds between the first attempts to reach the other node, and between later ones to reach a joining node.
+FIRST, SLOWEST = 1.0, 15.0
 # Seconds by which the clocks of two sites may differ.
 _SKEW = 60.0
 # Requests whose answers may come.
@@ -44,9 +44,9 @@ _OPEN = 20
 _LISTED = 80
 
 
-def interval(attempts: int) -> float:
+def interval(attempts: int, slowest: float = SLOWEST) -> float:
     """Return the seconds until the next attempt: each interval comes twice, and then doubles."""
-    return min(FIRST * 2.0 ** (min(attempts, 20) // 2), SLOWEST)
+    return min(FIRST * 2.0 ** (min(attempts, 20) // 2), slowest)
 
 
 @define(eq=False)
@@ -59,8 +59,9 @@ class Resumption:
     @ivar isRestored: True if the process was restarted since: other software has to be joined anew.
     @ivar isRenewed: True if a channel has a new epoch: stanzas may be missing, although they were acknowledged.
     @ivar buckets: those in which occupants differ.
-    @ivar until: end of the time for which occupants stay without a channel; 0 while nothing is lost.
+    @ivar isLost: True from the loss of the joined node until the return.
     @ivar retryAt: seconds of the link's clock at which the next attempt is made.
+    @ivar attempts: number of attempts since the loss.
     @ivar isReturn: True from the first attempt to return until its end.
     @ivar isComparing: True if what is received is shown as a difference.
     @ivar last: stanza id of the last message that the joined node has sent; empty if it is not known.
@@ -76,7 +77,7 @@ class Resumption:
     isRestored: bool = False
     isRenewed: bool = False
     buckets: Buckets = ALL
-    until: float = 0.0
+    isLost: bool = False
     retryAt: float = 0.0
     isReturn: bool = False
     isComparing: bool = False
@@ -84,7 +85,7 @@ class Resumption:
     parted: set[str] = field(factory=set)
     offered: dict[str, tuple[Payload, str | None]] = field(factory=dict)
     shown: dict[str, Payload] = field(factory=dict)
-    _attempts: int = 0
+    attempts: int = 0
     _since: str | None = None
     _asked: int = 0
     _unseen: dict[str, Occupant] = field(factory=dict)
@@ -98,14 +99,9 @@ class Resumption:
 
     def hold(self, now: float) -> None:
         """The joined node cannot be reached."""
-        if not self.until:
-            self.until, self._attempts = now + HOLD, 0
+        if not self.isLost:
+            self.isLost, self.attempts = True, 0
             self.retryAt = now + FIRST
-
-    def holdAnew(self, now: float) -> None:
-        """The joined node that could not be reached has answered, and has forgotten the channel."""
-        if self.until:
-            self.until = now + HOLD
 
     def attempt(self, now: float) -> None:
         """An attempt to return begins."""
@@ -113,8 +109,8 @@ class Resumption:
             # Messages that come during the return may follow others that were lost.
             self._since = "" if self._hasAll else self._lastKnown() or None
         self.isReturn, self.buckets = True, ALL
-        self._attempts += 1
-        self.retryAt = now + interval(self._attempts)
+        self.attempts += 1
+        self.retryAt = now + interval(self.attempts, self.node.profile.pace.most)
 
     def ask(self) -> None:
         """Ask the joined node."""
@@ -207,10 +203,9 @@ class Resumption:
 
     # The return.
 
-    def compare(self, now: float) -> None:
+    def compare(self) -> None:
         """From now on, show what is received as a difference."""
         self.isComparing = True
-        self.until = self.until or now + HOLD
         self._unseen = {nick: each for nick, each in self.node.occupants.items() if nick in self.buckets}
         self._missed.clear()
 
@@ -229,16 +224,21 @@ class Resumption:
 
         @param parts: True to send their leaves before, because the joined node may know them.
         """
-        stamps = [each.delay.stamp for each in self.mirror.room.history if each.delay is not None]
-        limits = HistoryLimits(since=max(stamps) - _SKEW if stamps else None)
+        limits = HistoryLimits(since=self._sinceWhen())
         first = None
         for occupant in self._downstream():
             if parts:
                 if self.node.returnsPresence:
                     self.parted.add(occupant.nick)
                 self.mirror.toNode(self.node, occupant.presence(UNAVAILABLE))
-            request = JoinRequest(
-                nick=occupant.nick,
+            known = self.pending.get(occupant.nick)
+            if known is None or known.occupant is not occupant:
+                request = JoinRequest(nick=occupant.nick, realJid=occupant.realJid)
+            else:
+                # A user who has entered meanwhile may have given a password.
+                request = known.request
+            request = evolve(
+                request,
                 realJid=occupant.realJid,
                 payload=occupant.payload,
                 limits=limits,
@@ -248,6 +248,15 @@ class Resumption:
             join = self.pending[occupant.nick] = PendingJoin(request, origin, deadline, occupant=occupant)
             first = first or join
         return first
+
+    def _sinceWhen(self) -> float | None:
+        """
+        Return the time from which on messages may be missing; C{None} for all. Messages of occupants here may be
+        newer than the loss.
+        """
+        stamps = [each.delay.stamp for each in self.mirror.room.history if each.delay is not None]
+        lostAt = inf if self.node.lostAt is None else self.node.lostAt
+        return min(max(stamps), lostAt) - _SKEW if stamps else None
 
     def readmit(self, join: PendingJoin) -> bool:
         """Handle the admission of an occupant who is joined anew; False for other joins."""
@@ -346,7 +355,7 @@ class Resumption:
         """Forget all: the mirror has returned, or has left."""
         self.isReturn = self.isComparing = self.isRestored = self.isRenewed = False
         self.buckets = ALL
-        self.until = self.retryAt = 0.0
+        self.isLost, self.retryAt = False, 0.0
         self.parted.clear()
         self.offered.clear()
         self.shown.clear()

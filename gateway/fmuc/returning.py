@@ -1,7 +1,7 @@
 """
-The uplink of a mirror: losses of stanzas and returns after them, deadlines, and the table of what each output does.
+The uplink of a mirror: returns after losses of stanzas, deadlines, and the table of what each output does.
 
-The joins and leaves are in L{gateway.fmuc.joining}.
+The joins and leaves are in L{gateway.fmuc.joining}, the time of a loss is in L{gateway.fmuc.losing}.
 """
 
 from __future__ import annotations
@@ -16,30 +16,23 @@ from gateway.fmuc.channel_values import ChannelState, Delivered, Lost, Opened, R
 from gateway.fmuc.channels import Event as ChannelEvent
 from gateway.fmuc.channels import Forgotten
 from gateway.fmuc.digest import ALL, NONE
-from gateway.fmuc.joining import Joining
-from gateway.fmuc.notices import clockTime, notice, showAway
+from gateway.fmuc.losing import Losing
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.probing import Verdict
-from gateway.fmuc.resuming import HOLD
 from gateway.fmuc.uplink import Event, Output, UplinkState
 from gateway.fmuc.values import ABSENT, ResumeAnswer
-from gateway.muc.leave import remove
 from gateway.muc.occupant import Occupant
-from gateway.muc.values import AVAILABLE, TECHNICAL_PROBLEM, UNAVAILABLE, Payload, PresenceChange, stanzaError
+from gateway.muc.values import AVAILABLE, Payload, stanzaError
 from gateway.stream.stanzas import Stanza
 
 # Seconds for which the answer to a join is awaited that a channel delivers, if nobody waits to be let in by it: the
 # user has left, or is in already.
 _OWED = 3_600.0
-# Seconds of a loss after which users are told of it: a restart of the other node is shorter.
-_TELL = 15.0
 
 
-class Uplink(Joining):
+class Uplink(Losing):
     """The uplink of one mirror: users stay while stanzas are lost, and the mirror returns."""
 
-    # The times at which users are told of a loss, and at which the joined node's occupants are removed.
-    _tellAt = _goneAt = float("inf")
     # True if the joined node has forgotten the channel, until it is joined anew: then there is another one.
     _isForgotten = False
 
@@ -98,8 +91,6 @@ class Uplink(Joining):
         elif isinstance(event, Forgotten):
             self._endChannel()
             self._isForgotten = True
-            # The joined node answers: users stay for the time of a return without a channel.
-            self.resumption.holdAnew(now)
             self.feed(Event.LEFT if self.isLeaving else Event.DISTURBED, now)
         elif isinstance(event, Delivered) and isUncertain and self.isLeaving:
             self.disturbed(now)
@@ -156,6 +147,7 @@ class Uplink(Joining):
     def _equal(self, identifier: str, now: float) -> None:
         """Handle the answer that the digests were equal, and nothing was missed."""
         isSame = self.resumption.isSame(identifier)
+        self._forgetKnown(())
         self.feed(Event.RESUMED, now)
         if not isSame:
             self.feed(Event.DISTURBED, now)
@@ -168,6 +160,12 @@ class Uplink(Joining):
             self.resumption.buckets = ALL
         self.feed(Event.DIFFERS, now)
 
+    def _forgetKnown(self, missing: Collection[str]) -> None:
+        """Forget the joins anew of occupants whom the joined node has: they arrived before the loss."""
+        for nick, join in list(self.pending.items()):
+            if self.node.channel is None and join.isQueued and join.occupant is not None and nick not in missing:
+                del self.pending[nick]
+
     def _removeMissing(self, nicks: Collection[str], now: float) -> None:
         """
         Remove occupants, and refuse joins in flight, of whom the joined node does not know. Joins that were
@@ -177,9 +175,10 @@ class Uplink(Joining):
         for nick, join in list(self.pending.items()):
             if join.isSent and self.node.channel is None and (join.isWithdrawn or nick in nicks):
                 self.reject(join, stanzaError(LinkDown))
-        # The answers to the joins of those who have entered meanwhile follow.
-        entered = {nick for nick, join in self.pending.items() if join.isEntered and self.node.channel is not None}
-        missing = [nick for nick in nicks if nick not in entered]
+        self._forgetKnown(nicks)
+        # The joins of those who have entered meanwhile, or their answers, follow.
+        anew = {join.occupant.nick for join in self.pending.values() if join.occupant and not join.isWithdrawn}
+        missing = [nick for nick in nicks if nick not in anew]
         if self.node.channel is not None and self.resumption.awaitMissing(missing):
             return
         removed = [self.resumption.removed(nick) for nick in missing]
@@ -191,20 +190,6 @@ class Uplink(Joining):
         if self.node.returnsPresence or not (isKept or self.state is UplinkState.JOINED):
             self.resumption.offered[occupant.nick] = payload, identifier
         return isKept or self.state is UplinkState.JOINED
-
-    def checkMessage(self, nick: str, now: float) -> None:
-        """
-        Check that an occupant may send a message to the joined node now.
-
-        @raise LinkDown: if it would not be shown, or the joined node would not take it.
-        @raise OutboxFull: if the channel cannot keep it.
-        """
-        if self.node.channel is not None:
-            self.node.channel.check(now)
-        join = self.pending.get(nick)
-        isQueued = join is not None and join.occupant is not None and not join.isSent
-        if isQueued or (self.state is UplinkState.LOST and self.node.returnsMessages):
-            raise LinkDown
 
     def rejoinNext(self, now: float) -> None:
         """If the first of the joins anew was rejected, send the next one."""
@@ -252,14 +237,17 @@ class Uplink(Joining):
             # Joins are requests, too, and the list would be that of a moment in between.
             self.probeAt = now + self.node.profile.answer
             return
+        if self.probing.isSilent:
+            self.feed(Event.UNREACHABLE, now)
+        else:
+            self._sendProbe(now)
+
+    def _sendProbe(self, now: float) -> None:
         occupants = self._mirror.room.occupants.values()
         nicks = (each.nick for each in occupants if self._mirror.isDownstream(each))
         identifier = self.probing.ask(nicks, now)
-        if identifier is None:
-            self.feed(Event.UNREACHABLE, now)
-        else:
-            self.probeAt = now + self.probing.wait(self.node.profile)
-            self._mirror.toNode(self.node, AskOccupants(identifier))
+        self.probeAt = now + self.probing.wait(self.node.profile)
+        self._mirror.toNode(self.node, AskOccupants(identifier))
 
     def occupantsTold(self, stanza: Stanza, condition: str, now: float) -> bool:
         """
@@ -269,6 +257,12 @@ class Uplink(Joining):
         """
         if not self.probing.isAnswer(stanza.id or ""):
             return False
+        if self.state is UplinkState.LOST:
+            if condition not in ABSENT:
+                # The joined node is there again. It may know this node or not.
+                self.heard(now)
+                self.feed(Event.FORGOTTEN, now)
+            return True
         verdict = self.probing.answered(stanza, condition, now)
         if verdict is Verdict.UNREACHABLE:
             self.feed(Event.UNREACHABLE, now)
@@ -278,22 +272,6 @@ class Uplink(Joining):
             self._mirror.room.log(f"{self.node.jid} has forgotten this mirror: all its users join anew", warn=True)
             self.feed(Event.DISTURBED, now)
         return True
-
-    def _lostFor(self, now: float) -> None:
-        if self.node.channel is None and self.resumption.until <= now:
-            self._giveUp(now)
-        elif self._tellAt <= now:
-            self._tellAt = float("inf")
-            self._tellLoss(now)
-        elif self._goneAt <= now:
-            self._showLoss(self.node.isTold, False)
-            self._goneAt = float("inf")
-            for occupant in list(self.node.occupants.values()):
-                remove(self._mirror.room, occupant, UNAVAILABLE)
-            # Both nodes have to compare their occupants at the return.
-            self.resumption.isRestored = True
-        elif self._retries and self.resumption.retryAt <= now:
-            self.feed(Event.RETRY, now)
 
     def _endStay(self, now: float) -> None:
         """The joined node has not ended this node's stay without users in time."""
@@ -307,30 +285,18 @@ class Uplink(Joining):
             return join.deadline + _OWED <= now
         return join.deadline <= now and (not join.isSent or self.state is UplinkState.JOINED)
 
-    @property
-    def _retries(self) -> bool:
-        """True if this uplink makes the next attempt to return; otherwise the channel does."""
-        return self.node.channel is None or self.resumption.isReturn
-
     def _joinExpired(self, now: float) -> None:
         if any(join.isConfirmed for join in self.pending.values()):
             # Old rooms need not send a subject; then everything has been received.
             self.feed(Event.COMPLETE, now)
             return
-        if self.resumption.isComparing:
+        if self.resumption.isComparing or self._mirror.downstreamCount:
             self.feed(Event.UNREACHABLE, now)
             return
         for join in list(self.pending.values()):
             if join.isSent:
                 self._joinLate(join, now)
-        if self._mirror.downstreamCount:
-            self._giveUp(now)
-        else:
-            self.leaveIfEmpty(now)
-
-    def _giveUp(self, now: float) -> None:
-        self.leaveNow(stanzaError(LinkDown))
-        self.removeEveryone(PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,)), now)
+        self.leaveIfEmpty(now)
 
     # Outputs. Each takes the time, and the join of the event.
 
@@ -340,75 +306,12 @@ class Uplink(Joining):
         self.resumption.attempt(now)
         if self.node.resumes:
             self.resumption.ask()
+        elif self.state is UplinkState.LOST and (self.probing.hasAnswered or self.resumption.attempts % 2):
+            # A question costs less than the leaves and joins. If no question was answered in this process, it may
+            # be of a kind that this software does not answer.
+            self._sendProbe(now)
         else:
             self.feed(Event.FORGOTTEN, now)
-
-    def _hold(self, now: float, join: PendingJoin | None) -> None:
-        """Start the time for which users stay. Joins in flight are refused; joins anew begin again later."""
-        if not self.resumption.until:
-            time = f" for {HOLD:g} seconds" if self.node.channel is None else ""
-            self._mirror.room.log(f"{self.node.jid} cannot be reached: users stay{time}", warn=True)
-            self._tellAt = now + _TELL
-        self.resumption.hold(now)
-        self.resumption.isComparing = False
-        for each in list(self.pending.values()):
-            if each.isWithdrawn and not each.isSpent and self.node.channel is not None:
-                # The channel has it, and the leave.
-                continue
-            if each.isEntered and self.node.channel is not None:
-                continue
-            if each.occupant is not None or each.isWithdrawn:
-                del self.pending[each.request.nick]
-            elif each.isSent and self.mayEnterLost(each):
-                self.enterLost(each, now)
-            elif each.isSent and self.node.channel is not None:
-                self._joinLate(each, now)
-            elif each.isSent:
-                self.reject(each, stanzaError(LinkDown))
-
-    def _tellLoss(self, now: float) -> None:
-        """Tell the users that the room is away, and show its occupants as away."""
-        if self.node.channel is None or self._mirror.channels is None:
-            return
-        self._goneAt = now + self._mirror.room.bounds.gone
-        if self.node.isTold:
-            # By an earlier process.
-            return
-        notice(self._mirror.room, self._lossText())
-        self._showLoss(True, True)
-        for occupant in self.node.occupants.values():
-            showAway(self._mirror.room, occupant)
-
-    def _tellReturn(self) -> None:
-        """Tell the users that the room is there again, and show its occupants as they are."""
-        self._tellAt = self._goneAt = float("inf")
-        if not self.node.isTold:
-            return
-        notice(self._mirror.room, f"The link to {self.node.jid} is up again.")
-        if self.node.isShownAway:
-            for occupant in self.node.occupants.values():
-                self._mirror.room.broadcastPresence(occupant, AVAILABLE)
-        self._showLoss(False, False)
-
-    def showLoss(self, user: str) -> None:
-        if self.node.isTold:
-            notice(self._mirror.room, self._lossText(), user)
-        if self.node.isShownAway:
-            for each in self.node.occupants.values():
-                showAway(self._mirror.room, each, user)
-
-    def _lossText(self) -> str:
-        channel, channels = self.node.channel, self._mirror.channels
-        if channel is None or channels is None:
-            # The joined node has forgotten the channel, and could not be joined anew since.
-            return f"The link to {self.node.jid} is down."
-        kept = "is refused until it is back" if self.node.returnsMessages else "is kept"
-        since = clockTime(channels.utc(channel.heardAt))
-        return f"The link to {self.node.jid} is down since {since}; what you say {kept}."
-
-    def _showLoss(self, isTold: bool, isShownAway: bool) -> None:
-        self.node.isTold, self.node.isShownAway = isTold, isShownAway
-        self._mirror.room.changes.nodes = True
 
     def _tell(self, now: float, join: PendingJoin | None) -> None:
         """Tell the joined node who is in here, if it can resume."""
@@ -426,7 +329,7 @@ class Uplink(Joining):
 
     def _compare(self, now: float, join: PendingJoin | None) -> None:
         """Show what is received as a difference."""
-        self.resumption.compare(now)
+        self.resumption.compare()
 
     def _rejoin(self, now: float, join: PendingJoin | None) -> None:
         """Join anew with all downstream occupants."""
@@ -451,12 +354,12 @@ class Uplink(Joining):
 
     def _catchUp(self, now: float, join: PendingJoin | None) -> None:
         """Show what was missed; send presence that has changed here."""
-        if self.state is UplinkState.JOINED and (self.resumption.until or self.node.isTold):
+        if self.state is UplinkState.JOINED and (self.resumption.isLost or self.node.isTold):
             self._mirror.room.log(f"{self.node.jid} is there again")
             self._tellReturn()
             for each in self.pending.values():
                 each.deadline = min(each.deadline, now + 2 * self.node.profile.answer)
-            self.resumption.until = self.resumption.retryAt = 0.0
+            self.resumption.isLost, self.resumption.retryAt, self.node.lostAt = False, 0.0, None
         if self.state is UplinkState.JOINED and self.resumption.isReturn:
             if self.node.channel is None:
                 self._letCompare(now)

@@ -40,14 +40,14 @@ class Event(Enum):
     RETURNED = "the last unavailable presence comes back (ProtoXEP)"
     REJECTED = "the last join is rejected"
     DEADLINE = "the confirmation does not come in time"
-    GONE = "the joined node was destroyed, or could not be reached in time"
+    GONE = "the joined node was destroyed"
     DISTURBED = "this node or its link was restarted, or an error or the joined node says that stanzas were lost"
     UNREACHABLE = "a stanza comes back because the joined node cannot be reached, or no answer comes in time"
     RETRY = "the time of the next attempt has come"
     RESUMED = "both nodes have the same occupants and subject; what was missed was received"
     DIFFERS = "they have not"
     STATE = "the joined node sends all occupants, what was missed, and the subject"
-    FORGOTTEN = "the joined node does not know this node any longer, or does not know how to resume"
+    FORGOTTEN = "the joined node does not know this node any longer; or it is there, and cannot resume"
 
 
 class Output(Enum):
@@ -65,8 +65,11 @@ class Output(Enum):
     REMOVE_THEIRS = "remove the joined node's occupants and the history"
     AWAIT_CONFIRMATION = "wait for the confirmation"
     LOG_LEFT = "log that this node has left"
-    ASK = "ask the joined node to resume; without this extension there, as if it has forgotten this node"
-    HOLD = "start the time for which users stay, refuse joins in flight"
+    ASK = (
+        "ask the joined node to resume; without this extension there, ask for its occupants if it was lost, "
+        "otherwise as if it has forgotten this node"
+    )
+    HOLD = "let the users stay; put off or refuse joins in flight"
     TELL = "tell the joined node who is in here, if it can resume"
     COMPARE = "show what is received as a difference to what is known"
     REJOIN = "send the leaves of all downstream occupants, if the joined node may know them, and join them anew"
@@ -155,14 +158,11 @@ _UNRELIABLE = Rule(
 _DESTROYED = Rule(
     "XEP-0045 section 10.9",
     "The room removes all users from the room",
-    "the same if the joined node does not know this node any longer",
 )
 
 # Short names, for rows of one line.
 _S, _E, _O = UplinkState, Event, Output
 
-# An outbox would collect stanzas in Federation.toNode, which all stanzas to the joined node pass, and an output in
-# the rows of RESUMED and COMPLETE would send them.
 TRANSITIONS: dict[tuple[UplinkState, Event], Transition] = {
     (_S.IDLE, _E.JOIN): Transition(_S.JOINING, (_O.AWAIT_ANSWER, _O.SEND_FIRST_JOIN), _NO_BANDWIDTH),
     (_S.JOINING, _E.JOIN): Transition(_S.JOINING, (), _IN_ORDER),

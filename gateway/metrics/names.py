@@ -122,6 +122,9 @@ FMUC_OUTBOX_AGE = Metric("xmpp_gateway_fmuc_outbox_age", "Seconds for which the 
 FMUC_OUTBOX_FULL = Metric(
     "xmpp_gateway_fmuc_outbox_full_total", "Stanzas that were refused because too many were not acknowledged."
 )
+FMUC_KEPT_MESSAGES = Metric(
+    "xmpp_gateway_fmuc_kept_messages", "Messages that wait for rooms without a channel, which cannot be reached."
+)
 FMUC_REPEATED = Metric("xmpp_gateway_fmuc_repeated_total", "Stanzas that were sent to nodes again.")
 FMUC_COMPARISONS = Metric(
     "xmpp_gateway_fmuc_comparisons_total",

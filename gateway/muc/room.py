@@ -57,7 +57,7 @@ class Bounds:
     @ivar silence: seconds without a stanza of a local user after which a ping is sent; 0 for no pings.
     @ivar idle: seconds after which a temporary room is destroyed in which nothing happens; 0 for never.
     @ivar archived: messages in the archive of a room; 0 for no archives.
-    @ivar gone: seconds for which occupants behind another node stay whose reliable channel is lost.
+    @ivar gone: seconds for which occupants behind another node stay that cannot be reached.
     """
 
     rooms: int = 1_000

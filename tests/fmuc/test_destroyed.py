@@ -11,7 +11,6 @@ from gateway import ns
 from gateway.errors import NoSuchAddress, StoreBroken
 from gateway.fmuc.destroyed import DestroyedRooms
 from gateway.fmuc.plugin import _snapshot
-from gateway.fmuc.resuming import HOLD
 from gateway.fmuc.values import Mode
 from gateway.muc.records import Row
 from gateway.muc.room import Bounds
@@ -94,7 +93,7 @@ class ResumeTests(RoomCase):
         for site in self.sites():
             site.kill(HERE)
             site.say(OWN, "x")
-            site.wait(int(HOLD) + 1)
+            site.wait(int(Bounds().gone) + 1)
             self.assertEqual(list(site.above.rooms.rooms[ABOVE].occupants), ["own"])
             self.destroy(site)
             site.start(HERE)
@@ -116,7 +115,7 @@ class ResumeTests(RoomCase):
             self.assertEqual(site.occupants(), (["ann", "own"],) * 2)
             site.kill(HERE)
             site.say(OWN, "x")
-            site.wait(int(HOLD) + 1)
+            site.wait(int(Bounds().gone) + 1)
             site.start(HERE)
             self.assertEqual(site.occupants(), (["ann", "own"],) * 2)
 

@@ -147,7 +147,10 @@ class UserTests(HostileCase):
         self.assertPresence("ann", "s2")
 
     def test_forgottenWhileLost(self) -> None:
-        """A user joins again after the room has said that it does not know the channel, and was lost again."""
+        """
+        A user joins again after the room has said that it does not know the channel, and was lost again. What is
+        said now is kept without a channel, until all have joined anew.
+        """
         self.link.cut()
         self.link.say(BEN, HERE, "before")
         self.link.wait(60)
@@ -157,7 +160,15 @@ class UserTests(HostileCase):
         self.assertNotIn((HERE, ROOM), self.link.down.channels.table)
         self.link.shown.clear()
         self.link.join(ANN, HERE, "ann")
-        self.assertEqual(self.link.heard(ANN)[-1], f"The link to {ROOM} is down.")
+        isKept = self.mode is Mode.PRIMARY
+        what = "is kept" if isKept else "is refused until it is back"
+        notice = f"The link to {ROOM} is down since 14:12 UTC; what you say {what}."
+        self.assertEqual(self.link.heard(ANN)[-1], notice)
+        self.link.say(ANN, HERE, "meanwhile")
+        self.assertEqual(self.link.errors(ANN), [] if isKept else ["recipient-unavailable"])
+        self.link.mend()
+        self.link.wait(60)
+        self.assertEqual(self.link.heard(OWN), ["before", "meanwhile"] if isKept else ["before"])
 
     def test_forgotten(self) -> None:
         """Section 4.6: a room that knows the mirror, but not its channel, is joined anew, with another channel."""

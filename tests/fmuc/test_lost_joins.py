@@ -38,7 +38,7 @@ class JoinCase(LinkedCase):
     def down(self) -> str:
         """The notice of the state."""
         what = "is refused until it is back" if self.mode is Mode.REPLICA else "is kept"
-        return f"The link to {ROOM} is down since 14:10 UTC; what you say {what}."
+        return f"The link to {ROOM} is down since 14:11 UTC; what you say {what}."
 
     def openRoom(self) -> None:
         """The mirror learns that everybody may enter: a client asks for the properties."""
