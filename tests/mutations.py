@@ -129,6 +129,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            old.abort(", "            str("),
         ("if len(stanza.raw) > link.limits.stanzaSize:", "if False:"),
         ("if now - self._upAt >= _STEADY:", "if True:"),
+        ("self.trouble = self._refusedKey = \"\"", "self.trouble = \"\""),
         ("        request.timeout = QUIET\n", ""),
         ("            self._joining.abort(PeerRefused(self.trouble))\n", "            str()\n"),
         ("                ping.cancel()\n", "                str()\n"),

@@ -114,6 +114,8 @@ class Peer:
         self._lostSeldom = Seldom()
         self._upSeldom = Seldom()
         self.trouble = "connecting" if settings.endpoint else "the peer has not connected yet"
+        # The last connection to this side's port with an unknown key, while there is no link.
+        self._refusedKey = ""
         self._isPinging = False
         # Answers to pings of this connection that are awaited; the values mean nothing.
         self._pings: dict[Deferred[Any], None] = {}
@@ -224,7 +226,7 @@ class Peer:
         self._connection = connection
         self.connections += 1
         self._upAt = now
-        self.trouble = ""
+        self.trouble = self._refusedKey = ""
         if (more := self._upSeldom.more(now)) is not None:
             self._log.info(
                 "{peer}: the direct link is up ({address}){more}.",
@@ -234,6 +236,11 @@ class Peer:
                 more=more,
             )
         self.paths.connected(now)
+
+    def keyRefused(self, address: str, trouble: str) -> None:
+        """A connection to the port of this peer was refused because of its key, which may be the peer's new one."""
+        if not self.isUp:
+            self._refusedKey = f"a connection from {address or 'no address'} was refused: {trouble}"
 
     def stanzaReceived(self, connection: PeerConnection, stanza: Stanza) -> None:
         if self._connection is not connection:
@@ -365,11 +372,13 @@ class Peer:
             "bytesReceived": counts["received"],
             "bytesSent": counts["sent"],
             "waiting": self.paths.waiting,
+            "refusedKey": self._refusedKey,
         }
         text = "direct link to {peer}: up; received: {received} stanzas in {bytesReceived} bytes"
         text += "; sent: {sent} in {bytesSent}"
         if not self.isUp:
             text = "direct link to {peer}: down: {trouble}; stanzas to it: {way}"
+            text += "; {refusedKey}" * bool(self._refusedKey)
         if self.paths.waiting:
             text += "; waiting: {waiting}"
         yield StatusItem("peer.link", text, about, isProblem=not self.isUp)

@@ -35,7 +35,7 @@ from gateway.peers.peer import LIMITS, Peer, PeerSettings
 from gateway.peers.profiles import PROFILES
 from gateway.peers.protocol import Owner, PeerConnection, PeerRefused
 from gateway.peers.tls import Connecting, Listening
-from gateway.peers.trouble import explain
+from gateway.peers.trouble import explain, isUnknownKey
 from gateway.reports import StatusItem
 from gateway.stream.core import Splitter
 from gateway.stream.link import Link
@@ -104,13 +104,18 @@ class _Port:
         return next((each for each in self.peers if each.ownerOf(fingerprint) is not None), None)
 
     def failed(self, connection: PeerConnection, reason: Failure) -> None:
+        trouble = explain(reason, None, self.tls.own)
+        if isUnknownKey(reason):
+            # It may be that of any peer that is awaited here.
+            for peer in self.peers:
+                peer.keyRefused(connection.address, trouble)
         if (more := self._seldom.more(self._reactor.seconds())) is not None:
             self._log.warn(
                 "{listen}: a connection from {address} was refused: {trouble}{more}.",
                 event="peer.connection_refused",
                 listen=self._listen,
                 address=connection.address or "no address",
-                trouble=explain(reason, None, self.tls.own),
+                trouble=trouble,
                 more=more,
             )
 

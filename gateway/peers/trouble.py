@@ -47,6 +47,12 @@ def explain(reason: Failure, endpoint: str | None, own: str = "") -> str:
     return reason.getErrorMessage().rstrip(".")
 
 
+def isUnknownKey(reason: Failure) -> bool:
+    """True if this side has refused the other side's key."""
+    text = str(reason.value) if isinstance(reason.value, PeerRefused) else ""
+    return _UNKNOWN_KEY in text and _OTHER_SAYS not in text
+
+
 def _refused(text: str) -> str:
     """Return the reason for which one side has ended the connection, and what to do."""
     if _UNKNOWN_KEY not in text:

@@ -126,6 +126,8 @@ class KeyTests(Case):
         """Another key is refused within the handshake."""
         own = key()
         self.refused(None, own, f"the key {own.fingerprint} is not configured")
+        # The status of a link that is up does not change.
+        self.assertNotIn("not configured", "".join(map(str, self.other.peers.report())))
 
     def test_name(self) -> None:
         """A certificate with the peer's name does not help."""

@@ -561,13 +561,22 @@ class KeyTests(SynchronousTestCase):
 
     def test_unknown(self) -> None:
         """The listening side does not know the key: both say so, with the fingerprint, and nothing is lost."""
-        net, one, _ = self.make(None, {"fingerprints": frozenset(["sha256:" + "0" * 64])})
+        net, one, other = self.make(None, {"fingerprints": frozenset(["sha256:" + "0" * 64])})
         net.wait(1)
         self.assertIn(f"the other gateway says: the key {one.own} is not configured", self.report(one))
         self.assertIn("the other side's configuration", self.report(one))
+        refused = f"refused: the key {one.own} is not configured: compare it with fingerprint in this configuration"
+        self.assertRegex(self.report(other), f"direct link to {HERE}: down: .*; a connection from .* was {refused}")
         one.link.sendRaw(say(1).encode())
         net.wait(20)
         self.assertEqual(len(one.viaServer()), 1)
+        other.peers.use([other.settings(one, **LISTENS)])
+        net.wait(60)
+        self.assertIn(": up", self.report(other))
+        one.stop()
+        net.wait(3)
+        self.assertIn(": down", self.report(other))
+        self.assertNotIn("not configured", self.report(other))
 
     def test_wrong(self) -> None:
         """The listening side has another key than configured: the connecting side sends it nothing."""
