@@ -783,6 +783,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/core.py": (
         ("self.channels.isKnown(sender, recipient):", "False:"),
+        ("self.channels.isKnown(peer, room) and", "False and"),
         ("any longer.\n                raise NoSuchAddress\n", "any longer.\n                return None\n"),
         ("                    holding.expel(federation, node, now)\n", "                    pass\n"),
         ("within(jids.split(peer)[1], self._peers):\n", "True:\n"),

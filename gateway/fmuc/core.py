@@ -21,6 +21,7 @@ from gateway.errors import (
     NotInTheRoom,
     NotMirrored,
     OnlyInTheRoom,
+    ResourceLimit,
     Stopping,
 )
 from gateway.fmuc import from_joined, from_joining, gathering, holding, invitations, messages_from_joined, senders
@@ -233,6 +234,9 @@ class Rooms(RoomService):
         change = self.destroyed.owed(room, peer)
         if change is not None and self.node(room, peer) is None:
             return [ToNode(room, peer, Dialect.XEP_0289, False, Kept(goneXml(stanza, change)))]
+        if self.channels is not None and self.channels.isKnown(peer, room) and self.node(room, peer) is None:
+            # It has left, and its channel delivers that, with the reasons of removals. Until then it asks again.
+            raise ResourceLimit
         if federation is None:
             raise NoSuchAddress
         return self.settled(federation.room, *holding.resumed(federation, stanza, payload, now))

@@ -159,6 +159,34 @@ class LeftTests(LinkedCase):
         codes = [each.get("code") for one in self.link.shown[ANN] for each in one.iter(f"{{{ns.MUC_USER}}}status")]
         self.assertEqual(codes[-2:], ["307", "110"])
 
+    def test_removed(self) -> None:
+        """
+        Rule 34: a killed node compares, and its users are removed meanwhile. It is not told that it is unknown, by
+        which they would join anew, but waits for the channel.
+        """
+        lost: list[str] = []
+
+        def isLost(sender: str, text: str) -> bool:
+            if sender == DOWN and "compare" in text and not lost:
+                lost.append(text)
+                for nick in ("ann", "ben"):
+                    query = f"<query xmlns='{ns.MUC_ADMIN}'><item nick='{nick}' role='none'/></query>"
+                    self.link.top.server.send(f"<iq type='set' id='b' from='{OWN}' to='{ROOM}'>{query}</iq>")
+            isFirst = sender == TOP and "presence" in text and text not in lost
+            lost.extend([text] * isFirst)
+            return isFirst
+
+        self.link.isLost = isLost
+        self.link.kill(self.link.down)
+        answers = [text for sender, text in self.link.crossed if sender == TOP and "ask-" in text]
+        self.assertEqual(len(answers), 1)
+        self.assertIn("resource-constraint", answers[0])
+        self.link.mend()
+        self.link.wait(60)
+        self.assertEqual(self.link.occupants(), (["own"], []))
+        codes = [each.get("code") for one in self.link.shown[ANN] for each in one.iter(f"{{{ns.MUC_USER}}}status")]
+        self.assertEqual(codes[-2:], ["307", "110"])
+
     def test_others(self) -> None:
         """A node without a channel is told at once that its user is not in the room."""
         self.link.crossed.clear()
