@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from gateway import ns
 from gateway.errors import LinkDown, OutboxFull
@@ -30,6 +31,9 @@ PERSON = user("none", "participant")
 GONE = int(Bounds().gone)
 # The clock of a service begins at 1,000,000 seconds after 1970; 30 seconds later the room has sent something.
 SINCE = "13:47 UTC"
+
+
+_TAKE = Service.take
 
 
 def fmuc(real: str, inside: str = "") -> str:
@@ -573,6 +577,35 @@ class AnyTests(ResumeCase):
             self.assertIn("<forbidden", site.seen(new))
             self.assertEqual(site.occupants(), (["ann", "ben", "own"],) * 2)
             self.assertNotIn("x", self.bodies(site, OWN))
+
+    def test_lostAgain(self) -> None:
+        """The room has forgotten the mirror, and the join anew of the second user is lost: nobody is put out."""
+        for site in self.sites():
+            self.lose(site)
+            site._stored[ABOVE].clear()
+            self.patch(Service, "take", self.without(f"from='{MIRROR}/ben'", f"to='{ABOVE}/ben'"))
+            site.start(ABOVE)
+            site.join(OWN, "own")
+            site.wait(12)
+            self.assertEqual(site.occupants(), (["ann", "own"], ["ann", "ben", "own"]))
+            self.patch(Service, "take", self.without())
+            site.kill(ABOVE)
+            site.say(MIRROR_ANN, "lost")
+            self.assertIs(site.state, UplinkState.LOST)
+            site.start(ABOVE)
+            site.forget()
+            site.wait(61)
+            self.assertNotIn("unavailable", site.seen(MIRROR_ANN) + site.seen(BEN))
+            self.assertHealthy(site)
+
+    def without(self, *lost: str) -> Callable[[Service, str | bytes], bytes]:
+        """Return how a service takes stanzas, of which those with some texts are lost."""
+
+        def take(service: Service, xml: str | bytes) -> bytes:
+            text = xml if isinstance(xml, str) else xml.decode()
+            return b"" if any(each in text for each in lost) else _TAKE(service, xml)
+
+        return take
 
     def test_long(self) -> None:
         """After C{gone_after} the room's occupants leave the mirror; they come back at the return."""
