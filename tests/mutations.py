@@ -342,8 +342,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        return number if number > self._sent else 0\n", "        return number\n"),
         ("self._storedReceived - self._ackSent >= self.pace.window // 4", "False"),
         ("max(self.pace.silence, 4 * self.roundTrip.smoothed)", "self.pace.silence"),
+        ("        if sentAt >= self.flowsSince():\n", "        if True:\n"),
     ),
     "gateway/fmuc/channels.py": (
+        ("            channel.flowsSince = self._flowsTo(each.peer)\n", ""),
+        ("        channel.flowsSince = self._flowsTo(node.jid)\n", ""),
         ("least = 0 if known is None else known.epoch + 1", "least = 0"),
         ("the node asks again.\n            return True\n", "the node asks again.\n            return False\n"),
         ("return max(node.offer, known.epoch + 1)", "return node.offer"),

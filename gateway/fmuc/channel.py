@@ -10,6 +10,7 @@ repeats what the other node has not stored, and the other node drops what it has
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from math import inf
 from typing import Generic, TypeVar
 
@@ -59,6 +60,8 @@ class Channel(Generic[T]):
     @ivar silences: silences after which it is noticed: two at the joined node, because the joining node asks first.
     @ivar outputs: output of the last calls, in order. The owner takes it away.
     @ivar tally: counts of all channels of the service.
+    @ivar flowsSince: returns the seconds of the link's clock since which stanzas do not wait for a connection. The
+        round trip of earlier ones is not measured.
     @ivar credit: for requests of the other node, and for answers that contradict it.
     """
 
@@ -75,6 +78,7 @@ class Channel(Generic[T]):
     roundTrip: RoundTrip = field(init=False)
     window: Window = field(init=False)
     credit: Credit = field(factory=Credit)
+    flowsSince: Callable[[], float] = lambda: -inf
 
     # True if the numbers were compared with the other node's since this process has loaded them.
     _isCompared: bool = False
@@ -376,7 +380,7 @@ class Channel(Generic[T]):
             return
         self._requests.stop()
         self._heardAt = now
-        self.roundTrip.measured(now - asked.at)
+        self._measure(asked.at, now)
         isNew = report.epoch > self.epoch and not (report.sent or report.received)
         if isNew:
             self._renew(report.epoch)
@@ -397,6 +401,10 @@ class Channel(Generic[T]):
         else:
             # The other node has not received what was sent before, although it has received the later request.
             self._repeat(asked.sent, asked.at, now)
+
+    def _measure(self, sentAt: float, now: float) -> None:
+        if sentAt >= self.flowsSince():
+            self.roundTrip.measured(now - sentAt)
 
     def _contradicts(self, asked: Asked, report: Report) -> bool:
         """True if one of the nodes has lost a part of its state since an earlier exchange."""
@@ -555,7 +563,7 @@ class Channel(Generic[T]):
         kept = self._outbox.removeUpTo(number)
         # RFC 6298 section 3, Karn's algorithm: a stanza that was repeated does not tell which copy is acknowledged.
         if kept.times == 1 and kept.sentAt < inf:
-            self.roundTrip.measured(now - kept.sentAt)
+            self._measure(kept.sentAt, now)
         self._next = max(self._next, number + 1)
         self._checkDelivered(now)
         self._due = now + self.roundTrip.timeout() if self._isWaiting else inf

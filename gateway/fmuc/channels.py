@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from itertools import islice
+from math import inf
 
 from attrs import define, field, frozen
 
@@ -94,6 +95,7 @@ class Channels:
     @param token: distinguishes requests of this process from those of an earlier one.
     @param utc: returns the time in seconds since 1970 from the link's clock.
     @param mayBeNode: returns True if a sender (bare JID) may be a node of a room (bare JID).
+    @ivar flowsSince: returns since when stanzas to a domain have not waited, as L{gateway.stream.link.Link} does.
     @ivar observeReturn: is called with the seconds of a return; C{None} if nobody needs them.
     """
 
@@ -102,6 +104,7 @@ class Channels:
     mayBeNode: Callable[[str, str], bool]
     table: dict[Place, Channel[Stanza]] = field(factory=dict)
     observeReturn: Callable[[float], object] | None = None
+    flowsSince: Callable[[str], float] = lambda domain: -inf
     tally: Tally = field(factory=Tally)
     _offered: int = 0
     # Channels that calls have changed; the values mean nothing.
@@ -119,7 +122,11 @@ class Channels:
         @raise StoreBroken: if the records are not those of channels.
         """
         for each in stored:
-            self.table[each.room, each.peer] = Channel.restored(each, Pace(), self._ids, now, self.tally)
+            channel = self.table[each.room, each.peer] = Channel.restored(each, Pace(), self._ids, now, self.tally)
+            channel.flowsSince = self._flowsTo(each.peer)
+
+    def _flowsTo(self, peer: str) -> Callable[[], float]:
+        return lambda: self.flowsSince(jids.split(peer)[1])
 
     @property
     def _ids(self) -> str:
@@ -155,6 +162,7 @@ class Channels:
         channel = self.table[place] = node.channel = Channel(
             room, node.jid, node.profile.pace, self._ids, tally=self.tally
         )
+        channel.flowsSince = self._flowsTo(node.jid)
         channel.begin(epoch, now)
         self.touch(place)
 

@@ -103,6 +103,8 @@ class Delivery:
         self.link = self._paced.link = link
         if self._numbering is not None:
             self._numbering.link = link
+        if self._rooms.channels is not None:
+            self._rooms.channels.flowsSince = link.flowsSince
 
     def connected(self) -> None:
         """Handle a new connection of the link."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import typing
 from collections import deque
+from math import inf
 
 # Seconds for which a server may keep a stanza for another server: ejabberd 26 tries for 120 s.
 QUIET = 150.0
@@ -93,6 +94,8 @@ class Paths:
         self._lanes: dict[Pair, _Lane] = {}
         self._downAt = now
         self._pings = 0
+        # The last time at which stanzas that had waited began to be sent.
+        self._openedAt = now
         self.isUp = False
         self.byServer = False
         self.refuses = False
@@ -106,6 +109,11 @@ class Paths:
     def waitingBytes(self) -> int:
         """Bytes of them."""
         return sum(lane.size for lane in self._lanes.values())
+
+    @property
+    def flowsSince(self) -> float:
+        """Seconds since which stanzas have not waited for a link that is down; infinite if they wait now."""
+        return self._openedAt if self.isUp or self.byServer else inf
 
     def put(self, pair: Pair, data: bytes, now: float, mayOvertake: bool = False) -> bool:
         """
@@ -129,6 +137,7 @@ class Paths:
     def connected(self, now: float) -> None:
         """The direct link is up."""
         self.isUp, self.byServer, self.refuses = True, False, False
+        self._openedAt = now
         for pair, lane in self._lanes.items():
             if not lane.isQuiet(now):
                 self._pings += 1
@@ -152,7 +161,7 @@ class Paths:
         lane = self._lanes.get(pair)
         if lane is not None and lane.ping == number:
             lane.ping = 0
-            lane.usedAt = None
+            lane.usedAt, self._openedAt = None, now
             self.flush(now)
 
     def takeOver(self, former: Paths) -> None:
@@ -171,11 +180,11 @@ class Paths:
         """Go on when a time is over; return true if stanzas begin to go another way. Called once a second."""
         hasChanged = False
         if not self.isUp and not self.byServer and not self.refuses and now >= self._downAt + self._wait:
-            hasChanged = True
+            hasChanged, self._openedAt = True, now
             self.byServer, self.refuses = self._fallsBack, not self._fallsBack
         for pair, lane in self._lanes.items():
             if lane.ping and lane.isQuiet(now):
-                lane.ping = 0
+                lane.ping, self._openedAt = 0, now
             elif lane.ping and lane.againAt <= now:
                 lane.pause *= 2
                 self._ping(pair, lane, now)

@@ -8,6 +8,7 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from ipaddress import IPv6Address
+from math import inf
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,9 @@ class _Detour:
         if not self.peers.mayTake(data):
             return None
         return self.peers.send(self.link, data)
+
+    def flowsSince(self, domain: str) -> float:
+        return self.peers.flowsSince(domain)
 
     def report(self) -> Iterator[StatusItem]:
         return self.peers.report()
@@ -317,6 +321,11 @@ class Peers(Service):
             return None
         peer = self._byDomain.get(_domainOf(event))
         return None if peer is None or peer.isPinging else peer
+
+    def flowsSince(self, domain: str) -> float:
+        """Return since when stanzas to a domain have not waited, as L{gateway.stream.link.Detour.flowsSince}."""
+        peer = self._byDomain.get(domain)
+        return -inf if peer is None else peer.paths.flowsSince
 
     # For the operator.
 

@@ -8,6 +8,7 @@ import typing
 from collections import Counter
 from collections.abc import Callable, Generator, Iterator, Sequence
 from functools import partial
+from math import inf
 from operator import attrgetter
 from random import Random
 from typing import Any
@@ -61,6 +62,12 @@ class Detour(typing.Protocol):
 
     def send(self, data: bytes) -> bool | None:
         """Take serialised stanzas. Return C{None} if they go to the server; otherwise, true if there was room."""
+
+    def flowsSince(self, domain: str) -> float:
+        """
+        Return the seconds on the reactor's clock since which stanzas to a domain have not waited for a connection;
+        infinite if they wait now, negative infinity if they do not go this way.
+        """
 
     def report(self) -> Iterator[StatusItem]:
         """For C{/status}."""
@@ -311,6 +318,10 @@ class Link(Service):
         if write(data) if write is not None else self.outbox.put(data, self.now):
             return True
         return self._drop()
+
+    def flowsSince(self, domain: str) -> float:
+        """Return since when stanzas to a domain have not waited for a direct link, as L{Detour.flowsSince}."""
+        return -inf if self.detour is None else self.detour.flowsSince(domain)
 
     def sendSeveral(self, stanzas: Sequence[bytes]) -> None:
         """Send at least one stanza; many small ones are sent as one."""

@@ -451,6 +451,32 @@ class RulesTests(SynchronousTestCase):
         self.receive(self.header(None, 2))
         self.assertEqual(self.one.channel.roundTrip.smoothed, 9.0)
 
+    def test_notMeasured(self) -> None:
+        """
+        RFC 6298 section 3: a round trip is not measured that has the time for which a direct link was down, neither
+        of a stanza nor of a request.
+        """
+        self.one.channel.flowsSince = lambda: self.network.now
+        self.one.say("a")
+        self.one.commit()
+        self.network.now += 7
+        self.network.run()
+        self.network.now += 2
+        self.two.tick()
+        self.network.run()
+        self.one.channel.resume(self.network.now)
+        self.one.settle()
+        self.network.now += 5
+        self.network.run()
+        self.assertEqual(self.one.channel.roundTrip.smoothed, 0.0)
+        since = self.network.now
+        self.one.channel.flowsSince = lambda: since
+        self.one.channel.resume(self.network.now)
+        self.one.settle()
+        self.network.now += 5
+        self.network.run()
+        self.assertEqual(self.one.channel.roundTrip.smoothed, 5.0)
+
     def test_full(self) -> None:
         """Rule 12: what exceeds the number, the bytes or the age is refused, and what was kept stays."""
         self.one.channel.lost()

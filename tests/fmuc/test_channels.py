@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import inf
+
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
@@ -9,7 +11,7 @@ from gateway.fmuc.channel_values import ChannelState
 from gateway.fmuc.channels import Channels
 from gateway.fmuc.nodes import JoiningNode
 from gateway.fmuc.values import Dialect, FederationMode, Mode
-from tests.fmuc.linked import DOWN, HERE, ROOM
+from tests.fmuc.linked import DOWN, HERE, ROOM, TOP
 from tests.fmuc.test_linked import LinkedCase
 
 # An epoch that the other node has chosen: clocks do not come to it.
@@ -37,6 +39,21 @@ class TableTests(SynchronousTestCase):
         self.channels.take()
         self.channels.stored(channel, mark, 1.0)
         self.assertEqual(self.channels.take().marks, [])
+
+
+class FlowTests(LinkedCase):
+    """The time since which stanzas do not wait for a direct link."""
+
+    def test_asked(self) -> None:
+        """A channel asks the link of its component, also after a restart."""
+        for _ in range(2):
+            link = self.link.down.server.link
+            self.assertEqual(self.link.channel(DOWN).flowsSince(), -inf)
+            self.patch(link, "flowsSince", {TOP: 5.0}.get)
+            self.link.down.channels.flowsSince = link.flowsSince
+            self.assertEqual(self.link.channel(DOWN).flowsSince(), 5.0)
+            self.link.kill(self.link.down)
+        self.assertEqual(self.link.down.channels.flowsSince, self.link.down.server.link.flowsSince)
 
 
 class AnswerTests(LinkedCase):

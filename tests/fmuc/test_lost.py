@@ -211,7 +211,13 @@ class LostTests(OpenfireCase):
             delay = f"<delay xmlns='{ns.DELAY}' stamp='{stamp}' from='{ROOM}/ann'/>"
             sent = self.answer(f"<body>missed</body>{delay}{fmuc(f'{ROOM}/ann')}")
             self.assertReturned(sent, stamp, history)
-            later = ((BOB, "three", "1970-01-12T13:53:26Z"), (BOB, "four", "1970-01-12T13:53:56Z"))
+            # It does not overtake what was said before.
+            self.assertEqual(self.crossed(self.say(BOB, "late")), [])
+            later = (
+                (BOB, "three", "1970-01-12T13:53:26Z"),
+                (BOB, "four", "1970-01-12T13:53:56Z"),
+                (BOB, "late", "1970-01-12T13:53:56Z"),
+            )
             two = (CAROL, "two", "1970-01-12T13:53:26Z")
             self.assertSent(self.fence("join-t-2", "carol"), self.kept(*two), *(self.kept(*each) for each in later))
             self.assertEqual(self.crossed(self.say(CAROL, "five")), ["message groupchat carol"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import inf
 from random import Random
 from typing import Any
 
@@ -141,8 +142,12 @@ class StanzaTests(Case):
     def test_noPeers(self) -> None:
         """Without peers, stanzas of a component take the short way to its server."""
         self.assertIsNotNone(self.one.link.detour)
+        self.assertEqual(self.one.link.flowsSince(THERE), self.one.peers.flowsSince(THERE))
+        self.assertEqual(self.one.link.flowsSince(THERE), 0.0)
+        self.assertEqual(self.one.link.flowsSince("other.example"), -inf)
         self.one.peers.use([])
         self.assertIsNone(self.one.link.detour)
+        self.assertEqual(self.one.link.flowsSince(THERE), -inf)
 
     def test_slow(self) -> None:
         """If the other side does not read, stanzas wait in the gateway; they arrive in order when it does."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from math import inf
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -111,6 +112,32 @@ class PathTests(SynchronousTestCase):
         world.paths.connected(world.now)
         self.assertEqual(world.arrived[-1], (ONE, b"3"))
         self.assertEqual(world.pings, [])
+
+    def test_flows(self) -> None:
+        """Stanzas flow since the link is up, or since they go by the server, or since its ping was answered."""
+        world = World()
+        self.assertEqual(world.paths.flowsSince, inf)
+        world.tick(WAIT)
+        self.assertEqual(world.paths.flowsSince, WAIT)
+        world.put(ONE, b"1")
+        world.tick(5)
+        world.paths.connected(world.now)
+        self.assertEqual(world.paths.flowsSince, WAIT + 5)
+        world.tick()
+        [(component, number)] = world.pings
+        world.paths.answered((component, PEER), number, world.now)
+        self.assertEqual(world.paths.flowsSince, WAIT + 6)
+        world.paths.disconnected(world.now)
+        self.assertEqual(world.paths.flowsSince, inf)
+        world = World()
+        world.tick(WAIT)
+        world.put(ONE, b"1")
+        world.paths.connected(world.now)
+        world.tick(QUIET)
+        self.assertEqual(world.paths.flowsSince, WAIT + QUIET)
+        refuses = World(False)
+        refuses.tick(WAIT)
+        self.assertEqual(refuses.paths.flowsSince, inf)
 
     def test_fallback(self) -> None:
         """If the link does not come back in time, all go by the server, in their order; then at once."""
