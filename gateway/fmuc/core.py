@@ -148,10 +148,10 @@ class Rooms(RoomService):
             isAnswered = not (isLeft or stanza.unavailable or stanza.stanzaError is not None)
             return [_absent("presence", sender, recipient, stanza.id)] if isAnswered else []
         handle = None if federation is None else _PRESENCE.get(senders.kindOf(federation, sender))
-        if handle is None and self.channels is not None and self.channels.isKnown(sender, recipient):
-            # The sender does not know yet that it has left: the channel tells it.
-            return []
         if federation is None or handle is None:
+            if stanza.fmuc is not None and self.channels is not None and self.channels.isKnown(sender, recipient):
+                # The node does not know yet that it has left: the channel tells it.
+                return []
             return from_user.presence(self, sender, recipient, stanza, now)
         handle(federation, sender, recipient, stanza, now)
         return self.settled(federation.room)
