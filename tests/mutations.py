@@ -133,6 +133,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        request.timeout = QUIET\n", ""),
         ("            self._joining.abort(PeerRefused(self.trouble))\n", "            str()\n"),
         ("                ping.cancel()\n", "                str()\n"),
+        ("        self._links.connected(self.settings.domains)\n", ""),
         ("pingOf(there)", "pingOf(self.settings.name)"),
         ("if (more := self._upSeldom.more(now)) is not None:", "if (more := '') is not None:"),
         ("        self._trying.addTimeout(_CONNECT_WITHIN, self._reactor)\n", ""),
@@ -297,6 +298,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        room.lockedUntil = now + room.bounds.locked\n", "        pass\n"),
     ),
     "gateway/fmuc/channel.py": (
+        ("if isNeeded or self._requests:", "if isNeeded:"),
+        ("isNeeded = self.isWatched if self.state is ChannelState.LOST else self._isWaiting", "isNeeded = True"),
+        ("self.isWatched if self.state is ChannelState.LOST else self._isWaiting", "self._isWaiting"),
         ("return position.epoch != self.epoch or self._inbox", "return self._inbox"),
         ("self._outbox.size <= _SMALL or self.tally.size < _MAX_SIZE * scale", "True"),
         ("self._outbox.size <= _SMALL or self.tally", "self.tally"),
@@ -347,6 +351,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/channels.py": (
         ("            channel.flowsSince = self._flowsTo(each.peer)\n", ""),
         ("        channel.flowsSince = self._flowsTo(node.jid)\n", ""),
+        (" if place[1].rpartition(\"@\")[2] in domains}", "}"),
+        ("        self._doubt(now)\n", ""),
         ("least = 0 if known is None else known.epoch + 1", "least = 0"),
         ("the node asks again.\n            return True\n", "the node asks again.\n            return False\n"),
         ("return max(node.offer, known.epoch + 1)", "return node.offer"),

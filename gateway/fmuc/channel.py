@@ -284,6 +284,16 @@ class Channel(Generic[T]):
         """A stanza has come back: ask for the numbers, unless the answer to a recent request is to come."""
         self._exchange(now)
 
+    def linked(self, now: float) -> None:
+        """
+        The link is new: if stanzas or requests may be lost with an earlier one, or if users wait, ask for the
+        numbers without a further wait.
+        """
+        isNeeded = self.isWatched if self.state is ChannelState.LOST else self._isWaiting
+        if isNeeded or self._requests:
+            self._requests.stop()
+            self._ask(now)
+
     def isAsked(self, identifier: str) -> bool:
         """True if a request with this id is open."""
         return self._requests.get(identifier) is not None

@@ -7,7 +7,7 @@ other node does not know it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from itertools import islice
 from math import inf
 
@@ -112,6 +112,8 @@ class Channels:
     _taken: Taken = field(factory=Taken)
     # Channels that are to be opened; the values mean nothing.
     _closed: dict[Place, None] = field(factory=dict)
+    # Channels whose stanzas may be lost; the values mean nothing.
+    _linked: dict[Place, None] = field(factory=dict)
     # Times at which nodes have left whose channels are in the table.
     _resting: dict[Place, float] = field(factory=dict)
 
@@ -356,6 +358,20 @@ class Channels:
                 self.table[place].resume(now)
                 self.touch(place)
 
+    def linked(self, domains: Collection[str]) -> None:
+        """
+        The direct link to these domains is new: stanzas may be lost with an earlier one, and a lost channel can be
+        opened. The numbers are compared from the next tick on, those of some channels at a time.
+        """
+        self._linked |= {place: None for place in self.table if place[1].rpartition("@")[2] in domains}
+
+    def _doubt(self, now: float) -> None:
+        for place in list(islice(self._linked, _MAX_RESUMED)):
+            del self._linked[place]
+            if place in self.table and place not in self._closed:
+                self.table[place].linked(now)
+                self.touch(place)
+
     def tick(
         self, nodeOf: Callable[[str, str], Node | None], isWatched: Callable[[str, str], bool], now: float
     ) -> None:
@@ -366,6 +382,7 @@ class Channels:
         @param isWatched: returns True if users here wait for a node.
         """
         self._resume(now)
+        self._doubt(now)
         self.tally.size = sum(each.size for each in self.table.values())
         for place, channel in list(self.table.items()):
             if place in self._closed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 
 from twisted.logger import Logger, LogLevel
@@ -29,6 +29,7 @@ from gateway.muc.actions import LogLine, SendError
 from gateway.muc.iq import answer, result
 from gateway.muc.values import stanzaError
 from gateway.reports import StatusItem
+from gateway.stream.interfaces import IPeerHandler
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza, errorReply
@@ -44,7 +45,7 @@ _MAX_LINE = 1_000
 _JOINS = re.compile(rb"""=\s*["']%b["']""" % re.escape(ns.MUC.encode()))
 
 
-@implementer(IMetricsProvider, IRefusalHandler, IStatusProvider)
+@implementer(IMetricsProvider, IPeerHandler, IRefusalHandler, IStatusProvider)
 class RoomsHandler(RawHandler):
     """
     All rooms of one component.
@@ -119,6 +120,10 @@ class RoomsHandler(RawHandler):
         super().connectionLost(reason)
         if self._rooms.channels is not None:
             self._rooms.channels.disconnected()
+
+    def peerConnected(self, domains: Collection[str]) -> None:
+        if self._rooms.channels is not None:
+            self._rooms.channels.linked(domains)
 
     def _readWallClock(self, now: float) -> None:
         """Read the wall clock. Once a second is sufficient, because stamps have whole seconds."""

@@ -31,7 +31,7 @@ from gateway.interfaces.services import (
 from gateway.interfaces.tour import IGuide, ITourStop
 from gateway.metrics import ICounter, IGauge, IHistogram, IMetrics, IMetricsProvider
 from gateway.state.interfaces import IStore
-from gateway.stream.interfaces import IRawHandler, IRefusalHandler, IStatusProvider
+from gateway.stream.interfaces import IPeerHandler, IRawHandler, IRefusalHandler, IStatusProvider
 
 __all__ = [
     "IConfigCheck",
@@ -48,6 +48,7 @@ __all__ = [
     "IMetricsProvider",
     "IPermissions",
     "IPrivileges",
+    "IPeerHandler",
     "IRawHandler",
     "IRefusalHandler",
     "IServerConfiguration",

@@ -25,6 +25,9 @@ class Links(typing.Protocol):
     def linkOf(self, domain: str) -> Link | None:
         """Return the link of a component; C{None} if there is none, or it is stopped."""
 
+    def connected(self, domains: Collection[str]) -> None:
+        """Tell the components that the peer that speaks for these domains has a new connection."""
+
 
 class Entry:
     """

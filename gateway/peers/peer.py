@@ -236,6 +236,7 @@ class Peer:
                 more=more,
             )
         self.paths.connected(now)
+        self._links.connected(self.settings.domains)
 
     def keyRefused(self, address: str, trouble: str) -> None:
         """A connection to the port of this peer was refused because of its key, which may be the peer's new one."""

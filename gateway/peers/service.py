@@ -290,6 +290,10 @@ class Peers(Service):
         # At its stop, a component finishes its open exchanges while its stream is still ready.
         return link if link is not None and (link.running or link.ready) else None
 
+    def connected(self, domains: Collection[str]) -> None:
+        for link in list(self._links.values()):
+            link.peerConnected(domains)
+
     # The way out.
 
     def mayTake(self, data: bytes) -> bool:

@@ -4,7 +4,7 @@ The interfaces that handlers on a link provide.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from twisted.words.protocols.jabber.ijabber import IXMPPHandler
 from zope.interface import Attribute, Interface
@@ -50,6 +50,17 @@ class IRefusalHandler(Interface):
 
     def stanzaRefused(refused: StanzaRefused) -> bool:
         """Handle a refused stanza; return true if it is answered. Otherwise the link answers it."""
+
+
+class IPeerHandler(Interface):
+    """A raw handler may provide this to learn that a direct link is up, again or for the first time."""
+
+    def peerConnected(domains: Collection[str]) -> None:
+        """
+        Handle a new connection: what was sent on an earlier one may be lost.
+
+        @param domains: those that the peer speaks for.
+        """
 
 
 class IStatusProvider(Interface):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import typing
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from functools import partial
 from math import inf
 from operator import attrgetter
@@ -34,7 +34,7 @@ from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
 from gateway.stream.fairness import Fairness
 from gateway.stream.instances import SHARED, OtherInstances
-from gateway.stream.interfaces import IRawHandler, IStatusProvider
+from gateway.stream.interfaces import IPeerHandler, IRawHandler, IStatusProvider
 from gateway.stream.lane import ElementLane, T
 from gateway.stream.measures import measure
 from gateway.stream.outages import Outage
@@ -416,6 +416,12 @@ class Link(Service):
         """Show a stanza that has not come from the server to the handlers."""
         self.now = now
         self.stanzaReceived(stanza)
+
+    def peerConnected(self, domains: Collection[str]) -> None:
+        """Tell the handlers that there is a new connection to the components of a peer."""
+        for handler in self._raw:
+            if IPeerHandler.providedBy(handler):
+                self._lane.guard(IPeerHandler(handler).peerConnected, domains)
 
     def _handlerFailed(self, stanza: Stanza, error: Exception) -> None:
         why = type(error) if isinstance(error, GatewayError) else HandlerFailed

@@ -709,6 +709,45 @@ class RulesTests(SynchronousTestCase):
             self.one.settle()
             self.assertEqual(self.numbers(), expected)
 
+    def test_linked(self) -> None:
+        """
+        Rule 11: on a new link, a node asks at once if its stanzas or requests may be lost with the earlier one, or
+        if users wait for a lost channel; otherwise nothing is sent.
+        """
+        self.one.channel.linked(self.network.now)
+        self.one.settle()
+        self.assertEqual(self.sent(), [])
+        self.one.say("a")
+        self.one.commit()
+        self.network.packets.clear()
+        self.sent()
+        for identifier in ("0.1.1", "0.1.2"):
+            self.one.channel.linked(self.network.now)
+            self.one.settle()
+            self.assertEqual(self.sent(), [Ask(identifier, Report(EPOCH, 1, 0, False))])
+            self.network.packets.clear()
+        self.one.channel.lost()
+        self.one.channel.linked(self.network.now)
+        self.one.settle()
+        self.assertEqual(self.sent(), [])
+        self.one.watch(True)
+        self.one.channel.linked(self.network.now)
+        self.one.settle()
+        self.assertEqual(self.sent(), [Ask("0.1.3", Report(EPOCH, 1, 0, True, 1))])
+        self.network.run(5)
+        self.assertEqual(self.two.delivered, ["a"])
+        # A probe of the silence.
+        self.network.run(50)
+        self.sent()
+        self.network.packets.clear()
+        self.network.now += 10
+        self.one.tick()
+        self.network.packets.clear()
+        self.assertEqual(len(self.sent()), 1)
+        self.one.channel.linked(self.network.now)
+        self.one.settle()
+        self.assertEqual(len(self.sent()), 1)
+
     def test_silence(self) -> None:
         """Rule 19: a watched channel is probed in silence; the answer is all that comes."""
         self.one.watch(True)

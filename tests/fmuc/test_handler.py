@@ -25,6 +25,7 @@ from gateway.fmuc.handler import RoomsHandler
 from gateway.interfaces import IRawHandler, IRefusalHandler, IStatusProvider
 from gateway.muc.ids import Ids, occupantId
 from gateway.muc.room import Bounds, Settings
+from gateway.stream.interfaces import IPeerHandler
 from gateway.testing import MemoryServer, canonical
 from gateway.xml.errors import errorStanza
 from gateway.xml.write import route
@@ -80,6 +81,7 @@ class HandlerTests(HandlerCase):
     def test_interfaces(self) -> None:
         """The handler provides the interfaces of a link and of a status report."""
         verifyObject(IRawHandler, self.handler)
+        verifyObject(IPeerHandler, self.handler)
         verifyObject(IRefusalHandler, self.handler)
         verifyObject(IStatusProvider, self.handler)
 

@@ -654,6 +654,37 @@ class LostTests(LinkedCase):
         self.assertHeard(down, "a", f"The link to {ROOM} is up again.", "o", users=(ANN, BEN))
         self.assertHeard("o", "a", users=(OWN,))
 
+    def test_newLink(self) -> None:
+        """
+        Rule 11: when a direct link is up again, nobody waits for the next attempt: the channel opens within a
+        second. If it was not lost, what the link has lost is repeated; if nothing is missing, nothing crosses.
+        """
+        self.lose()
+        self.link.say(OWN, ROOM, "a")
+        self.link.wait(300)
+        self.link.mend()
+        self.link.down.handler.peerConnected(["other.example"])
+        self.link.wait(1)
+        self.assertIs(self.link.state, UplinkState.LOST)
+        for side, domain in ((self.link.top, DOWN), (self.link.down, TOP)):
+            side.handler.peerConnected([domain])
+        self.link.wait(1)
+        self.assertIs(self.link.state, UplinkState.JOINED)
+        self.assertEqual(self.link.heard(BEN)[-1], "a")
+        self.link.wait(10)
+        self.link.cut()
+        self.link.say(ANN, HERE, "b")
+        self.link.mend()
+        self.link.down.handler.peerConnected([TOP])
+        self.link.wait(1)
+        self.assertEqual(self.link.heard(OWN), ["a", "b"])
+        self.link.wait(10)
+        self.link.crossed.clear()
+        for side, domain in ((self.link.top, DOWN), (self.link.down, TOP)):
+            side.handler.peerConnected([domain])
+        self.link.wait(1)
+        self.assertEqual(self.link.crossed, [])
+
     def test_short(self) -> None:
         """Users are told nothing of a loss that ends soon, such as a restart of the other node."""
         error = f"<error type='cancel'><service-unavailable xmlns='{ns.STANZA_ERRORS}'/></error>"

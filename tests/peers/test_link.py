@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from math import inf
 from random import Random
 from typing import Any
@@ -22,6 +23,7 @@ from gateway.peers.compression import Compressor
 from gateway.peers.frames import MAX_BATCH, Kind, written
 from gateway.peers.paths import QUIET
 from gateway.peers.profiles import PROFILES
+from gateway.stream.interfaces import IPeerHandler
 from tests.peers.support import HERE, LISTENS, THERE, Net, Site, Wire, say, two
 from tests.profiles import steady
 from tests.stream.test_link import RawHandler
@@ -229,6 +231,26 @@ class LossTests(Case):
         self.net.wait(2)
         self.assertEqual(self.other.took(), [say(1), say(2)])
         self.assertEqual(self.one.viaServer(), [])
+
+    def test_told(self) -> None:
+        """Handlers that want to know it are told of each new connection; a handler that fails does no harm."""
+        told = []
+
+        @implementer(IPeerHandler)
+        class Handler(RawHandler):
+            def peerConnected(self, domains: Collection[str]) -> None:
+                told.append(set(domains))
+                raise ValueError
+
+        for handler in (RawHandler(), Handler(), Handler()):
+            handler.setHandlerParent(self.one.link)
+        self.net.wire.cut()
+        self.send(1)
+        self.assertEqual(told, [])
+        self.net.wait(2)
+        self.assertEqual(told, [{THERE}] * 2)
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), 2)
+        self.assertEqual(self.other.took(), [say(1)])
 
     def test_fallback(self) -> None:
         """If it does not come back, they go by the server; back on the link, a ping by the server goes before."""
