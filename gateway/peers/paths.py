@@ -10,6 +10,7 @@ such pair, and they are independent.
    answered: what went before it has arrived then. The ping may be lost with a connection of s2s, so it is repeated,
    and any answer counts. Without one, they wait until no server keeps stanzas. The answer waits for nothing: the
    other side may wait for it before it sends what this side waits for.
+ - Stanzas of a channel need no ping, and do not wait for its answer: their receiver restores their order.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from __future__ import annotations
 import typing
 from collections import deque
 from math import inf
+
+from gateway.peers.order import Order
 
 # Seconds for which a server may keep a stanza for another server: ejabberd 26 tries for 120 s.
 QUIET = 150.0
@@ -59,15 +62,18 @@ class _Lane:
     """
     The stanzas of one pair.
 
-    @ivar usedAt: the last use of the server, in seconds; C{None} if it was not used.
+    @ivar waiting: stanzas, each with its order.
+    @ivar usedAt: the last use of the server for a stanza that needs it, in seconds; C{None} if it was not used.
+    @ivar hasOpened: True if the server was given a stanza that opens a channel.
     @ivar ping: number of the pings whose answer is awaited; 0 for none.
     @ivar againAt: time of the next ping of this number; C{pause}: seconds between it and the one before.
     """
 
     def __init__(self) -> None:
-        self.waiting: deque[bytes] = deque()
+        self.waiting: deque[tuple[bytes, Order]] = deque()
         self.size = 0
         self.usedAt: float | None = None
+        self.hasOpened = False
         self.ping = 0
         self.againAt = self.pause = 0.0
 
@@ -115,22 +121,18 @@ class Paths:
         """Seconds since which stanzas have not waited for a link that is down; infinite if they wait now."""
         return self._openedAt if self.isUp or self.byServer else inf
 
-    def put(self, pair: Pair, data: bytes, now: float, mayOvertake: bool = False) -> bool:
-        """
-        Send a stanza, or let it wait; return true if there was room.
-
-        @param mayOvertake: true if its place among others does not matter.
-        """
-        if mayOvertake and self.isUp and not self._port.isFull:
+    def put(self, pair: Pair, data: bytes, now: float, order: Order = Order.STRICT) -> bool:
+        """Send a stanza, or let it wait; return true if there was room."""
+        if order is Order.ANY and self.isUp and not self._port.isFull:
             return self._port.sendDirectly(data)
         lane = self._lanes.get(pair)
         if lane is None:
             lane = self._lanes[pair] = _Lane()
-        if not lane.waiting and self._isOpen(lane):
-            return self._send(pair, lane, data, now)
+        if not lane.waiting and self._isOpen(lane, order):
+            return self._send(pair, lane, data, now, order)
         if len(lane.waiting) >= MAX_COUNT or lane.size + len(data) > MAX_BYTES:
             return False
-        lane.waiting.append(data)
+        lane.waiting.append((data, order))
         lane.size += len(data)
         return True
 
@@ -139,7 +141,9 @@ class Paths:
         self.isUp, self.byServer, self.refuses = True, False, False
         self._openedAt = now
         for pair, lane in self._lanes.items():
-            if not lane.isQuiet(now):
+            if lane.isQuiet(now):
+                lane.usedAt, lane.hasOpened = None, False
+            else:
                 self._pings += 1
                 lane.ping, lane.pause = self._pings, self._wait
                 self._ping(pair, lane, now)
@@ -161,7 +165,7 @@ class Paths:
         lane = self._lanes.get(pair)
         if lane is not None and lane.ping == number:
             lane.ping = 0
-            lane.usedAt, self._openedAt = None, now
+            lane.usedAt, lane.hasOpened, self._openedAt = None, False, now
             self.flush(now)
 
     def takeOver(self, former: Paths) -> None:
@@ -199,24 +203,27 @@ class Paths:
         """
         for pair, lane in list(self._lanes.items()):
             left = most
-            while lane.waiting and self._isOpen(lane) and left > 0:
+            while lane.waiting and self._isOpen(lane, lane.waiting[0][1]) and left > 0:
                 left -= self.refuses
-                data = lane.waiting.popleft()
+                data, order = lane.waiting.popleft()
                 lane.size -= len(data)
-                if not self._send(pair, lane, data, now):
+                if not self._send(pair, lane, data, now, order):
                     # The server's link counts what it has no room for.
                     break
 
-    def _isOpen(self, lane: _Lane) -> bool:
+    def _isOpen(self, lane: _Lane, order: Order) -> bool:
         if self.isUp:
-            return not lane.ping and not self._port.isFull
+            mayPass = not lane.ping or (order is Order.CHANNEL and not lane.hasOpened)
+            return mayPass and not self._port.isFull
         return self.byServer or self.refuses
 
-    def _send(self, pair: Pair, lane: _Lane, data: bytes, now: float) -> bool:
+    def _send(self, pair: Pair, lane: _Lane, data: bytes, now: float, order: Order) -> bool:
         if self.isUp:
             return self._port.sendDirectly(data)
         if self.byServer:
-            lane.usedAt = now
+            if order in (Order.OPENING, Order.STRICT):
+                lane.usedAt = now
+                lane.hasOpened |= order is Order.OPENING
             return self._port.sendByServer(pair, data)
         self._port.refuse(pair, data)
         return True

@@ -32,6 +32,7 @@ from gateway.http.listener import Listener
 from gateway.log.seldom import Seldom
 from gateway.metrics import NO_METRICS, IMetrics, names
 from gateway.peers import identity
+from gateway.peers.order import orderOf
 from gateway.peers.peer import LIMITS, Peer, PeerSettings
 from gateway.peers.profiles import PROFILES
 from gateway.peers.protocol import Owner, PeerConnection, PeerRefused
@@ -316,7 +317,7 @@ class Peers(Service):
                     sent = link.sendToServer(whole)
                 else:
                     pair = link.jid, _domainOf(event)
-                    sent = peer.paths.put(pair, whole, now, _isAnswerToComponent(event))
+                    sent = peer.paths.put(pair, whole, now, orderOf(event))
                 hasRoom = sent and hasRoom
         return hasRoom
 
@@ -384,8 +385,3 @@ def _patternOf(domains: Iterable[str]) -> re.Pattern[bytes]:
 def _domainOf(stanza: Stanza) -> str:
     """Return the domain that a stanza goes to."""
     return (stanza.recipient or "").partition("/")[0].rpartition("@")[2]
-
-
-def _isAnswerToComponent(stanza: Stanza) -> bool:
-    """True for the answer to a request of the other component itself, such as its ping by the server."""
-    return stanza.name == "iq" and stanza.type in ("result", "error") and "@" not in (stanza.recipient or "")

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.peers import paths
+from gateway.peers.order import Order
 from gateway.peers.paths import MAX_REFUSED, QUIET, Pair, Paths
 from tests.profiles import thorough
 
@@ -38,8 +39,8 @@ class World:
         self.component = ""
         self.paths = Paths(self, fallsBack, WAIT, 0.0)
 
-    def put(self, component: str, data: bytes) -> bool:
-        return self.paths.put((component, PEER), component.encode() + b" " + data, self.now)
+    def put(self, component: str, data: bytes, order: Order = Order.STRICT) -> bool:
+        return self.paths.put((component, PEER), component.encode() + b" " + data, self.now, order)
 
     def tick(self, seconds: float = 1.0) -> None:
         self.now += seconds
@@ -88,7 +89,7 @@ class World:
 STEPS = st.lists(
     st.one_of(
         st.sampled_from(["up", "down", "full", "room", "serve", "serve", "lose", "wait", "wait", "long"]),
-        st.sampled_from([ONE, OTHER]),
+        st.sampled_from([ONE, OTHER, "channel"]),
     ),
     max_size=60,
 )
@@ -214,7 +215,7 @@ class PathTests(SynchronousTestCase):
             for _ in range(int(WAIT)):
                 world.tick()
             self.assertEqual((len(world.pings), world.arrived), (2, []))
-            while world.server and not world.paths._isOpen(world.paths._lanes[ONE, PEER]):
+            while world.server and world.arrived[-1:] != [(ONE, b"2")]:
                 world.serve()
             self.assertEqual(world.arrived[-1:], [(ONE, b"2")])
             for _ in range(int(QUIET)):
@@ -246,6 +247,65 @@ class PathTests(SynchronousTestCase):
         self.assertEqual(world.arrived, [(ONE, b"4")])
         world.paths.answered((ONE, PEER), world.pings[0][1], world.now)
         self.assertEqual(world.arrived, [(ONE, b"4"), (ONE, b"3")])
+
+    def fallenBack(self, *orders: Order) -> World:
+        """Return a world whose server was given stanzas with these orders, and whose direct link is up again."""
+        world = World()
+        for number, order in enumerate(orders):
+            world.put(ONE, b"%d" % number, order)
+        world.tick(WAIT)
+        self.assertEqual(len(world.server), len(orders))
+        world.paths.connected(world.now)
+        return world
+
+    def test_channel(self) -> None:
+        """Stanzas of a channel need no ping: they use the direct link as soon as it is up."""
+        world = self.fallenBack(Order.CHANNEL, Order.ANY)
+        self.assertEqual(world.pings, [])
+        world.put(ONE, b"c", Order.CHANNEL)
+        world.put(ONE, b"s")
+        self.assertEqual(world.arrived, [(ONE, b"c"), (ONE, b"s")])
+
+    def test_channelBeforeAnswer(self) -> None:
+        """They do not wait for the answer to a ping, either; but overtake nothing that waits here."""
+        world = self.fallenBack(Order.STRICT)
+        self.assertEqual(len(world.pings), 1)
+        world.put(ONE, b"c", Order.CHANNEL)
+        self.assertEqual(world.arrived, [(ONE, b"c")])
+        world.isFull = True
+        world.put(ONE, b"d", Order.CHANNEL)
+        world.put(ONE, b"s", Order.OPENING)
+        world.put(ONE, b"e", Order.CHANNEL)
+        world.isFull = False
+        world.paths.flush(world.now)
+        self.assertEqual(world.arrived[1:], [(ONE, b"d")])
+        world.serve()
+        world.serve()
+        self.assertEqual(world.arrived[2:], [(ONE, b"0"), (ONE, b"s"), (ONE, b"e")])
+
+    def test_opening(self) -> None:
+        """A stanza that opens a channel is not overtaken on its way by the server, as long as that may keep it."""
+        world = self.fallenBack(Order.OPENING)
+        world.put(ONE, b"c", Order.CHANNEL)
+        self.assertEqual(world.arrived, [])
+        world.serve()
+        world.serve()
+        self.assertEqual(world.arrived, [(ONE, b"0"), (ONE, b"c")])
+        for hasAnswer in (True, False):
+            # It is known to have arrived, or no server keeps it any longer.
+            world = self.fallenBack(Order.OPENING)
+            if hasAnswer:
+                world.serve()
+                world.serve()
+            world.paths.disconnected(world.now)
+            world.tick(QUIET)
+            world.paths.connected(world.now)
+            world.paths.disconnected(world.now)
+            world.tick(WAIT)
+            world.put(ONE, b"s")
+            world.paths.connected(world.now)
+            world.put(ONE, b"c", Order.CHANNEL)
+            self.assertEqual(world.arrived[-1:], [(ONE, b"c")])
 
     def test_noAnswer(self) -> None:
         """If no answer comes, stanzas wait until the server cannot keep an earlier one any longer."""
@@ -302,9 +362,12 @@ class PathTests(SynchronousTestCase):
     @thorough
     @given(STEPS, st.booleans())
     def test_order(self, steps: list[str], fallsBack: bool) -> None:
-        """Stanzas of a pair arrive in their order, each once at most, and none is forgotten."""
+        """
+        Stanzas of a pair arrive in their order, each once at most, and none is forgotten. Those of a channel may
+        overtake some.
+        """
         world = World(fallsBack)
-        count = 0
+        count, channel = 0, set[int]()
         for step in steps:
             if step == "up" and not world.paths.isUp:
                 world.paths.connected(world.now)
@@ -312,15 +375,15 @@ class PathTests(SynchronousTestCase):
                 world.paths.disconnected(world.now)
             elif step in ("full", "room"):
                 world.isFull = step == "full"
-            elif step == "serve":
-                world.serve()
-            elif step == "lose":
-                world.lose()
+            elif step in ("serve", "lose"):
+                getattr(world, step)()
             elif step in ("wait", "long"):
                 world.tick(5.0 if step == "wait" else 80.0)
-            elif "." in step:
+            elif step == "channel" or "." in step:
                 count += 1
-                world.put(step, b"%d" % count)
+                channel |= {count} if step == "channel" else set()
+                order = Order.CHANNEL if step == "channel" else Order.STRICT
+                world.put(ONE if step == "channel" else step, b"%d" % count, order)
         world.isFull = False
         if not world.paths.isUp:
             world.paths.connected(world.now)
@@ -330,5 +393,7 @@ class PathTests(SynchronousTestCase):
         world.tick(QUIET)
         for component in (ONE, OTHER):
             numbers = [int(each) for name, each in world.arrived if name == component]
-            self.assertEqual(numbers, sorted(set(numbers)))
+            self.assertEqual(len(numbers), len(set(numbers)))
+            strict = [each for each in numbers if each not in channel]
+            self.assertEqual(strict, sorted(strict))
         self.assertEqual(len(world.arrived) + len(world.refused) + world.lost, count)
