@@ -54,8 +54,8 @@ def fill(path: pathlib.Path, count: int) -> None:
         for number in range(-(-count // _OF_ROOM)):
             connection.execute("BEGIN")
             cursor, room = connection.cursor(), f"old{number}@{mucs.ROOMS}"
-            for message in _messages(room, min(_OF_ROOM, count - number * _OF_ROOM)):
-                archive_store.append(cursor, message, retention)
+            messages = list(_messages(room, min(_OF_ROOM, count - number * _OF_ROOM)))
+            archive_store.append(cursor, messages, retention)
             settings = {"persistent": True, "name": Settings().name}
             head = {"settings": settings, "creators": [], "isLocked": False, "subject": None, "card": None}
             cursor.execute("INSERT INTO records VALUES (?, 'room', '', ?)", (room, json.dumps(head)))

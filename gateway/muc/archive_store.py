@@ -58,53 +58,63 @@ _COUNT = (
     "SELECT count(*) FROM archive WHERE room = ? AND number >= ? AND number <= ? AND (? = 0 OR nick = ?) "
     "AND (? = 0 OR person = ?) AND (? = 0 OR real_jid = ?) AND (? = 0 OR is_open = 1)"
 )
+_END = "SELECT number, utc, upto FROM archive WHERE room = ? ORDER BY number DESC LIMIT 1"
+_APPEND = "INSERT INTO archive VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _NEWEST = "SELECT * FROM archive WHERE room = ? AND is_subject = 0 ORDER BY number DESC LIMIT ?"
 
 
-def append(cursor: Any, message: ArchivedMessage, retention: Retention) -> None:
+def append(cursor: Any, messages: Sequence[ArchivedMessage], retention: Retention) -> None:
     """
-    Add a message, and remove the oldest ones that exceed a limit. A message whose id is there already is not added
-    again: another node may send it twice.
+    Add messages of one room, and remove the oldest ones that exceed a limit. A message whose id is there already is
+    not added again: another node may send it twice.
     """
-    room = message.room
-    cursor.execute("SELECT number, utc, upto FROM archive WHERE room = ? ORDER BY number DESC LIMIT 1", (room,))
-    number, last, upto = cursor.fetchone() or (0, 0, 0)
-    # Searches by time need the order of the messages. As in UtcClock, a clock that was ahead by a day is followed.
-    utc = last if message.utc < last <= message.utc + _DAY else message.utc
-    number, upto = number + 1, upto + _size(message)
-    cursor.execute(
-        "INSERT INTO archive VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-        (
-            room,
-            number,
-            message.id,
-            utc,
-            upto,
-            message.nick,
-            message.realJid,
-            message.person,
-            int(message.isOpen),
-            message.affiliation,
-            message.role,
-            message.occupantId,
-            message.stanza,
-            message.language,
-            message.payload,
-            int(message.isSubject),
-        ),
-    )
-    _trim(cursor, room, number - retention.messages, utc - retention.seconds, upto - retention.bytes)
+    room = messages[0].room
+    cursor.execute(_END, (room,))
+    number, utc, upto = end = cursor.fetchone() or (0, 0, 0)
+    rows = []
+    for message in messages:
+        # Searches by time need the messages in order. As in UtcClock, a clock that was ahead by a day is followed.
+        utc = utc if message.utc < utc <= message.utc + _DAY else message.utc
+        number, upto = number + 1, upto + _size(message)
+        rows.append(_row(message, number, utc, upto))
+    # One call for all: each one costs as much as its work.
+    cursor.executemany(_APPEND, rows)
+    if cursor.rowcount < len(rows) > 1:
+        # The numbers have no gaps.
+        cursor.execute("DELETE FROM archive WHERE room = ? AND number > ?", (room, end[0]))
+        for message in messages:
+            append(cursor, (message,), retention)
+        return
+    limits = number - retention.messages, utc - retention.seconds, upto - retention.bytes
+    _trim(cursor, room, *limits, max(_STEP, len(rows)))
+
+
+def _row(message: ArchivedMessage, number: int, utc: int, upto: int) -> tuple[object, ...]:
+    sender = message.nick, message.realJid, message.person, int(message.isOpen), message.affiliation, message.role
+    content = message.occupantId, message.stanza, message.language, message.payload, int(message.isSubject)
+    return message.room, number, message.id, utc, upto, *sender, *content
 
 
 def apply(cursor: Any, steps: Sequence[Step], retention: Retention) -> None:
     """Carry out changes in their order."""
+    # Messages that are not added yet, by room: rooms do not depend on each other.
+    new: dict[str, list[ArchivedMessage]] = {}
     for step in steps:
         if isinstance(step, ToArchive):
-            append(cursor, step.message, retention)
-        elif isinstance(step, ResumeArchive):
+            new.setdefault(step.message.room, []).append(step.message)
+            continue
+        _appendAll(cursor, new, retention)
+        if isinstance(step, ResumeArchive):
             resume(cursor, step.room, step.messages, retention)
         else:
             forget(cursor, step.room)
+    _appendAll(cursor, new, retention)
+
+
+def _appendAll(cursor: Any, new: dict[str, list[ArchivedMessage]], retention: Retention) -> None:
+    for messages in new.values():
+        append(cursor, messages, retention)
+    new.clear()
 
 
 def resume(cursor: Any, room: str, messages: tuple[ArchivedMessage, ...], retention: Retention) -> None:
@@ -121,8 +131,8 @@ def resume(cursor: Any, room: str, messages: tuple[ArchivedMessage, ...], retent
     known = [number for number, message in enumerate(messages, 1) if found is not None and message.id == found[0]]
     if not known:
         forget(cursor, room)
-    for message in messages[max(known, default=0) :]:
-        append(cursor, message, retention)
+    if missing := messages[max(known, default=0) :]:
+        append(cursor, missing, retention)
     others = [each for each in _rooms(cursor) if each != room]
     for _ in range(len(others) + 1 - retention.rooms):
         oldest = min(others, key=lambda each: _lastTime(cursor, each))
@@ -165,7 +175,7 @@ def sweep(cursor: Any, after: str, most: int, utc: float, retention: Retention) 
     room, removed = "", 0
     for each in islice(_rooms(cursor, after), most):
         number = _ends(cursor, each)[1] - retention.messages
-        found = _trim(cursor, each, number, utc - retention.seconds, -1)
+        found = _trim(cursor, each, number, utc - retention.seconds, -1, _STEP)
         removed += found
         if found < _STEP:
             room = each
@@ -175,13 +185,13 @@ def sweep(cursor: Any, after: str, most: int, utc: float, retention: Retention) 
     return Swept(room, True)
 
 
-def _trim(cursor: Any, room: str, number: int, utc: float, upto: int) -> int:
+def _trim(cursor: Any, room: str, number: int, utc: float, upto: int, most: int) -> int:
     """
     Remove the oldest messages: those up to a number, before a time, or up to a number of bytes.
 
-    @return: the number of removed messages; at most L{_STEP}.
+    @return: the number of removed messages; at most C{most}.
     """
-    cursor.execute("SELECT number, utc, upto FROM archive WHERE room = ? ORDER BY number LIMIT ?", (room, _STEP))
+    cursor.execute("SELECT number, utc, upto FROM archive WHERE room = ? ORDER BY number LIMIT ?", (room, most))
     last, count = None, 0
     for row in cursor:
         if row[0] > number and row[1] >= utc and row[2] > upto:

@@ -23,7 +23,7 @@ from gateway.errors import (
 )
 from gateway.fmuc import archiving, commits
 from gateway.muc import archive_store
-from gateway.muc.actions import ToArchive
+from gateway.muc.actions import ForgetArchive, ToArchive
 from gateway.muc.archive_values import ArchivedMessage, ArchiveQuery, Retention
 from gateway.muc.values import OUTCAST
 from gateway.testing import canonical
@@ -442,11 +442,61 @@ class TableTests(ArchiveCase):
         self.say()
         page = self.store.atStart(archive_store.page, EVERYTHING)
         for message in page.messages:
-            self.store.atStart(archive_store.append, message, self.retention)
+            self.store.atStart(archive_store.append, (message,), self.retention)
         self.say()
         ids, answer = self.asked()
         self.assertEqual(len(ids), 3)
         self.assertAnswer(answer, fin(f"<first index='0'>{first}</first><last>{ids[2]}</last><count>3</count>"))
+
+    def test_together(self) -> None:
+        """
+        Messages of one commit are added together: the number of statements does not depend on theirs. If some are
+        there already, or come twice, the numbers have no gaps.
+        """
+        self.say()
+        [first] = self.store.atStart(archive_store.page, EVERYTHING).messages
+        steps = [ToArchive(evolve(first, id=f"i{number}")) for number in range(9)]
+        calls: list[str] = []
+
+        class Counting:
+            """A cursor that notes its calls."""
+
+            def __init__(self, cursor: Any) -> None:
+                self._cursor = cursor
+
+            def __getattr__(self, name: str) -> Any:
+                calls.append(name)
+                return getattr(self._cursor, name)
+
+            def __iter__(self) -> Any:
+                return iter(self._cursor)
+
+        self.store.atStart(lambda cursor: archive_store.apply(Counting(cursor), steps, self.retention))
+        self.assertEqual(calls, ["execute", "fetchone", "executemany", "rowcount", "execute"])
+        again = [ToArchive(evolve(first, id=f"i{number}")) for number in (9, 3, 10, 10, 11)]
+        again.insert(2, ToArchive(evolve(first, room="other@chat.shakespeare.lit", id="i3")))
+        self.store.atStart(archive_store.apply, again, self.retention)
+        found = self.store.atStart(lambda cursor: cursor.execute("SELECT number, id FROM archive").fetchall())
+        ids = [first.id, *(f"i{number}" for number in range(12))]
+        self.assertEqual(sorted(found), sorted([*enumerate(ids, 1), (1, "i3")]))
+
+    def test_manyTogether(self) -> None:
+        """The archive keeps its limit for any number of messages in a commit."""
+        self.say()
+        [first] = self.store.atStart(archive_store.page, EVERYTHING).messages
+        few = Retention(10, 1e6)
+        steps = [ToArchive(evolve(first, id=f"i{number}")) for number in range(1_000)]
+        self.store.atStart(archive_store.apply, steps, few)
+        ids = [each.id for each in self.store.atStart(archive_store.page, EVERYTHING).messages]
+        self.assertEqual(ids, [f"i{number}" for number in range(990, 1_000)])
+
+    def test_endTogether(self) -> None:
+        """A room that ends, and a new one with its address, in one commit: the new one has its messages only."""
+        self.say()
+        [first] = self.store.atStart(archive_store.page, EVERYTHING).messages
+        old, new = (ToArchive(evolve(first, id=each)) for each in ("old", "new"))
+        self.store.atStart(archive_store.apply, [old, ForgetArchive(ROOM), new], self.retention)
+        self.assertEqual([each.id for each in self.store.atStart(archive_store.page, EVERYTHING).messages], ["new"])
 
     def test_times(self) -> None:
         """
@@ -458,7 +508,7 @@ class TableTests(ArchiveCase):
         self.store.atStart(archive_store.forget, ROOM)
         for number, utc in enumerate((200_000, 150_000, 210_000, 100_000)):
             each = evolve(message, id=f"i{number}", utc=utc)
-            self.store.atStart(archive_store.append, each, self.retention)
+            self.store.atStart(archive_store.append, (each,), self.retention)
         found = self.store.atStart(archive_store.page, EVERYTHING).messages
         self.assertEqual([each.utc for each in found], [200_000, 200_000, 210_000, 100_000])
 
@@ -474,7 +524,7 @@ class TableTests(ArchiveCase):
         def resumed(known: int, new: slice) -> list[str]:
             self.store.atStart(archive_store.forget, ROOM)
             for each in messages[:known]:
-                self.store.atStart(archive_store.append, each, self.retention)
+                self.store.atStart(archive_store.append, (each,), self.retention)
             self.store.atStart(archive_store.resume, ROOM, messages[new], self.retention)
             return [each.id for each in self.store.atStart(archive_store.page, EVERYTHING).messages]
 
