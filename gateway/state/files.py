@@ -91,6 +91,22 @@ def writing(path: Path, replace: bool = True) -> Iterator[BinaryIO]:
     _syncFolder(path.parent)
 
 
+def lengthen(path: Path, size: int) -> None:
+    """
+    Append zeros to a file that is shorter than a number of bytes.
+
+    @raise OSError: if it cannot be written; it is not longer then.
+    """
+    with open(path, "r+b", buffering=0) as file:
+        old = file.seek(0, os.SEEK_END)
+        try:
+            if old < size and file.write(bytes(size - old)) < size - old:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(old)
+            raise
+
+
 def remove(path: Path) -> None:
     """
     Remove a file, if it exists. After a power failure it does not come back.

@@ -305,7 +305,7 @@ class StartTests(DiskCase):
         self.begin()
         for number in range(30):
             self.ask(said(ANN, f"{number}", number))
-        log = Path(f"{self.file}-wal").read_bytes()
+        log = Path(f"{self.file}-wal").read_bytes().rstrip(b"\0")
         copied = self.folder / "copy"
         copied.mkdir()
         (copied / self.file.name).write_bytes(self.file.read_bytes())

@@ -144,6 +144,27 @@ class WriteTests(FilesCase):
             self.assertIn(self.path.read_bytes(), (b"a" * 100_000, b"b" * 100_000))
 
 
+class LengthenTests(FilesCase):
+    """A file gets a length."""
+
+    def test_zeros(self) -> None:
+        """Zeros are appended; a file that is long enough stays as it is."""
+        path = Path(self.mktemp())
+        path.write_bytes(b"content")
+        files.lengthen(path, 10)
+        self.assertEqual(path.read_bytes(), b"content\0\0\0")
+        files.lengthen(path, 9)
+        self.assertEqual(path.read_bytes(), b"content\0\0\0")
+
+    def test_full(self) -> None:
+        """On a full disk, the file stays as it is."""
+        with smallDisk(Path(self.mktemp()).absolute(), "64k") as disk:
+            path = disk.path / "x"
+            path.write_bytes(b"content")
+            self.assertRaises(OSError, files.lengthen, path, 100_000)
+            self.assertEqual(path.read_bytes(), b"content")
+
+
 class ReadLineTests(FilesCase):
     """Files with a secret, a token or a key."""
 

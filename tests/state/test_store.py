@@ -252,6 +252,58 @@ class JournalTests(TestCase):
             yield store.write(put, f"{number}")
         self.assertLessEqual(journal.stat().st_size, 64 * 1024)
 
+    def open(self) -> SqliteFile:
+        """Return a file whose disk need not keep anything, with its tables."""
+        file = SqliteFile(Path(self.mktemp()).absolute(), prepare, lambda: 0.0, lambda: None)
+        self.addCleanup(file.close)
+        return file
+
+    def journal(self, file: SqliteFile) -> bytes:
+        """Return the content of the journal."""
+        return Path(f"{file._path}-wal").read_bytes()
+
+    def test_length(self) -> None:
+        """The journal has its length before the first commit, and commits do not make it longer."""
+        file = self.open()
+        for number in range(600):
+            [stored] = file.run([Job(put, (f"{number % 3}", "x" * number), True)])
+            self.assertEqual(stored, f"{number % 3}")
+            self.assertEqual(len(self.journal(file)), 1024 * 1024)
+
+    def test_killed(self) -> None:
+        """After a kill, all commits are in the journal: its unused end is no part of it."""
+        file = self.open()
+        for number in range(9):
+            file.run([Job(put, (f"{number}",), True)])
+            copied = self.open()
+            copied._path.write_bytes(file._path.read_bytes())
+            Path(f"{copied._path}-wal").write_bytes(self.journal(file))
+            self.assertEqual(copied.run([Job(names, (), False)]), [[f"{each}" for each in range(number + 1)]])
+
+    def test_otherWriter(self) -> None:
+        """
+        While another process writes, the journal keeps its length, and no request waits for that; later requests
+        wait for the lock as usual.
+        """
+        self.patch(sqlite, "_LOCK_TIMEOUT", 20_000)
+        file = self.open()
+        file.run([Job(put, ("x",), True)])
+        file.close()
+        started = time.monotonic()
+        with locked(file._path):
+            self.assertEqual(file.run([Job(names, (), False)]), [["x"]])
+        self.assertLess(time.monotonic() - started, 15)
+        self.assertLess(len(self.journal(file)), 1024 * 1024)
+        [waits] = file.run([Job(lambda cursor: cursor.execute("PRAGMA busy_timeout").fetchone(), (), True)])
+        self.assertEqual(waits, (20_000,))
+
+    def test_smallDisk(self) -> None:
+        """If the disk has no room for the length of the journal, none of it is taken for that."""
+        with smallDisk(Path(self.mktemp()).absolute(), "256k") as disk:
+            file = SqliteFile(disk.path / "x.db", prepare, lambda: 0.0, lambda: None)
+            self.assertEqual(file.run([Job(put, ("x", "y" * 50_000), True)]), ["x"])
+            file.close()
+
 
 class SharedTests(TestCase):
     """Requests that share a transaction."""
