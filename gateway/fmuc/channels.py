@@ -190,6 +190,11 @@ class Channels:
         """A channel has changed: L{take} follows."""
         self._touched[place] = None
 
+    @property
+    def isChanged(self) -> bool:
+        """True if there is something to L{take}."""
+        return bool(self._touched or self._taken.records or self._taken.events)
+
     def take(self, isDue: bool = False) -> Taken:
         """
         Return what the last calls have caused.

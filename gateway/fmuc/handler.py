@@ -192,7 +192,8 @@ class RoomsHandler(RawHandler):
         for each in found:
             assert each.sender and each.recipient
             self._received(each, each.sender, each.recipient)
-        self._perform(())
+        if self._rooms.channels.isChanged:
+            self._perform(())
 
     def stanzaRefused(self, refused: StanzaRefused) -> bool:
         stanza = refused.stanza
