@@ -119,10 +119,10 @@ class TapTests(SynchronousTestCase):
 
     def test_wrong(self) -> None:
         """Exit with 1, and all errors, without a traceback or a secret."""
-        self.write(RIGHT.replace("implementation@", "").replace("tcp:", "ssl:"))
-        done = self.twistd("--check")
+        path = self.write(RIGHT.replace("implementation@", "").replace("tcp:", "ssl:"))
+        done = self.check(path)
         self.assertEqual(done.returncode, 1)
-        self.assertTrue(done.stderr.startswith("gateway.toml: 2 errors:\n  server.endpoint: "))
+        self.assertTrue(done.stderr.startswith(f"{path}: 2 errors:\n  server.endpoint: "))
         self.assertEqual(len(done.stderr.splitlines()), 3)
         self.assertNotIn("hidden", done.stdout + done.stderr)
 
