@@ -12,7 +12,7 @@ TRIAL := $(BIN)/python -m twisted.trial
 # All tests except the live tests: the packages of tests, each with an __init__.py, and the test modules. Two halves that
 # take about the same time.
 UNIT := $(filter-out tests/live,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py)
-ROOMS := $(addprefix tests/,fmuc muc stream)
+UNIT_FIRST := $(addprefix tests/,fmuc muc stream effects peers)
 # The live tests that compare times run alone; the others in two halves. Tests of one module share servers.
 ALONE := $(addprefix tests.live.test_,embedded_hostile hostile_user outage roster_lock)
 OTHERS := $(filter-out $(ALONE),$(subst /,.,$(basename $(sort $(wildcard tests/live/test_*.py)))))
@@ -20,7 +20,7 @@ FIRST := $(wordlist 1,21,$(OTHERS))
 # Compares the stubs with wokkel, which can only be imported after the gateway package.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
-.PHONY: run tour test unit unit-rooms unit-others unit-newest \
+.PHONY: run tour test unit unit-first unit-second unit-newest \
 	live live-first live-second live-alone soak-rooms soak-fmuc soak-chain lint types mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
@@ -30,13 +30,13 @@ test: lint types unit live
 # Two processes of trial: with its option --jobs, the messages between its processes take a fifth of the time. The output
 # of each comes at its end.
 unit: $(VENV)/made
-	@$(MAKE) --jobs=2 --output-sync=target unit-rooms unit-others
+	@$(MAKE) --jobs=2 --output-sync=target unit-first unit-second
 
-unit-rooms: $(VENV)/made
-	$(BOUND) 600 $(TRIAL) $(ROOMS)
+unit-first: $(VENV)/made
+	$(BOUND) 600 $(TRIAL) $(UNIT_FIRST)
 
-unit-others: $(VENV)/made
-	$(BOUND) 600 $(TRIAL) $(filter-out $(ROOMS),$(UNIT))
+unit-second: $(VENV)/made
+	$(BOUND) 600 $(TRIAL) $(filter-out $(UNIT_FIRST),$(UNIT))
 
 # The same with Debian's newest Python: in the root that .ci/newer makes, with an environment of its own.
 unit-newest:
