@@ -661,6 +661,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        return isEarlier\n", "        return False\n"),
     ),
     "gateway/fmuc/joining.py": (
+        ('"profile": profile not in ("", configured.profile.name)', '"profile": False'),
+        ("FederationMode(configured.mode.asked, agreed)", "node.mode"),
         ("if error is not None and error.condition in _NOT_SENT:", "if False:"),
         ("isHeld = holder is not None and holder is not each.occupant", "isHeld = holder is not None"),
         ("not (isAnswered or isHeld or each.fences)", "not (isAnswered or isHeld)"),

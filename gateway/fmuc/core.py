@@ -54,6 +54,8 @@ from gateway.stream.stanzas import Stanza
 _OF_JOINED = frozenset((ns.MUC_ADMIN, ns.MUC_OWNER, ns.REGISTER, ns.VCARD))
 # States of the uplink that have a deadline.
 _WAITING = frozenset(UplinkState) - {UplinkState.IDLE, UplinkState.JOINED}
+# For the operator: a reload does not make all users leave and join again.
+LATER = "mirrors with users that keep the earlier {options} until they join anew: {count}"
 # The users of a mirror, for rooms that are none.
 _NOBODY: frozenset[str] = frozenset()
 
@@ -476,7 +478,6 @@ class Rooms(RoomService):
         if uplink is not None and uplink.node.jid == jid:
             if record:
                 node = JoinedNode.restored(jid, record)
-                node.profile = uplink.node.profile
                 uplink.restored(node)
                 self._restoreChannel(room, node)
             return uplink.node
@@ -513,6 +514,17 @@ class Rooms(RoomService):
                 for occupant in list(room.occupants.values()):
                     room.remove(occupant)
                 uplink.abandoned()
+        count, options = self.later()
+        if count:
+            self.log(LATER.format(options=" and ".join(options), count=count))
+
+    def later(self) -> tuple[int, tuple[str, ...]]:
+        """
+        Return the number of mirrors in rooms that were told an earlier configuration, and the options that differ.
+        """
+        federations = filter(None, map(self.federation, self.rooms))
+        found = [each.uplink.later for each in federations if each.uplink is not None and each.uplink.later]
+        return len(found), tuple(dict.fromkeys(option for each in found for option in each))
 
     def _removeUsers(self, room: Room) -> None:
         """Remove users of a mirror who may not use it any longer: the configuration was changed."""

@@ -67,6 +67,7 @@ class Joining:
     @ivar formMark: beginning of the id of a form that was sent to the joined node; users do not know it. Neither
         protocol has such messages: an error for one does not say that the link is lost.
     @ivar offered: epoch of the channel that the first join has offered, until it is answered.
+    @ivar later: options whose configuration has changed since the joined node was told it.
     @ivar unsent: messages that a joined node has not acknowledged, which has forgotten this one.
     @param token: part of the ids of fences, by which answers to an earlier process are recognised.
     @param observe: is called with the seconds that a first join took; C{None} if nobody needs them.
@@ -95,15 +96,32 @@ class Joining:
         self.emptyUntil = float("inf")
         self.offered: int | None = None
         self.unsent: list[bytes] = []
+        self.later: tuple[str, ...] = ()
         # True if the joined node has agreed to a mode since the first join.
         self._isSettled = False
 
     def restored(self, node: JoinedNode) -> None:
-        """Continue with the joined node of an earlier process."""
+        """Continue with the joined node of an earlier process, which knows the configuration of that time."""
+        configured, self.later = self.node, self._later(node)
+        # The mirror's own part of a profile applies at once. In the ProtoXEP each message tells the mode.
+        agreed = node.mode.current if node.dialect is Dialect.XEP_0289 else None
+        node.profile, node.mode = configured.profile, FederationMode(configured.mode.asked, agreed)
         self.node = self.resumption.node = node
         self.state = UplinkState.JOINED
         self._isSettled = True
         self.resumption.isRestored = True
+
+    def _later(self, node: JoinedNode) -> tuple[str, ...]:
+        """Return the options that differ from what the joined node of an earlier process was told."""
+        configured, (profile, keep) = self.node, node.told
+        isOtherMode = node.mode.asked is not configured.mode.asked and node.dialect is Dialect.XEP_0289
+        differing = {
+            "protocol": node.dialect is not configured.dialect,
+            "mode": isOtherMode,
+            "profile": profile not in ("", configured.profile.name),
+            "keep": bool(profile) and keep != self.keep,
+        }
+        return tuple(option for option, differs in differing.items() if differs)
 
     def abandoned(self) -> None:
         """Leave the joined node of an earlier process: nobody is in here, but the joined node may not know it."""
@@ -512,6 +530,8 @@ class Joining:
         """Send the join. The history is for all users of the mirror, so the limits of the first one stay here."""
         assert join is not None
         self._isSettled = False
+        self.node.told = self.node.profile.name, self.keep
+        self.later = tuple(option for option in self.later if option == "protocol")
         if not self.resumption.isComparing:
             self.node.mode = FederationMode(self.node.mode.asked)
         self.node.keep, self.emptyUntil = 0, float("inf")

@@ -78,6 +78,7 @@ class JoinedNode(Node):
     @ivar isShownAway: True if its occupants are shown as away.
     @ivar lostAt: while it is lost, the time at which it has sent something last, in seconds since 1970; C{None} if
         that is not known.
+    @ivar told: name of the profile, and seconds without users, that the last first join has told it.
     @ivar entered: nicks of occupants here who have entered while it was lost, and whom it was not asked to admit.
     """
 
@@ -88,11 +89,12 @@ class JoinedNode(Node):
     isShownAway: bool = False
     entered: tuple[str, ...] = ()
     lostAt: float | None = None
+    told: tuple[str, int] = ("", 0)
 
     def record(self) -> str:
         """Return what must be known of the node after a restart, as a text."""
         signs = [self.semiAnonymous, self.resumes, self.showsPrivate, self.isTold, self.isShownAway, self.keep]
-        return json.dumps([*_modeRecord(self), *signs, self.entered, self.lostAt])
+        return json.dumps([*_modeRecord(self), *signs, self.entered, self.lostAt, self.told])
 
     @classmethod
     def restored(cls, jid: str, record: str) -> JoinedNode:
@@ -108,6 +110,8 @@ class JoinedNode(Node):
         node.isTold, node.isShownAway = [*rest, False, False][:2]
         node.keep = int([*rest[2:], 0][0])
         node.entered, node.lostAt = tuple([*rest[3:], ()][0]), [*rest[4:], None][0]
+        profile, keep = [*rest[5:], ("", 0)][0]
+        node.told = profile, keep
         return node
 
     @property

@@ -8,7 +8,7 @@ from typing import Any
 
 from gateway.fmuc.channel_values import ChannelState
 from gateway.fmuc.commits import Commits
-from gateway.fmuc.core import Rooms
+from gateway.fmuc.core import LATER, Rooms
 from gateway.fmuc.delivery import Delivery
 from gateway.fmuc.echo import Echoes
 from gateway.fmuc.federation import Federation
@@ -119,6 +119,9 @@ def described(rooms: Rooms, delivery: Delivery) -> Iterator[StatusItem]:
     if delivery.arriving:
         text = "joins to large rooms that are being answered: {count}"
         yield StatusItem("rooms.arriving", text, {"count": delivery.arriving})
+    later, options = rooms.later()
+    if later:
+        yield StatusItem("rooms.later", LATER, {"options": " and ".join(options), "count": later})
     if rooms.channels is not None and rooms.channels.waiting:
         text = "stanzas that are kept for nodes that do not answer: {count}"
         yield StatusItem("rooms.kept", text, {"count": rooms.channels.waiting})
@@ -192,7 +195,8 @@ def _isLost(node: Node) -> bool:
 
 def _uplinkText(uplink: Uplink) -> str:
     mode = uplink.node.mode
-    if uplink.state is UplinkState.JOINED and (mode.asked, mode.current) == (Mode.REPLICA, Mode.PRIMARY):
+    isRefused = (mode.asked, mode.current) == (Mode.REPLICA, Mode.PRIMARY) and "mode" not in uplink.later
+    if uplink.state is UplinkState.JOINED and isRefused:
         # The joined node speaks XEP-0289, but does not know replica mode.
         return "joined (primary: it sends nothing back)"
     return _STATES[uplink.state]

@@ -276,6 +276,17 @@ class LostTests(OpenfireCase):
         self.service.tick(60)
         self.assertEqual(self.service.rooms.rooms, {})
 
+    def test_replica(self) -> None:
+        """The room has got software that returns messages: these would be shown twice, and are refused."""
+        self.lose()
+        self.say(BOB, "one")
+        self.listed(self.last(self.wait(30)), "ann")
+        own = f"{fmuc(BOB, '<replica/>')}{user('none', 'participant', jid=BOB)}"
+        self.service.take(f"<presence from='{ROOM}/bob' to='{HERE}'>{own}</presence>")
+        sent = self.answer()
+        self.assertIn(canonical(refused("message", HERE, BOB, LinkDown, "id='one' "))[0], canonical(sent))
+        self.assertNotIn("message groupchat bob", self.crossed(sent))
+
     def test_rejected(self) -> None:
         """A user whom the room does not admit at the return gets the reason (307), and the messages back."""
         self.lose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from gateway import ns
 from gateway.addresses import jids
@@ -32,6 +33,7 @@ class Stored(Site):
     Two sites whose services are stored, and can be restarted.
 
     @ivar users: domains whose users may join through the mirror, from its next start.
+    @ivar options: further options of the mirror, from its next start.
     @ivar down: components that are not there: the server returns what is sent to them.
     @ivar isSilent: True if it does not.
     @ivar crossing: all stanzas between the nodes since the last call of L{passed}.
@@ -41,6 +43,7 @@ class Stored(Site):
         super().__init__(dialect, replica)
         self.condition = condition
         self.users = EVERY
+        self.options: dict[str, Any] = {}
         self.down: set[str] = set()
         self.isSilent = False
         self.crossing: list[str] = []
@@ -57,7 +60,7 @@ class Stored(Site):
         self._starts += 1
         if room == HERE:
             dialect, mode = self._way
-            mirroring = Mirroring(dialect=dialect, mode=mode, allow=EVERY, users=self.users)
+            mirroring = Mirroring(dialect=dialect, mode=mode, allow=EVERY, users=self.users, **self.options)
             made = Rooms("mirror.example", mirroring, frozenset(), ids=Ids(b"mirror"))
         else:
             made = Rooms("chat.example", None, EVERY, ids=Ids(b"rooms"))
