@@ -86,6 +86,7 @@ class Outage(Run):
             federation.uplink.state is UplinkState.JOINED
             and not federation.uplink.resumption.isReturn
             and not federation.uplink.unsent
+            and not len(federation.uplink.outgoing)
             and self._link.nextAt() == math.inf
             and set(room.occupants) == set(mirror.occupants)
         )
