@@ -14,9 +14,9 @@ from gateway.stream.stanzas import Stanza
 
 _CHANNEL = ns.CHANNEL.encode()
 # In the spelling of this gateway: the last element of a message or a presence, which is empty; the only element of
-# an iq; an element of a presence.
+# an iq; an element of a presence. A comparison has its place in a channel if it tells it, in an answer.
 _HEADER = re.compile(rb"\b[rf] xmlns='%b' [^<>]*/>\Z" % _CHANNEL)
-_REQUEST = re.compile(rb"[^>]*>.(?:probe|resume|compare) xmlns='%b'" % _CHANNEL)
+_REQUEST = re.compile(rb"[^>]*>.(?:(?:probe|resume) xmlns='%b'|compare xmlns='%b'[^>]* k=')" % (_CHANNEL, _CHANNEL))
 _OPENING = b"channel xmlns='%b'" % _CHANNEL
 
 

@@ -19,6 +19,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 
 from benchmarks.peer_dictionary import play
+from gateway import ns
 from gateway.peers.compression import Compressor
 from gateway.peers.frames import MAX_BATCH, Kind, written
 from gateway.peers.paths import QUIET
@@ -323,6 +324,25 @@ class LossTests(Case):
         self.net.turn()
         self.assertIn(say(2), self.other.took())
         self.assertIn("id='o2'", "".join(self.one.took()))
+
+    def test_channel(self) -> None:
+        """
+        Both sides have used the server, and no ping is answered: stanzas of a channel pass nevertheless, in both
+        directions. Others wait.
+        """
+        self.net.isDown = True
+        self.net.wire.cut()
+        self.send(1)
+        self.other.link.sendRaw(say(1, ROOM, MIRROR).encode())
+        self.net.wait(20)
+        self.net.isDown = False
+        self.net.wait(40)
+        header = f"<r xmlns='{ns.CHANNEL}' n='417 12 34'/></message>"
+        numbered = [say(2, *way).replace("</message>", header) for way in ((MIRROR, ROOM), (ROOM, MIRROR))]
+        for site, each in zip((self.one, self.other), numbered, strict=True):
+            site.link.sendRaw(each.encode())
+        self.send(3)
+        self.assertEqual((self.other.took(), self.one.took()), (numbered[:1], numbered[1:]))
 
     def test_noPingAnswer(self) -> None:
         """If the server does not answer the ping, stanzas wait until it keeps none any longer."""

@@ -43,7 +43,7 @@ class OrderTests(SynchronousTestCase):
             report = Report(417, 1, 2, isResume, 3)
             found.append(channel_xml.request(MIRROR, ROOM, "c1", report))
             found.append(iq(WAY, "c1", "result", channel_xml.reportXml(report).encode()))
-        found.append(iq(WAY, "a1", "get", tag("compare", xmlns=ns.CHANNEL, d="x").encode()))
+        found.append(iq(WAY, "a1", "result", tag("compare", xmlns=ns.CHANNEL, state="true", k="417 3").encode()))
         self.assertEqual([self.order(each) for each in found], [Order.CHANNEL] * len(found))
 
     def test_others(self) -> None:
@@ -62,6 +62,9 @@ class OrderTests(SynchronousTestCase):
             presence(WAY, None),
             iq(WAY, "i", "get", query),
             iq(WAY, "i", "result", query),
+            # Without a channel, a comparison has to come after the joins.
+            iq(WAY, "a1", "get", tag("compare", xmlns=ns.CHANNEL, d="x").encode()),
+            iq(WAY, "a1", "result", tag("compare", "k='", xmlns=ns.CHANNEL).encode()),
         ]
         self.assertEqual([self.order(each) for each in found], [Order.STRICT] * len(found))
 
