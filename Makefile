@@ -9,9 +9,12 @@ BIN := $(VENV)/bin
 BOUND := timeout --foreground --signal=INT --kill-after=30
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TRIAL := $(BIN)/python -m twisted.trial
-# All tests except the live tests: the packages of tests, each with an __init__.py, and the test modules. Two halves that
+# Those that build and install distributions.
+INSTALLS := $(addprefix tests/test_,packaging.py examples.py)
+# All others except the live tests: the packages of tests, each with an __init__.py, and the test modules. Two halves that
 # take about the same time.
-UNIT := $(filter-out tests/live,$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py))) $(wildcard tests/test_*.py)
+UNIT := $(filter-out tests/live $(INSTALLS),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
+	$(wildcard tests/test_*.py))
 UNIT_FIRST := $(addprefix tests/,fmuc muc stream effects peers)
 # The live tests that compare times run alone; the others in two halves. Tests of one module share servers.
 ALONE := $(addprefix tests.live.test_,embedded_hostile hostile_user outage roster_lock)
@@ -20,12 +23,12 @@ FIRST := $(wordlist 1,21,$(OTHERS))
 # Compares the stubs with wokkel, which can only be imported after the gateway package.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
-.PHONY: run tour test unit unit-first unit-second unit-newest \
+.PHONY: run tour test unit unit-first unit-second installs unit-newest \
 	live live-first live-second live-alone soak-rooms soak-fmuc soak-chain lint types mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
-test: lint types unit live
+test: lint types unit installs live
 
 # Two processes of trial: with its option --jobs, the messages between its processes take a fifth of the time. The output
 # of each comes at its end.
@@ -38,9 +41,13 @@ unit-first: $(VENV)/made
 unit-second: $(VENV)/made
 	$(BOUND) 600 $(TRIAL) $(filter-out $(UNIT_FIRST),$(UNIT))
 
-# The same with Debian's newest Python: in the root that .ci/newer makes, with an environment of its own.
+# The source and binary distributions and the example packages, each installed in an environment of its own.
+installs: $(VENV)/made
+	$(BOUND) 300 $(TRIAL) $(INSTALLS)
+
+# Both with Debian's newest Python: in the root that .ci/newer makes, with an environment of its own.
 unit-newest:
-	.ci/newer $(MAKE) unit VENV=.venv-newest PYTHON=python3
+	.ci/newer $(MAKE) unit installs VENV=.venv-newest PYTHON=python3
 
 # On the servers of this machine, the newer ones and the embedded host: two halves at once, and then those that compare
 # times. The output of each comes at its end.
