@@ -39,7 +39,7 @@ def share(examples: int, number: int) -> Callable[[Callable[..., Any]], Callable
 
     @param number: seed; each one has examples of its own.
     """
-    chosen = settings(max_examples=examples, derandomize=False)
+    chosen = settings(max_examples=examples, derandomize=False, report_multiple_bugs=False)
     return lambda test: seed(number)(chosen(test))
 
 

@@ -47,4 +47,9 @@ class Soak(SynchronousTestCase):
 
             sys.stdout.write(f"{name}: examples {start + 1} to {start + size}, seed {number}\n")
             sys.stdout.flush()
-            examples()
+            try:
+                examples()
+            except Exception as error:
+                # trial shows no notes, which have the example.
+                sys.stdout.write("\n".join(getattr(error, "__notes__", ())) + "\n")
+                raise
