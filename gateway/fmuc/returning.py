@@ -376,6 +376,10 @@ class Uplink(Losing):
                 if self.node.returnsPresence:
                     self.changes[occupant.nick] += 1
                     self.resumption.shown[occupant.nick] = occupant.payload
+        elif self.state is UplinkState.JOINED and self.resumption.isRestored and self.node.channel is not None:
+            # The joined node has removed all users, and has answered a join. The channel has delivered everything
+            # meanwhile, when nothing could be compared: that join may be one of an earlier process.
+            self.probeAt = now
 
 
 _OUTPUTS: dict[Output, Callable[[Uplink, float, PendingJoin | None], None]] = {

@@ -138,6 +138,11 @@ class LossesTests(SynchronousTestCase):
     )
     # The sender of a message has left before it comes back, and another user has the nick.
     @example((Node(), *[Node(mode=Mode.REPLICA)] * 3), steps("kick7b settle3a say7f leave4f crash5f join3b"))
+    # A killed node has sent a join, which reaches the room as a first join: the last user was removed before.
+    @example(
+        (Node(), Node(mode=Mode.REPLICA), Node(), Node()),
+        steps("kick1e settle7f kick1a join2b kill5e join3f cut0f wait6d kick2d"),
+    )
     @given(RELIABLE, STEPS)
     def test_channels(self, nodes: tuple[Node, ...], whatHappens: list[tuple[str, int, str]]) -> None:
         """With channels, nothing is lost, and nobody is put out, unless a node loses what it has stored."""
