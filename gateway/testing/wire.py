@@ -114,6 +114,8 @@ class MemoryTransport(StringTransport):
     def elements(self) -> list[Element]:
         """Return the elements that the protocol has written, except for the handshake of a component."""
         data = self.value()
+        if not data:
+            return []
         if not _OPENING.match(data):
             data = HEADER.encode() + data
         return [element for element in children(data) if element.tag != _HANDSHAKE]
