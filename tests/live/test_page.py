@@ -69,6 +69,7 @@ class BrowserTests(SynchronousTestCase):
     def open(self, gateway: EmbeddedGateway) -> None:
         """Open the page, and log in by keyboard: the field has the focus."""
         self.page.goto(f"http://127.0.0.1:{gateway.httpPort}/")
+        expect(self.page.locator("#token")).to_be_focused()
         self.page.keyboard.type(TOKEN)
         self.page.keyboard.press("Enter")
         expect(self.page.locator("#verdict")).to_contain_text("components are connected")
