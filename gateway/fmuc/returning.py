@@ -95,6 +95,10 @@ class Uplink(Losing):
         elif isinstance(event, Delivered) and isUncertain and self.isLeaving:
             self.disturbed(now)
         elif isinstance(event, Delivered) and isUncertain:
+            if self.state is UplinkState.JOINING and not self.resumption.isReturn:
+                # The joined node has removed all users, and then got a join, maybe one of an earlier process:
+                # the nodes compare when the answer is complete, or when this node has left.
+                self.probeAt = now
             self.feed(Event.DISTURBED, now)
         elif isinstance(event, Opened) and not isUncertain and self.state is UplinkState.LOST:
             self.feed(Event.RESUMED, now)
@@ -206,7 +210,10 @@ class Uplink(Losing):
         """Handle deadlines that have passed."""
         if self.emptyUntil <= now:
             self._endStay(now)
-        if self.isLeaving and self.deadline <= now:
+        if self.isLeaving and self.probeAt <= now and self.resumption.isRestored:
+            self.probeAt = float("inf")
+            self.disturbed(now)
+        elif self.isLeaving and self.deadline <= now:
             self.feed(Event.DEADLINE, now)
         elif self.state is UplinkState.JOINING and self.deadline <= now:
             self._joinExpired(now)
@@ -376,10 +383,6 @@ class Uplink(Losing):
                 if self.node.returnsPresence:
                     self.changes[occupant.nick] += 1
                     self.resumption.shown[occupant.nick] = occupant.payload
-        elif self.state is UplinkState.JOINED and self.resumption.isRestored and self.node.channel is not None:
-            # The joined node has removed all users, and has answered a join. The channel has delivered everything
-            # meanwhile, when nothing could be compared: that join may be one of an earlier process.
-            self.probeAt = now
 
 
 _OUTPUTS: dict[Output, Callable[[Uplink, float, PendingJoin | None], None]] = {

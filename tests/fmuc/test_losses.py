@@ -143,6 +143,11 @@ class LossesTests(SynchronousTestCase):
         (Node(), Node(mode=Mode.REPLICA), Node(), Node()),
         steps("kick1e settle7f kick1a join2b kill5e join3f cut0f wait6d kick2d"),
     )
+    # The same, and the join of the new process is rejected.
+    @example(
+        (Node(), Node(mode=Mode.REPLICA), Node(), Node()),
+        steps("kick1a settle0a join2b kill1a join3b kick1a kick2a cut0a wait0d"),
+    )
     @given(RELIABLE, STEPS)
     def test_channels(self, nodes: tuple[Node, ...], whatHappens: list[tuple[str, int, str]]) -> None:
         """With channels, nothing is lost, and nobody is put out, unless a node loses what it has stored."""
