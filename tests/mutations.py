@@ -676,7 +676,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("                self.resumption.buckets = NONE\n", "                pass\n"),
         ("(event, Delivered) and isUncertain:\n", "(event, Opened) and isUncertain:\n"),
         ("            self._endStay(now)\n", "            pass\n"),
-        ("                self.probeAt = now\n            self.feed", "                pass\n            self.feed"),
+        ("        self.probeAt = now\n            self.feed(", "        pass\n            self.feed("),
         ("if self.isLeaving and self.probeAt <= now and self.resumption.isRestored:", "if False:"),
         ("join.isSent and self.node.channel is None and (", "join.isSent and ("),
     ),
