@@ -674,6 +674,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("isWhole = self.resumption.seen == told", "isWhole = True"),
         ("self.isLeaving and self.node.channel is not None", "False"),
         ("                self.resumption.buckets = NONE\n", "                pass\n"),
+        ("self.resumption.buckets = self.resumption.toldIn(identifier)", "pass"),
         ("(event, Delivered) and isUncertain:\n", "(event, Opened) and isUncertain:\n"),
         ("            self._endStay(now)\n", "            pass\n"),
         ("        self.probeAt = now\n            self.feed(", "        pass\n            self.feed("),

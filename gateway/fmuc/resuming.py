@@ -15,7 +15,7 @@ from math import inf
 from attrs import define, evolve, field
 
 from gateway.fmuc.actions import AskResume, TellOccupants
-from gateway.fmuc.digest import ALL, Buckets, SharedState, shared
+from gateway.fmuc.digest import ALL, NONE, Buckets, SharedState, shared
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.port import Mirror
@@ -92,6 +92,8 @@ class Resumption:
     _missing: list[Occupant] = field(factory=list)
     # Digests of the joined node's occupants at the times of the last requests, by their ids.
     _known: dict[str, str] = field(factory=dict)
+    # Buckets that the last requests have told, by their ids.
+    _told: dict[str, Buckets] = field(factory=dict)
     _left: dict[str, str] = field(factory=dict)
     _missed: dict[tuple[str, ...], RoomMessage] = field(factory=dict)
 
@@ -155,7 +157,16 @@ class Resumption:
         for start in range(0, max(1, len(told)), _LISTED):
             part = tuple(told[start : start + _LISTED])
             more = start + _LISTED < len(told)
-            self.mirror.toNode(self.node, TellOccupants(self._newId("tell"), self._since, part, more, self.buckets))
+            identifier = self._newId("tell")
+            self.mirror.toNode(self.node, TellOccupants(identifier, self._since, part, more, self.buckets))
+        # The state follows the last part.
+        self._told[identifier] = self.buckets
+        if len(self._told) > _OPEN:
+            del self._told[next(iter(self._told))]
+
+    def toldIn(self, identifier: str) -> Buckets:
+        """Return the buckets that a request has told, even if another one followed; none if it is too old."""
+        return self._told.get(identifier, NONE)
 
     def isAnswer(self, identifier: str) -> bool:
         """True if an answer with this id belongs to a request of this mirror."""
@@ -363,6 +374,7 @@ class Resumption:
         self._missed.clear()
         self._missing.clear()
         self._known.clear()
+        self._told.clear()
         self._left.clear()
 
 

@@ -142,6 +142,8 @@ class Uplink(Losing):
                 # The digests are equal: only messages follow.
                 self.resumption.buckets = NONE
                 self.probeAt = self.probeAt if self.resumption.isSame(identifier) else now
+            else:
+                self.resumption.buckets = self.resumption.toldIn(identifier)
             self.feed(Event.STATE, now)
             self._removeMissing(answer.missing, now)
         elif not answer.more:

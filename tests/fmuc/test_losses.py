@@ -148,6 +148,8 @@ class LossesTests(SynchronousTestCase):
         (Node(), Node(mode=Mode.REPLICA), Node(), Node()),
         steps("kick1a settle0a join2b kill1a join3b kick1a kick2a cut0a wait0d"),
     )
+    # A node asks to compare once more before the answer to the occupants that it has told comes.
+    @example((Node(),) * 3, steps("crash7f say1a settle7f kick6f deliver4e kick7a cut5d deliver2b reconnect4b"))
     @given(RELIABLE, STEPS)
     def test_channels(self, nodes: tuple[Node, ...], whatHappens: list[tuple[str, int, str]]) -> None:
         """With channels, nothing is lost, and nobody is put out, unless a node loses what it has stored."""
