@@ -164,6 +164,14 @@ class CreationRestricted(GatewayError):
     """The operator does not allow the user to create rooms."""
 
 
+class NoSuchRoom(GatewayError):
+    """The room that a mirror stands for does not exist."""
+
+
+class NotFederated(GatewayError):
+    """The room that a mirror stands for exists, and does not federate."""
+
+
 class NotPrivate(GatewayError):
     """A private message cannot be sent: the recipient's node would show it to all occupants."""
 
@@ -324,6 +332,10 @@ ERRORS: dict[type[GatewayError], Error] = {
     StoreTaken: Error("internal-server-error", "cancel", "The storage does not work at the moment."),
     TooManyRooms: Error("resource-constraint", "wait", "You have created as many rooms as one user may."),
     CreationRestricted: Error("not-allowed", "cancel", "This room does not exist, and you may not create rooms."),
+    NoSuchRoom: Error("item-not-found", "cancel", "The room does not exist."),
+    NotFederated: Error(
+        "not-allowed", "cancel", "The room does not federate: its server has to enable FMUC (XEP-0289) for it."
+    ),
     NotPrivate: Error(
         "not-allowed", "cancel", "The recipient's server would show a private message to all occupants."
     ),

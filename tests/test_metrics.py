@@ -55,6 +55,7 @@ domain = "example.com"
 url = "http://localhost/%s"
 lock = true
 [rooms."rooms.example.com"]
+backing = "conference.example.com"
 [mirror."mirror.example.com"]
 allow = ["*"]
 users = ["example.com"]

@@ -108,6 +108,9 @@ async def _fetch(url: str, reactor: Any) -> int:
 
 async def _nodes(table: Any, link: Link, server: Server | None, reactor: Any) -> AsyncIterator[Finding]:
     """Ask the domains of other nodes for anything: any answer of theirs shows that they can be reached."""
+    backing = getattr(table, "backing", None)
+    if backing is not None:
+        yield await _ordinary(backing, link, reactor)
     domains = {*table.peers, *getattr(table, "allow", ())} - {"*"}
     for domain in sorted(domains):
         condition = await _answered(link, f"{domain}/{NOBODY}", reactor)
@@ -116,6 +119,22 @@ async def _nodes(table: Any, link: Link, server: Server | None, reactor: Any) ->
             yield Finding(f"{domain} cannot be reached ({condition}): {advice}", True)
         else:
             yield Finding(f"{domain} can be reached")
+
+
+async def _ordinary(domain: str, link: Link, reactor: Any) -> Finding:
+    """Ask a service of ordinary rooms whether it is one (XEP-0045 section 6.1)."""
+    try:
+        answer = await link.request(query(domain)).addTimeout(_TIMEOUT, reactor)
+    except StanzaError as error:
+        advice = "backing names the server's own service of rooms, such as a Component of type muc of Prosody"
+        return Finding(f"{domain} does not answer a request (disco#info): {error.condition}; {advice}", True)
+    except (TimedOut, CancelledError):
+        # ejabberd with mod_privilege drops requests between components.
+        return Finding(f"{domain} does not answer a request (disco#info) within {_TIMEOUT:g} s", True)
+    found = next(answer.elements(), domish.Element((None, "none")))
+    if any(each.getAttribute("var") == ns.MUC for each in found.elements()):
+        return Finding(f"{domain} is a service of rooms")
+    return Finding(f"{domain} is no service of rooms: its disco#info has no {ns.MUC}", True)
 
 
 _TRIES: dict[str, Try] = {"proxy": _proxy, "roster": _application, "rooms": _nodes, "mirror": _nodes}

@@ -50,6 +50,29 @@ class Fence:
 
 
 @frozen
+class SelfPing:
+    """
+    Ask an ordinary room whether the puppet with this nick is in it (XEP-0410).
+
+    @ivar id: id of the request.
+    """
+
+    nick: str
+    id: str
+
+
+@frozen
+class OpenRoom:
+    """
+    Accept the default configuration of an ordinary room that a puppet has created (XEP-0045 section 10.1.2).
+
+    @ivar id: id of the request.
+    """
+
+    id: str
+
+
+@frozen
 class AskProperties:
     """
     Ask the joined node for its properties.
@@ -146,11 +169,13 @@ class Reject:
     Reject a join.
 
     @ivar nick: nick of the user; empty if the joining node itself is rejected.
+    @ivar removes: True if the joining node, which speaks XEP-0289, has let the user in already.
     """
 
     nick: str
     realJid: str
     stanzaError: StanzaError
+    removes: bool = False
 
 
 @frozen
@@ -224,6 +249,8 @@ class AskReturn:
 Content = (
     Join
     | Fence
+    | SelfPing
+    | OpenRoom
     | AskProperties
     | AskInvitations
     | AskOccupants

@@ -24,7 +24,16 @@ from gateway.errors import (
     ResourceLimit,
     Stopping,
 )
-from gateway.fmuc import from_joined, from_joining, gathering, holding, invitations, messages_from_joined, senders
+from gateway.fmuc import (
+    from_joined,
+    from_joining,
+    gathering,
+    holding,
+    invitations,
+    messages_from_joined,
+    quirks,
+    senders,
+)
 from gateway.fmuc.actions import AskProperties, Kept, ToNode
 from gateway.fmuc.channel_values import ChannelState
 from gateway.fmuc.channels import Channels, Event, Forgotten, Place, isRequest
@@ -72,6 +81,8 @@ class Mirroring:
     @ivar profile: of the links to rooms.
     @ivar profiles: of those to rooms of some domains.
     @ivar keep: seconds for which a mirror stays in a room without users.
+    @ivar backing: domain of the ordinary rooms (XEP-0045) that the rooms of this component stand for; empty if they
+        stand for federated rooms anywhere. L{gateway.fmuc.backing.Backing} speaks with ordinary rooms.
     """
 
     dialect: Dialect = Dialect.XEP_0289
@@ -81,6 +92,7 @@ class Mirroring:
     profile: Profile = BROADBAND
     profiles: Mapping[str, Profile] = field(factory=dict)
     keep: int = 0
+    backing: str = ""
 
     def profileOf(self, room: str) -> Profile:
         """Return the profile of the link to a room."""
@@ -96,6 +108,7 @@ class Rooms(RoomService):
     @ivar properties: properties of the joined rooms of mirrors.
     @ivar destroyed: rooms that were destroyed, for nodes that were away.
     @ivar channels: reliable channels to other nodes; C{None} if nothing is stored.
+    @ivar exposesPrivate: as in L{Federation}.
     @ivar token: distinguishes ids of this process from those of an earlier one.
     @param mirroring: C{None} if the rooms are the component's own.
     @param peers: domains whose nodes may join.
@@ -116,6 +129,7 @@ class Rooms(RoomService):
         self.channels: Channels | None = None
         self.destroyed = DestroyedRooms()
         self.properties = Properties(self, self.token)
+        self.exposesPrivate = False
         self._mirroring = mirroring
         self._peers = peers
         self.observeJoin: Callable[[float], object] | None = None
@@ -137,12 +151,12 @@ class Rooms(RoomService):
             return from_user.toService(sender, recipient, stanza)
         federation = self.federation(jids.bare(recipient))
         users = _NOBODY if self._mirroring is None else self._mirroring.users
+        joined = None if federation is None else federation.joinedNode
+        if joined is not None and jids.bare(sender) == joined.jid and quirks.announcesJoin(recipient, stanza):
+            assert federation is not None and federation.uplink is not None
+            federation.uplink.isOpenfire()
+            return self.settled(federation.room)
         if senders.isJoin(sender, recipient, stanza, self._peers, users):
-            joined = None if federation is None else federation.joinedNode
-            if joined is not None and jids.bare(sender) == joined.jid and "/" not in recipient:
-                # Openfire forwards its users' joins as they are, and sends their presence then.
-                joined.showsPrivate = True
-                return []
             return self._nodeJoins(sender, recipient, stanza, now)
         if federation is None and self._isFromJoined(sender, recipient):
             # A destroyed room confirms that this mirror of it has left.
@@ -259,6 +273,10 @@ class Rooms(RoomService):
         if federation is not None and uplink is not None and not nick and sender == uplink.node.jid:
             if uplink.occupantsTold(stanza, condition, now):
                 return self.settled(federation.room)
+            if uplink.inquiry.answered(stanza.id or ""):
+                info = None if condition else self.properties.read(here, stanza, now)
+                uplink.described(condition, info, quirks.isOfOpenfire(stanza), now)
+                return self.settled(federation.room)
             answer = holding.readAnswer(stanza, condition)
             if uplink.resumeAnswered(stanza.id or "", answer, now):
                 self.comparisons[answer.outcome] += 1
@@ -266,7 +284,7 @@ class Rooms(RoomService):
         if self._mirroring is not None and not nick and sender == self.mirrored(here):
             actions, known = self.properties.answered(here, stanza, now), self.properties.known(here)
             if uplink is not None and actions is not None and known is not None:
-                uplink.learn(whois.toldBy(known.features))
+                uplink.learnLate(whois.toldBy(known.features))
                 uplink.users.isOpen = isOpen(known.features)
             return actions
         if federation is None or uplink is None or uplink.node.jid != sender or not uplink.pending:
@@ -319,10 +337,11 @@ class Rooms(RoomService):
         return self.properties.known(jid)
 
     def givesIds(self, jid: str) -> bool:
-        if self._mirroring is None or self._mirroring.dialect is Dialect.XEP_0289:
+        mirroring = self._mirroring
+        if mirroring is None or (mirroring.dialect is Dialect.XEP_0289 and not mirroring.backing):
             return True
-        # By the ProtoXEP, a room names no users, so the mirror cannot make ids itself: they "MUST be generated such
-        # that" they are stable (XEP-0421 section 4.1).
+        # By the ProtoXEP, and by XEP-0045, a room names no users, so the mirror cannot make ids itself: they "MUST
+        # be generated such that" they are stable (XEP-0421 section 4.1).
         known = self.joinedInfo(jid)
         return known is not None and ns.OCCUPANT_ID in known.features
 
@@ -478,6 +497,7 @@ class Rooms(RoomService):
         if uplink is not None and uplink.node.jid == jid:
             if record:
                 node = JoinedNode.restored(jid, record)
+                node.isOrdinary = uplink.node.isOrdinary
                 uplink.restored(node)
                 self._restoreChannel(room, node)
             return uplink.node
@@ -558,12 +578,16 @@ class Rooms(RoomService):
     def newRoom(self, jid: str, creators: tuple[str, ...] = ()) -> Room:
         room = super().newRoom(jid, creators)
         room.nodes = federation = Federation(
-            room, administrators=self._administrators, channels=self.channels
+            room,
+            administrators=self._administrators,
+            channels=self.channels,
+            exposesPrivate=self.exposesPrivate,
         )
         if self._mirroring is not None:
             mode = FederationMode(self._mirroring.mode)
             source = self.mirrored(jid) or ""
             joined = JoinedNode(source, self._mirroring.dialect, mode, self._mirroring.profileOf(source))
+            joined.isOrdinary = bool(self._mirroring.backing)
             federation.uplink = Uplink(federation, joined, self.token, self.observeJoin)
             federation.uplink.keep = self._mirroring.keep
             known = self.properties.known(jid)
@@ -577,7 +601,7 @@ class Rooms(RoomService):
             return
         source = self.mirrored(jid)
         if source is None:
-            raise NotAMirror
+            raise NoSuchAddress if self._mirroring.backing else NotAMirror
         domain = jids.split(source)[1]
         # A user's address is not a room's: otherwise users could be sent stanzas between nodes.
         isElsewhere = domain != self.jid and domain not in self._mirroring.users
@@ -604,9 +628,13 @@ class Rooms(RoomService):
         """
         Return the room that a mirror's address stands for (XEP-0106); C{None} if it stands for none.
 
-        Of several spellings of the escapes only the canonical one is valid.
+        Of several spellings of the escapes only the canonical one is valid. A room that stands for an ordinary one
+        has its localpart; addresses with an escaped "@" are those of puppets.
         """
         local = jids.split(jid)[0]
+        if self._mirroring is not None and self._mirroring.backing:
+            isRoom = bool(local) and "@" not in jids.unescapeLocal(local) and jids.isPrepared(jid)
+            return f"{local}@{self._mirroring.backing}" if isRoom else None
         source = jids.unescapeLocal(local)
         right = jids.isPrepared(source) and jids.escapeLocal(source) == local
         there, domain, resource = jids.split(source)

@@ -11,6 +11,7 @@ from attrs import evolve
 from gateway.errors import GatewayError, OverBudget
 from gateway.fmuc.actions import Kept, LeftOut, ToNode
 from gateway.fmuc.archiving import Archiving, Found
+from gateway.fmuc.backing import Backing
 from gateway.fmuc.commits import Commits, Refusal
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.numbering import Numbering, crosses
@@ -72,6 +73,7 @@ class Delivery:
     @param archiving: the readers of the archives; C{None} for no archives.
     @param refuse: answers a stanza with an error.
     @param log: logs a line.
+    @param backing: the ordinary rooms that the rooms stand for; C{None} for none.
     """
 
     link: Link
@@ -84,8 +86,10 @@ class Delivery:
         archiving: Archiving | None,
         refuse: Callable[[Stanza, type[GatewayError]], object],
         log: Callable[[LogLine], object],
+        backing: Backing | None = None,
     ) -> None:
         self._rooms = rooms
+        self._backing = backing
         self._traffic = traffic
         self.commits = commits
         self._archiving = archiving
@@ -172,6 +176,10 @@ class Delivery:
         @param refusal: of a message, in case it cannot be stored.
         @param isDue: True if changes of channels are stored that may be stored later.
         """
+        if self._backing is not None:
+            actions = self._backing.outgoing(actions, self.link.now)
+            if self._backing.isDue:
+                self.link.later(0, self._performDue)
         # Serialise every action before sending the first, so that a serialisation error leaves nothing half sent.
         ready = [(action, answer if action is ANSWER_IQ else write(action)) for action in actions]
         if answer and all(action is not ANSWER_IQ for action, _ in ready):
@@ -203,6 +211,11 @@ class Delivery:
                 refusal = Refusal(_nothing, partial(self._carryOutUnstored, ready, request))
             self.commits.put(records, send, size, self.link.now, steps, refusal)
         self._numbering.put(taken)
+
+    def _performDue(self) -> None:
+        """Carry out what needs no answer of an ordinary room."""
+        if self._backing is not None and self._backing.isDue:
+            self.perform(self._backing.due(self.link.now), isCharged=True)
 
     def _carryOutUnstored(
         self, ready: list[tuple[Action, _Written]], request: Stanza, why: type[GatewayError]

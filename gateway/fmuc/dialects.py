@@ -35,9 +35,22 @@ from gateway.fmuc.digest import ALL
 from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.elements import invitesXml, itemXml, messageXml, mucUser, mucXml, occupantIdXml, stanzaIdXml
-from gateway.muc.values import OccupantPresence, RoomMessage, StanzaError
+from gateway.muc.occupant import Occupant
+from gateway.muc.values import (
+    KICKED,
+    NO_ROLE,
+    NONE,
+    OccupantPresence,
+    Payload,
+    PresenceChange,
+    RoomMessage,
+    Standing,
+    StanzaError,
+)
 from gateway.xml.errors import errorXml
 from gateway.xml.write import escape, iq, message, presence, route, tag
+
+_REMOVED = Standing(NONE, NO_ROLE)
 
 
 class Codec(Protocol):
@@ -188,8 +201,13 @@ class Xep0289:
         return _private(room, peer, stanza, "" if isOfRoom else _fmuc(stanza.message.realJid))
 
     def reject(self, room: str, peer: str, stanza: Reject) -> bytes:
-        words = escape(stanza.stanzaError.text or stanza.stanzaError.condition)
-        inside = _fmuc(stanza.realJid if stanza.nick else "", tag("reject", words))
+        words = stanza.stanzaError.text or stanza.stanzaError.condition
+        inside = _fmuc(stanza.realJid if stanza.nick else "", tag("reject", escape(words)))
+        if stanza.removes:
+            # XEP-0289 section 6.5: "they SHOULD kick the user".
+            change = PresenceChange(unavailable=True, codes=(KICKED,), reason=words)
+            user = mucUser(Occupant(stanza.nick, "", _REMOVED, Payload(), False).presence(change), "")
+            return _presence(route(f"{room}/{stanza.nick}", peer), "unavailable", "", inside.encode(), user)
         if not stanza.nick:
             return _presence(route(room, peer), None, "", inside.encode())
         # The bare JID would not tell whose join is rejected. Openfire writes to the full JID, too.

@@ -20,6 +20,7 @@ from gateway.errors import (
     ResourceLimit,
     RoomFull,
 )
+from gateway.fmuc import quirks
 from gateway.fmuc.actions import (
     Admission,
     ConfirmLeft,
@@ -27,6 +28,7 @@ from gateway.fmuc.actions import (
     Join,
     LeftOut,
     PrivateMessage,
+    Reject,
     Return,
     Submission,
     ToNode,
@@ -80,6 +82,7 @@ class Federation:
     @ivar isReturned: True while a message is passed on that the joined node has returned by a reference. Any other
         message may be that of another session of its sender.
     @ivar channels: the channels of the service; C{None} if it has none, because nothing is stored.
+    @ivar exposesPrivate: True if private messages are sent to nodes that show them to all occupants.
     @ivar destruction: set when the room is destroyed.
     """
 
@@ -89,6 +92,7 @@ class Federation:
     administrators: frozenset[str] = frozenset()
     isReturned: bool = False
     channels: Channels | None = None
+    exposesPrivate: bool = False
     destruction: PresenceChange | None = None
 
     @property
@@ -167,6 +171,8 @@ class Federation:
 
     def toNode(self, node: Node, stanza: Content, identifier: str | None = None) -> bool:
         whole = stanza
+        if node.isOpenfire and isinstance(stanza, Reject):
+            stanza = quirks.rejection(stanza, isinstance(node, JoiningNode) and node.hasJoined)
         if node.profile is not BROADBAND:
             sent, words = crossing(node.profile, stanza)
             if words:
@@ -534,7 +540,7 @@ class Federation:
 
         @raise GatewayError: if it would be shown to others, or cannot be kept.
         """
-        if node.showsPrivate:
+        if quirks.exposesPrivate(node) and not self.exposesPrivate:
             raise NotPrivate
         _checkRoom(node)
         if node is self.joinedNode and self.isLost and (self.returnsMessages or node.channel is None):

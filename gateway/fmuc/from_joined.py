@@ -5,21 +5,21 @@ from __future__ import annotations
 from attrs import evolve
 
 from gateway.addresses import jids
-from gateway.errors import NickInUse
+from gateway.errors import Banned, NickInUse, NotAllowed
+from gateway.fmuc import quirks
 from gateway.fmuc.digest import words
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoinedNode
 from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.rejections import expel, rejected, rejection
 from gateway.fmuc.returning import Uplink
 from gateway.fmuc.thinning import thinned
 from gateway.fmuc.uplink import Event, UplinkState
-from gateway.fmuc.values import UNREACHABLE, Dialect, Mode, NodePresence
-from gateway.muc.actions import SendError
+from gateway.fmuc.values import Dialect, Mode, NodePresence
 from gateway.muc.leave import remove
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
 from gateway.muc.values import (
-    AVAILABLE,
     BANNED,
     CREATED,
     KICKED,
@@ -36,22 +36,7 @@ from gateway.muc.values import (
     stanzaError,
 )
 
-# Advice for the operator about a rejection without a text, by its condition.
-_REMEDIES = {
-    **dict.fromkeys(
-        ("remote-server-not-found", "remote-server-timeout"),
-        "; check s2s between the two sites, and the DNS records of both names",
-    ),
-    **dict.fromkeys(("not-allowed", "forbidden"), "; its site has to list this mirror, or to admit the user"),
-    **dict.fromkeys(
-        ("feature-not-implemented", "service-unavailable"),
-        "; check that it supports federation (XEP-0289), and protocol in the mirror's table",
-    ),
-    "item-not-found": "; check the room's address",
-    "conflict": "; the user has to choose another nick",
-}
-# Conditions of rejections by which a user may not enter, and codes of occupants who may not enter again.
-_OF_USER = frozenset(("forbidden", "not-authorized", "registration-required"))
+# Codes of occupants who may not enter again.
 _BARRED = frozenset((BANNED, NOT_A_MEMBER, MEMBERS_ONLY_NOW))
 # Codes of occupants who were removed.
 _REMOVED = frozenset((BANNED, KICKED, NOT_A_MEMBER, MEMBERS_ONLY_NOW, SERVICE_SHUTDOWN))
@@ -65,7 +50,7 @@ def presence(federation: Federation, sender: str, recipient: str, stanza: NodePr
     @param recipient: address of the room here, or of an occupant.
     """
     uplink, sender, recipient = parties(federation, sender, recipient)
-    error = _rejection(stanza)
+    error = rejection(stanza)
     uplink.heard(now, isError=error is not None)
     if stanza.fmuc is not None and stanza.fmuc.channel is not None and stanza.stanzaError is None:
         # A server may return the offer.
@@ -73,19 +58,53 @@ def presence(federation: Federation, sender: str, recipient: str, stanza: NodePr
     if error is not None:
         # The ProtoXEP sends it "to the full MUC JID of the user on the slave", XEP-0289 to the bare JID, Openfire
         # to the full JID. A stanza to a node that cannot be delivered is returned from the nick it was sent to.
-        _rejected(federation, uplink, recipient or sender, error, now)
+        rejected(federation, uplink, recipient or sender, error, now)
     elif stanza.fmuc is not None and stanza.fmuc.left:
         uplink.confirmedLeft(now)
     elif uplink.isLeaving:
         if stanza.unavailable and uplink.node.dialect is Dialect.PROTOXEP and sender == uplink.lastLeave:
             uplink.feed(Event.RETURNED, now)
-    elif not sender or not uplink.isIn:
-        return
-    elif stanza.unavailable:
-        _unavailable(federation, uplink, sender, stanza, now)
-    else:
-        _available(federation, uplink, sender, stanza, now)
-        uplink.feed(Event.PART, now)
+    elif uplink.isIn:
+        nick, stanza = _meant(federation, uplink, sender, stanza, now)
+        if nick and stanza.unavailable:
+            _unavailable(federation, uplink, nick, stanza, now)
+        elif nick:
+            _available(federation, uplink, nick, stanza, now)
+            uplink.feed(Event.PART, now)
+
+
+def _meant(
+    federation: Federation, uplink: Uplink, nick: str, stanza: NodePresence, now: float
+) -> tuple[str, NodePresence]:
+    """Return the nick of the occupant whom a presence is about, empty for none, and the presence as that one's."""
+    node = uplink.node
+    if not node.resumes and (node.isOpenfire or quirks.answersAsOpenfire(node.jid, stanza)):
+        uplink.isOpenfire()
+    user = quirks.about(node.jid, stanza) if node.isOpenfire else ""
+    if not user:
+        return nick, stanza
+    tables = (federation.room.users, *(each.users for each in federation.joiningNodes.values()))
+    # A moderator acts rarely, so the joined node's occupants are searched.
+    own = (each for each in node.occupants.values() if each.realJid == user)
+    found = next((each[user] for each in tables if user in each), None) or next(own, None)
+    if found is not None:
+        return found.nick, quirks.asFrom(found.realJid, stanza)
+    join = next((each for each in uplink.pending.values() if each.isSent and each.request.realJid == user), None)
+    if join is None:
+        return "", stanza
+    if stanza.unavailable:
+        # The user is removed before the answer to the fence: the user was in there, and is not let in here.
+        federation.toNode(node, join.unavailable())
+        isBanned = bool(set(stanza.change.codes) & _BARRED)
+        rejected(federation, uplink, join.request.nick, _removal(stanza, isBanned), now)
+        return "", stanza
+    return join.request.nick, quirks.asFrom(user, stanza)
+
+
+def _removal(stanza: NodePresence, isBanned: bool) -> StanzaError:
+    """Return the error of a join whose user is removed at once."""
+    known = stanzaError(Banned if isBanned else NotAllowed)
+    return evolve(known, text=stanza.change.reason or known.text)
 
 
 def parties(federation: Federation, sender: str, recipient: str) -> tuple[Uplink, str, str]:
@@ -94,25 +113,15 @@ def parties(federation: Federation, sender: str, recipient: str) -> tuple[Uplink
     return federation.uplink, sender.partition("/")[2], recipient.partition("/")[2]
 
 
-def _rejection(stanza: NodePresence) -> StanzaError | None:
-    if stanza.stanzaError is not None:
-        return stanza.stanzaError
-    if stanza.fmuc is not None and stanza.fmuc.reject is not None:
-        return StanzaError("cancel", "not-allowed", stanza.fmuc.reject)
-    return None
-
-
 def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePresence, now: float) -> None:
     room = federation.room
     # It may be the answer to a join that was admitted before.
     uplink.node.resumes |= stanza.resumes
-    # Openfire writes the occupant's own address into the item.
-    uplink.node.showsPrivate |= jids.bare(stanza.jid) == uplink.node.jid
-    realJid, nonAnonymous = _realJid(uplink.node, stanza)
+    uplink.inquiry.end()
+    realJid, nonAnonymous = _realJid(room, uplink.node, stanza)
     standing = stanza.item or Standing()
-    if nonAnonymous:
-        # A JID that the joined node shows to all occupants is no secret here.
-        room.settings.nonAnonymous = True
+    # A JID that the joined node shows to all occupants is no secret here.
+    room.settings.nonAnonymous |= nonAnonymous
     pending = uplink.pending.get(nick)
     if pending is not None and _meetsJoin(federation, uplink, pending, realJid, stanza, now):
         return
@@ -130,7 +139,7 @@ def _available(federation: Federation, uplink: Uplink, nick: str, stanza: NodePr
             # Another session of the user, at the joined node. The occupant is one of this node, too.
             return
         # Section 9: "Node with local user can then send an error message about the collision and kick them".
-        _expel(federation, uplink, occupant, stanzaError(NickInUse), now)
+        expel(federation, uplink, occupant, stanzaError(NickInUse), now)
         occupant = None
         if not uplink.isIn:
             return
@@ -172,20 +181,16 @@ def _meetsJoin(
         uplink.reject(pending, stanzaError(NickInUse))
         if pending.occupant is not None:
             # It was not sent: nobody has to learn of the leave.
-            _expel(federation, uplink, pending.occupant, stanzaError(NickInUse), now, tell=False)
+            expel(federation, uplink, pending.occupant, stanzaError(NickInUse), now, tell=False)
     return not uplink.isIn
 
 
-def _realJid(node: JoinedNode, stanza: NodePresence) -> tuple[str, bool]:
-    """
-    Return the occupant's real JID, and whether every occupant may see it.
-
-    Openfire writes the occupant's own address into the item, which is not a real JID. In a semi-anonymous room it
-    writes the real JID into later presences.
-    """
+def _realJid(room: Room, node: JoinedNode, stanza: NodePresence) -> tuple[str, bool]:
+    """Return the occupant's real JID, and whether every occupant may see it."""
     jid = stanza.jid if jids.bare(stanza.jid) != node.jid else ""
     realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
-    return realJid or jid, bool(jid) and not node.semiAnonymous
+    isShown = quirks.showsRealJids(room, node) if node.isOpenfire else bool(jid) and not node.semiAnonymous
+    return realJid or jid, isShown
 
 
 def _isOf(own: str, realJid: str, stanza: NodePresence) -> bool:
@@ -280,7 +285,7 @@ def _unavailable(federation: Federation, uplink: Uplink, nick: str, stanza: Node
     occupant = federation.room.occupants.get(nick)
     if occupant is None:
         return
-    realJid, _ = _realJid(uplink.node, stanza)
+    realJid, _ = _realJid(federation.room, uplink.node, stanza)
     if realJid != occupant.realJid and _isOfPerson(occupant.realJid, realJid):
         # Another session of the user has left.
         return
@@ -327,95 +332,3 @@ def _removedByJoined(
         # If the user has joined there again, this stanza removes the user; otherwise the joined node ignores it.
         federation.toNode(uplink.node, occupant.presence(UNAVAILABLE))
     uplink.occupantLeft(occupant, now, tell=tell)
-
-
-# Rejections.
-
-
-def _rejected(federation: Federation, uplink: Uplink, nick: str, error: StanzaError, now: float) -> None:
-    """
-    Handle the rejection of a join or of a presence change.
-
-    @param nick: empty if the rejection names nobody; then it is for the oldest pending join.
-    """
-    if uplink.isLeaving:
-        if nick in ("", uplink.lastLeave):
-            uplink.feed(Event.REJECTED, now)
-        return
-    if not uplink.isIn:
-        return
-    if not nick:
-        nick = next((each for each, pending in uplink.pending.items() if pending.isSent), "")
-    pending = uplink.pending.get(nick)
-    if pending is not None and (pending.isSent or pending.isOwed):
-        if pending.isOwed:
-            del pending.owedTo[:1]
-            uplink.owedAnswered(pending, now)
-            return
-        reason = error.text or error.condition + _REMEDIES.get(error.condition, "")
-        federation.room.log(f"{uplink.node.jid} rejects {pending.request.realJid}: {reason}", warn=True)
-        if pending.occupant is not None and error.condition in UNREACHABLE and uplink.unreachable(now):
-            return
-        _rejectJoin(federation, uplink, pending, error, now)
-    else:
-        _presenceRejected(federation, uplink, nick, error, now)
-
-
-def _presenceRejected(federation: Federation, uplink: Uplink, nick: str, error: StanzaError, now: float) -> None:
-    """Handle the rejection of a presence that is no join."""
-    occupant = federation.room.occupants.get(nick)
-    if occupant is None or not federation.isDownstream(occupant):
-        if error.condition in UNREACHABLE and uplink.node.resumes:
-            # A leave was lost.
-            uplink.disturbed(now)
-        return
-    if error.condition in UNREACHABLE and uplink.unreachable(now):
-        return
-    _expel(federation, uplink, occupant, error, now)
-    if uplink.node.dialect is Dialect.PROTOXEP:
-        _giveNick(federation, uplink, occupant)
-
-
-def _rejectJoin(
-    federation: Federation, uplink: Uplink, pending: PendingJoin, error: StanzaError, now: float
-) -> None:
-    """Handle the rejection of a join that was sent."""
-    uplink.reject(pending, error)
-    if error.condition in _OF_USER:
-        uplink.users.refused(pending.request.realJid)
-    occupant = pending.occupant
-    # Somebody else may have the nick since.
-    if occupant is not None and federation.room.occupants.get(occupant.nick) is occupant:
-        _expel(federation, uplink, occupant, error, now)
-        uplink.rejoinNext(now)
-    uplink.leaveIfEmpty(now)
-
-
-def _expel(
-    federation: Federation, uplink: Uplink, occupant: Occupant, error: StanzaError, now: float, tell: bool = True
-) -> None:
-    """
-    Remove a downstream occupant whom the joined node does not accept.
-
-    @param tell: as of L{Uplink.occupantLeft}.
-    """
-    room = federation.room
-    reason = error.text or error.condition
-    remove(room, occupant, PresenceChange(unavailable=True, codes=(KICKED,), reason=reason))
-    for jid in occupant.localJids:
-        room.emit(SendError("presence", room.address(occupant.nick), jid, None, error, isJoin=True))
-    uplink.occupantLeft(occupant, now, tell)
-
-
-def _giveNick(federation: Federation, uplink: Uplink, occupant: Occupant) -> None:
-    """
-    In the ProtoXEP an occupant's presence may be taken for the answer to a join with the same nick. Then the joined
-    node's occupant has the nick and stays.
-    """
-    room = federation.room
-    if uplink.state is UplinkState.JOINED and occupant.nick not in room.occupants:
-        # The id was in that presence, unless this node has made it for its own user.
-        given = "" if occupant.id == room.occupantId(occupant.person) else occupant.id
-        other = Occupant(occupant.nick, "", occupant.standing, occupant.payload, False, uplink.node, id=given)
-        room.add(other)
-        room.broadcastPresence(other, AVAILABLE)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.errors import Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, ResourceLimit
-from gateway.fmuc import invitations
+from gateway.errors import BadRequest, Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, ResourceLimit
+from gateway.fmuc import invitations, quirks
 from gateway.fmuc.actions import Probe, Reject, ToNode
 from gateway.fmuc.federation import Federation, presenceAt
 from gateway.fmuc.holding import bounced, nodeLost
@@ -18,11 +18,13 @@ from gateway.muc import groupchat, locked, private_messages, room_forms
 from gateway.muc.actions import SendError, SendResult
 from gateway.muc.join import checkUser, grant
 from gateway.muc.leave import leave
-from gateway.muc.nick import checkNick
+from gateway.muc.nick import checkNewNick, checkNick, renameOccupant
+from gateway.muc.occupant import Occupant
 from gateway.muc.sessions import changePresence, rename
 from gateway.muc.values import (
     AVAILABLE,
     DELIVERY_ERRORS,
+    NICK_CHANGED,
     JoinRequest,
     PresenceChange,
     Standing,
@@ -30,6 +32,9 @@ from gateway.muc.values import (
     stanzaError,
 )
 from gateway.stream.stanzas import Stanza
+
+# Refused users of one node that are remembered.
+_MAX_REFUSED = 100
 
 
 def dialectOf(sender: str, stanza: NodePresence) -> Dialect:
@@ -44,6 +49,8 @@ def reject(room: str, sender: str, stanza: NodePresence, nick: str, error: Gatew
     """Return the rejection of a user, or of a node."""
     realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
     rejection = Reject(nick, realJid, stanzaError(type(error)))
+    if quirks.joinsAsOpenfire(stanza):
+        rejection = quirks.rejection(rejection, hasJoined=False)
     return ToNode(room, jids.bare(sender), dialectOf(sender, stanza), False, rejection)
 
 
@@ -101,7 +108,8 @@ def presence(federation: Federation, sender: str, recipient: str, stanza: NodePr
     @param recipient: address of the room, or of an occupant here.
     """
     nick = recipient.partition("/")[2] or sender.partition("/")[2]
-    presenceOf(federation, sender, nick, stanza, now)
+    if not quirks.announcesJoin(recipient, stanza):
+        presenceOf(federation, sender, nick, stanza, now)
 
 
 def presenceOf(federation: Federation, sender: str, nick: str, stanza: NodePresence, now: float) -> None:
@@ -110,6 +118,11 @@ def presenceOf(federation: Federation, sender: str, nick: str, stanza: NodePrese
     federation.room.changes.nodes = True
     incoming = _Incoming(jids.bare(sender), nick, stanza, dialectOf(sender, stanza), now)
     node = federation.joiningNodes.get(incoming.peer)
+    if node is not None and node.isOpenfire:
+        meant = _asMeant(node, incoming)
+        if meant is None:
+            return
+        incoming = meant
     if node is None:
         if incoming.fmuc.realJid and stanza.stanzaError is None and not stanza.unavailable:
             _enter(federation, None, incoming)
@@ -117,14 +130,32 @@ def presenceOf(federation: Federation, sender: str, nick: str, stanza: NodePrese
         bounced(federation, node, stanza.stanzaError.condition, now)
     elif stanza.unavailable:
         _leaves(federation, node, incoming)
-    elif nick in node.occupants:
+    elif incoming.nick in node.occupants:
         _fromOccupant(federation, node, incoming)
     elif incoming.fmuc.realJid:
         _fromUser(federation, node, incoming)
 
 
+def _asMeant(node: JoiningNode, incoming: _Incoming) -> _Incoming | None:
+    """
+    Return a presence of Openfire as that of the user whom it is about; C{None} if this node does not follow it. An
+    occupant of that node may be removed there, and nothing else may be decided there.
+    """
+    user, stanza = quirks.about(node.jid, incoming.stanza), incoming.stanza
+    if not user:
+        isRefused = not stanza.joins and node.refused.get(incoming.nick) == incoming.fmuc.realJid
+        return None if isRefused and not stanza.unavailable else incoming
+    occupant = node.users.get(user)
+    if occupant is None or not stanza.unavailable:
+        return None
+    return evolve(incoming, nick=occupant.nick, stanza=quirks.asFrom(user, stanza))
+
+
 def _leaves(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
     occupant, stanza = node.occupants.get(incoming.nick), incoming.stanza
+    node.refused.pop(incoming.nick, None)
+    if occupant is not None and node.isOpenfire and _changesNick(federation, occupant, stanza):
+        return
     if occupant is not None:
         # Keep the reason, but no status codes: the joining node may not set them.
         change = PresenceChange(unavailable=True, reason=stanza.change.reason)
@@ -136,6 +167,21 @@ def _leaves(federation: Federation, node: JoiningNode, incoming: _Incoming) -> N
     pending = federation.pending.get(incoming.nick)
     if federation.uplink is not None and pending is not None and pending.isOf(node):
         federation.uplink.withdraw(pending, incoming.now)
+
+
+def _changesNick(federation: Federation, occupant: Occupant, stanza: NodePresence) -> bool:
+    """
+    Handle the new nick of an occupant of Openfire (XEP-0045 section 7.6); False if it is none, or is refused: the
+    occupant leaves, and joins by the new nick.
+    """
+    if NICK_CHANGED not in stanza.change.codes or federation.isMirror or occupant.sessions:
+        return False
+    try:
+        checkNewNick(federation.room, occupant, stanza.change.nick)
+    except GatewayError:
+        return False
+    renameOccupant(federation.room, occupant, stanza.change.nick, stanza, own=True)
+    return True
 
 
 def _fromOccupant(federation: Federation, node: JoiningNode, incoming: _Incoming) -> None:
@@ -211,8 +257,7 @@ def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incomin
         # It was restarted, if it offers a channel again.
         known.offer = incoming.fmuc.channel or known.offer
     node.isGateway |= request.asksId or node.mode.asked is Mode.REPLICA
-    # XEP-0289 section 6.1: a join names the user in the item, too. Openfire leaves that out.
-    node.showsPrivate |= incoming.stanza.item is not None and not incoming.stanza.jid
+    node.isOpenfire |= quirks.joinsAsOpenfire(incoming.stanza)
     try:
         if known is None:
             _checkNode(federation, incoming.peer)
@@ -237,6 +282,8 @@ def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incomin
     except GatewayError as error:
         if known is None:
             federation.joiningNodes.pop(incoming.peer, None)
+        elif known.isOpenfire and len(known.refused) < _MAX_REFUSED:
+            known.refused[request.nick] = request.realJid
         federation.toNode(node, Reject(request.nick, request.realJid, stanzaError(type(error))))
         if known is not None and known.hasJoined and known.isGateway:
             # If the node was restarted, it knows nothing of its former occupants, and nobody is in it now.
@@ -287,7 +334,12 @@ def message(federation: Federation, sender: str, recipient: str, stanza: NodeMes
                 bounced(federation, node, stanza.stanzaError.condition, now, (recipient, stanza.id))
         elif recipient and stanza.kind != "groupchat":
             privateMessage(federation, node, sender, recipient, stanza)
-        elif stanza.kind == "groupchat" and not recipient:
+        elif stanza.kind == "groupchat":
+            if not quirks.isToRoom(sender, recipient):
+                # XEP-0045 section 7.5: "the room MUST return a <bad-request/> error to the sender".
+                raise BadRequest
+            if recipient and not node.isOpenfire:
+                node.isOpenfire = federation.room.changes.nodes = True
             _toAll(federation, node, sender, stanza, now)
         elif stanza.invitations and stanza.stanzaError is None:
             federation.room.durability.check()

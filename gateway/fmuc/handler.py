@@ -16,10 +16,11 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, OverBudget, Stopping
 from gateway.fmuc.archiving import Archiving
+from gateway.fmuc.backing import Backing
 from gateway.fmuc.commits import Commits, Refusal
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.delivery import Delivery
-from gateway.fmuc.reports import described, measure
+from gateway.fmuc.reports import described, measure, measureBacking
 from gateway.fmuc.stanzas import readMessage, readPresence
 from gateway.fmuc.traffic import Traffic
 from gateway.interfaces import IRefusalHandler, IStatusProvider
@@ -54,6 +55,7 @@ class RoomsHandler(RawHandler):
     @param commits: stores the rooms; C{None} for rooms that end with the process.
     @param wallClock: as L{gateway.interfaces.IServiceBuilder.wallClock}; the default is the link's clock.
     @param archiving: the readers of the archives; C{None} for no archives.
+    @param backing: the ordinary rooms that the rooms stand for; C{None} for none.
     """
 
     _log = Logger()
@@ -64,13 +66,15 @@ class RoomsHandler(RawHandler):
         wallClock: Callable[[], float] | None = None,
         commits: Commits | None = None,
         archiving: Archiving | None = None,
+        backing: Backing | None = None,
     ) -> None:
         super().__init__()
         rooms.durability.isOn, rooms.durability.refuses = commits is not None, not rooms.areMirrors
         self._wallClock = wallClock
         self._rooms = rooms
         self._traffic = Traffic(rooms)
-        self._delivery = Delivery(rooms, self._traffic, commits, archiving, self._refuse, self._logOnce)
+        self._backing = backing
+        self._delivery = Delivery(rooms, self._traffic, commits, archiving, self._refuse, self._logOnce, backing)
         self._perform = self._delivery.perform
         self._stopping = False
         self.dropped: Counter[str] = Counter()
@@ -85,6 +89,8 @@ class RoomsHandler(RawHandler):
 
     def measure(self, metrics: IMetrics) -> None:
         measure(metrics, self._rooms, self._delivery, self._traffic)
+        if self._backing is not None:
+            measureBacking(metrics, self._backing)
         metrics.counter(*names.ROOMS_DROPPED).setFunction(
             lambda: {label(reason): count for reason, count in self.dropped.items()}
         )
@@ -108,6 +114,8 @@ class RoomsHandler(RawHandler):
         self._stopping = False
         self._readWallClock(self._link.now)
         self._delivery.connected()
+        if self._backing is not None:
+            self._backing.disturbed()
         if self._rooms.durability.isOn:
             # The server may have been restarted.
             self._rooms.ghosts.verify(self._rooms.rooms, self._link.now)
@@ -133,6 +141,8 @@ class RoomsHandler(RawHandler):
     def tick(self, now: float) -> None:
         self._readWallClock(now)
         self._perform(self._rooms.tick(now))
+        if self._backing is not None and self._link.ready:
+            self._perform(self._backing.tick(now))
         channels = self._rooms.channels
         if channels is not None and self._link.ready:
             channels.tick(self._rooms.node, self._rooms.isWatched, now)
@@ -151,6 +161,8 @@ class RoomsHandler(RawHandler):
             )
 
     def stanzaReceived(self, stanza: Stanza) -> bool:
+        if self._backing is not None and self._backing.isFrom(stanza) and self._fromOrdinary(self._backing, stanza):
+            return True
         sender, recipient, kind = stanza.sender, stanza.recipient, stanza.type
         if stanza.name == "iq" and kind not in ("get", "set"):
             return self._iqAnswered(stanza)
@@ -203,6 +215,43 @@ class RoomsHandler(RawHandler):
         why = Stopping if self._stopping else refused.why
         self._perform(self._rooms.unread(stanza.sender, stanza.recipient, stanza.id, why, joins))
         return True
+
+    def _fromOrdinary(self, backing: Backing, stanza: Stanza) -> bool:
+        """Handle a stanza of an ordinary room; return False if it is handled as those of others are."""
+        now = self._link.now
+        if stanza.name != "iq":
+            before = backing.dropped
+            try:
+                self._perform([] if self._stopping else backing.received(stanza, now))
+            except BadRequest:
+                self.dropped["of ordinary rooms that cannot be read"] += 1
+            self.dropped["of ordinary rooms for nobody"] += backing.dropped - before
+            return True
+        found = backing.iq(stanza, now)
+        if isinstance(found, list):
+            self._perform(found)
+        elif found is not None and stanza.type in ("get", "set"):
+            self._occupantAsked(stanza, found)
+        elif found is not None:
+            self._iqAnswered(found)
+        return found is not None
+
+    def _occupantAsked(self, stanza: Stanza, found: Stanza) -> None:
+        """
+        Forward a request of an ordinary room's occupant.
+
+        @param stanza: as it was sent to a puppet.
+        @param found: the same to the occupant here.
+        """
+        if self._stopping or not stanza.id:
+            self._refuseDirectly(stanza, Stopping if stanza.id else BadRequest)
+            return
+        try:
+            _, actions = answer(self._rooms, found, self._link.now)
+        except GatewayError as error:
+            self._refuseDirectly(stanza, type(error))
+        else:
+            self._perform(actions, isCharged=True)
 
     def _messageReceived(self, stanza: Stanza, sender: str, recipient: str) -> None:
         try:

@@ -14,7 +14,7 @@ from attrs import frozen
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.errors import BadRequest, GatewayError, NotEntitled, NotInTheRoom
+from gateway.errors import BadRequest, GatewayError, NoHandler, NotEntitled, NotInTheRoom
 from gateway.fmuc.actions import AskInvitations
 from gateway.fmuc.federation import Federation
 from gateway.muc.actions import Action, SendInvitation, SendResult
@@ -97,7 +97,10 @@ def ask(
     if occupant is None or federation.uplink is None:
         raise NotInTheRoom
     check(wanted)
-    own = tuple(each for each in wanted if "*" in users or jids.split(person(each.jid))[1] in users)
+    # An ordinary room sends all of its invitations itself.
+    isOrdinary = federation.uplink.node.isOrdinary
+    isOwn = [not isOrdinary and ("*" in users or jids.split(person(each.jid))[1] in users) for each in wanted]
+    own = tuple(each for each, mayJoin in zip(wanted, isOwn, strict=True) if mayJoin)
     others = tuple(each for each in wanted if each not in own)
     if own:
         isOpen = known is None or MEMBERS_ONLY.features[0] not in known.features
@@ -153,6 +156,9 @@ def answer(federation: Federation, stanza: Stanza, iqs: OccupantIqs, now: float)
     if payload is None or (payload.uri, payload.name) != (ns.MUC_USER, "x") or occupant is None:
         return False
     room.durability.check()
+    if federation.uplink is not None and federation.uplink.node.isOrdinary:
+        # As other software does: the joining node decides by what it knows of the room.
+        raise NoHandler
     if federation.uplink is not None:
         federation.checkAuthority(sender)
         iqs.relay(room, occupant, stanza, federation.uplink.node.jid, now)
@@ -182,6 +188,8 @@ def fromNode(federation: Federation, occupant: Occupant | None, address: str, st
     elif occupant is None:
         raise NotInTheRoom
     else:
-        federation.checkAuthority(address)
+        if not federation.uplink.node.isOrdinary:
+            # An ordinary room knows this occupant from others of this node.
+            federation.checkAuthority(address)
         check(wanted)
         _submit(federation, occupant, stanza, wanted)

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable
 from attrs import evolve
 
 from gateway.errors import NoAnswer, RecipientUnavailable
-from gateway.fmuc.actions import Fence, Join, Kept, Reject
+from gateway.fmuc.actions import AskProperties, Fence, Join, Kept, Reject
+from gateway.fmuc.inquiry import Inquiry
 from gateway.fmuc.known_users import KnownUsers
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.pending import JoinState, PendingJoin
@@ -18,6 +19,7 @@ from gateway.fmuc.resuming import Resumption
 from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.muc.actions import SendError
+from gateway.muc.elements import statusXml
 from gateway.muc.join import addSession
 from gateway.muc.leave import close, remove
 from gateway.muc.occupant import Occupant
@@ -26,13 +28,15 @@ from gateway.muc.values import (
     UNAVAILABLE,
     JoinRequest,
     OccupantPresence,
+    Payload,
     PresenceChange,
+    RoomMessage,
     Standing,
     StanzaError,
     person,
     stanzaError,
 )
-from gateway.muc.whois import show
+from gateway.muc.whois import changeCode, show
 
 # Errors of a server that could not send a fence to the joined node; so the join before it may be lost, too.
 _NOT_SENT = frozenset(("remote-server-not-found", "remote-server-timeout"))
@@ -63,6 +67,7 @@ class Joining:
     @ivar emptyUntil: end of such a stay, in seconds of the link's clock, if the joined node does not end it before.
     @ivar users: local users of whom the joined node has decided before.
     @ivar probing: questions to a joined node that cannot resume.
+    @ivar inquiry: questions to a joined node about the room itself.
     @ivar told: what the joined node has told of the real JIDs before the join, as for L{learn}.
     @ivar formMark: beginning of the id of a form that was sent to the joined node; users do not know it. Neither
         protocol has such messages: an error for one does not say that the link is lost.
@@ -91,6 +96,7 @@ class Joining:
         self.changes: Counter[str] = Counter()
         self.resumption = Resumption(mirror, node, self.pending, token)
         self.probing = Probing(token)
+        self.inquiry = Inquiry(token)
         self.users = KnownUsers()
         self.keep = 0
         self.emptyUntil = float("inf")
@@ -137,6 +143,7 @@ class Joining:
         if transition is not None:
             if transition.state is not self.state:
                 self.state = transition.state
+                self.inquiry.end()
                 # The node has a record while it is joined.
                 self._mirror.room.changes.nodes = True
             if event is Event.COMPLETE and self._observe is not None and not self.resumption.isComparing:
@@ -482,6 +489,30 @@ class Joining:
             self.node.semiAnonymous = not nonAnonymous
             show(self._mirror.room, nonAnonymous)
 
+    def learnLate(self, nonAnonymous: bool | None) -> None:
+        """
+        The same, when users may be in already. XEP-0045 section 10.2.1: they are told if others see their real JIDs
+        from now on.
+        """
+        isKnown, room = self._mirror.room.settings.nonAnonymous, self._mirror.room
+        self.told = nonAnonymous if self.isIn else self.told
+        self.learn(nonAnonymous)
+        code = changeCode(isKnown, room.settings.nonAnonymous)
+        if code and self.state is not UplinkState.JOINING:
+            room.broadcastMessage(RoomMessage(nick="", payload=Payload(statusXml((code,))), store=False), None)
+
+    def isOpenfire(self) -> None:
+        """The joined node is Openfire; its presence does not tell who sees real JIDs, so it is asked."""
+        if not self.node.isOpenfire:
+            self.node.isOpenfire = True
+            self._mirror.room.changes.nodes = True
+        if self.told is None and self.isIn and not self.inquiry.hasAsked:
+            self.inquire()
+
+    def inquire(self) -> None:
+        """Ask the joined node what it is."""
+        self._mirror.toNode(self.node, AskProperties(self.inquiry.ask()))
+
     def confirmedLeft(self, now: float) -> None:
         """
         Handle the joined node's confirmation that this node has left (XEP-0289 section 6.4).
@@ -491,7 +522,7 @@ class Joining:
         """
         isJoining = any(join.isSent for join in self.pending.values())
         isNeeded = self._mirror.downstreamCount or isJoining
-        if self.state in _JOINED and self._mirror.downstreamCount and not isJoining and self.node.resumes:
+        if self.state in _JOINED and self._mirror.downstreamCount and not isJoining:
             # It has removed this node meanwhile.
             self.feed(Event.DISTURBED, now)
             return
@@ -537,8 +568,10 @@ class Joining:
         self.node.keep, self.emptyUntil = 0, float("inf")
         self.lastLeave = ""
         join.state = JoinState.SENT
+        if not (self.node.resumes or self.node.isOrdinary or self.resumption.isComparing):
+            self.inquiry.begin(self.node.profile, now)
         channels = self._mirror.channels
-        if channels is not None and self.node.dialect is Dialect.XEP_0289:
+        if channels is not None and self.node.dialect is Dialect.XEP_0289 and not self.node.isOrdinary:
             self.offered = channels.offer(self._mirror.room.jid, self.node, now)
         keep = 0 if self.offered is None else self.keep
         self._mirror.toNode(self.node, evolve(self._joinOf(join, isFirst=True), channel=self.offered, keep=keep))

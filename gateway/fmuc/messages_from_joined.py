@@ -214,6 +214,7 @@ def _joinContext(room: Room, uplink: Uplink, message: RoomMessage, origin: AnyNo
         _newSubject(room, message)
         uplink.feed(Event.COMPLETE, now)
     elif message.delay is not None:
+        uplink.inquiry.end()
         room.history.add(message)
     else:
         archive.resume(room)
@@ -230,7 +231,8 @@ def _ofHere(room: Room, message: RoomMessage) -> RoomMessage:
 
 def _newSubject(room: Room, message: RoomMessage) -> None:
     known, room.subject = room.subject, message
-    if known is None or known.payload != message.payload:
+    # Some rooms leave out the language in the answer to a join.
+    if known is None or known.payload.raw != message.payload.raw:
         room.broadcastMessage(message, None)
 
 

@@ -23,8 +23,7 @@ class Node:
 
     @ivar jid: bare JID.
     @ivar occupants: occupants who are connected through that node, by nick.
-    @ivar showsPrivate: True if it has been recognised as Openfire, which shows private messages from other nodes to
-        all its occupants.
+    @ivar isOpenfire: True if it has been recognised as Openfire (L{gateway.fmuc.quirks}).
     @ivar bytesSent: bytes sent to it.
     @ivar bytesReceived: bytes received from it.
     @ivar profile: of the mirror, which is one of both nodes.
@@ -39,7 +38,7 @@ class Node:
     mode: FederationMode
     profile: Profile = BROADBAND
     occupants: dict[str, Occupant] = field(factory=dict)
-    showsPrivate: bool = False
+    isOpenfire: bool = False
     bytesSent: int = 0
     bytesReceived: int = 0
     leftOut: int = 0
@@ -80,6 +79,7 @@ class JoinedNode(Node):
         that is not known.
     @ivar told: name of the profile, and seconds without users, that the last first join has told it.
     @ivar entered: nicks of occupants here who have entered while it was lost, and whom it was not asked to admit.
+    @ivar isOrdinary: True if it is an ordinary room (XEP-0045), to which L{gateway.fmuc.backing} translates.
     """
 
     semiAnonymous: bool = False
@@ -90,10 +90,11 @@ class JoinedNode(Node):
     entered: tuple[str, ...] = ()
     lostAt: float | None = None
     told: tuple[str, int] = ("", 0)
+    isOrdinary: bool = False
 
     def record(self) -> str:
         """Return what must be known of the node after a restart, as a text."""
-        signs = [self.semiAnonymous, self.resumes, self.showsPrivate, self.isTold, self.isShownAway, self.keep]
+        signs = [self.semiAnonymous, self.resumes, self.isOpenfire, self.isTold, self.isShownAway, self.keep]
         return json.dumps([*_modeRecord(self), *signs, self.entered, self.lostAt, self.told])
 
     @classmethod
@@ -103,9 +104,9 @@ class JoinedNode(Node):
 
         @raise ValueError: if the text is not a record.
         """
-        dialect, asked, agreed, semiAnonymous, resumes, showsPrivate, *rest = json.loads(record)
+        dialect, asked, agreed, semiAnonymous, resumes, isOpenfire, *rest = json.loads(record)
         node = cls(jid, Dialect(dialect), _mode(asked, agreed), semiAnonymous=semiAnonymous, resumes=resumes)
-        node.showsPrivate = showsPrivate
+        node.isOpenfire = isOpenfire
         # Older records have fewer values.
         node.isTold, node.isShownAway = [*rest, False, False][:2]
         node.keep = int([*rest[2:], 0][0])
@@ -125,7 +126,7 @@ class JoinedNode(Node):
         True if it returns messages by a reference. An unknown reference needs a return, so it can resume. Over a
         channel it returns the messages themselves, because this node may have been killed since.
         """
-        return self.returnsMessages and self.resumes and self.channel is None
+        return self.returnsMessages and self.resumes and self.channel is None and not self.isOrdinary
 
 
 @define(eq=False)
@@ -160,6 +161,8 @@ class JoiningNode(Node):
     @ivar users: its occupants by the full JIDs of their sessions there.
     @ivar credit: for its requests to compare: each of them costs a look at all occupants.
     @ivar doubt: set while stanzas to it may be lost.
+    @ivar refused: users of Openfire whom it has let in, and who were refused, until they have left: real JIDs by
+        nick. The presence that follows such a join is no other join.
     @ivar emptySince: seconds of the link's clock since which nobody is in there, if it stays for some time.
     @ivar isRenewed: True if it may have lost a part of its state, and the channel with it is not open.
     @ivar offer: epoch of the channel that its first join has offered; C{None} for none.
@@ -174,6 +177,7 @@ class JoiningNode(Node):
     credit: Credit = field(factory=Credit)
     isRenewed: bool = False
     offer: int | None = None
+    refused: dict[str, str] = field(factory=dict)
     emptySince: float | None = None
 
     @property
@@ -191,7 +195,7 @@ class JoiningNode(Node):
 
     def record(self) -> str:
         """Return what must be known of the node after a restart, as a text."""
-        signs = [self.nomirror, self.isGateway, self.showsPrivate, self.resumes, self.profile.name, self.keep]
+        signs = [self.nomirror, self.isGateway, self.isOpenfire, self.resumes, self.profile.name, self.keep]
         return json.dumps([*_modeRecord(self), *signs])
 
     @classmethod
@@ -205,7 +209,7 @@ class JoiningNode(Node):
         mode = _mode(asked, agreed)
         node = cls(jid, Dialect(dialect), mode, hasJoined=True, nomirror=nomirror, isGateway=isGateway)
         # Older records have fewer values.
-        node.showsPrivate, node.resumes = [*rest, False, False][:2]
+        node.isOpenfire, node.resumes = [*rest, False, False][:2]
         node.profile = PROFILES.get("".join(rest[2:3]), BROADBAND)
         node.keep = int([*rest[3:], 0][0])
         return node

@@ -19,6 +19,7 @@ from gateway.config.values import checkDomain
 from gateway.errors import GatewayError
 from gateway.fmuc import tour
 from gateway.fmuc.archiving import Archiving
+from gateway.fmuc.backing import Backing
 from gateway.fmuc.channel_xml import MAX_KEEP
 from gateway.fmuc.channels import Channels
 from gateway.fmuc.commits import Commits
@@ -82,6 +83,7 @@ class MirrorTable(ComponentTable):
     archive_messages: int = _ARCHIVE_MESSAGES
     profile: _Profile = "broadband"
     profiles: dict[Domain, _Profile] = field(factory=dict)
+    allow_exposed_private_messages: bool = False
     keep: Duration = field(default=Duration("0s"))
 
 
@@ -104,6 +106,7 @@ class RoomsTable(ComponentTable):
     archive_days: int = _ARCHIVE_DAYS
     archive_messages: int = _ARCHIVE_MESSAGES
     presence_broadcast: frozenset[_Role] = _ROLES
+    allow_exposed_private_messages: bool = False
     backing: Domain | None = None
 
 
@@ -165,7 +168,7 @@ class MirrorPlugin:
         bounds = evolve(bounds, gone=table.gone_after)
         ids, administrators = _ids(jid, composition), _prepared(table.administering_peers)
         rooms = Rooms(jid, mirroring, _prepared(table.peers), bounds, ids, administrators)
-        _restore(jid, composition, rooms)
+        _restore(jid, table, composition, rooms)
         return _served(jid, table, composition, rooms)
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
@@ -191,9 +194,7 @@ class RoomsPlugin:
         if jid in table.peers:
             allowed = "other domains, those of the mirrors of these rooms"
             problems.append(f'peers: found "{jid}", which is this service; allowed: {allowed}')
-        if table.backing is not None:
-            problems.append(f'backing: found "{table.backing}"; allowed: no value yet; remove the key')
-        return problems
+        return problems + _backingProblems(jid, table, environment)
 
     def requirements(self, jid: str, table: RoomsTable, environment: IServiceEnvironment) -> list[Remark]:
         return _federation(table.peers, environment)
@@ -209,9 +210,17 @@ class RoomsPlugin:
         )
         ids = _ids(jid, composition)
         administrators = _prepared(table.administering_peers)
+        if table.backing is not None:
+            backed = Mirroring(allow=frozenset((table.backing,)), users=frozenset("*"), backing=table.backing)
+            # The ordinary rooms decide themselves when they end.
+            most = evolve(most, idle=0.0)
+            rooms = Rooms(jid, backed, _prepared(table.peers), most, ids, administrators)
+            rooms.name = "Rooms"
+            _restore(jid, table, composition, rooms)
+            return _served(jid, table, composition, rooms, Backing(rooms, table.backing))
         rooms = Rooms(jid, None, _prepared(table.peers), most, ids, administrators)
         rooms.shownRoles = ordered(table.presence_broadcast)
-        _restore(jid, composition, rooms)
+        _restore(jid, table, composition, rooms)
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
         link = _served(jid, table, composition, rooms)
@@ -235,8 +244,9 @@ def _federation(peers: frozenset[str], environment: IServiceEnvironment) -> list
     return [Remark(f"it reaches {names} by s2s: both names need DNS records and certificates")]
 
 
-def _restore(jid: str, composition: IServiceBuilder, rooms: Rooms) -> None:
+def _restore(jid: str, table: MirrorTable | RoomsTable, composition: IServiceBuilder, rooms: Rooms) -> None:
     """Restore the rooms, or mirrors, of an earlier process."""
+    rooms.exposesPrivate = table.allow_exposed_private_messages
     store = composition.store(_storeName(jid), MIGRATIONS)
     now = composition.reactor.seconds()
     channels = rooms.channels = Channels(rooms.token, rooms.utcClock.utc, rooms.mayBeNode)
@@ -247,7 +257,13 @@ def _restore(jid: str, composition: IServiceBuilder, rooms: Rooms) -> None:
         raise ConfigError([f"state_dir: {error}"]) from error
 
 
-def _served(jid: str, table: MirrorTable | RoomsTable, composition: IServiceBuilder, rooms: Rooms) -> IService:
+def _served(
+    jid: str,
+    table: MirrorTable | RoomsTable,
+    composition: IServiceBuilder,
+    rooms: Rooms,
+    backing: Backing | None = None,
+) -> IService:
     link = composition.link(jid, table)
     composition.useDirectLinks(link)
     # Rooms need no larger stanzas, and read every stanza.
@@ -258,7 +274,7 @@ def _served(jid: str, table: MirrorTable | RoomsTable, composition: IServiceBuil
     owner = _owner(jid, composition)
     commits = Commits(store, rooms.durability, link.afterInput, retention, owner, partial(_snapshot, rooms))
     archiving = Archiving(store, retention) if rooms.areArchived else None
-    RoomsHandler(rooms, composition.wallClock, commits, archiving).setHandlerParent(link)
+    RoomsHandler(rooms, composition.wallClock, commits, archiving, backing).setHandlerParent(link)
     return link
 
 
@@ -326,6 +342,19 @@ def _creatorProblems(creators: frozenset[str]) -> list[str]:
         for each in sorted(creators)
         if not _isCreator(each)
     ]
+
+
+def _backingProblems(jid: str, table: RoomsTable, environment: IServiceEnvironment) -> list[str]:
+    """Puppets of these rooms must not join rooms of the gateway, which may lead back to these."""
+    domain, problems = table.backing, []
+    if domain is None:
+        return []
+    if domain == jid or domain in environment.components:
+        allowed = "the domain of a server's own rooms"
+        problems.append(f'backing: found "{domain}", which is a service of this gateway; allowed: {allowed}')
+    if domain in _valid(table.peers):
+        problems.append(f'peers: found "{domain}", which is in backing; allowed: other domains')
+    return problems
 
 
 def _isCreator(text: str) -> bool:

@@ -21,6 +21,8 @@ class Profile:
     Times are in seconds.
 
     @ivar answer: wait for the answer to a join, and between two parts of it before the joiner's own presence.
+    @ivar silence: wait for the first part of the answer to a first join, after which the joined node is asked what
+        it is.
     @ivar rest: wait between two parts after that presence.
     @ivar whole: wait for the whole answer.
     @ivar farewell: wait for the confirmation of a leave.
@@ -35,6 +37,7 @@ class Profile:
 
     name: str
     answer: float = 30.0
+    silence: float = 1.0
     rest: float = 5.0
     whole: float = 300.0
     farewell: float = 10.0
@@ -73,6 +76,7 @@ BROADBAND = Profile(name="broadband")
 SATELLITE = Profile(
     name="satellite",
     answer=60.0,
+    silence=10.0,
     rest=15.0,
     whole=600.0,
     farewell=30.0,
@@ -85,6 +89,7 @@ SATELLITE = Profile(
 HF = Profile(
     name="hf",
     answer=300.0,
+    silence=150.0,
     rest=60.0,
     whole=1_800.0,
     farewell=120.0,

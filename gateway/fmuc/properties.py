@@ -126,17 +126,21 @@ class Properties:
         del self._open[mirror]
         error = None
         if stanza.type == "result":
-            with suppress(BadRequest):
-                self._keep(mirror, readInfo(stanza), now)
+            self.read(mirror, stanza, now)
         elif errorOf(stanza).condition == stanzaError(NoSuchAddress).condition and mirror not in self._rooms.rooms:
             error = NoSuchAddress
         return self._answers(mirror, found, error)
 
-    def _keep(self, mirror: str, info: Info, now: float) -> None:
-        self._known.pop(mirror, None)
-        self._known[mirror] = info, now + KEEP
-        if len(self._known) > _MAX_KNOWN:
-            del self._known[next(iter(self._known))]
+    def read(self, mirror: str, stanza: Stanza, now: float) -> Info | None:
+        """Read the properties from a result, and keep them; C{None} if they cannot be read."""
+        with suppress(BadRequest):
+            info = readInfo(stanza)
+            self._known.pop(mirror, None)
+            self._known[mirror] = info, now + KEEP
+            if len(self._known) > _MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+            return info
+        return None
 
     def forget(self, mirror: str) -> None:
         """Forget the properties of a room that has changed."""

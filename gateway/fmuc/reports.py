@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
+from gateway.fmuc.backing import Backing
 from gateway.fmuc.channel_values import ChannelState
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import LATER, Rooms
@@ -68,6 +69,12 @@ def measure(metrics: IMetrics, rooms: Rooms, delivery: Delivery, traffic: Traffi
     _measureChannels(metrics, rooms, delivery)
     rooms.observeJoin = metrics.histogram(*names.FMUC_JOIN).observe
     traffic.echoes = Echoes(metrics.histogram(*names.FMUC_ECHO).observe)
+
+
+def measureBacking(metrics: IMetrics, backing: Backing) -> None:
+    """Provide the metrics of ordinary rooms."""
+    metrics.gauge(*names.BACKING_OCCUPANTS).setFunction(lambda: backing.count)
+    metrics.counter(*names.BACKING_COPIES).setFunction(lambda: backing.merged)
 
 
 def _measureChannels(metrics: IMetrics, rooms: Rooms, delivery: Delivery) -> None:
@@ -168,7 +175,10 @@ def _federated(federation: Federation) -> StatusItem:
     """Return the status of a room that has other nodes."""
     room, uplink = federation.room, federation.uplink
     nodes = []
-    if uplink is not None:
+    if uplink is not None and uplink.node.isOrdinary:
+        values = {"state": _uplinkText(uplink), "node": uplink.node.jid}
+        nodes.append(StatusItem("rooms.ordinary_room", "stands for {node}: {state}", values))
+    elif uplink is not None:
         about = {"state": _uplinkText(uplink), **_bytes(uplink.node)}
         text = f"mirrors {{node}}: {{state}}, {_CROSSED}" + _details(uplink.node, about)
         if len(uplink.outgoing):
@@ -181,9 +191,10 @@ def _federated(federation: Federation) -> StatusItem:
         nodes.append(StatusItem("rooms.joining_node", text, about))
     # A mirror cannot do its work without its room; a room does not need its mirrors, which may often be away.
     isAway = uplink is not None and uplink.state is UplinkState.LOST
+    isOrdinary = uplink is not None and uplink.node.isOrdinary
     return StatusItem(
         "rooms.federated",
-        "{room}: {here} here, {all} in all; {nodes}" + _ADVICE * isAway,
+        "{room}: {here} here, {all} in all; {nodes}" + _ADVICE * (isAway and not isOrdinary),
         {"room": room.jid, "here": room.localCount, "all": len(room.occupants), "nodes": tuple(nodes)},
         isProblem=isAway,
     )
@@ -203,8 +214,8 @@ def _uplinkText(uplink: Uplink) -> str:
 
 
 def _details(node: Node, about: dict[str, Any]) -> str:
-    """Return the text about a profile other than the default one, and about a channel; add their values."""
-    text = ""
+    """Return the text about other software, a profile that is not the default, and a channel; add their values."""
+    text = ", Openfire" if node.isOpenfire else ""
     if node.profile is not BROADBAND:
         about.update(profile=node.profile.name, left_out=node.leftOut)
         text += _PROFILE

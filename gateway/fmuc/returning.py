@@ -10,19 +10,22 @@ from collections.abc import Callable, Collection
 
 from attrs import evolve
 
-from gateway.errors import BadRequest, LinkDown
+from gateway.errors import ERRORS, BadRequest, GatewayError, LinkDown, NoSuchRoom, NotFederated
 from gateway.fmuc.actions import AskOccupants
 from gateway.fmuc.channel_values import ChannelState, Delivered, Lost, Opened, Renewed
 from gateway.fmuc.channels import Event as ChannelEvent
 from gateway.fmuc.channels import Forgotten
 from gateway.fmuc.digest import ALL, NONE
+from gateway.fmuc.inquiry import Silence
 from gateway.fmuc.losing import Losing
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.probing import Verdict
 from gateway.fmuc.uplink import Event, Output, UplinkState
 from gateway.fmuc.values import ABSENT, ResumeAnswer
+from gateway.muc.info import Info
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import AVAILABLE, Payload, stanzaError
+from gateway.muc.whois import toldBy
 from gateway.stream.stanzas import Stanza
 
 # Seconds for which the answer to a join is awaited that a channel delivers, if nobody waits to be let in by it: the
@@ -219,6 +222,8 @@ class Uplink(Losing):
             self.feed(Event.DEADLINE, now)
         elif self.state is UplinkState.JOINING and self.deadline <= now:
             self._joinExpired(now)
+        elif self.inquiry.dueAt <= now:
+            self._silent(now)
         elif self.probeAt <= now and self.state is UplinkState.JOINED:
             self._probe(now)
         elif self.state is UplinkState.RETURNING and self.deadline <= now:
@@ -281,6 +286,49 @@ class Uplink(Losing):
             self._mirror.room.log(f"{self.node.jid} has forgotten this mirror: all its users join anew", warn=True)
             self.feed(Event.DISTURBED, now)
         return True
+
+    def described(self, condition: str, info: Info | None, isOpenfire: bool, now: float) -> None:
+        """
+        Handle the joined node's answer to the question what it is.
+
+        @param condition: of the error; empty for a result.
+        @param info: what it tells of the room; C{None} for nothing.
+        @param isOpenfire: True if the room is one of Openfire.
+        """
+        if info is not None:
+            self.learnLate(toldBy(info.features))
+        if self.inquiry.silence is not Silence.ASKED:
+            return
+        if condition == stanzaError(NoSuchRoom).condition:
+            self._refuseFirst(NoSuchRoom, now)
+        elif isOpenfire:
+            self.node.isOpenfire = True
+            self._joinOnce(now)
+
+    def _joinOnce(self, now: float) -> None:
+        """
+        Send the first join once more, after a leave: a room of Openfire that counts the user as an occupant already
+        answers a join with nothing. The user is one of an earlier process, which was killed.
+        """
+        self.inquiry.silence = Silence.REPEATED
+        for join in list(self.pending.values()):
+            if join.isSent and not join.isWithdrawn:
+                self._mirror.toNode(self.node, join.unavailable())
+                self._sendFirstJoin(now, join)
+
+    def _silent(self, now: float) -> None:
+        """The joined node has answered a first join with nothing for a while."""
+        if self.inquiry.silence is Silence.REPEATED:
+            self._refuseFirst(NotFederated, now)
+        else:
+            self.inquire()
+
+    def _refuseFirst(self, error: type[GatewayError], now: float) -> None:
+        """Refuse all pending joins: the room does not exist, or answers none."""
+        self.inquiry.end()
+        self._mirror.room.log(f"{self.node.jid}: {ERRORS[error].text}", warn=True)
+        self.refuseJoins(stanzaError(error))
+        self.leaveIfEmpty(now)
 
     def _endStay(self, now: float) -> None:
         """The joined node has not ended this node's stay without users in time."""

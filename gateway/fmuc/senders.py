@@ -39,8 +39,8 @@ def isJoin(
     sender: str, recipient: str, stanza: NodePresence, peers: frozenset[str], users: frozenset[str]
 ) -> bool:
     """
-    True if a presence is a joining node's join. A joined node's presence comes from an occupant's address and has
-    no element C{x} of C{muc}.
+    True if a presence is a joining node's join: it has a nick in its C{to}. A joined node's presence comes from an
+    occupant's address and has no element C{x} of C{muc}.
 
     @param peers: domains whose nodes may join.
     @param users: domains whose users may join, if the room is a mirror.
@@ -49,7 +49,7 @@ def isJoin(
     if fmuc is None or not fmuc.realJid or stanza.unavailable or stanza.stanzaError is not None:
         return False
     nick, resource = recipient.partition("/")[2], sender.partition("/")[2]
-    if fmuc.reject is not None or not (stanza.joins or (nick and not resource)):
+    if fmuc.reject is not None or not nick or not (stanza.joins or not resource):
         return False
     return not _isUser(sender, stanza, peers, users)
 

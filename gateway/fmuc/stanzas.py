@@ -13,6 +13,7 @@ from gateway import ns
 from gateway.fmuc.actions import LeftOut, ToNode
 from gateway.fmuc.channel_xml import expanded, readKeep, readOffer, readTold
 from gateway.fmuc.dialects import toNode
+from gateway.fmuc.ordinary import ToOrdinary, ofPuppet
 from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence, Returned
 from gateway.muc import stanzas as muc
 from gateway.muc.actions import Action
@@ -24,7 +25,12 @@ from gateway.stream.stanzas import Stanza
 from gateway.xml.cut import children
 
 _RESERVED = muc.RESERVED | {ns.FMUC, ns.RESUME, ns.CHANNEL}
-_WRITERS: dict[type[Action], Callable[[Any], Written]] = {**WRITERS, ToNode: toNode, LeftOut: lambda _: b""}
+_WRITERS: dict[type[Action], Callable[[Any], Written]] = {
+    **WRITERS,
+    ToNode: toNode,
+    ToOrdinary: ofPuppet,
+    LeftOut: lambda _: b"",
+}
 
 
 def readPresence(stanza: Stanza) -> NodePresence:

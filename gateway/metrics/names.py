@@ -137,6 +137,10 @@ FMUC_RETURN = Histogram(
     (),
     LONG,
 )
+BACKING_OCCUPANTS = Metric("xmpp_gateway_backing_occupants", "Federated occupants of ordinary rooms.")
+BACKING_COPIES = Metric(
+    "xmpp_gateway_backing_copies_total", "Stanzas of ordinary rooms that did not go on, because another copy did."
+)
 ROOMS_DROPPED = Metric("xmpp_gateway_rooms_dropped_total", "Stanzas that were dropped.", ("reason",))
 
 # Of each peer.

@@ -70,13 +70,36 @@ def changeNick(room: Room, occupant: Occupant, user: str, nick: str, stanza: Pre
     """
     if room.nodes.isMirror or occupant.nodes:
         raise NickChangeForbidden
+    checkNewNick(room, occupant, nick)
+    renameOccupant(room, occupant, nick, stanza, user)
+
+
+def checkNewNick(room: Room, occupant: Occupant, nick: str) -> None:
+    """Raise the error of a nick that an occupant may not change to."""
     # Each nick is a record of its own.
     room.durability.check()
     checkNick(room, nick)
     checkFree(room, nick)
     checkReserved(room, nick, occupant.realJid)
+
+
+def renameOccupant(
+    room: Room,
+    occupant: Occupant,
+    nick: str,
+    stanza: Presence,
+    user: str = "",
+    own: bool = False,
+) -> None:
+    """
+    Give an occupant a new nick.
+
+    @param stanza: the occupant's presence with the new nick.
+    @param user: full JID of the session that has sent it, if it is one of several.
+    @param own: True if the occupant's node has changed the nick already.
+    """
     # The occupant stays, so the presence says nothing about the standing.
-    room.broadcastPresence(occupant, PresenceChange(unavailable=True, codes=(NICK_CHANGED,), nick=nick))
+    room.broadcastPresence(occupant, PresenceChange(unavailable=True, codes=(NICK_CHANGED,), nick=nick), own)
     # A session that is still being sent the occupants stays.
     arrivals, room.arrivals = room.arrivals, None
     room.remove(occupant)
@@ -86,4 +109,4 @@ def changeNick(room: Room, occupant: Occupant, user: str, nick: str, stanza: Pre
     occupant.nick, occupant.payload = nick, stanza.payload
     room.add(occupant)
     room.arrivals = arrivals
-    room.broadcastPresence(occupant, AVAILABLE, identifier=stanza.id)
+    room.broadcastPresence(occupant, AVAILABLE, own, identifier=stanza.id)

@@ -23,10 +23,18 @@ _NOW_NON_ANONYMOUS, _NOW_SEMI_ANONYMOUS = 172, 173
 def changed(room: Room, before: Settings) -> tuple[int, ...]:
     """Apply the setting to the occupants; return the status code of the change."""
     nonAnonymous = room.settings.nonAnonymous
-    if nonAnonymous == before.nonAnonymous:
+    code = changeCode(before.nonAnonymous, nonAnonymous)
+    if not code:
         return ()
     show(room, nonAnonymous)
-    return (_NOW_NON_ANONYMOUS if nonAnonymous else _NOW_SEMI_ANONYMOUS,)
+    return (code,)
+
+
+def changeCode(before: bool, nonAnonymous: bool) -> int:
+    """Return the status code of a change; 0 for none."""
+    if nonAnonymous == before:
+        return 0
+    return _NOW_NON_ANONYMOUS if nonAnonymous else _NOW_SEMI_ANONYMOUS
 
 
 def show(room: Room, nonAnonymous: bool) -> None:

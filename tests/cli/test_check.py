@@ -206,6 +206,8 @@ class World(MemoryGateway):
         # The implementing client that answers; the domain that cannot be reached.
         self.client = ""
         self.far = ""
+        # A service of ordinary rooms.
+        self.conference = ""
 
     def serve(self) -> None:
         """Accept connections, and answer; called as time passes."""
@@ -241,6 +243,8 @@ class World(MemoryGateway):
             side.send(f"<iq type='result' {head}>{payload}</iq>")
         elif asked == f"{{{ns.DISCO_INFO}}}query":
             identity = "<identity category='server' type='im' name='ejabberd'/>"
+            if to == self.conference:
+                identity = f"<identity category='conference' type='text'/><feature var='{ns.MUC}'/>"
             payload = f"<query xmlns='{ns.DISCO_INFO}'>{identity}</query>"
             side.send(f"<iq type='result' {head}>{payload}</iq>")
         else:
@@ -346,6 +350,26 @@ class CheckTests(SynchronousTestCase):
         self.assertEqual(done.exit_code, 1)
         self.assertIn("  ok: near.org can be reached\n", done.stdout)
         self.assertIn("  PROBLEM: far.org cannot be reached (remote-server-not-found): ", done.stdout)
+
+    def test_backing(self) -> None:
+        """The domain in backing is a service of rooms, something else, or does not answer."""
+        rooms = '[rooms."r.x.org"]\nbacking = "conf.x.org"\n'
+        self.world.conference = "conf.x.org"
+        done = self.check(SERVER + rooms)
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertIn("  ok: conf.x.org is a service of rooms\n", done.stdout)
+        self.world = World()
+        done = self.check(SERVER + rooms)
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn("  PROBLEM: conf.x.org is no service of rooms: its disco#info has no ", done.stdout)
+        self.world = World()
+        self.world.far = "conf.x.org"
+        done = self.check(SERVER + rooms)
+        self.assertEqual(done.exit_code, 1)
+        self.assertIn(
+            "  PROBLEM: conf.x.org does not answer a request (disco#info): remote-server-not-found; backing names",
+            done.stdout,
+        )
 
     def test_roster(self) -> None:
         """Privileges and the web application."""

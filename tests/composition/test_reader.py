@@ -113,7 +113,7 @@ class RightTests(ConfigCase):
             (mirror, MirrorTable),
         ):
             [section] = re.findall(rf'(?ms)^\[{service.kind}\."[^"]*"\]\n(.*?)(?:^\[|\Z)', example)
-            own = set(fields_dict(kind)) - set(fields_dict(ComponentTable)) - {"namespaces", "backing"}
+            own = set(fields_dict(kind)) - set(fields_dict(ComponentTable)) - {"namespaces"}
             self.assertEqual(set(re.findall(r"(?m)^(?:# )?(\w+) = ", section)), own)
         for key in set(fields_dict(ProxyTable)) - {"key_file"}:
             self.assertEqual(getattr(proxy.table, key), getattr(defaults, key), key)

@@ -72,6 +72,12 @@ def _joined(gateway: Gateway, *joins: tuple[str, str]) -> list[str | None]:
     ]
 
 
+def behind(gateway: Gateway) -> str:
+    """Return the address that the join of a user is answered to, or passed on to."""
+    join = f"<presence from='{USER}' to='lobby@{COMPONENT}/nick'>{MUC}</presence>"
+    return gateway.server(COMPONENT).ask(join)[0].get("to", "")
+
+
 def joining(gateway: Gateway, above: str = "") -> list[str]:
     """
     Return the domains whose nodes may join.
@@ -179,6 +185,26 @@ def kept(gateway: Gateway) -> str | None:
     [join] = gateway.server(COMPONENT).ask(f"<presence from='{USER}' to='{MIRRORED}/nick'>{MUC}</presence>")
     [channel] = join.iter(f"{{{ns.CHANNEL}}}channel")
     return channel.get("k")
+
+
+def exposed(gateway: Gateway, isMirror: bool = False) -> bool:
+    """Return true if a private message is sent to a room of Openfire, which shows it to all its occupants."""
+    server = gateway.server(COMPONENT)
+    peer, here = (SOURCE, MIRRORED) if isMirror else ("room@node.example", f"room@{COMPONENT}")
+    item = "<item affiliation='none' role='participant'%s/>" % (f" jid='{peer}/far'" if isMirror else "")
+    fmuc = f"<fmuc xmlns='{ns.FMUC}' from='far@example.org/1'/><x xmlns='{ns.MUC_USER}'>{item}</x>"
+    server.ask(f"<presence from='{USER}' to='{here}/nick'>{MUC}</presence>")
+    if isMirror:
+        server.ask(
+            f"<presence from='{peer}/far' to='{here}'>{fmuc}</presence>"
+            f"<message from='{peer}' to='{here}' type='groupchat'><subject/></message>"
+        )
+    else:
+        instant = f"<query xmlns='{ns.MUC_OWNER}'><x xmlns='{ns.DATA}' type='submit'/></query>"
+        server.ask(f"<iq from='{USER}' to='{here}' type='set' id='1'>{instant}</iq>")
+        server.ask(f"<presence from='{peer}/far' to='{here}/far'>{MUC}{fmuc}</presence>")
+    heard = server.ask(f"<message from='{USER}' to='{here}/far' type='chat' id='p'><body>x</body></message>")
+    return [each.get("to") for each in heard] == [f"{peer}/far"]
 
 
 def gone(gateway: Gateway, isMirror: bool = False) -> int:
@@ -413,6 +439,18 @@ EFFECTS = (
         lambda gateway: gone(gateway, isMirror=True),
         {"": 12, "gone_after = 300": 7, "gone_after = 60": 3},
     ),
+    Effect(
+        "rooms.allow_exposed_private_messages",
+        f'{ROOMS}peers = ["node.example"]\n',
+        exposed,
+        {"": False, "allow_exposed_private_messages = true": True, "allow_exposed_private_messages = false": False},
+    ),
+    Effect(
+        "mirror.allow_exposed_private_messages",
+        MIRROR,
+        lambda gateway: exposed(gateway, isMirror=True),
+        {"": False, "allow_exposed_private_messages = true": True, "allow_exposed_private_messages = false": False},
+    ),
     Effect("mirror.keep", MIRROR, kept, {"": None, 'keep = "5m"': "300", 'keep = "90s"': "90"}),
     Effect(
         "rooms.archive_days",
@@ -460,7 +498,7 @@ EFFECTS = (
     Effect(
         "rooms.backing",
         ROOMS,
-        lambda gateway: "accepted",
-        {"": "accepted", 'backing = "conference.example.com"': [f'rooms."{COMPONENT}".backing']},
+        behind,
+        {"": USER, 'backing = "conference.example.com"': "lobby@conference.example.com/nick"},
     ),
 )

@@ -238,7 +238,8 @@ class HandlerTests(HandlerCase):
         self.assertIn('to="coven@other.example/ann"', up)
         for _ in range(29):
             self.server.clock.advance(1)
-        self.assertSent()
+        [asked] = self.server.taken()
+        self.assertIn("disco#info", asked)
         self.server.clock.advance(2)
         self.assertIn("remote-server-timeout", "".join(self.server.taken()))
 

@@ -136,7 +136,7 @@ class AboveTests(WireCase):
         """Waiting users are told in time; nothing is left, and the joined node is asked no more."""
         for number in range(5):
             self.wire.join(M, f"u{number}", f"u{number}@here.example/r")
-        self.assertTold(self.wire.tick(BROADBAND.answer - 1))
+        self.assertTold(self.wire.tick(BROADBAND.answer - 1), f"iq {M} > {SOURCE} get")
         found = [each for _ in range(4) for each in self.wire.tick(BROADBAND.answer)]
         self.assertEqual(sum("error remote-server-timeout" in each for each in found), 5)
         self.assertEqual(self.wire.rooms.rooms, {})

@@ -374,7 +374,8 @@ class JoiningTests(RoomCase):
         for dialect, replica in WAYS:
             site = Site(dialect, replica)
             up = site.mirror.take(f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
-            self.assertSent(site.mirror.tick(BROADBAND.answer - 1))
+            asked = f"<iq from='{HERE}' to='{ABOVE}' id='room-t-1' type='get'><query xmlns='{ns.DISCO_INFO}'/></iq>"
+            self.assertSent(site.mirror.tick(BROADBAND.answer - 1), asked)
             sent = site.mirror.tick(2)
             self.assertIn(refused("presence", f"{HERE}/ann", ANN, NoAnswer, MUC)[:40].encode(), sent)
             site.take(site.above, up)

@@ -65,7 +65,7 @@ class OpenfireTests(RoomCase):
         sent = self.mirror.take(f"<iq from='{ABOVE}' to='{HERE}/ben' id='join-t-1' type='result'/>")
         self.assertIn(b"code='110'", sent)
         shown = "".join(sentences(RoomsHandler(self.mirror.rooms).report()))
-        self.assertIn("joined (primary: it sends nothing back)", shown)
+        self.assertIn("joined (primary: it sends nothing back), 0 bytes to it, 0 from it, Openfire", shown)
 
     def test_anew(self) -> None:
         """The next first join asks again."""
@@ -97,13 +97,17 @@ class PrivateMessageTests(RoomCase):
     def private(self, sender: str, recipient: str) -> str:
         return f"<message from='{sender}' to='{recipient}' type='chat' id='p'>{self.PRIVATE}</message>"
 
-    def joined(self, *found: str) -> Service:
-        """Return a mirror with ann, whose joined room has own; it has sent these presences of own."""
+    def joined(self, isOpenfire: bool, *found: str) -> Service:
+        """
+        Return a mirror with ann, whose joined room has own; it has sent these presences of own. A room of Openfire
+        is asked whether it is anonymous.
+        """
         service = mirror("mirror.example")
         service.take(f"<presence from='{ANN}' to='{HERE}/ann'>{MUC}</presence>")
+        asked = f"<iq from='{HERE}' to='{ABOVE}' id='room-t-1' type='get'><query xmlns='{ns.DISCO_INFO}'/></iq>"
         for each in found:
             sent = service.take(f"<presence from='{ABOVE}/own' to='{HERE}'>{fmuc(OWN)}{each}</presence>")
-            self.assertSent(sent)
+            self.assertSent(sent, *[asked] * (isOpenfire and each is found[0]))
         subject = f"<message from='{ABOVE}' to='{HERE}' type='groupchat'>{fmuc(ABOVE)}<subject/></message>"
         service.take(subject)
         return service
@@ -117,7 +121,7 @@ class PrivateMessageTests(RoomCase):
             ((real,), False),
             ((unknown,), False),
         ):
-            service = self.joined(*found)
+            service = self.joined(isShown, *found)
             sent = service.take(self.private(ANN, f"{HERE}/own"))
             if isShown:
                 self.assertSent(sent, refused("message", f"{HERE}/own", ANN, NotPrivate, "id='p' "))
@@ -152,7 +156,7 @@ class PrivateMessageTests(RoomCase):
             node = service.rooms.node(ABOVE, FAR)
             assert isinstance(node, JoiningNode)
             record = node.record()
-            self.assertEqual(JoiningNode.restored(FAR, record).showsPrivate, isShown)
+            self.assertEqual(JoiningNode.restored(FAR, record).isOpenfire, isShown)
             # A record of an earlier release.
             old = json.dumps(json.loads(record)[:5])
-            self.assertFalse(JoiningNode.restored(FAR, old).showsPrivate)
+            self.assertFalse(JoiningNode.restored(FAR, old).isOpenfire)

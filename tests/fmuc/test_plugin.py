@@ -205,7 +205,8 @@ class PluginTests(SynchronousTestCase):
         found = self.problems(
             '[mirror."m.example.com"]\nallow = ["m.example.com", "a b"]\nusers = []\n'
             'peers = ["x@y", "m.example.com"]\n'
-            '[rooms."r.example.com"]\npeers = ["a/b", "r.example.com"]\nbacking = "conference.example.com"\n'
+            '[rooms."r.example.com"]\npeers = ["a/b", "r.example.com"]\nbacking = "m.example.com"\n'
+            '[rooms."s.example.com"]\npeers = ["c.example.com"]\nbacking = "c.example.com"\n'
         )
         for text in (
             'mirror."m.example.com".allow: found "m.example.com", which is this mirror',
@@ -215,7 +216,8 @@ class PluginTests(SynchronousTestCase):
             'mirror."m.example.com".peers: found "m.example.com", which is this mirror',
             'rooms."r.example.com".peers: found "r.example.com", which is this service',
             'rooms."r.example.com".peers: found "a/b"',
-            'rooms."r.example.com".backing: found "conference.example.com"; allowed: no value yet',
+            'rooms."r.example.com".backing: found "m.example.com", which is a service of this gateway; allowed:',
+            'rooms."s.example.com".peers: found "c.example.com", which is in backing; allowed: other domains',
         ):
             self.assertIn(text, found)
         self.assertIn("allow", self.problems('[mirror."m.example.com"]\nusers = ["a"]\n'))

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
+from gateway.fmuc.backing import Backing
 from gateway.fmuc.channels import Channels
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Mirroring, Rooms
@@ -70,18 +71,27 @@ class Wire:
 
     @ivar now: the link's clock.
     @param isStored: True for rooms that are stored, and have channels to other nodes.
+    @param backing: the ordinary rooms behind the rooms; C{None} for none.
+    @param store: that of an earlier process; C{None} for a new one.
     """
 
-    def __init__(self, rooms: Rooms, isStored: bool = False) -> None:
+    def __init__(
+        self,
+        rooms: Rooms,
+        isStored: bool = False,
+        backing: Backing | None = None,
+        store: MemoryStore | None = None,
+    ) -> None:
         self.rooms = rooms
         self.link = FakeLink(rooms.jid)
+        self.store = store or MemoryStore(MIGRATIONS)
         commits = None
         if isStored:
             rooms.channels = Channels(rooms.token, rooms.utcClock.utc, rooms.mayBeNode)
-            store, later = MemoryStore(MIGRATIONS), partial(self.link.clock.callLater, 0)
-            commits = Commits(store, rooms.durability, later, Retention(0, 0.0))
+            later = partial(self.link.clock.callLater, 0)
+            commits = Commits(self.store, rooms.durability, later, Retention(0, 0.0))
             self.link.ready = True
-        self.handler = RoomsHandler(rooms, commits=commits)
+        self.handler = RoomsHandler(rooms, commits=commits, backing=backing)
         self.handler.setHandlerParent(self.link)
 
     def room(self, jid: str) -> Room:
@@ -94,6 +104,13 @@ class Wire:
             taken = self.handler.stanzaReceived(stanza)
             # Nobody waits for the answer to the fence of a join that was rejected.
             assert taken or (stanza.id or "").startswith("join-"), stanza
+        return self._taken()
+
+    def settled(self, xml: str | bytes = b"") -> bytes:
+        """The same, with what is left for later reactor turns."""
+        for stanza in stanzas(xml):
+            self.handler.stanzaReceived(stanza)
+        self.link.settle()
         return self._taken()
 
     def elements(self, xml: str | bytes) -> list[Element]:

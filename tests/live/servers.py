@@ -38,6 +38,9 @@ IMPORTING = "importing.localhost"
 PRIVATE = "jabber:iq:private"
 ASKABLE = {ASKING: ASKED, IMPORTING: PRIVATE}
 DOMAIN = "localhost"
+# Among a server's components, those without a secret are not components but the server's own services of rooms
+# (XEP-0045).
+CONFERENCE = f"conference.{DOMAIN}"
 
 # A server's delegations, by namespace: jid, the managing entity, and optionally filtering, a list of attributes.
 Delegations = Mapping[str, Mapping[str, Value]]
@@ -240,6 +243,9 @@ class Prosody(Server):
         lines.append("  }")
         managing = [delegated["jid"] for delegated in self.delegations.values()]
         for jid, secret in self.components.items():
+            if not secret:
+                lines += [f'Component "{jid}" "muc"', '  modules_enabled = { "muc_mam" }']
+                continue
             lines += [f'Component "{jid}"', f'  component_secret = "{secret}"']
             # Without these it is authenticated, but never told its delegations and privileges.
             modules = ["delegation"] * (jid in managing) + ["privilege"] * (jid in self.privileged) + dialback
@@ -309,6 +315,7 @@ class Ejabberd(Server):
             key: str(each["jid"]) for key, each in self.delegations.items() if each["jid"] in self.components
         }
         trusted = [*{*delegations.values()}, *self.privileged]
+        conferences = [jid for jid, secret in self.components.items() if not secret]
         mod_privilege: dict[str, Any] = {}
         for jid in self.privileged:
             mod_privilege |= {key: {str(value): jid} for key, value in PRIVILEGES.items()}
@@ -345,7 +352,9 @@ class Ejabberd(Server):
                     "module": "ejabberd_service",
                     # Else a connection of one component becomes the route of all of them.
                     "global_routes": False,
-                    "hosts": {jid: {"password": secret} for jid, secret in self.components.items()},
+                    "hosts": {
+                        jid: {"password": secret} for jid, secret in self.components.items() if secret
+                    },
                 },
             ],
             "acl": {jid: {"server": jid} for jid in trusted},
@@ -361,6 +370,7 @@ class Ejabberd(Server):
                 # If it is loaded, it inspects the iqs of all components.
                 **({"mod_privilege": mod_privilege} if mod_privilege else {}),
                 **({"mod_private": {}} if IMPORTING in self.components else {}),
+                **({"mod_muc": {"hosts": conferences}} if conferences else {}),
             },
         }
         if self.federation is not None:

@@ -1,0 +1,199 @@
+"""Stanzas of ordinary rooms to puppets: given to the mirrors as if their joined nodes had sent them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from attrs import evolve
+
+from gateway.addresses import jids
+from gateway.errors import NickInUse
+from gateway.fmuc.actions import OpenRoom
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.ordinary import ToOrdinary, leaveOf, readMessage, readPresence
+from gateway.fmuc.puppets import Puppet, Puppets, PuppetState
+from gateway.fmuc.values import Fmuc, Mode, NodePresence
+from gateway.muc.actions import Action
+from gateway.muc.values import CREATED, NON_ANONYMOUS, SELF, StanzaError, stanzaError
+from gateway.stream.stanzas import Stanza
+
+
+class FromOrdinary:
+    """
+    The stanzas of ordinary rooms to puppets.
+
+    @ivar merged: number of copies that were left out, because the listener has got one.
+    @param later: is called with functions that are to be called soon, with the time; they return actions.
+    """
+
+    def __init__(self, rooms: Rooms, later: Callable[[Callable[[float], list[Action]]], object]) -> None:
+        self._rooms = rooms
+        self._later = later
+        self.merged = 0
+
+    def presence(
+        self, puppets: Puppets, puppet: Puppet, nick: str, stanza: Stanza, now: float
+    ) -> list[Action]:
+        """
+        Handle a presence.
+
+        @param nick: of its sender; empty for the ordinary room itself.
+        @raise BadRequest: if it cannot be read.
+        """
+        presence, codes = readPresence(stanza)
+        if presence.stanzaError is not None:
+            return self._refused(puppets, puppet, presence, now)
+        if SELF not in codes and nick != puppet.nick:
+            return self._ofOther(puppets, puppet, nick, presence, now)
+        if presence.unavailable:
+            return self.gone(puppets, puppet, presence, now)
+        if nick != puppet.nick:
+            # Section 7.2.3: the service has changed the nick. Nicks cannot change in a mirror.
+            error = evolve(stanzaError(NickInUse), text=f"The room gives you another nick: join as {nick}.")
+            puppets.remove(puppet)
+            left = leaveOf(puppets.source, puppet.address, nick)
+            return [left, *self.refuse(puppets.room, puppet.nick, error, now)]
+        return self.own(puppets, puppet, presence, codes, now)
+
+    def own(
+        self, puppets: Puppets, puppet: Puppet, presence: NodePresence, codes: tuple[int, ...], now: float
+    ) -> list[Action]:
+        """Handle a puppet's own presence."""
+        isNew = puppet.state is PuppetState.JOINING
+        if puppet.state is not PuppetState.LEAVING:
+            puppet.state = PuppetState.IN
+        puppet.held = None
+        if isNew and puppet is puppets.listener:
+            self._learn(puppets, NON_ANONYMOUS in codes)
+        elif puppets.listener is None and puppet.state is PuppetState.IN:
+            # The last listener has left while this join was on its way.
+            puppets.doubt()
+            self._later(partial(self._disturb, puppets.room))
+        found: list[Action] = []
+        if CREATED in codes and not self._mayConfigure(puppets.room, puppet.nick):
+            opened = OpenRoom(f"open-{self._rooms.token}")
+            found.append(ToOrdinary(puppets.source, puppet.address, opened))
+        return found + self._give(puppets, puppet.nick, presence, puppet.realJid, now)
+
+    def _learn(self, puppets: Puppets, nonAnonymous: bool) -> None:
+        """Let the mirror know whether all see real JIDs; the others' presences have come before."""
+        federation = self._rooms.federation(puppets.room)
+        if federation is not None and federation.uplink is not None:
+            federation.uplink.learn(nonAnonymous)
+
+    def _mayConfigure(self, room: str, nick: str) -> bool:
+        """True if a user whose join is answered may send the configuration of the room."""
+        federation = self._rooms.federation(room)
+        join = None if federation is None else federation.pending.get(nick)
+        if federation is None or join is None or join.occupant is not None:
+            # The room is made anew for occupants, whom nobody asks.
+            return False
+        if join.origin is None:
+            return True
+        return jids.split(join.origin.jid)[1] in federation.administrators
+
+    def _give(
+        self, puppets: Puppets, nick: str, presence: NodePresence, realJid: str, now: float
+    ) -> list[Action]:
+        """Give the mirror a presence as that of its joined node."""
+        fmuc = Fmuc(realJid=realJid, mode=Mode.REPLICA)
+        shown = evolve(presence, jid=realJid, fmuc=fmuc, resumes=True, joins=False)
+        return self._rooms.presence(f"{puppets.source}/{nick}", puppets.room, shown, now)
+
+    def gone(self, puppets: Puppets, puppet: Puppet, presence: NodePresence, now: float) -> list[Action]:
+        """Handle the unavailable presence of a puppet."""
+        if puppet.leaves:
+            puppet.leaves -= 1
+        elif puppet.state is PuppetState.JOINING:
+            # A join is refused with an error: this is the end of an earlier stay.
+            return []
+        if not puppet.leaves and puppet.state is not PuppetState.JOINING:
+            puppets.remove(puppet)
+        found = self._give(puppets, puppet.nick, presence, puppet.realJid, now)
+        federation = self._rooms.federation(puppets.room)
+        if federation is not None and federation.uplink is not None and federation.uplink.isLeaving and not puppets:
+            left = NodePresence(fmuc=Fmuc(left=True))
+            found += self._rooms.presence(puppets.source, puppets.room, left, now)
+        return found
+
+    def _ofOther(
+        self, puppets: Puppets, puppet: Puppet, nick: str, presence: NodePresence, now: float
+    ) -> list[Action]:
+        """Handle a copy of the presence of another occupant."""
+        other = puppets.called(nick)
+        if puppet is not puppets.listener or not nick:
+            self.merged += 1
+            return []
+        if other is None:
+            return self._give(puppets, nick, presence, self._realJid(presence.jid), now)
+        if other.state in (PuppetState.IN, PuppetState.LEAVING):
+            # That puppet gets a copy of its own.
+            self.merged += 1
+        else:
+            other.held = presence
+        return []
+
+    def _realJid(self, jid: str) -> str:
+        """Return the real JID of another occupant; empty if it is unknown, or that of an unknown puppet."""
+        return "" if jids.split(jid)[1] == self._rooms.jid else jid
+
+    def _refused(self, puppets: Puppets, puppet: Puppet, presence: NodePresence, now: float) -> list[Action]:
+        """Handle an error for a presence of a puppet."""
+        error = presence.stanzaError
+        assert error is not None
+        held, puppet.held = puppet.held, None
+        if puppet.state is not PuppetState.IN:
+            puppets.remove(puppet)
+        found = self.refuse(puppets.room, puppet.nick, error, now)
+        if held is not None and puppets.room in self._rooms.rooms:
+            # It is another user's who has the nick.
+            found += self._give(puppets, puppet.nick, held, self._realJid(held.jid), now)
+        return found
+
+    def message(
+        self, puppets: Puppets, puppet: Puppet, nick: str, stanza: Stanza, now: float
+    ) -> list[Action]:
+        """
+        Handle a message.
+
+        @param nick: as in L{presence}.
+        @raise BadRequest: if it cannot be read.
+        """
+        message = readMessage(stanza, puppets.source)
+        sender, recipient = stanza.sender or "", f"{puppets.room}/{puppet.nick}"
+        if puppets.room not in self._rooms.rooms:
+            return []
+        if message.kind != "groupchat":
+            return self._rooms.message(sender, recipient, message, now)
+        isLive = message.delay is None and bool(nick)
+        if puppet is not puppets.listener:
+            self.merged += 1
+            listener = puppets.listener
+            isMissed = isLive and puppet.state is PuppetState.IN and puppet.isAhead(puppets.heard)
+            if isMissed and listener is not None and listener.state is PuppetState.IN:
+                puppets.doubt()
+                self._later(partial(self._disturb, puppets.room))
+            return []
+        puppets.heard += isLive
+        if not puppets.isHistory:
+            # A delay of a live message is its sender's.
+            message = evolve(message, delay=None)
+        if message.subject:
+            puppets.isHistory = False
+        return self._rooms.message(sender, puppets.room, message, now)
+
+    def refuse(self, room: str, nick: str, error: StanzaError, now: float) -> list[Action]:
+        """Refuse a join in the name of the ordinary room."""
+        source = self._rooms.mirrored(room) or ""
+        return self._rooms.presence(
+            f"{source}/{nick}", f"{room}/{nick}", NodePresence(stanzaError=error), now
+        )
+
+    def _disturb(self, room: str, now: float) -> list[Action]:
+        """Let a mirror join anew, because it may have missed something."""
+        federation = self._rooms.federation(room)
+        if federation is None or federation.uplink is None:
+            return []
+        federation.uplink.disturbed(now)
+        return self._rooms.settled(federation.room)

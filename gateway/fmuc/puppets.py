@@ -1,0 +1,156 @@
+"""
+Puppets: occupants of an ordinary room (XEP-0045) that stand for the federated occupants of a room here.
+
+A puppet has an address of this component, which is made of the user's address and nick, and stays the same over a
+restart: C{user\\\\40domain@rooms.example.com/nick} (XEP-0106).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+
+from attrs import define, field
+
+from gateway.addresses import jids
+from gateway.fmuc.values import NodePresence
+from gateway.muc.values import person
+
+# Messages to all that another puppet may get while the listener gets none: the copies of one message come in any
+# order, so one is normal.
+_MAX_AHEAD = 2
+
+
+class PuppetState(Enum):
+    """State of a puppet."""
+
+    UNKNOWN = "was in the room; stanzas may have been lost since"
+    CHECKING = "has asked the room whether it is in (XEP-0410)"
+    JOINING = "has sent a join"
+    IN = "is in the room"
+    LEAVING = "has sent its leave"
+
+
+@define(eq=False)
+class Puppet:
+    """
+    One puppet.
+
+    @ivar address: full JID.
+    @ivar realJid: full JID of the user.
+    @ivar password: with which the user has joined, to join anew after a loss.
+    @ivar leaves: leaves that were sent, and have not come back.
+    @ivar deadline: end of the wait for an answer, in seconds of the link's clock.
+    @ivar held: presence of an occupant with this nick that may be this puppet or another user, until that is known.
+    """
+
+    address: str
+    nick: str
+    realJid: str
+    state: PuppetState = PuppetState.JOINING
+    password: str = ""
+    leaves: int = 0
+    deadline: float = float("inf")
+    held: NodePresence | None = None
+    _heard: int = -1
+    _ahead: int = 0
+
+    def isAhead(self, heard: int) -> bool:
+        """
+        Count a message to all, and return True if the listener of the room must have missed it.
+
+        @param heard: number of messages that the listener has got.
+        """
+        self._ahead = self._ahead + 1 if self._heard == heard else 0
+        self._heard = heard
+        return self._ahead >= _MAX_AHEAD
+
+
+@define(eq=False)
+class Puppets:
+    """
+    The puppets in one ordinary room.
+
+    The ordinary room sends each of them a copy of everything. One of them is the listener, whose copies of what all
+    occupants are sent are taken. All copies come by one stream, in the order of the room, so if the listener leaves
+    another puppet continues at that point without a gap or a repeat.
+
+    @ivar room: bare JID of the room here.
+    @ivar source: bare JID of the ordinary room.
+    @ivar listener: C{None} if no puppet is in, or if stanzas may have been lost, until one has joined anew.
+    @ivar isHistory: True while the answer to the listener's join may still have history.
+    @ivar heard: number of messages to all that the listener has got.
+    """
+
+    room: str
+    source: str
+    listener: Puppet | None = None
+    isHistory: bool = False
+    heard: int = 0
+    _byAddress: dict[str, Puppet] = field(factory=dict)
+    _byNick: dict[str, Puppet] = field(factory=dict)
+
+    def __iter__(self) -> Iterator[Puppet]:
+        return iter(list(self._byAddress.values()))
+
+    def __len__(self) -> int:
+        return len(self._byAddress)
+
+    def add(self, address: str, nick: str, realJid: str) -> Puppet:
+        """Return the puppet with an address, which is new or stands for a user who comes again."""
+        puppet = self._byAddress.get(address)
+        if puppet is None:
+            puppet = self._byAddress[address] = Puppet(address, nick, realJid)
+        puppet.realJid = realJid
+        self._byNick[nick] = puppet
+        return puppet
+
+    def at(self, address: str) -> Puppet | None:
+        """Return the puppet with an address (full JID)."""
+        return self._byAddress.get(address)
+
+    def called(self, nick: str) -> Puppet | None:
+        """Return the puppet with a nick."""
+        return self._byNick.get(nick)
+
+    def addresses(self) -> dict[str, str]:
+        """Return the bare JIDs of the puppets by those of their users."""
+        return {person(each.realJid): jids.bare(each.address) for each in self._byAddress.values()}
+
+    def remove(self, puppet: Puppet) -> None:
+        """Remove a puppet that is not in the ordinary room any longer. Another one listens in its place."""
+        if self._byAddress.pop(puppet.address, None) is not None and self._byNick.get(puppet.nick) is puppet:
+            del self._byNick[puppet.nick]
+        if self.listener is puppet:
+            self.replaceListener()
+
+    def replaceListener(self) -> None:
+        """Let another puppet that is in the room listen."""
+        known = (each for each in self._byAddress.values() if each.state is PuppetState.IN)
+        self.listener = next(known, None)
+
+    def doubt(self) -> None:
+        """Stanzas may have been lost: nobody knows which puppets are in."""
+        self.listener = None
+        for puppet in self._byAddress.values():
+            if puppet.state is not PuppetState.LEAVING:
+                puppet.state, puppet.held = PuppetState.UNKNOWN, None
+
+
+def addressOf(component: str, user: str, nick: str) -> str:
+    """
+    Return the address of a user's puppet.
+
+    @param component: domain of the puppets.
+    @param user: JID of the user.
+    @raise Malformed: if it is too long.
+    """
+    return jids.prepared(f"{jids.escapeLocal(person(user))}@{component}/{nick}")
+
+
+def isLoop(component: str, user: str) -> bool:
+    """True if a user is a puppet of this component, or a puppet elsewhere that stands for one."""
+    local, domain, _ = jids.split(user)
+    while local and domain != component:
+        local, domain, _ = jids.split(jids.unescapeLocal(local))
+    return domain == component
