@@ -23,7 +23,7 @@ from tests.live.case import SECRET
 from tests.live.clients import Client
 from tests.live.gateway import Gateway
 from tests.live.processes import TWISTD, Program, Value, freePort, need, until
-from tests.live.rooms import RoomsCase, mirrored
+from tests.live.rooms import RoomsCase
 from tests.live.servers import GENERATIONS, Federation, Newer, Server
 
 # Of the server with the rooms, and of that with the mirrors.
@@ -31,8 +31,14 @@ NEAR, FAR = "near.example", "far.example"
 ROOMS, MIRROR = f"rooms.{NEAR}", f"mirror.{FAR}"
 # A mirror in primary mode.
 PRIMARY = f"primary.{FAR}"
-# The near site is the link's side A. Each server's domain, and its components.
-DOMAINS = {Side.A: (NEAR, ROOMS), Side.B: (FAR, MIRROR, PRIMARY)}
+# For rooms at both sites; and the servers' own services of rooms.
+FAR_ROOMS, NEAR_MIRROR = f"rooms.{FAR}", f"mirror.{NEAR}"
+CONFERENCE, FAR_CONFERENCE = f"conference.{NEAR}", f"conference.{FAR}"
+# The near site is the link's side A. Each server's domain, its components, and its service of rooms.
+DOMAINS = {
+    Side.A: (NEAR, ROOMS, NEAR_MIRROR, CONFERENCE),
+    Side.B: (FAR, MIRROR, PRIMARY, FAR_ROOMS, FAR_CONFERENCE),
+}
 # Seconds until servers with many accounts are ready.
 _READY_WITHIN = 90.0
 
@@ -109,7 +115,10 @@ class _Pair:
     Both servers and the link.
 
     @ivar gateways: those that stay from one scenario to the next.
+    @ivar backing: the ordinary rooms behind theirs.
     """
+
+    backing = ""
 
     def __init__(self, classes: dict[Side, type[Server]], accounts: Sequence[str]) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="federation-"))
@@ -119,10 +128,14 @@ class _Pair:
         for side, serverClass in classes.items():
             folder = self.directory / side.value
             folder.mkdir()
-            domain, *components = DOMAINS[side]
+            domain, *components, conference = DOMAINS[side]
             federation = self.network.federations[side]
             self.servers[side] = serverClass(
-                folder, accounts, dict.fromkeys(components, SECRET), domain=domain, federation=federation
+                folder,
+                accounts,
+                {**dict.fromkeys(components, SECRET), conference: ""},
+                domain=domain,
+                federation=federation,
             )
 
     async def start(self) -> None:
@@ -150,7 +163,7 @@ class FederationCase(RoomsCase):
     """
 
     accounts = ("alice", "bob", "carol")
-    rooms = ROOMS
+    service = ROOMS
     mirrorClass: ClassVar[type[Server]]
     far: Server
     network: Network
@@ -181,16 +194,20 @@ class FederationCase(RoomsCase):
 
     async def haveSites(self) -> None:
         """Make sure that the gateways with the rooms and with the mirrors run; they stay for other scenarios."""
-        if not self._pair.gateways:
+        if not self._pair.gateways or self._pair.backing != self.backing:
             await self.startSites()
             self._pair.gateways, self._gateways = self._gateways, []
+            self._pair.backing = self.backing
 
     async def startSites(self, **options: Value) -> tuple[Gateway, Gateway]:
         """Start new gateways, that with the rooms, and that with the mirrors, which has these options."""
         for each in self._pair.gateways:
             each.stop()
         self._pair.gateways.clear()
-        near = self.newGateway({f'rooms."{ROOMS}"': {"peers": [MIRROR]}})
+        rooms: dict[str, Value] = {"peers": [MIRROR]}
+        if self.backing:
+            rooms["backing"] = self.backing
+        near = self.newGateway({f'rooms."{ROOMS}"': rooms})
         mirror: dict[str, Value] = {"allow": [ROOMS], "users": [FAR], **options}
         far = self.newGateway({f'mirror."{MIRROR}"': mirror}, server=self.far)
         for each in (near, far):
@@ -202,7 +219,5 @@ class FederationCase(RoomsCase):
         """Log in a user of the far server."""
         return await self.login(Client(self.far, name, "home"))
 
-    def addresses(self, name: str) -> tuple[str, str]:
-        """Return the addresses of a room and of its mirror."""
-        room = f"{name}@{ROOMS}"
-        return room, mirrored(room, MIRROR)
+    def places(self, name: str, mirror: str = MIRROR) -> tuple[str, str]:
+        return super().places(name, mirror)

@@ -28,7 +28,7 @@ class LinkTests(FederationCase):
         """Return a user in a room, one in its mirror, and both addresses."""
         await self.network.take(Become(UP), FREE)
         await self.haveSites()
-        room, mirror = self.addresses(name)
+        room, mirror = self.places(name)
         alice, bob = await self.user("alice"), await self.farUser("bob")
         await self.enter(alice, room, "alice")
         await self.enter(bob, mirror, "bob")
@@ -101,7 +101,7 @@ class LinkTests(FederationCase):
         """
         await self.network.take(Become(UP), FREE)
         await self.startSites(profile="hf")
-        room, mirror = self.addresses("profile")
+        room, mirror = self.places("profile")
         alice, bob, carol = await self.user("alice"), await self.farUser("bob"), await self.farUser("carol")
         for client, address in ((alice, room), (bob, mirror), (carol, mirror)):
             await self.enter(client, address, client.jid.partition("@")[0])
