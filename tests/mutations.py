@@ -746,6 +746,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        elif puppet.state is PuppetState.JOINING:\n", "        elif False:\n"),
         ("                puppets.doubt()\n", "                pass\n"),
         ("federation.uplink.isLeaving and not puppets:", "federation.uplink.isLeaving:"),
+        ('if stanza.type != "groupchat" and not nick and', 'if stanza.type != "groupchat" and'),
+        ("if result.query != missed.id or result.message.subject", "if result.message.subject"),
+        ("if result.query != missed.id or result.message.subject", "if result.query != missed.id"),
     ),
     "gateway/fmuc/backing.py": (
         ("            if isLoop(self._rooms.jid, request.realJid):\n", "            if False:\n"),
@@ -754,6 +757,12 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            self._forgetOthers(puppets)\n", "            pass\n"),
         ("if self._ghosts.get(key, 0.0) > now:", "if False:"),
         ("if isIn and held is not None and not held.unavailable:", "if False:"),
+    ),
+    "gateway/fmuc/ordinary_archive.py": (
+        ("if each[1].stanzaId not in self.seen and not", "if not"),
+        ("and not (isComplete and each[1].delay is not None)", ""),
+        ("return bool(last) and self.pages < _MAX_PAGES", "return bool(last)"),
+        ("if jids.bare(sender) != room or", "if"),
     ),
     "gateway/fmuc/probing.py": (
         ("isPrivate = self._lists is None and not listed", "isPrivate = False"),

@@ -62,6 +62,21 @@ class SelfPing:
 
 
 @frozen
+class AskArchive:
+    """
+    Ask the archive of an ordinary room for messages.
+
+    @ivar id: id of the request.
+    @ivar since: in seconds since 1970.
+    @ivar after: id of the last message of the page before; empty for the first page.
+    """
+
+    id: str
+    since: float
+    after: str = ""
+
+
+@frozen
 class OpenRoom:
     """
     Accept the default configuration of an ordinary room that a puppet has created (XEP-0045 section 10.1.2).
@@ -251,6 +266,7 @@ Content = (
     | Fence
     | SelfPing
     | OpenRoom
+    | AskArchive
     | AskProperties
     | AskInvitations
     | AskOccupants

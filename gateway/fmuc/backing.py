@@ -185,7 +185,8 @@ class Backing:
         # Of a user who is joined anew, the mirror does not know the password.
         stanza = evolve(stanza, request=evolve(request, password=puppet.password))
         if stanza.isFirst:
-            puppets.listener, puppets.isHistory = puppet, True
+            puppets.listener, puppets.isHistory, puppets.missed = puppet, True, None
+            puppets.since = request.limits.since if self._isAnew(puppets.room, request.nick) else None
             puppet.state = PuppetState.JOINING
             return [ToOrdinary(action.peer, address, stanza, hasHistory=True)]
         if puppet.state is PuppetState.UNKNOWN:
@@ -193,6 +194,12 @@ class Backing:
             return self._restore(now)
         puppet.state = PuppetState.JOINING
         return [ToOrdinary(action.peer, address, stanza)]
+
+    def _isAnew(self, room: str, nick: str) -> bool:
+        """True if the join is that of an occupant, who is joined anew."""
+        federation = self._rooms.federation(room)
+        join = None if federation is None else federation.pending.get(nick)
+        return join is not None and join.occupant is not None
 
     def _forgetOthers(self, puppets: Puppets) -> None:
         """Forget puppets that nobody needs: what they receive tells that they are still there."""
@@ -290,6 +297,9 @@ class Backing:
                 found += self._taken.gone(puppets, puppet, NodePresence(unavailable=True), now)
         self._credit = max(_AT_ONCE, -(-len(self._waiting) // _WITHIN))
         found += self._restore(now)
+        for puppets in self._puppets.values():
+            if puppets.missed is not None and puppets.missed.deadline <= now:
+                found += self._taken.caughtUp(puppets, False, now)
         for room in [room for room, puppets in self._puppets.items() if not puppets]:
             if room not in self._rooms.rooms:
                 del self._puppets[room]
@@ -332,6 +342,8 @@ class Backing:
             if ping is not None and ping.puppet is puppet:
                 del self._pings[stanza.id or ""]
                 return self._pinged(ping, errorOf(stanza).condition if stanza.type == "error" else "", now)
+            if puppets.missed is not None and puppets.missed.id == stanza.id and not nick:
+                return self._taken.archived(puppets, puppet, stanza, now)
         elif nick in ("", puppet.nick):
             # By servers that forward self-pings, and by those that ask occupants themselves.
             return [self._answerOf(stanza)]

@@ -7,11 +7,13 @@ from functools import partial
 
 from attrs import evolve
 
+from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import NickInUse
-from gateway.fmuc.actions import OpenRoom
+from gateway.fmuc.actions import AskArchive, OpenRoom
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.ordinary import ToOrdinary, leaveOf, readMessage, readPresence
+from gateway.fmuc.ordinary_archive import MAX_HELD, WAIT, Missed, readFin, readResult
 from gateway.fmuc.puppets import Puppet, Puppets, PuppetState
 from gateway.fmuc.values import Fmuc, Mode, NodePresence
 from gateway.muc.actions import Action
@@ -30,6 +32,7 @@ class FromOrdinary:
     def __init__(self, rooms: Rooms, later: Callable[[Callable[[float], list[Action]]], object]) -> None:
         self._rooms = rooms
         self._later = later
+        self._asked = 0
         self.merged = 0
 
     def presence(
@@ -64,13 +67,14 @@ class FromOrdinary:
         if puppet.state is not PuppetState.LEAVING:
             puppet.state = PuppetState.IN
         puppet.held = None
+        found: list[Action] = []
         if isNew and puppet is puppets.listener:
             self._learn(puppets, NON_ANONYMOUS in codes)
+            self._askArchive(puppets, found, now)
         elif puppets.listener is None and puppet.state is PuppetState.IN:
             # The last listener has left while this join was on its way.
             puppets.doubt()
             self._later(partial(self._disturb, puppets.room))
-        found: list[Action] = []
         if CREATED in codes and not self._mayConfigure(puppets.room, puppet.nick):
             opened = OpenRoom(f"open-{self._rooms.token}")
             found.append(ToOrdinary(puppets.source, puppet.address, opened))
@@ -108,9 +112,10 @@ class FromOrdinary:
         elif puppet.state is PuppetState.JOINING:
             # A join is refused with an error: this is the end of an earlier stay.
             return []
+        found = self.caughtUp(puppets, False, now) if puppet is puppets.listener else []
         if not puppet.leaves and puppet.state is not PuppetState.JOINING:
             puppets.remove(puppet)
-        found = self._give(puppets, puppet.nick, presence, puppet.realJid, now)
+        found += self._give(puppets, puppet.nick, presence, puppet.realJid, now)
         federation = self._rooms.federation(puppets.room)
         if federation is not None and federation.uplink is not None and federation.uplink.isLeaving and not puppets:
             left = NodePresence(fmuc=Fmuc(left=True))
@@ -160,6 +165,8 @@ class FromOrdinary:
         @param nick: as in L{presence}.
         @raise BadRequest: if it cannot be read.
         """
+        if stanza.type != "groupchat" and not nick and ns.MAM.encode() in stanza.raw:
+            return self._result(puppets, puppet, stanza, now)
         message = readMessage(stanza, puppets.source)
         sender, recipient = stanza.sender or "", f"{puppets.room}/{puppet.nick}"
         if puppets.room not in self._rooms.rooms:
@@ -181,7 +188,56 @@ class FromOrdinary:
             message = evolve(message, delay=None)
         if message.subject:
             puppets.isHistory = False
-        return self._rooms.message(sender, puppets.room, message, now)
+        if puppets.missed is None:
+            return self._rooms.message(sender, puppets.room, message, now)
+        puppets.missed.held.append((sender, message))
+        return self.caughtUp(puppets, False, now) if len(puppets.missed.held) >= MAX_HELD else []
+
+    # The archive.
+
+    def _askArchive(self, puppets: Puppets, found: list[Action], now: float) -> None:
+        """
+        Ask the archive for what was missed, if the listener has joined anew. A room without an archive answers with
+        an error; then what was missed comes from the history.
+        """
+        listener, since, puppets.since = puppets.listener, puppets.since, None
+        if listener is not None and since is not None:
+            puppets.missed = Missed(self._newId(), since, now + WAIT)
+            asked = AskArchive(puppets.missed.id, since)
+            found.append(ToOrdinary(puppets.source, listener.address, asked))
+
+    def _newId(self) -> str:
+        self._asked += 1
+        return f"missed-{self._rooms.token}-{self._asked}"
+
+    def _result(self, puppets: Puppets, puppet: Puppet, stanza: Stanza, now: float) -> list[Action]:
+        """Handle a message of the archive."""
+        missed = puppets.missed
+        if missed is None or puppet is not puppets.listener:
+            return []
+        result = readResult(stanza, puppets.source)
+        if result.query != missed.id or result.message.subject or len(missed.seen) >= MAX_HELD:
+            # The subject comes with the join.
+            return []
+        missed.seen.add(result.message.stanzaId)
+        return self._rooms.message(result.sender, puppets.room, result.message, now)
+
+    def archived(self, puppets: Puppets, puppet: Puppet, stanza: Stanza, now: float) -> list[Action]:
+        """Handle the answer to the query: the end of a page, or an error."""
+        missed = puppets.missed
+        assert missed is not None
+        isLast, last = (False, "") if stanza.type == "error" else readFin(stanza)
+        if isLast or not missed.next(last, self._newId(), now):
+            return self.caughtUp(puppets, isLast, now)
+        return [ToOrdinary(puppets.source, puppet.address, AskArchive(missed.id, missed.since, last))]
+
+    def caughtUp(self, puppets: Puppets, isComplete: bool, now: float) -> list[Action]:
+        """Continue with the messages that have come meanwhile."""
+        missed, puppets.missed = puppets.missed, None
+        found: list[Action] = []
+        for sender, message in [] if missed is None else missed.left(isComplete):
+            found += self._rooms.message(sender, puppets.room, message, now)
+        return found
 
     def refuse(self, room: str, nick: str, error: StanzaError, now: float) -> list[Action]:
         """Refuse a join in the name of the ordinary room."""

@@ -140,9 +140,10 @@ class RoomsHandler(RawHandler):
 
     def tick(self, now: float) -> None:
         self._readWallClock(now)
-        self._perform(self._rooms.tick(now))
         if self._backing is not None and self._link.ready:
+            # Before a mirror ends its wait.
             self._perform(self._backing.tick(now))
+        self._perform(self._rooms.tick(now))
         channels = self._rooms.channels
         if channels is not None and self._link.ready:
             channels.tick(self._rooms.node, self._rooms.isWatched, now)

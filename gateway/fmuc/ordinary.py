@@ -9,11 +9,13 @@ from typing import Any
 from attrs import evolve, frozen
 
 from gateway import ns
-from gateway.fmuc.actions import Content, Join, Kept, OpenRoom, PrivateMessage, SelfPing, Submission
+from gateway.fmuc.actions import AskArchive, Content, Join, Kept, OpenRoom, PrivateMessage, SelfPing, Submission
 from gateway.fmuc.values import NodeMessage, NodePresence
+from gateway.muc import datetimes
 from gateway.muc import stanzas as muc
 from gateway.muc.actions import Action
 from gateway.muc.elements import messageXml, mucXml
+from gateway.muc.forms import FormField, formXml
 from gateway.muc.stanzas import parts, readCodes, readId
 from gateway.muc.values import (
     CONFIGURATION_CODES,
@@ -29,10 +31,12 @@ from gateway.muc.values import (
 )
 from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import errorXml
-from gateway.xml.write import iq, presence, route, serialised, tag
+from gateway.xml.write import iq, presence, route, serialised, tag, textTag
 
 # Namespaces of elements that are not forwarded from ordinary rooms: their occupants may not speak as nodes do.
 _RESERVED = muc.RESERVED | {ns.FMUC, ns.RESUME, ns.CHANNEL}
+# Messages of a page of an archive.
+_PAGE = "100"
 # Stands for addresses that are written later. XML does not allow this character.
 _ADDRESSES = b"\0"
 # Status codes that say something about the ordinary room, or whose presence it is.
@@ -110,6 +114,14 @@ def _openRoom(action: ToOrdinary, stanza: OpenRoom) -> bytes:
     return iq(route(action.address, action.source), stanza.id, "set", query.encode())
 
 
+def _askArchive(action: ToOrdinary, stanza: AskArchive) -> bytes:
+    """Return a query of a page (XEP-0313 sections 4.1 and 4.3)."""
+    fields = (FormField("start", "text-single", "", (datetimes.formatDateTime(stanza.since),)),)
+    page = tag("set", textTag("max", _PAGE) + textTag("after", stanza.after), xmlns=ns.RSM)
+    query = tag("query", formXml("submit", ns.MAM, fields) + page, xmlns=ns.MAM, queryid=stanza.id)
+    return iq(route(action.address, action.source), stanza.id, "set", query.encode())
+
+
 def _kept(action: ToOrdinary, stanza: Kept) -> bytes:
     """Write an iq request whose start tag is still to be written."""
     return stanza.data.replace(_ADDRESSES, route(action.address, action.source), 1)
@@ -119,6 +131,7 @@ _WRITERS: dict[type[Any], Callable[[ToOrdinary, Any], bytes]] = {
     Join: _join,
     SelfPing: _selfPing,
     OpenRoom: _openRoom,
+    AskArchive: _askArchive,
     Kept: _kept,
     OccupantPresence: _presence,
     Submission: _message,

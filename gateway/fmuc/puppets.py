@@ -13,6 +13,7 @@ from enum import Enum
 from attrs import define, field
 
 from gateway.addresses import jids
+from gateway.fmuc.ordinary_archive import Missed
 from gateway.fmuc.values import NodePresence
 from gateway.muc.values import person
 
@@ -80,6 +81,8 @@ class Puppets:
     @ivar listener: C{None} if no puppet is in, or if stanzas may have been lost, until one has joined anew.
     @ivar isHistory: True while the answer to the listener's join may still have history.
     @ivar heard: number of messages to all that the listener has got.
+    @ivar since: time from which on messages may be missing, if the listener joins anew; C{None} if none are.
+    @ivar missed: the query for them; C{None} if there is none.
     """
 
     room: str
@@ -87,6 +90,8 @@ class Puppets:
     listener: Puppet | None = None
     isHistory: bool = False
     heard: int = 0
+    since: float | None = None
+    missed: Missed | None = None
     _byAddress: dict[str, Puppet] = field(factory=dict)
     _byNick: dict[str, Puppet] = field(factory=dict)
 
@@ -131,7 +136,7 @@ class Puppets:
 
     def doubt(self) -> None:
         """Stanzas may have been lost: nobody knows which puppets are in."""
-        self.listener = None
+        self.listener = self.missed = None
         for puppet in self._byAddress.values():
             if puppet.state is not PuppetState.LEAVING:
                 puppet.state, puppet.held = PuppetState.UNKNOWN, None

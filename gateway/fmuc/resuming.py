@@ -42,6 +42,8 @@ _SKEW = 60.0
 _OPEN = 20
 # Occupants in one request: their addresses may take two kilobytes each.
 _LISTED = 80
+# Missed messages that the archive of an ordinary room may give.
+_ARCHIVED = 1_000
 
 
 def interval(attempts: int, slowest: float = SLOWEST) -> float:
@@ -303,7 +305,8 @@ class Resumption:
 
         @param isGiven: True if its stanza id is the joined node's; other software may give none.
         """
-        if len(self._missed) < 2 * self.mirror.room.bounds.messages:
+        most = _ARCHIVED if self.node.isOrdinary else 2 * self.mirror.room.bounds.messages
+        if len(self._missed) < most:
             identity = (message.stanzaId,) if isGiven else _contentOf(message)
             self._missed.setdefault(identity, message)
 

@@ -5,6 +5,8 @@ Whole stanzas between rooms of the gateway and the ordinary rooms behind them, a
 
 from __future__ import annotations
 
+from xml.etree import ElementTree
+
 from gateway import ns
 from gateway.errors import NoHandler
 from tests.fmuc.backed import COMPONENT, NORTH, ROOM, SOURCE, backed
@@ -41,6 +43,7 @@ class StanzaTests(RoomCase):
 
     def setUp(self) -> None:
         self.wire = backed(isStored=False)
+        self.wire.link.ready = True
 
     def take(self, xml: str) -> bytes:
         """Return what the rooms send."""
@@ -503,3 +506,150 @@ class StanzaTests(RoomCase):
         wrong = f"<x {USER}><item affiliation='king' role='participant'/></x>"
         self.assertSent(self.take(presence(BOBS, "ann", wrong)))
         self.assertEqual(sum(self.wire.handler.dropped.values()), 1)
+
+
+class ArchiveTests(RoomCase):
+    """XEP-0313: the archive of an ordinary room tells what was missed."""
+
+    def setUp(self) -> None:
+        self.wire = backed(isStored=False)
+        self.wire.link.ready = True
+        self.wire.settled(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
+        self.wire.settled(own(CAROLS, "carol") + message(CAROLS, "", "<subject/>"))
+        self.wire.settled(message(CAROLS, "ann", f"<body>known</body>{self.given('k')}"))
+        self.wire.handler.connectionInitialized()
+        since = "<history since='1970-01-12T13:45:40Z'/>"
+        self.assertSent(
+            self.wire.settled(),
+            f"<presence from='{CAROLS}' to='{SOURCE}/carol'><x xmlns='{ns.MUC}'>{since}</x></presence>",
+        )
+        [asked] = self.wire.elements(own(CAROLS, "carol"))
+        self.query = asked.get("id", "")
+        self.assertSent(ElementTree.tostring(asked), self.asked())
+
+    def asked(self, after: str = "") -> str:
+        """Return the query of a page."""
+        start = "<field type='text-single' var='start'><value>1970-01-12T13:45:40Z</value></field>"
+        form = f"<field type='hidden' var='FORM_TYPE'><value>{ns.MAM}</value></field>{start}"
+        page = f"<max>100</max>{after and f'<after>{after}</after>'}"
+        return (
+            f"<iq from='{CAROLS}' to='{SOURCE}' type='set' id='{self.query}'>"
+            f"<query xmlns='{ns.MAM}' queryid='{self.query}'><x xmlns='jabber:x:data' type='submit'>{form}</x>"
+            f"<set xmlns='{ns.RSM}'>{page}</set></query></iq>"
+        )
+
+    @staticmethod
+    def given(identifier: str) -> str:
+        """Return a stanza id of the ordinary room."""
+        return f"<stanza-id xmlns='{ns.SID}' by='{SOURCE}' id='{identifier}'/>"
+
+    def result(self, body: str, sender: str = SOURCE, inside: str = "") -> str:
+        """Return a message of the archive; its id there is its body."""
+        content = inside or f"<body>{body}</body>"
+        stanza = (
+            f"<message xmlns='jabber:client' from='{SOURCE}/ann' type='groupchat' id='{body}' xml:lang='en'>"
+            f"<x {USER}><item affiliation='none' jid='ann@local.example/a' role='participant'/></x>"
+            f"{content}</message>"
+        )
+        delay = f"<delay xmlns='{ns.DELAY}' stamp='2026-11-30T04:53:35Z'/>"
+        forwarded = f"<forwarded xmlns='{ns.FORWARD}'>{delay}{stanza}</forwarded>"
+        return (
+            f"<message from='{sender}' to='{CAROLS}'>"
+            f"<result xmlns='{ns.MAM}' queryid='{self.query}' id='{body}'>{forwarded}</result></message>"
+        )
+
+    def fin(self, last: str, isComplete: bool = True) -> str:
+        """Return the end of a page."""
+        complete = " complete='true'" if isComplete else ""
+        page = f"<set xmlns='{ns.RSM}'>{last and f'<last>{last}</last>'}</set>"
+        return (
+            f"<iq from='{SOURCE}' to='{CAROLS}' type='result' id='{self.query}'>"
+            f"<fin xmlns='{ns.MAM}'{complete}>{page}</fin></iq>"
+        )
+
+    def history(self, body: str, identifier: str = "") -> str:
+        """Return a message of the history."""
+        return message(CAROLS, "ann", f"<body>{body}</body>{DELAY}{self.given(identifier or body)}")
+
+    def shown(self, *bodies: str) -> list[str]:
+        """Return messages that were missed, as Carol gets them."""
+        delay = DELAY.replace(SOURCE, ROOM)
+        return [
+            f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='{body}' xml:lang='en'>"
+            f"<body>{body}</body>{delay}</message>"
+            for body in bodies
+        ]
+
+    def test_complete(self) -> None:
+        """
+        The archive has more than the history, whose messages have no ids in ejabberd; new messages follow, and
+        nothing comes twice.
+        """
+        subject, live = message(CAROLS, "", "<subject/>"), "<body>live</body>"
+        heard = message(CAROLS, "ann", f"<body>3</body>{DELAY}") + subject
+        heard += message(CAROLS, "ann", f"<body>4</body>{self.given('4')}") + message(CAROLS, "ann", live)
+        self.assertSent(self.wire.settled(heard))
+        results = "".join(map(self.result, ("k", "1", "2", "3", "4")))
+        self.assertSent(self.wire.settled(results))
+        self.assertSent(
+            self.wire.settled(self.fin("4")),
+            *self.shown("1", "2", "3", "4"),
+            f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='m'>{live}</message>",
+        )
+        self.assertSent(
+            self.wire.settled(message(CAROLS, "ann", "<body>5</body>")),
+            f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='m'><body>5</body></message>",
+        )
+
+    def test_pages(self) -> None:
+        """A long archive comes in pages; the subject waits for the last one."""
+        self.wire.settled(message(CAROLS, "", "<subject/>") + self.result("1"))
+        [asked] = self.wire.elements(self.fin("1", isComplete=False))
+        self.query = asked.get("id", "")
+        self.assertSent(ElementTree.tostring(asked), self.asked("1"))
+        self.wire.settled(self.result("2"))
+        self.assertSent(self.wire.settled(self.fin("2")), *self.shown("1", "2"))
+
+    def test_endless(self) -> None:
+        """An archive that always has a further page is left after some of them."""
+        self.wire.settled(message(CAROLS, "", "<subject/>"))
+        count = 1
+        while found := self.wire.elements(self.result(f"r{count}") + self.fin(f"r{count}", isComplete=False)):
+            if found[0].tag.endswith("}message"):
+                break
+            self.query, count = found[0].get("id", ""), count + 1
+        self.assertEqual(count, 10)
+        self.assertEqual(len(found), 10)
+
+    def test_none(self) -> None:
+        """A room without an archive, and one that does not answer: the history is taken."""
+        error = f"<error type='cancel'><service-unavailable xmlns='{ns.STANZA_ERRORS}'/></error>"
+        heard = self.history("1") + message(CAROLS, "", "<subject/>")
+        expected = self.shown("1")[0].replace(" xml:lang='en'", "").replace("id='1'", "id='m'")
+        self.wire.settled(heard)
+        self.assertSent(
+            self.wire.settled(f"<iq from='{SOURCE}' to='{CAROLS}' type='error' id='{self.query}'>{error}</iq>"),
+            expected,
+        )
+        self.setUp()
+        self.wire.settled(heard)
+        self.assertSent(self.wire.tickBytes(3))
+        self.assertSent(self.wire.tickBytes(2), expected)
+
+    def test_forged(self) -> None:
+        """Results of an occupant, of another query, and unreadable ones are no results; nor is a subject."""
+        self.wire.settled(message(CAROLS, "", "<subject/>"))
+        subject = self.result("s", inside="<subject>old</subject>")
+        self.wire.settled(self.result("1", f"{SOURCE}/ann") + self.result("2").replace("queryid='", "queryid='x"))
+        self.wire.settled(self.result("3").replace("stamp='2026", "stamp='x") + subject)
+        other = self.result("4").replace(f"from='{SOURCE}/ann'", "from='other@example/ann'")
+        self.assertSent(self.wire.settled(other))
+        self.assertSent(self.wire.settled(self.fin("4")))
+
+    def test_left(self) -> None:
+        """The listener leaves before the end: another one joins anew later, and nothing waits for the archive."""
+        self.wire.settled(message(CAROLS, "", "<subject/>") + message(CAROLS, "ann", "<body>x</body>"))
+        gone = f"<x {USER}><item affiliation='none' role='none'/><status code='307'/><status code='110'/></x>"
+        sent = self.wire.settled(presence(CAROLS, "carol", gone, "unavailable"))
+        self.assertIn(b"<body>x</body>", sent)
+        self.assertIn(b"<status code='307'/>", sent)
