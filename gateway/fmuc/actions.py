@@ -64,16 +64,14 @@ class SelfPing:
 @frozen
 class AskArchive:
     """
-    Ask the archive of an ordinary room for messages.
+    Ask the archive of an ordinary room for the messages after one that is known.
 
     @ivar id: id of the request.
-    @ivar since: in seconds since 1970.
-    @ivar after: id of the last message of the page before; empty for the first page.
+    @ivar after: stanza id of that message.
     """
 
     id: str
-    since: float
-    after: str = ""
+    after: str
 
 
 @frozen

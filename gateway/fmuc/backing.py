@@ -186,7 +186,7 @@ class Backing:
         stanza = evolve(stanza, request=evolve(request, password=puppet.password))
         if stanza.isFirst:
             puppets.listener, puppets.isHistory, puppets.missed = puppet, True, None
-            puppets.since = request.limits.since if self._isAnew(puppets.room, request.nick) else None
+            puppets.last = puppets.last if self._isAnew(puppets.room, request.nick) else ""
             puppet.state = PuppetState.JOINING
             return [ToOrdinary(action.peer, address, stanza, hasHistory=True)]
         if puppet.state is PuppetState.UNKNOWN:
@@ -254,7 +254,7 @@ class Backing:
         Handle the mirror's question whether stanzas were lost: if the connection has lasted and the listener is in,
         none was. Otherwise the mirror joins anew, and the answers of the ordinary room are those to the listener.
         """
-        listener = puppets.listener
+        listener, puppets.last = puppets.listener, stanza.last or ""
         if listener is None or listener.state is not PuppetState.IN:
             puppets.doubt()
             self._due.append(partial(self._answer, action.room, stanza.id, _UNKNOWN))

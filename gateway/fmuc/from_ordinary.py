@@ -200,10 +200,10 @@ class FromOrdinary:
         Ask the archive for what was missed, if the listener has joined anew. A room without an archive answers with
         an error; then what was missed comes from the history.
         """
-        listener, since, puppets.since = puppets.listener, puppets.since, None
-        if listener is not None and since is not None:
-            puppets.missed = Missed(self._newId(), since, now + WAIT)
-            asked = AskArchive(puppets.missed.id, since)
+        listener, last, puppets.last = puppets.listener, puppets.last, ""
+        if listener is not None and last:
+            puppets.missed = Missed(self._newId(), now + WAIT)
+            asked = AskArchive(puppets.missed.id, last)
             found.append(ToOrdinary(puppets.source, listener.address, asked))
 
     def _newId(self) -> str:
@@ -229,7 +229,7 @@ class FromOrdinary:
         isLast, last = (False, "") if stanza.type == "error" else readFin(stanza)
         if isLast or not missed.next(last, self._newId(), now):
             return self.caughtUp(puppets, isLast, now)
-        return [ToOrdinary(puppets.source, puppet.address, AskArchive(missed.id, missed.since, last))]
+        return [ToOrdinary(puppets.source, puppet.address, AskArchive(missed.id, last))]
 
     def caughtUp(self, puppets: Puppets, isComplete: bool, now: float) -> list[Action]:
         """Continue with the messages that have come meanwhile."""

@@ -11,11 +11,9 @@ from attrs import evolve, frozen
 from gateway import ns
 from gateway.fmuc.actions import AskArchive, Content, Join, Kept, OpenRoom, PrivateMessage, SelfPing, Submission
 from gateway.fmuc.values import NodeMessage, NodePresence
-from gateway.muc import datetimes
 from gateway.muc import stanzas as muc
 from gateway.muc.actions import Action
 from gateway.muc.elements import messageXml, mucXml
-from gateway.muc.forms import FormField, formXml
 from gateway.muc.stanzas import parts, readCodes, readId
 from gateway.muc.values import (
     CONFIGURATION_CODES,
@@ -115,10 +113,9 @@ def _openRoom(action: ToOrdinary, stanza: OpenRoom) -> bytes:
 
 
 def _askArchive(action: ToOrdinary, stanza: AskArchive) -> bytes:
-    """Return a query of a page (XEP-0313 sections 4.1 and 4.3)."""
-    fields = (FormField("start", "text-single", "", (datetimes.formatDateTime(stanza.since),)),)
+    """Return a query of a page (XEP-0313 section 4.3)."""
     page = tag("set", textTag("max", _PAGE) + textTag("after", stanza.after), xmlns=ns.RSM)
-    query = tag("query", formXml("submit", ns.MAM, fields) + page, xmlns=ns.MAM, queryid=stanza.id)
+    query = tag("query", page, xmlns=ns.MAM, queryid=stanza.id)
     return iq(route(action.address, action.source), stanza.id, "set", query.encode())
 
 

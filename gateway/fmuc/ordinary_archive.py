@@ -29,14 +29,12 @@ class Missed:
     A query for what was missed, until its end.
 
     @ivar id: of the open request.
-    @ivar since: the time from which on messages may be missing, in seconds since 1970.
     @ivar deadline: of the open request, in seconds of the link's clock.
     @ivar seen: stanza ids of the messages so far.
     @ivar held: messages to all that have come meanwhile, and their senders.
     """
 
     id: str
-    since: float
     deadline: float
     seen: set[str] = field(factory=set)
     held: list[tuple[str, NodeMessage]] = field(factory=list)

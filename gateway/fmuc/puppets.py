@@ -81,7 +81,7 @@ class Puppets:
     @ivar listener: C{None} if no puppet is in, or if stanzas may have been lost, until one has joined anew.
     @ivar isHistory: True while the answer to the listener's join may still have history.
     @ivar heard: number of messages to all that the listener has got.
-    @ivar since: time from which on messages may be missing, if the listener joins anew; C{None} if none are.
+    @ivar last: stanza id of the last message that is known, if the listener joins anew; empty for none.
     @ivar missed: the query for them; C{None} if there is none.
     """
 
@@ -90,7 +90,7 @@ class Puppets:
     listener: Puppet | None = None
     isHistory: bool = False
     heard: int = 0
-    since: float | None = None
+    last: str = ""
     missed: Missed | None = None
     _byAddress: dict[str, Puppet] = field(factory=dict)
     _byNick: dict[str, Puppet] = field(factory=dict)

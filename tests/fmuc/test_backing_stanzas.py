@@ -527,15 +527,12 @@ class ArchiveTests(RoomCase):
         self.query = asked.get("id", "")
         self.assertSent(ElementTree.tostring(asked), self.asked())
 
-    def asked(self, after: str = "") -> str:
+    def asked(self, after: str = "k") -> str:
         """Return the query of a page."""
-        start = "<field type='text-single' var='start'><value>1970-01-12T13:45:40Z</value></field>"
-        form = f"<field type='hidden' var='FORM_TYPE'><value>{ns.MAM}</value></field>{start}"
-        page = f"<max>100</max>{after and f'<after>{after}</after>'}"
+        page = f"<set xmlns='{ns.RSM}'><max>100</max><after>{after}</after></set>"
         return (
             f"<iq from='{CAROLS}' to='{SOURCE}' type='set' id='{self.query}'>"
-            f"<query xmlns='{ns.MAM}' queryid='{self.query}'><x xmlns='jabber:x:data' type='submit'>{form}</x>"
-            f"<set xmlns='{ns.RSM}'>{page}</set></query></iq>"
+            f"<query xmlns='{ns.MAM}' queryid='{self.query}'>{page}</query></iq>"
         )
 
     @staticmethod

@@ -370,7 +370,7 @@ class Ejabberd(Server):
                 # If it is loaded, it inspects the iqs of all components.
                 **({"mod_privilege": mod_privilege} if mod_privilege else {}),
                 **({"mod_private": {}} if IMPORTING in self.components else {}),
-                **({"mod_muc": {"hosts": conferences}} if conferences else {}),
+                **(_ejabberdRooms(conferences) if conferences else {}),
             },
         }
         if self.federation is not None:
@@ -548,6 +548,11 @@ class EmbeddedProxy(Embedded):
         others = {jid: secret for jid, secret in self.components.items() if jid != served}
         target = {"target": f"implementation@{DOMAIN}"}
         return {**tables, "embedded.components": others, f'proxy."{served}"': target}
+
+
+def _ejabberdRooms(hosts: Sequence[str]) -> dict[str, Any]:
+    """Return the modules of services of rooms with archives."""
+    return {"mod_muc": {"hosts": hosts, "default_room_options": {"mam": True}}, "mod_mam": {}}
 
 
 def listening(port: int) -> str:
