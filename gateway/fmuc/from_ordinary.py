@@ -20,6 +20,9 @@ from gateway.muc.actions import Action
 from gateway.muc.values import CREATED, NON_ANONYMOUS, SELF, StanzaError, stanzaError
 from gateway.stream.stanzas import Stanza
 
+# Bytes of a message of the history, and of a presence that may be the recipient's own.
+_DELAY, _SELF = ns.DELAY.encode(), str(SELF).encode()
+
 
 class FromOrdinary:
     """
@@ -44,6 +47,11 @@ class FromOrdinary:
         @param nick: of its sender; empty for the ordinary room itself.
         @raise BadRequest: if it cannot be read.
         """
+        isOthers = nick != puppet.nick and stanza.type != "error" and _SELF not in stanza.raw
+        if isOthers and puppet is not puppets.listener:
+            # Nearly all copies are these, so they are not read.
+            self.merged += 1
+            return []
         presence, codes = readPresence(stanza)
         if presence.stanzaError is not None:
             return self._refused(puppets, puppet, presence, now)
@@ -127,7 +135,7 @@ class FromOrdinary:
     ) -> list[Action]:
         """Handle a copy of the presence of another occupant."""
         other = puppets.called(nick)
-        if puppet is not puppets.listener or not nick:
+        if not nick or puppet is not puppets.listener:
             self.merged += 1
             return []
         if other is None:
@@ -165,6 +173,10 @@ class FromOrdinary:
         @param nick: as in L{presence}.
         @raise BadRequest: if it cannot be read.
         """
+        if stanza.type == "groupchat" and puppet is not puppets.listener:
+            self.merged += 1
+            self._listens(puppets, puppet, nick, stanza)
+            return []
         if stanza.type != "groupchat" and not nick and ns.MAM.encode() in stanza.raw:
             return self._result(puppets, puppet, stanza, now)
         message = readMessage(stanza, puppets.source)
@@ -173,16 +185,7 @@ class FromOrdinary:
             return []
         if message.kind != "groupchat":
             return self._rooms.message(sender, recipient, message, now)
-        isLive = message.delay is None and bool(nick)
-        if puppet is not puppets.listener:
-            self.merged += 1
-            listener = puppets.listener
-            isMissed = isLive and puppet.state is PuppetState.IN and puppet.isAhead(puppets.heard)
-            if isMissed and listener is not None and listener.state is PuppetState.IN:
-                puppets.doubt()
-                self._later(partial(self._disturb, puppets.room))
-            return []
-        puppets.heard += isLive
+        puppets.heard += bool(nick) and _DELAY not in stanza.raw
         if not puppets.isHistory:
             # A delay of a live message is its sender's.
             message = evolve(message, delay=None)
@@ -192,6 +195,15 @@ class FromOrdinary:
             return self._rooms.message(sender, puppets.room, message, now)
         puppets.missed.held.append((sender, message))
         return self.caughtUp(puppets, False, now) if len(puppets.missed.held) >= MAX_HELD else []
+
+    def _listens(self, puppets: Puppets, puppet: Puppet, nick: str, stanza: Stanza) -> None:
+        """Find out by the copy of a message that goes no further whether the listener gets messages at all."""
+        listener = puppets.listener
+        isLive = bool(nick) and _DELAY not in stanza.raw and puppet.state is PuppetState.IN
+        isMissed = isLive and puppet.isAhead(puppets.heard)
+        if isMissed and listener is not None and listener.state is PuppetState.IN:
+            puppets.doubt()
+            self._later(partial(self._disturb, puppets.room))
 
     # The archive.
 
