@@ -728,6 +728,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        if self.listener is puppet:\n", "        if False:\n"),
         ("if each.state is PuppetState.IN)", "if True)"),
         ("return self._ahead >= _MAX_AHEAD", "return False"),
+        ("            puppet.count()\n", "            pass\n"),
         ("return self._ahead >= _MAX_AHEAD", "return self._ahead > 0"),
         ("while local and domain != component:", "while False:"),
     ),
@@ -745,6 +746,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if CREATED in codes and not self._mayConfigure(puppets.room, puppet.nick):", "if False:"),
         ("        elif puppet.state is PuppetState.JOINING:\n", "        elif False:\n"),
         ("isMissed = isLive and puppet.isAhead(puppets.heard)", "isMissed = False"),
+        ('if stanza.type == "groupchat" and puppet.state is PuppetState.JOINING:', "if False:"),
         ("federation.uplink.isLeaving and not puppets:", "federation.uplink.isLeaving:"),
         ('if stanza.type != "groupchat" and not nick and', 'if stanza.type != "groupchat" and'),
         ("if result.query != missed.id or result.message.subject", "if result.message.subject"),
@@ -756,6 +758,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("while self._waiting and self._credit > 0:", "while self._waiting:"),
         ("            self._forgetOthers(puppets)\n", "            pass\n"),
         ("if self._ghosts.get(key, 0.0) > now:", "if False:"),
+        ("isThere = puppets.at(puppet.address) is puppet and puppet.state", "isThere = puppet.state"),
         ("if isIn and held is not None and not held.unavailable:", "if False:"),
     ),
     "gateway/fmuc/ordinary_archive.py": (

@@ -291,7 +291,8 @@ class Backing:
             found += self._pinged(ping, "remote-server-timeout", now)
         while self._leaving and self._leaving[0][0] <= now:
             deadline, puppets, puppet = self._leaving.popleft()
-            if puppet.state is PuppetState.LEAVING and puppet.deadline == deadline:
+            isThere = puppets.at(puppet.address) is puppet and puppet.state is PuppetState.LEAVING
+            if isThere and puppet.deadline == deadline:
                 # It was not in.
                 puppet.leaves = 0
                 found += self._taken.gone(puppets, puppet, NodePresence(unavailable=True), now)

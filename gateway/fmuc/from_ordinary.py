@@ -177,6 +177,9 @@ class FromOrdinary:
             self.merged += 1
             self._listens(puppets, puppet, nick, stanza)
             return []
+        if stanza.type == "groupchat" and puppet.state is PuppetState.JOINING:
+            # The room still had this puppet, and has sent this before it got the join: the history has it.
+            return []
         if stanza.type != "groupchat" and not nick and ns.MAM.encode() in stanza.raw:
             return self._result(puppets, puppet, stanza, now)
         message = readMessage(stanza, puppets.source)

@@ -56,6 +56,10 @@ class Puppet:
     _heard: int = -1
     _ahead: int = 0
 
+    def count(self) -> None:
+        """Begin anew to count messages."""
+        self._heard, self._ahead = -1, 0
+
     def isAhead(self, heard: int) -> bool:
         """
         Count a message to all, and return True if the listener of the room must have missed it.
@@ -138,6 +142,7 @@ class Puppets:
         """Stanzas may have been lost: nobody knows which puppets are in."""
         self.listener = self.missed = None
         for puppet in self._byAddress.values():
+            puppet.count()
             if puppet.state is not PuppetState.LEAVING:
                 puppet.state, puppet.held = PuppetState.UNKNOWN, None
 

@@ -382,6 +382,27 @@ class StanzaTests(RoomCase):
         self.wire.tickBytes(11)
         self.assertEqual(self.wire.rooms.rooms, {})
 
+    def test_early(self) -> None:
+        """A message that the room has sent before it got a first join is in the history, too: it is shown once."""
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
+        self.take(message(CAROLS, "ann", "<body>x</body>"))
+        self.take(own(CAROLS, "carol"))
+        sent = self.take(message(CAROLS, "ann", f"<body>x</body>{DELAY}") + message(CAROLS, "", "<subject/>"))
+        self.assertEqual(sent.count(b"<body>x</body>"), 1)
+
+    def test_lateLeave(self) -> None:
+        """A join that was taken back is refused: the wait for the leave is over, and the nick is another user's."""
+        self.enter()
+        dan, address = "dan@users.example/d", rf"dan\40users.example@{COMPONENT}/dan"
+        self.take(f"<presence from='{dan}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        self.take(f"<presence from='{dan}' to='{ROOM}/dan' type='unavailable'/>")
+        self.take(presence(BOBS, "dan"))
+        error = f"<error type='cancel'><conflict xmlns='{ns.STANZA_ERRORS}'/></error>"
+        self.take(presence(address, "dan", error, "error") + presence(BOBS, "dan"))
+        self.wire.link.ready = True
+        self.wire.tickBytes(11)
+        self.assertIn("dan", self.wire.room(ROOM).occupants)
+
     def test_lostJoin(self) -> None:
         """A join whose answer was lost with the connection is refused; its puppet leaves when it is heard of."""
         self.enter()
