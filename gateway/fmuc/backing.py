@@ -47,6 +47,8 @@ _MAX_GHOSTS, _AGAIN = 1_000, 60.0
 # Errors by which a client has answered a self-ping, so that the puppet is in (XEP-0410 section 3.3).
 _OF_CLIENT = frozenset(("feature-not-implemented", "service-unavailable"))
 _UNKNOWN = ResumeAnswer(condition="item-not-found")
+# Types of presence that rooms send.
+_SHOWN = frozenset((None, "unavailable", "error"))
 
 
 @frozen
@@ -101,6 +103,14 @@ class Backing:
     def isFrom(self, stanza: Stanza) -> bool:
         """True if a stanza comes from an ordinary room, or one of its occupants."""
         return jids.split(stanza.sender or "")[1] == self._domain
+
+    def isRefusalLeftOut(self, stanza: Stanza) -> bool:
+        """
+        True if nobody is told that the stream refuses a stanza of an ordinary room (its start tag): its sender has
+        sent it to all. A room removes an occupant who answers its presence with an error.
+        """
+        isToAll = (stanza.name == "presence" and stanza.type is None) or stanza.type == "groupchat"
+        return isToAll and self.isFrom(stanza)
 
     def disturbed(self) -> None:
         """Stanzas may have been lost: the connection is a new one."""
@@ -237,10 +247,14 @@ class Backing:
         if puppet is None:
             return []
         if stanza.change.unavailable:
-            puppet.leaves += 1
-            puppet.state, puppet.deadline = PuppetState.LEAVING, now + _WAIT
-            self._leaving.append((puppet.deadline, puppets, puppet))
+            self._leave(puppets, puppet, now)
         return [ToOrdinary(action.peer, puppet.address, stanza, action.id)]
+
+    def _leave(self, puppets: Puppets, puppet: Puppet, now: float) -> None:
+        """Wait for the answer to a leave, which is sent."""
+        puppet.leaves += 1
+        puppet.state, puppet.deadline = PuppetState.LEAVING, now + _WAIT
+        self._leaving.append((puppet.deadline, puppets, puppet))
 
     def _say(self, action: ToNode, stanza: Submission | PrivateMessage) -> list[Action]:
         message = stanza.message
@@ -301,9 +315,19 @@ class Backing:
         for puppets in self._puppets.values():
             if puppets.missed is not None and puppets.missed.deadline <= now:
                 found += self._taken.caughtUp(puppets, False, now)
-        for room in [room for room, puppets in self._puppets.items() if not puppets]:
-            if room not in self._rooms.rooms:
+        for room in [room for room in self._puppets if room not in self._rooms.rooms]:
+            found += self._abandon(self._puppets[room], now)
+            if not self._puppets[room]:
                 del self._puppets[room]
+        return found
+
+    def _abandon(self, puppets: Puppets, now: float) -> list[Action]:
+        """Take the puppets of a room that does not exist any longer out of the ordinary room."""
+        found: list[Action] = []
+        for puppet in puppets:
+            if puppet.state is not PuppetState.LEAVING:
+                found.append(leaveOf(puppets.source, puppet.address, puppet.nick))
+                self._leave(puppets, puppet, now)
         return found
 
     # Stanzas of ordinary rooms.
@@ -316,7 +340,12 @@ class Backing:
         """
         source, _, nick = (stanza.sender or "").partition("/")
         address = stanza.recipient or ""
-        room = f"{jids.split(source)[0]}@{self._rooms.jid}"
+        local = jids.split(source)[0]
+        if not local or (stanza.name == "presence" and stanza.type not in _SHOWN):
+            # The service itself is no room, and rooms have no subscriptions.
+            self.dropped += 1
+            return []
+        room = f"{local}@{self._rooms.jid}"
         puppets = self._of(room) if room in self._rooms.rooms else self._puppets.get(room)
         puppet = None if puppets is None else puppets.at(address)
         if puppets is None or puppet is None:

@@ -15,13 +15,15 @@ from gateway.fmuc.core import Rooms
 from gateway.fmuc.ordinary import ToOrdinary, leaveOf, readMessage, readPresence
 from gateway.fmuc.ordinary_archive import MAX_HELD, WAIT, Missed, readFin, readResult
 from gateway.fmuc.puppets import Puppet, Puppets, PuppetState
-from gateway.fmuc.values import Fmuc, Mode, NodePresence
+from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc.actions import Action
 from gateway.muc.values import CREATED, NON_ANONYMOUS, SELF, StanzaError, stanzaError
 from gateway.stream.stanzas import Stanza
 
 # Bytes of a message of the history, and of a presence that may be the recipient's own.
 _DELAY, _SELF = ns.DELAY.encode(), str(SELF).encode()
+# States of puppets that wait for no answer to a join.
+_SETTLED = frozenset((PuppetState.IN, PuppetState.UNKNOWN))
 
 
 class FromOrdinary:
@@ -54,8 +56,10 @@ class FromOrdinary:
             return []
         presence, codes = readPresence(stanza)
         if presence.stanzaError is not None:
-            return self._refused(puppets, puppet, presence, now)
-        if SELF not in codes and nick != puppet.nick:
+            # What a puppet has sent comes back from its own nick, or from the room; others' errors are none of it.
+            return self._refused(puppets, puppet, presence, now) if nick in ("", puppet.nick) else []
+        # Another nick is given in the answer to a join. Later, code 110 from another nick is forged.
+        if nick != puppet.nick and (SELF not in codes or puppet.state in _SETTLED):
             return self._ofOther(puppets, puppet, nick, presence, now)
         if presence.unavailable:
             return self.gone(puppets, puppet, presence, now)
@@ -77,7 +81,7 @@ class FromOrdinary:
         puppet.held = None
         found: list[Action] = []
         if isNew and puppet is puppets.listener:
-            self._learn(puppets, NON_ANONYMOUS in codes)
+            self._learn(puppets, NON_ANONYMOUS in codes, bool(presence.occupantId))
             self._askArchive(puppets, found, now)
         elif puppets.listener is None and puppet.state is PuppetState.IN:
             # The last listener has left while this join was on its way.
@@ -88,11 +92,20 @@ class FromOrdinary:
             found.append(ToOrdinary(puppets.source, puppet.address, opened))
         return found + self._give(puppets, puppet.nick, presence, puppet.realJid, now)
 
-    def _learn(self, puppets: Puppets, nonAnonymous: bool) -> None:
-        """Let the mirror know whether all see real JIDs; the others' presences have come before."""
+    def _learn(self, puppets: Puppets, nonAnonymous: bool, givesIds: bool) -> None:
+        """
+        Let the mirror know whether all see real JIDs, and which occupant ids are the room's; the others' presences
+        have come before.
+
+        XEP-0421 section 3: a room that gives ids removes those that occupants write. A puppet writes none, so if it
+        has none, those of others are forged.
+        """
+        puppets.givesIds = givesIds
         federation = self._rooms.federation(puppets.room)
         if federation is not None and federation.uplink is not None:
             federation.uplink.learn(nonAnonymous)
+            for occupant in () if givesIds else federation.uplink.node.occupants.values():
+                occupant.giveId(federation.room.occupantId(occupant.person) if occupant.realJid else "")
 
     def _mayConfigure(self, room: str, nick: str) -> bool:
         """True if a user whose join is answered may send the configuration of the room."""
@@ -109,6 +122,8 @@ class FromOrdinary:
         self, puppets: Puppets, nick: str, presence: NodePresence, realJid: str, now: float
     ) -> list[Action]:
         """Give the mirror a presence as that of its joined node."""
+        if puppets.room not in self._rooms.rooms:
+            return []
         fmuc = Fmuc(realJid=realJid, mode=Mode.REPLICA)
         shown = evolve(presence, jid=realJid, fmuc=fmuc, resumes=True, joins=False)
         return self._rooms.presence(f"{puppets.source}/{nick}", puppets.room, shown, now)
@@ -138,6 +153,8 @@ class FromOrdinary:
         if not nick or puppet is not puppets.listener:
             self.merged += 1
             return []
+        if presence.occupantId and not puppets.givesIds:
+            presence = evolve(presence, occupantId="")
         if other is None:
             return self._give(puppets, nick, presence, self._realJid(presence.jid), now)
         if other.state in (PuppetState.IN, PuppetState.LEAVING):
@@ -182,22 +199,28 @@ class FromOrdinary:
             return []
         if stanza.type != "groupchat" and not nick and ns.MAM.encode() in stanza.raw:
             return self._result(puppets, puppet, stanza, now)
-        message = readMessage(stanza, puppets.source)
+        message = self._believed(puppets, readMessage(stanza, puppets.source, puppets.room))
         sender, recipient = stanza.sender or "", f"{puppets.room}/{puppet.nick}"
         if puppets.room not in self._rooms.rooms:
             return []
         if message.kind != "groupchat":
             return self._rooms.message(sender, recipient, message, now)
+        isLive = bool(nick) and message.delay is None
         puppets.heard += bool(nick) and _DELAY not in stanza.raw
         if not puppets.isHistory:
             # A delay of a live message is its sender's.
             message = evolve(message, delay=None)
-        if message.subject:
+        if message.subject or isLive:
             puppets.isHistory = False
         if puppets.missed is None:
             return self._rooms.message(sender, puppets.room, message, now)
         puppets.missed.held.append((sender, message))
         return self.caughtUp(puppets, False, now) if len(puppets.missed.held) >= MAX_HELD else []
+
+    @staticmethod
+    def _believed(puppets: Puppets, message: NodeMessage) -> NodeMessage:
+        """Return a message without the occupant id that its sender has written."""
+        return evolve(message, occupantId="") if message.occupantId and not puppets.givesIds else message
 
     def _listens(self, puppets: Puppets, puppet: Puppet, nick: str, stanza: Stanza) -> None:
         """Find out by the copy of a message that goes no further whether the listener gets messages at all."""
@@ -230,12 +253,12 @@ class FromOrdinary:
         missed = puppets.missed
         if missed is None or puppet is not puppets.listener:
             return []
-        result = readResult(stanza, puppets.source)
+        result = readResult(stanza, puppets.source, puppets.room)
         if result.query != missed.id or result.message.subject or len(missed.seen) >= MAX_HELD:
             # The subject comes with the join.
             return []
         missed.seen.add(result.message.stanzaId)
-        return self._rooms.message(result.sender, puppets.room, result.message, now)
+        return self._rooms.message(result.sender, puppets.room, self._believed(puppets, result.message), now)
 
     def archived(self, puppets: Puppets, puppet: Puppet, stanza: Stanza, now: float) -> list[Action]:
         """Handle the answer to the query: the end of a page, or an error."""

@@ -210,6 +210,9 @@ class RoomsHandler(RawHandler):
 
     def stanzaRefused(self, refused: StanzaRefused) -> bool:
         stanza = refused.stanza
+        if self._backing is not None and self._backing.isRefusalLeftOut(stanza):
+            self.dropped["of ordinary rooms that cannot be read"] += 1
+            return True
         if stanza.name != "presence" or stanza.type is not None or not stanza.sender or not stanza.recipient:
             return False
         joins = _JOINS.search(refused.head) is not None

@@ -177,11 +177,12 @@ def readPresence(stanza: Stanza) -> tuple[NodePresence, tuple[int, ...]]:
     return muc.readPresence(stanza, found, make, _RESERVED), codes
 
 
-def readMessage(stanza: Stanza, room: str) -> NodeMessage:
+def readMessage(stanza: Stanza, source: str, room: str) -> NodeMessage:
     """
     Read a message of an ordinary room.
 
-    @param room: bare JID of the ordinary room, which is named as the origin of the time of each message.
+    @param source: bare JID of the ordinary room, which is named as the origin of the time of each message.
+    @param room: bare JID of the room here, in whose name only this component assigns stanza ids.
     @raise BadRequest: if it cannot be read.
     """
     found = parts(stanza)
@@ -191,5 +192,5 @@ def readMessage(stanza: Stanza, room: str) -> NodeMessage:
             make = partial(make, codes=readCodes(part.element, CONFIGURATION_CODES))
         elif part.namespace == ns.OCCUPANT_ID:
             make = partial(make, occupantId=readId(part))
-    message = muc.readMessage(stanza, found, make, _RESERVED)
-    return message if message.delay is None else evolve(message, delay=Delay(room, message.delay.stamp))
+    message = muc.readMessage(stanza, found, make, _RESERVED, room)
+    return message if message.delay is None else evolve(message, delay=Delay(source, message.delay.stamp))

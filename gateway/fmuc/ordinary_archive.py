@@ -71,11 +71,12 @@ class Result:
     message: NodeMessage
 
 
-def readResult(stanza: Stanza, room: str) -> Result:
+def readResult(stanza: Stanza, source: str, room: str) -> Result:
     """
     Read one result (section 4.2).
 
-    @param room: bare JID of the ordinary room.
+    @param source: bare JID of the ordinary room.
+    @param room: bare JID of the room here.
     @raise BadRequest: if it cannot be read.
     """
     result = next((each for each in children(stanza.element) if each.uri == ns.MAM), None)
@@ -88,7 +89,7 @@ def readResult(stanza: Stanza, room: str) -> Result:
     if message is None or stamp is None or message.uri != ns.CLIENT:
         raise BadRequest
     sender, identifier = message.getAttribute("from", ""), result.getAttribute("id", "")
-    if jids.bare(sender) != room or len(identifier) > MAX_ID:
+    if jids.bare(sender) != source or len(identifier) > MAX_ID:
         raise BadRequest
     written = serialised(moved(message, ns.CLIENT, ns.COMPONENT_ACCEPT), ns.COMPONENT_ACCEPT).encode()
     archived = evolve(
@@ -100,8 +101,8 @@ def readResult(stanza: Stanza, room: str) -> Result:
         raw=written.rpartition(b"</")[0] or written,
         cut=0,
     )
-    read = readMessage(archived, room)
-    given = evolve(read, delay=Delay(room, stamp), stanzaId=identifier or read.stanzaId)
+    read = readMessage(archived, source, room)
+    given = evolve(read, delay=Delay(source, stamp), stanzaId=identifier or read.stanzaId)
     return Result(result.getAttribute("queryid", ""), sender, given)
 
 

@@ -84,6 +84,7 @@ class Puppets:
     @ivar source: bare JID of the ordinary room.
     @ivar listener: C{None} if no puppet is in, or if stanzas may have been lost, until one has joined anew.
     @ivar isHistory: True while the answer to the listener's join may still have history.
+    @ivar givesIds: True if the ordinary room gives occupant ids (XEP-0421), or if that is not known yet.
     @ivar heard: number of messages to all that the listener has got.
     @ivar last: stanza id of the last message that is known, if the listener joins anew; empty for none.
     @ivar missed: the query for them; C{None} if there is none.
@@ -93,6 +94,7 @@ class Puppets:
     source: str
     listener: Puppet | None = None
     isHistory: bool = False
+    givesIds: bool = True
     heard: int = 0
     last: str = ""
     missed: Missed | None = None
@@ -161,6 +163,6 @@ def addressOf(component: str, user: str, nick: str) -> str:
 def isLoop(component: str, user: str) -> bool:
     """True if a user is a puppet of this component, or a puppet elsewhere that stands for one."""
     local, domain, _ = jids.split(user)
-    while local and domain != component:
-        local, domain, _ = jids.split(jids.unescapeLocal(local))
+    while domain != component and "@" in (inner := jids.unescapeLocal(local)):
+        local, domain, _ = jids.split(inner)
     return domain == component

@@ -106,7 +106,11 @@ def readPresence(
 
 
 def readMessage(
-    stanza: Stanza, found: list[Part], make: Callable[..., M], reserved: frozenset[str] = RESERVED
+    stanza: Stanza,
+    found: list[Part],
+    make: Callable[..., M],
+    reserved: frozenset[str] = RESERVED,
+    room: str | None = None,
 ) -> M:
     """
     Read a message.
@@ -114,11 +118,13 @@ def readMessage(
     @param found: the stanza's elements.
     @param make: L{Message}, or a class built on it, with the values of its further attributes.
     @param reserved: namespaces of elements that are not forwarded.
+    @param room: bare JID of the room that the message is for, if it is not the recipient's.
     @raise BadRequest: if it cannot be read.
     """
     given = ""
     if any(part.name == "stanza-id" for part in found):
-        found, given = _cutStanzaIds(found, jids.bare(stanza.recipient or ""), person(stanza.sender or ""))
+        here = jids.bare(stanza.recipient or "") if room is None else room
+        found, given = _cutStanzaIds(found, here, person(stanza.sender or ""))
     payload = _payload(stanza, found, reserved)
     if len(payload.raw) + len(payload.language) + len(stanza.id or "") > MAX_PAYLOAD:
         raise BadRequest

@@ -83,6 +83,7 @@ class Wire:
         store: MemoryStore | None = None,
     ) -> None:
         self.rooms = rooms
+        self.backing = backing
         self.link = FakeLink(rooms.jid)
         self.store = store or MemoryStore(MIGRATIONS)
         commits = None
