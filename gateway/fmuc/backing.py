@@ -248,11 +248,16 @@ class Backing:
             return []
         if stanza.change.unavailable:
             self._leave(puppets, puppet, now)
-        return [ToOrdinary(action.peer, puppet.address, stanza, action.id)]
+        sent = ToOrdinary(action.peer, puppet.address, stanza, action.id)
+        if puppet.state in (PuppetState.UNKNOWN, PuppetState.CHECKING):
+            puppet.unsent = sent
+            return []
+        return [sent]
 
     def _leave(self, puppets: Puppets, puppet: Puppet, now: float) -> None:
         """Wait for the answer to a leave, which is sent."""
         puppet.leaves += 1
+        puppet.unsent = None
         puppet.state, puppet.deadline = PuppetState.LEAVING, now + _WAIT
         self._leaving.append((puppet.deadline, puppets, puppet))
 

@@ -78,8 +78,8 @@ class FromOrdinary:
         isNew = puppet.state is PuppetState.JOINING
         if puppet.state is not PuppetState.LEAVING:
             puppet.state = PuppetState.IN
-        puppet.held = None
-        found: list[Action] = []
+        found: list[Action] = [] if puppet.unsent is None else [puppet.unsent]
+        puppet.held = puppet.unsent = None
         if isNew and puppet is puppets.listener:
             self._learn(puppets, NON_ANONYMOUS in codes, bool(presence.occupantId))
             self._askArchive(puppets, found, now)

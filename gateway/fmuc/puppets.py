@@ -13,6 +13,7 @@ from enum import Enum
 from attrs import define, field
 
 from gateway.addresses import jids
+from gateway.fmuc.ordinary import ToOrdinary
 from gateway.fmuc.ordinary_archive import Missed
 from gateway.fmuc.values import NodePresence
 from gateway.muc.values import person
@@ -42,6 +43,8 @@ class Puppet:
     @ivar password: with which the user has joined, to join anew after a loss.
     @ivar leaves: leaves that were sent, and have not come back.
     @ivar deadline: end of the wait for an answer, in seconds of the link's clock.
+    @ivar unsent: last presence of the user, until it is known that the puppet is in: an ordinary room answers the
+        presence of others with an error, or takes it for a join.
     @ivar held: presence of an occupant with this nick that may be this puppet or another user, until that is known.
     """
 
@@ -52,6 +55,7 @@ class Puppet:
     password: str = ""
     leaves: int = 0
     deadline: float = float("inf")
+    unsent: ToOrdinary | None = None
     held: NodePresence | None = None
     _heard: int = -1
     _ahead: int = 0

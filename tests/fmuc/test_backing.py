@@ -377,6 +377,26 @@ class ReturnTests(WireCase):
         )
         self.checkTalk()
 
+    def test_presence(self) -> None:
+        """
+        A user's presence waits until it is known that the puppet is in. Of others, Prosody returns it as
+        C{not-acceptable}, which looks like a refused join; for ejabberd it is a join.
+        """
+        for number in range(30):
+            self.site.join(ROOM, f"u{number}", f"u{number}@elsewhere.example/u")
+        last = rf"u29\40elsewhere.example@{COMPONENT}/u29"
+        self.forget(last)
+        self.site.connect(COMPONENT)
+        self.sent()
+        address = f"from='u29@elsewhere.example/u' to='{ROOM}/u29'"
+        for show in ("away", "xa"):
+            self.site.send(f"<presence {address}><show>{show}</show></presence>")
+        self.assertEqual(self.sent(), [])
+        shown = [each for _ in range(20) for each in self.site.tick(1)]
+        own = [each for each in self.sent() if "/u29 " in f"{each} " and each.startswith("presence")]
+        self.assertEqual(own, [f"presence {last} > {SOURCE}/u29", f"presence {last} > {SOURCE}/u29 show=xa"])
+        self.assertIn(f"presence {NORTH}/u29 > {BOB} none/participant show=xa", shown)
+
     def test_missed(self) -> None:
         """Messages that were missed come from the history, once."""
         self.site.away = {COMPONENT}
