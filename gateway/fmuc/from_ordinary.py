@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 from attrs import evolve
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.errors import NickInUse
+from gateway.errors import BadRequest, NickInUse
 from gateway.fmuc.actions import AskArchive, OpenRoom
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.ordinary import ToOrdinary, leaveOf, readMessage, readPresence
@@ -264,7 +265,10 @@ class FromOrdinary:
         """Handle the answer to the query: the end of a page, or an error."""
         missed = puppets.missed
         assert missed is not None
-        isLast, last = (False, "") if stanza.type == "error" else readFin(stanza)
+        isLast, last = False, ""
+        if stanza.type == "result":
+            with suppress(BadRequest):
+                isLast, last = readFin(stanza)
         if isLast or not missed.next(last, self._newId(), now):
             return self.caughtUp(puppets, isLast, now)
         return [ToOrdinary(puppets.source, puppet.address, AskArchive(missed.id, last))]

@@ -107,7 +107,11 @@ def readResult(stanza: Stanza, source: str, room: str) -> Result:
 
 
 def readFin(stanza: Stanza) -> tuple[bool, str]:
-    """Return whether a page was the last one, and the id of its last message; empty for none (section 4.3)."""
+    """
+    Return whether a page was the last one, and the id of its last message; empty for none (section 4.3).
+
+    @raise BadRequest: if it cannot be read.
+    """
     fin = next((each for each in stanza.element.elements() if each.name == "fin"), None)
     if fin is None:
         return True, ""

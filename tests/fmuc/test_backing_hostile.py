@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+
 from gateway import ns
 from gateway.fmuc.puppets import isLoop
 from gateway.stream.core import Splitter
 from gateway.stream.refused import StanzaRefused
 from gateway.xml.context import COMPONENT as CONTEXT
+from gateway.xml.read import MAX_COST
 from tests.fmuc.backed import COMPONENT, NORTH, ROOM, SERVICE, SOURCE, SOUTH, backed
 from tests.fmuc.support import MUC, RoomCase
 from tests.fmuc.test_backing import ANN, BOB, CAROL, opened
@@ -161,6 +164,22 @@ class HostileTests(RoomCase):
             self.take(message(CAROLS, "ann", f"<body>late</body>{DELAY}")),
             f"<message from='{ROOM}/ann' to='{CAROL_HERE}' type='groupchat' id='m'><body>late</body></message>",
         )
+
+    def test_end(self) -> None:
+        """
+        XEP-0313 section 4.3: an end of the archive that cannot be read ends the query, and what has come meanwhile
+        is shown.
+        """
+        self.enter()
+        self.take(message(BOBS, "ann", f"<body>1</body>{GIVEN % (SOURCE, 'one')}"))
+        self.wire.handler.connectionInitialized()
+        self.wire.settled()
+        sent = self.take(presence(BOBS, "ann") + self.own(BOBS, "bob", "")).decode()
+        [asked] = re.findall("id='(missed-[^']*)' type", sent)
+        self.assertSent(self.take(message(BOBS, "", "<subject/>") + message(BOBS, "ann", "<body>2</body>")))
+        fin = f"<fin xmlns='{ns.MAM}'>{'<a/>' * MAX_COST}</fin>"
+        sent = self.take(f"<iq from='{SOURCE}' to='{BOBS}' type='result' id='{asked}'>{fin}</iq>").decode()
+        self.assertEqual(sent.count("<body>2</body>"), 3)
 
     def test_abandoned(self) -> None:
         """A puppet that nobody needs, because the room has ended, leaves; then nothing of it is kept."""
