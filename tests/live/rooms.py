@@ -268,6 +268,14 @@ class RoomsCase(LiveTests):
         self.stack.push_async_callback(talker.close)
         return talker
 
+    async def configure(self, owner: Talker, room: str, **values: str) -> None:
+        """Submit the form of the configuration."""
+        form = owner.stream.plugin["xep_0004"].make_form(ftype="submit")
+        form.add_field("FORM_TYPE", ftype="hidden", value=f"{MUC}#roomconfig")
+        for name, value in values.items():
+            form.add_field(f"muc#roomconfig_{name}", value=value)
+        await owner.muc.set_room_config(JID(room), form)
+
     async def enter(self, client: Client, room: str, nick: str) -> None:
         """Let a client join, and wait for the subject. A new room is opened for others."""
         client.send(stanza("presence", MUC_X, to=f"{room}/{nick}"))

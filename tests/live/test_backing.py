@@ -7,17 +7,19 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Sequence
+from xml.etree.ElementTree import Element
 
 from slixmpp import JID
 from slixmpp.exceptions import PresenceError
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.live import test_fmuc
 from tests.live.case import COMPONENTS, ENDED_WELL, ROOMS, SECRET, scenario
-from tests.live.clients import Client, stanza
+from tests.live.clients import Client, condition, stanza
 from tests.live.federation import CONFERENCE as FEDERATED
 from tests.live.gateway import Gateway
 from tests.live.processes import until
-from tests.live.rooms import MIRROR, RoomsCase, mirrored
+from tests.live.rooms import MIRROR, MUC, MUC_USER, RoomsCase, mirrored
 from tests.live.servers import CONFERENCE, DOMAIN, Ejabberd, Prosody
 from tests.live.test_fmuc import FmucTests
 from tests.live.test_fmuc_private import PrivateTests
@@ -153,16 +155,85 @@ class EjabberdBackingTests(BackingTests, SynchronousTestCase):
     serverClass = Ejabberd
 
 
-class ProsodyBackedTests(Backed, FmucTests, SynchronousTestCase):
-    """The flows of mirrors, with rooms of Prosody."""
+class BackedTests(Backed, FmucTests):
+    """
+    A mix-in: the flows of mirrors.
+
+    @cvar limitsUsers: True if a room may have a largest number of occupants.
+    """
+
+    limitsUsers = False
+
+    @scenario(90)
+    async def test_refusals(self) -> None:
+        """The ordinary room's own refusals reach the user in the mirror whom they are for; and its end, all."""
+        await self.startSites()
+        for mirror in (MIRROR, f"mirror3.{DOMAIN}"):
+            await self.checkRoomRefusals(*self.places(f"gate-{mirror.partition('.')[0]}", mirror))
+
+    async def checkRoomRefusals(self, there: str, here: str) -> None:
+        """Check a wrong password, a visitor, a subject, a room that is full, and the room's end."""
+        bob, alice, carol = await self.talker("bob"), await self.user("alice"), await self.user("carol")
+        await bob.join(there, "bob")
+        await self.configure(bob, there, passwordprotectedroom="1", roomsecret="sesame", changesubject="0")
+        self.assertEqual(await self.refusal(alice, f"{here}/alice", "barley"), "not-authorized")
+        self.assertIsNone(await self.refusal(alice, f"{here}/alice", "sesame"))
+        await bob.awaitPresence(f"{there}/alice", None)
+        await bob.muc.set_role(JID(there), "alice", "visitor")
+        await alice.expect(lambda each: role(each, f"{here}/alice") == "visitor", "the role")
+        speech, title = "<body>Open</body>", "<subject>Forty</subject>"
+        for inside, word in ((speech, "voiceless"), (title, "subject")):
+            alice.send(stanza("message", inside, to=here, type="groupchat", id=word))
+            error = await alice.expectId(word, "the error")
+            self.assertEqual((error.get("from"), condition(error)), (here, "forbidden"))
+        alice.received.clear()
+        await bob.muc.set_role(JID(there), "alice", "participant")
+        await alice.expect(lambda each: role(each, f"{here}/alice") == "participant", "the voice")
+        alice.send(stanza("message", speech, to=here, type="groupchat", id="voice"))
+        await bob.awaitMessage(f"{there}/alice", "Open")
+        if self.limitsUsers:
+            await self.configure(bob, there, maxusers="2")
+            self.assertEqual(await self.refusal(carol, f"{here}/carol", "sesame"), "resource-constraint")
+            await self.configure(bob, there, maxusers="200")
+        self.assertIsNone(await self.refusal(carol, f"{here}/carol", "sesame"))
+        await bob.muc.destroy(JID(there))
+        for client, nick in ((alice, "alice"), (carol, "carol")):
+            end = await self.gone(client, f"{here}/{nick}", "110")
+            self.assertEqual(len([*end.iter(f"{{{MUC_USER}}}destroy")]), 1)
+        for client in (bob, alice, carol):
+            await client.close()
+
+    async def refusal(self, client: Client, occupant: str, secret: str) -> str | None:
+        """Join with a password; return the condition of the refusal, or None if the user is in."""
+        client.received.clear()
+        join = f"<x xmlns='{MUC}'><password>{secret}</password></x>"
+        client.send(stanza("presence", join, to=occupant, id="join"))
+        return condition(await client.expect(lambda each: each.get("from") == occupant, "the answer"))
+
+
+def role(element: Element, occupant: str) -> str | None:
+    """Return the role in a presence of this occupant."""
+    items = element.iter(f"{{{MUC_USER}}}item") if element.get("from") == occupant else ()
+    return next((each.get("role") for each in items), None)
+
+
+class ProsodyBackedTests(BackedTests, SynchronousTestCase):
+    """With rooms of Prosody."""
 
     serverClass = Prosody
 
 
-class EjabberdBackedTests(Backed, FmucTests, SynchronousTestCase):
-    """The flows of mirrors, with rooms of ejabberd."""
+class EjabberdBackedTests(BackedTests, SynchronousTestCase):
+    """With rooms of ejabberd."""
 
     serverClass = Ejabberd
+    limitsUsers = True
+
+
+class BackedWaitingTests(test_fmuc.WaitingTests):
+    """Those that mostly wait: lost connections, a server that is killed, addresses without a room."""
+
+    classes = (ProsodyBackedTests, EjabberdBackedTests)
 
 
 class ProsodyBackedLinkTests(LinkTests, SynchronousTestCase):

@@ -81,14 +81,6 @@ class PrivateTests(RoomsCase):
         info = (await talker.stream.plugin["xep_0030"].get_info(jid=JID(jid), timeout=15))["disco_info"]
         return set(info["features"]), {(category, kind, name) for category, kind, _, name in info["identities"]}
 
-    async def configure(self, owner: Talker, room: str, **values: str) -> None:
-        """Submit the form of the configuration."""
-        form = owner.stream.plugin["xep_0004"].make_form(ftype="submit")
-        form.add_field("FORM_TYPE", ftype="hidden", value=f"{MUC}#roomconfig")
-        for name, value in values.items():
-            form.add_field(f"muc#roomconfig_{name}", value=value)
-        await owner.muc.set_room_config(JID(room), form)
-
 
 class EmbeddedPrivateTests(PrivateTests, SynchronousTestCase):
     """On the embedded host."""
