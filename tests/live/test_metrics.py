@@ -32,6 +32,7 @@ TABLES: dict[str, dict[str, Value]] = {
     'delegation."delegate.localhost".namespaces."urn:example:pep"': {"jid": "pep.localhost"},
     'roster."roster.localhost"': {"domain": "localhost", "url": "http://127.0.0.1:9/%s", "lock": True},
     'rooms."rooms.localhost"': {},
+    'rooms."federated.localhost"': {"backing": "conference.localhost"},
     'mirror."mirror.localhost"': {"allow": ["*"], "users": ["localhost"]},
 }
 
