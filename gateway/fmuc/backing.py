@@ -32,7 +32,8 @@ from gateway.fmuc.core import Rooms
 from gateway.fmuc.from_ordinary import FromOrdinary
 from gateway.fmuc.ordinary import ToOrdinary, leaveOf, naming
 from gateway.fmuc.puppets import Puppet, Puppets, PuppetState, addressOf, isLoop
-from gateway.fmuc.values import ABSENT, NodePresence, ResumeAnswer
+from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.values import ABSENT, ResumeAnswer
 from gateway.muc.actions import Action, ForwardIq, SendError, SendResult
 from gateway.muc.occupant_iq import errorOf
 from gateway.muc.values import OccupantPresence, stanzaError
@@ -312,19 +313,25 @@ class Backing:
             deadline, puppets, puppet = self._leaving.popleft()
             isThere = puppets.at(puppet.address) is puppet and puppet.state is PuppetState.LEAVING
             if isThere and puppet.deadline == deadline:
-                # It was not in.
-                puppet.leaves = 0
-                found += self._taken.gone(puppets, puppet, NodePresence(unavailable=True), now)
+                found += self._taken.expired(puppets, puppet, now)
         self._credit = max(_AT_ONCE, -(-len(self._waiting) // _WITHIN))
         found += self._restore(now)
         for puppets in self._puppets.values():
             if puppets.missed is not None and puppets.missed.deadline <= now:
                 found += self._taken.caughtUp(puppets, False, now)
+            if puppets.isDeaf and self._isSettled(puppets.room):
+                found += self._taken.disturb(puppets.room, now)
         for room in [room for room in self._puppets if room not in self._rooms.rooms]:
             found += self._abandon(self._puppets[room], now)
             if not self._puppets[room]:
                 del self._puppets[room]
         return found
+
+    def _isSettled(self, room: str) -> bool:
+        """True if a mirror awaits no answer: a connection that was lost during its first join tells it nothing."""
+        federation = self._rooms.federation(room)
+        uplink = None if federation is None else federation.uplink
+        return uplink is not None and uplink.state is UplinkState.JOINED and not uplink.pending
 
     def _abandon(self, puppets: Puppets, now: float) -> list[Action]:
         """Take the puppets of a room that does not exist any longer out of the ordinary room."""

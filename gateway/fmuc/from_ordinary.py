@@ -87,7 +87,7 @@ class FromOrdinary:
         elif puppets.listener is None and puppet.state is PuppetState.IN:
             # The last listener has left while this join was on its way.
             puppets.doubt()
-            self._later(partial(self._disturb, puppets.room))
+            self._later(partial(self.disturb, puppets.room))
         if CREATED in codes and not self._mayConfigure(puppets.room, puppet.nick):
             opened = OpenRoom(f"open-{self._rooms.token}")
             found.append(ToOrdinary(puppets.source, puppet.address, opened))
@@ -140,11 +140,15 @@ class FromOrdinary:
         if not puppet.leaves and puppet.state is not PuppetState.JOINING:
             puppets.remove(puppet)
         found += self._give(puppets, puppet.nick, presence, puppet.realJid, now)
+        return found + self._left(puppets, now)
+
+    def _left(self, puppets: Puppets, now: float) -> list[Action]:
+        """Tell a mirror that leaves that its last puppet has left."""
         federation = self._rooms.federation(puppets.room)
-        if federation is not None and federation.uplink is not None and federation.uplink.isLeaving and not puppets:
-            left = NodePresence(fmuc=Fmuc(left=True))
-            found += self._rooms.presence(puppets.source, puppets.room, left, now)
-        return found
+        if federation is None or federation.uplink is None or not federation.uplink.isLeaving or puppets:
+            return []
+        left = NodePresence(fmuc=Fmuc(left=True))
+        return self._rooms.presence(puppets.source, puppets.room, left, now)
 
     def _ofOther(
         self, puppets: Puppets, puppet: Puppet, nick: str, presence: NodePresence, now: float
@@ -158,12 +162,24 @@ class FromOrdinary:
             presence = evolve(presence, occupantId="")
         if other is None:
             return self._give(puppets, nick, presence, self._realJid(presence.jid), now)
-        if other.state in (PuppetState.IN, PuppetState.LEAVING):
+        if other.state is PuppetState.IN:
             # That puppet gets a copy of its own.
             self.merged += 1
         else:
             other.held = presence
         return []
+
+    def expired(self, puppets: Puppets, puppet: Puppet, now: float) -> list[Action]:
+        """The leave of a puppet has not come back: it was not in, and another user may have its nick."""
+        held, puppet.leaves = puppet.held, 0
+        if puppets.called(puppet.nick) is not puppet:
+            # Another user has asked for the nick since, so what the listener gets with it is about others.
+            puppets.remove(puppet)
+            return self._left(puppets, now)
+        found = self.gone(puppets, puppet, NodePresence(unavailable=True), now)
+        if held is not None and not held.unavailable and puppets.room in self._rooms.rooms:
+            found += self._give(puppets, puppet.nick, held, self._realJid(held.jid), now)
+        return found
 
     def _realJid(self, jid: str) -> str:
         """Return the real JID of another occupant; empty if it is unknown, or that of an unknown puppet."""
@@ -230,7 +246,7 @@ class FromOrdinary:
         isMissed = isLive and puppet.isAhead(puppets.heard)
         if isMissed and listener is not None and listener.state is PuppetState.IN:
             puppets.doubt()
-            self._later(partial(self._disturb, puppets.room))
+            self._later(partial(self.disturb, puppets.room))
 
     # The archive.
 
@@ -288,7 +304,7 @@ class FromOrdinary:
             f"{source}/{nick}", f"{room}/{nick}", NodePresence(stanzaError=error), now
         )
 
-    def _disturb(self, room: str, now: float) -> list[Action]:
+    def disturb(self, room: str, now: float) -> list[Action]:
         """Let a mirror join anew, because it may have missed something."""
         federation = self._rooms.federation(room)
         if federation is None or federation.uplink is None:
