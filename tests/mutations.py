@@ -741,7 +741,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/from_ordinary.py": (
         ("if isOthers and puppet is not puppets.listener:", "if isOthers:"),
         ('if stanza.type == "groupchat" and puppet is not puppets.listener:', "if False:"),
-        ("if other.state in (PuppetState.IN, PuppetState.LEAVING):", "if True:"),
+        ("if other.state is PuppetState.IN:", "if True:"),
         ("if isNew and puppet is puppets.listener:", "if False:"),
         ('if nick in ("", puppet.nick) else []', "if True else []"),
         ("(SELF not in codes or puppet.state in _SETTLED)", "SELF not in codes"),
@@ -751,7 +751,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        elif puppet.state is PuppetState.JOINING:\n", "        elif False:\n"),
         ("isMissed = isLive and puppet.isAhead(puppets.heard)", "isMissed = False"),
         ('if stanza.type == "groupchat" and puppet.state is PuppetState.JOINING:', "if False:"),
-        ("federation.uplink.isLeaving and not puppets:", "federation.uplink.isLeaving:"),
+        ("not federation.uplink.isLeaving or puppets:", "not federation.uplink.isLeaving:"),
         ('if stanza.type != "groupchat" and not nick and', 'if stanza.type != "groupchat" and'),
         ("if result.query != missed.id or result.message.subject", "if result.message.subject"),
         ("if result.query != missed.id or result.message.subject", "if result.query != missed.id"),

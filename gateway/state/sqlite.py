@@ -22,9 +22,9 @@ from gateway.state.faults import domainError
 # Milliseconds that a request waits for the lock of another process. While a lock is known to be held, no request
 # waits.
 _LOCK_TIMEOUT = 500
-# Bytes that a new journal has at once, and pages of it that are moved into the file together: they fit into these
-# bytes, each with its header of 24 bytes.
-_JOURNAL, _MOVED = 1024 * 1024, 250
+# Bytes that a new journal has at once, and pages of it that are moved into the file together. Fewer pages would fit
+# into these bytes, but commits wait while they are moved: beside a flood that was seen to take a second.
+_JOURNAL, _MOVED = 1024 * 1024, 1000
 # Bytes of the journal that are kept for later transactions: a large one makes it grow.
 _MAX_JOURNAL = 16 * 1024 * 1024
 # Seconds between two attempts to open a broken file.
