@@ -263,7 +263,7 @@ class JournalTests(TestCase):
         return Path(f"{file._path}-wal").read_bytes()
 
     def test_length(self) -> None:
-        """The journal has a length before the first commit, and is used anew: many commits do not make it longer."""
+        """The journal has a length before the first commit, and is used anew: commits do not make it longer."""
         file = self.open()
         lengths = []
         for number in range(1_500):
