@@ -974,7 +974,6 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/requirements/prosody.py": (('["privilege"] * bool(component.having(Privilege))', "[]"),),
     "gateway/state/sqlite.py": (
         ("            self._lengthen(connection)\n", ""),
-        ('            connection.execute(f"PRAGMA wal_autocheckpoint = {_MOVED}")\n', ""),
         ('                connection.execute("ROLLBACK")\n\n', "                pass\n\n"),
         ("        self._timeout = 0\n", ""),
     ),

@@ -22,9 +22,9 @@ from gateway.state.faults import domainError
 # Milliseconds that a request waits for the lock of another process. While a lock is known to be held, no request
 # waits.
 _LOCK_TIMEOUT = 500
-# Bytes that a new journal has at once, and pages of it that are moved into the file together. Fewer pages would fit
-# into these bytes, but commits wait while they are moved: beside a flood that was seen to take a second.
-_JOURNAL, _MOVED = 1024 * 1024, 1000
+# Bytes that a new journal has at once. SQLite moves 1,000 pages into the file together. Fewer would fit into these
+# bytes, but commits wait for each such move: beside a flood, one was seen to take a second.
+_JOURNAL = 1024 * 1024
 # Bytes of the journal that are kept for later transactions: a large one makes it grow.
 _MAX_JOURNAL = 16 * 1024 * 1024
 # Seconds between two attempts to open a broken file.
@@ -219,7 +219,6 @@ class SqliteFile:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute(f"PRAGMA journal_size_limit = {_MAX_JOURNAL}")
-            connection.execute(f"PRAGMA wal_autocheckpoint = {_MOVED}")
             self._prepare(connection)
             self._lengthen(connection)
         except BaseException:
