@@ -166,9 +166,8 @@ class MirrorPlugin:
         )
         bounds = Bounds(made=table.max_rooms_per_user, silence=table.ping_after, archived=_archived(table))
         bounds = evolve(bounds, gone=table.gone_after)
-        ids, administrators = _ids(jid, composition), _prepared(table.administering_peers)
-        rooms = Rooms(jid, mirroring, _prepared(table.peers), bounds, ids, administrators)
-        _restore(jid, table, composition, rooms)
+        rooms = _rooms(jid, table, composition, mirroring, bounds)
+        _restore(jid, composition, rooms)
         return _served(jid, table, composition, rooms)
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
@@ -208,19 +207,17 @@ class RoomsPlugin:
             archived=_archived(table),
             gone=table.gone_after,
         )
-        ids = _ids(jid, composition)
-        administrators = _prepared(table.administering_peers)
         if table.backing is not None:
             backed = Mirroring(allow=frozenset((table.backing,)), users=frozenset("*"), backing=table.backing)
             # The ordinary rooms decide themselves when they end.
             most = evolve(most, idle=0.0)
-            rooms = Rooms(jid, backed, _prepared(table.peers), most, ids, administrators)
+            rooms = _rooms(jid, table, composition, backed, most)
             rooms.name = "Rooms"
-            _restore(jid, table, composition, rooms)
+            _restore(jid, composition, rooms)
             return _served(jid, table, composition, rooms, Backing(rooms, table.backing))
-        rooms = Rooms(jid, None, _prepared(table.peers), most, ids, administrators)
+        rooms = _rooms(jid, table, composition, None, most)
         rooms.shownRoles = ordered(table.presence_broadcast)
-        _restore(jid, table, composition, rooms)
+        _restore(jid, composition, rooms)
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
         link = _served(jid, table, composition, rooms)
@@ -244,9 +241,22 @@ def _federation(peers: frozenset[str], environment: IServiceEnvironment) -> list
     return [Remark(f"it reaches {names} by s2s: both names need DNS records and certificates")]
 
 
-def _restore(jid: str, table: MirrorTable | RoomsTable, composition: IServiceBuilder, rooms: Rooms) -> None:
-    """Restore the rooms, or mirrors, of an earlier process."""
+def _rooms(
+    jid: str,
+    table: MirrorTable | RoomsTable,
+    composition: IServiceBuilder,
+    mirroring: Mirroring | None,
+    bounds: Bounds,
+) -> Rooms:
+    """Make the rooms, or mirrors, with the options that both tables have."""
+    administrators = _prepared(table.administering_peers)
+    rooms = Rooms(jid, mirroring, _prepared(table.peers), bounds, _ids(jid, composition), administrators)
     rooms.exposesPrivate = table.allow_exposed_private_messages
+    return rooms
+
+
+def _restore(jid: str, composition: IServiceBuilder, rooms: Rooms) -> None:
+    """Restore the rooms, or mirrors, of an earlier process."""
     store = composition.store(_storeName(jid), MIGRATIONS)
     now = composition.reactor.seconds()
     channels = rooms.channels = Channels(rooms.token, rooms.utcClock.utc, rooms.mayBeNode)
