@@ -737,6 +737,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("    if not isChanged:\n", "    if True:\n"),
     ),
     "gateway/fmuc/from_ordinary.py": (
+        ("        left = self.release(puppets, puppet)\n", "        left: list[Action] = []\n"),
+        ("        return found + self.release(puppets, puppet)\n", "        return found\n"),
+        ("return person(puppet.realJid) in map(person, users)", "return bool(users)"),
         ("if isOthers and puppet is not puppets.listener:", "if isOthers:"),
         ('if stanza.type == "groupchat" and puppet is not puppets.listener:', "if False:"),
         ("if other.state is PuppetState.IN:", "if True:"),
@@ -755,13 +758,13 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if result.query != missed.id or result.message.subject", "if result.query != missed.id"),
     ),
     "gateway/fmuc/backing.py": (
+        ("left = self._release(puppets) if stanza.isFirst else []", "left: list[Action] = []"),
         ("            if isLoop(self._rooms.jid, request.realJid):\n", "            if False:\n"),
         ("puppet.password = request.password or puppet.password", "puppet.password = request.password"),
         ("while self._waiting and self._credit > 0:", "while self._waiting:"),
-        ("            self._forgetOthers(puppets)\n", "            pass\n"),
         ("if self._ghosts.get(key, 0.0) > now:", "if False:"),
         ("isThere = puppets.at(puppet.address) is puppet and puppet.state", "isThere = puppet.state"),
-        ("            found += self._abandon(self._puppets[room], now)\n", "            pass\n"),
+        ("            found += self._release(self._puppets[room])\n", "            pass\n"),
         ("return isToAll and self.isFrom(stanza)", "return False"),
         ("if isIn and held is not None and not held.unavailable:", "if False:"),
     ),
@@ -810,6 +813,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self._perform(actions, speaker=speaker, isCharged=True)\n", "self._perform(actions, speaker=speaker)\n"),
     ),
     "gateway/fmuc/holding.py": (
+        ("if each.isOf(node) and each.occupant is None]", "if each.isOf(node)]"),
         ("node.emptySince + node.keep <= now", "False"),
         ("return found[min(start, places.get(first, start)) :]", "return found"),
         ("if nick in buckets and nick not in there:", "if nick not in there:"),

@@ -189,8 +189,8 @@ class Backing:
         except GatewayError as error:
             self._due.append(partial(self._taken.refuse, action.room, request.nick, stanzaError(type(error))))
             return []
-        if stanza.isFirst:
-            self._forgetOthers(puppets)
+        # The answer to a first join tells who is in, so puppets that nobody needs leave before.
+        left = self._release(puppets) if stanza.isFirst else []
         puppet = puppets.add(address, request.nick, request.realJid)
         puppet.password = request.password or puppet.password
         # Of a user who is joined anew, the mirror does not know the password.
@@ -199,7 +199,7 @@ class Backing:
             puppets.listener, puppets.isHistory, puppets.missed = puppet, True, None
             puppets.last = puppets.last if self._isAnew(puppets.room, request.nick) else ""
             puppet.state = PuppetState.JOINING
-            return [ToOrdinary(action.peer, address, stanza, hasHistory=True)]
+            return [*left, ToOrdinary(action.peer, address, stanza, hasHistory=True)]
         if puppet.state is PuppetState.UNKNOWN:
             self._waiting.append((puppets, puppet, stanza))
             return self._restore(now)
@@ -211,15 +211,6 @@ class Backing:
         federation = self._rooms.federation(room)
         join = None if federation is None else federation.pending.get(nick)
         return join is not None and join.occupant is not None
-
-    def _forgetOthers(self, puppets: Puppets) -> None:
-        """Forget puppets that nobody needs: what they receive tells that they are still there."""
-        federation = self._rooms.federation(puppets.room)
-        for puppet in puppets:
-            occupant = None if federation is None else federation.room.occupants.get(puppet.nick)
-            isNeeded = occupant is not None and federation is not None and federation.isDownstream(occupant)
-            if puppet.state is PuppetState.UNKNOWN and not isNeeded:
-                puppets.remove(puppet)
 
     def _restore(self, now: float) -> list[Action]:
         """Ask for some of the puppets that may be in whether they are."""
@@ -322,7 +313,7 @@ class Backing:
             if puppets.isDeaf and self._isSettled(puppets.room):
                 found += self._taken.disturb(puppets.room, now)
         for room in [room for room in self._puppets if room not in self._rooms.rooms]:
-            found += self._abandon(self._puppets[room], now)
+            found += self._release(self._puppets[room])
             if not self._puppets[room]:
                 del self._puppets[room]
         return found
@@ -333,14 +324,9 @@ class Backing:
         uplink = None if federation is None else federation.uplink
         return uplink is not None and uplink.state is UplinkState.JOINED and not uplink.pending
 
-    def _abandon(self, puppets: Puppets, now: float) -> list[Action]:
-        """Take the puppets of a room that does not exist any longer out of the ordinary room."""
-        found: list[Action] = []
-        for puppet in puppets:
-            if puppet.state is not PuppetState.LEAVING:
-                found.append(leaveOf(puppets.source, puppet.address, puppet.nick))
-                self._leave(puppets, puppet, now)
-        return found
+    def _release(self, puppets: Puppets) -> list[Action]:
+        """Let all puppets leave that nobody needs."""
+        return [each for puppet in puppets for each in self._taken.release(puppets, puppet)]
 
     # Stanzas of ordinary rooms.
 

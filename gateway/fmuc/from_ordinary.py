@@ -18,7 +18,7 @@ from gateway.fmuc.ordinary_archive import MAX_HELD, WAIT, Missed, readFin, readR
 from gateway.fmuc.puppets import Puppet, Puppets, PuppetState
 from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc.actions import Action
-from gateway.muc.values import CREATED, NON_ANONYMOUS, SELF, StanzaError, stanzaError
+from gateway.muc.values import CREATED, NON_ANONYMOUS, SELF, StanzaError, person, stanzaError
 from gateway.stream.stanzas import Stanza
 
 # Bytes of a message of the history, and of a presence that may be the recipient's own.
@@ -76,6 +76,9 @@ class FromOrdinary:
         self, puppets: Puppets, puppet: Puppet, presence: NodePresence, codes: tuple[int, ...], now: float
     ) -> list[Action]:
         """Handle a puppet's own presence."""
+        left = self.release(puppets, puppet)
+        if left:
+            return left
         isNew = puppet.state is PuppetState.JOINING
         if puppet.state is not PuppetState.LEAVING:
             puppet.state = PuppetState.IN
@@ -92,6 +95,24 @@ class FromOrdinary:
             opened = OpenRoom(f"open-{self._rooms.token}")
             found.append(ToOrdinary(puppets.source, puppet.address, opened))
         return found + self._give(puppets, puppet.nick, presence, puppet.realJid, now)
+
+    def _isNeeded(self, puppets: Puppets, puppet: Puppet) -> bool:
+        """True if a puppet stands for an occupant here, or for a user who joins."""
+        federation = self._rooms.federation(puppets.room)
+        if federation is None:
+            return False
+        join, occupant = federation.pending.get(puppet.nick), federation.room.occupants.get(puppet.nick)
+        users = [] if join is None else [join.request.realJid]
+        users += [] if occupant is None or not federation.isDownstream(occupant) else [occupant.realJid]
+        return person(puppet.realJid) in map(person, users)
+
+    def release(self, puppets: Puppets, puppet: Puppet) -> list[Action]:
+        """Let a puppet leave if nobody needs it: its join was refused here. What comes back is for nobody."""
+        isGoing = puppet.state is PuppetState.LEAVING or puppets.at(puppet.address) is not puppet
+        if isGoing or self._isNeeded(puppets, puppet):
+            return []
+        puppets.remove(puppet)
+        return [leaveOf(puppets.source, puppet.address, puppet.nick)]
 
     def _learn(self, puppets: Puppets, nonAnonymous: bool, givesIds: bool) -> None:
         """
@@ -196,7 +217,7 @@ class FromOrdinary:
         if held is not None and puppets.room in self._rooms.rooms:
             # It is another user's who has the nick.
             found += self._give(puppets, puppet.nick, held, self._realJid(held.jid), now)
-        return found
+        return found + self.release(puppets, puppet)
 
     def message(
         self, puppets: Puppets, puppet: Puppet, nick: str, stanza: Stanza, now: float

@@ -234,8 +234,8 @@ def _visible(room: Room, node: JoiningNode) -> list[Occupant]:
 
 
 def _joinsOf(federation: Federation, node: JoiningNode) -> list[PendingJoin]:
-    """Return the joins of a joining node that wait here for the joined node."""
-    return [each for each in federation.pending.values() if each.isOf(node)]
+    """Return the joins of a joining node that wait here for the joined node. Others are occupants already."""
+    return [each for each in federation.pending.values() if each.isOf(node) and each.occupant is None]
 
 
 def crossing(node: JoiningNode, occupant: Occupant) -> tuple[str, Payload] | None:

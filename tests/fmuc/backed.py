@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
+from twisted.internet.error import ConnectionLost
+from twisted.python.failure import Failure
+
 from gateway.fmuc.backing import Backing
 from gateway.fmuc.core import Mirroring, Rooms
 from gateway.muc.channel_store import loadChannels
@@ -44,6 +47,7 @@ class Site:
     @ivar crossed: stanzas from one component to another: sender, recipient, short form; cleared by the tests.
     @ivar shown: stanzas to users, in short form.
     @ivar away: domains that are not there: stanzas to them are lost.
+    @ivar waiting: what components without a connection send, by domain.
     """
 
     def __init__(self, *wires: Wire) -> None:
@@ -51,6 +55,7 @@ class Site:
         self.crossed: list[tuple[str, str, str]] = []
         self.shown: list[str] = []
         self.away: set[str] = set()
+        self.waiting: dict[str, bytes] = {}
 
     def send(self, xml: str | bytes) -> list[str]:
         """Return what stanzas cause users to be sent, wherever they are."""
@@ -62,13 +67,29 @@ class Site:
         """Advance all clocks."""
         self.shown = []
         for domain, wire in self.wires.items():
-            self._spread(domain, wire.tickBytes(seconds))
+            sent = wire.tickBytes(seconds)
+            if domain in self.waiting:
+                self.waiting[domain] += sent
+            else:
+                self._spread(domain, sent)
         return self.shown
+
+    def disconnect(self, domain: str) -> None:
+        """Take the connection of a component away: stanzas to it are lost, and its own wait."""
+        self.away.add(domain)
+        self.waiting[domain] = b""
+        wire = self.wires[domain]
+        wire.link.ready = False
+        wire.handler.connectionLost(Failure(ConnectionLost()))
 
     def connect(self, domain: str) -> list[str]:
         """Give a component a new connection."""
         self.shown = []
-        wire = self.wires[domain]
+        wire, waiting = self.wires[domain], self.waiting.pop(domain, b"")
+        if domain in self.away:
+            self.away.discard(domain)
+            wire.link.ready = True
+        self._spread(domain, waiting)
         wire.handler.connectionInitialized()
         self._spread(domain, wire.settled())
         return self.shown

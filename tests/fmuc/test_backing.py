@@ -466,6 +466,23 @@ class ReturnTests(WireCase):
         self.assertIn(f"presence {ROOM}/bob > {DAN} unavailable", " ".join(found))
         self.assertEqual(len(self.site.say(SOURCE, ANN, "after")), 3)
 
+    def test_left(self) -> None:
+        """A user leaves meanwhile, whose leave is lost: the mirror tells it while the occupants are joined anew."""
+        self.site = opened(isStored=False)
+        for wire in self.site.wires.values():
+            wire.link.ready = True
+        for room, nick, user in ((NORTH, "bob", BOB), (NORTH, "carol", CAROL), (ROOM, "dan", DAN)):
+            self.site.join(room, nick, user)
+        for nick, user in (("bob", BOB), ("carol", CAROL)):
+            self.site.away = {COMPONENT}
+            self.site.leave(NORTH, nick, user)
+            self.site.away = set()
+            self.assertIn(f"presence {ROOM}/{nick} > {DAN} unavailable none/none", self.site.connect(COMPONENT))
+            self.site.tick(5)
+            self.assertEqual(len(self.site.say(SOURCE, ANN, "x")), 3)
+            self.site.join(NORTH, nick, user)
+        self.checkTalk()
+
     def test_nickTaken(self) -> None:
         """A local user has the nick of a puppet that was removed: that one is put out, and the local user shown."""
         self.forget(CAROL_THERE)

@@ -15,6 +15,7 @@ from tests.fmuc.wire import fmuc, seedJoin
 
 BOB, CAROL = "bob@north-users.example/b", "carol@users.example/c"
 BOBS, CAROLS = rf"bob\40north-users.example@{COMPONENT}/bob", rf"carol\40users.example@{COMPONENT}/carol"
+DAN, DANS = "dan@users.example/d", rf"dan\40users.example@{COMPONENT}/dan"
 USER = f"xmlns='{ns.MUC_USER}'"
 ITEM = f"<x {USER}><item affiliation='none' role='participant'/></x>"
 CAPS = "<c xmlns='http://jabber.org/protocol/caps' hash='sha-1' node='n' ver='v'/>"
@@ -30,6 +31,16 @@ def own(to: str, nick: str, standing: str = "affiliation='none' role='participan
     """Return a puppet's own presence."""
     status = "".join(f"<status code='{code}'/>" for code in codes.split())
     return presence(to, nick, f"<x {USER}><item {standing} jid='{to}'/>{status}</x>")
+
+
+def error(condition: str) -> str:
+    """Return the content of an error."""
+    return f"<error type='cancel'><{condition} xmlns='{ns.STANZA_ERRORS}'/></error>"
+
+
+def leaveOf(address: str, nick: str) -> str:
+    """Return the leave of a puppet."""
+    return f"<presence from='{address}' to='{SOURCE}/{nick}' type='unavailable'/>"
 
 
 def message(to: str, nick: str, inside: str, kind: str = "groupchat") -> str:
@@ -404,17 +415,33 @@ class StanzaTests(RoomCase):
         self.assertIn("dan", self.wire.room(ROOM).occupants)
 
     def test_lostJoin(self) -> None:
-        """A join whose answer was lost with the connection is refused; its puppet leaves when it is heard of."""
+        """A join whose answer was lost with the connection is refused; its puppet leaves."""
         self.enter()
-        dan, address = "dan@users.example/d", rf"dan\40users.example@{COMPONENT}/dan"
-        self.take(f"<presence from='{dan}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
         self.wire.handler.connectionInitialized()
         sent = self.wire.settled().decode()
-        self.assertIn(f"<presence from='{ROOM}/dan' to='{dan}' id='j' type='error'>", sent)
-        self.assertSent(
-            self.take(message(address, "ann", "<body>x</body>")),
-            f"<presence from='{address}' to='{SOURCE}/dan' type='unavailable'/>",
-        )
+        self.assertIn(f"<presence from='{ROOM}/dan' to='{DAN}' id='j' type='error'>", sent)
+        self.assertLess(sent.index(leaveOf(DANS, "dan")), sent.index(f"<presence from='{BOBS}' to='{SOURCE}/bob'>"))
+        self.assertSent(self.take(presence(DANS, "dan", ITEM, "unavailable")))
+
+    def test_lateAnswer(self) -> None:
+        """The ordinary service seems to be away, so a join is refused. If it is answered, its puppet leaves."""
+        self.enter()
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        sent = self.take(message(BOBS, "", error("remote-server-timeout"), "error"))
+        self.assertIn(f"<presence from='{ROOM}/dan' to='{DAN}' id='j' type='error'>".encode(), sent)
+        self.assertSent(self.take(own(DANS, "dan")), leaveOf(DANS, "dan"))
+        self.assertNotIn("dan", self.wire.room(ROOM).occupants)
+
+    def test_lateError(self) -> None:
+        """A first join is refused after the puppet is in: it leaves, and the nick is free for others."""
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
+        self.take(own(CAROLS, "carol"))
+        sent = self.take(presence(CAROLS, "carol", error("not-allowed"), "error"))
+        self.assertIn(leaveOf(CAROLS, "carol").encode(), sent)
+        self.assertIn(b"not-allowed", sent)
+        assert self.wire.backing is not None
+        self.assertEqual(self.wire.backing.count, 0)
 
     def test_configured(self) -> None:
         """Section 10.2.1: codes of a new configuration; after 172 the real JIDs are shown."""

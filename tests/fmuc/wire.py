@@ -127,9 +127,10 @@ class Wire:
         return told(self.tickBytes(seconds))
 
     def tickBytes(self, seconds: float) -> bytes:
-        """Advance the clock."""
+        """Advance the clock, and carry out what is left for later reactor turns."""
         self.link.now += seconds
         self.handler.tick(self.link.now)
+        self.link.settle()
         return self._taken()
 
     def _taken(self) -> bytes:
