@@ -145,6 +145,16 @@ def rooms(port: int, component: str, isArchived: bool, isDurable: bool = True) -
     return _gateway(port, table, program=None if isDurable else _HERE / "rooms_in_memory.py")
 
 
+def backedRooms(port: int, component: str, backing: str, server: "Contestant") -> "Contestant":
+    """
+    Return the gateway with rooms that stand for ordinary ones, on a real server, which ends with it.
+
+    @param backing: domain of the ordinary rooms.
+    """
+    table = _ROOMS.format(component=component) + f'backing = "{backing}"\n'
+    return _gateway(port, table, beside=server)
+
+
 def archivedRooms(port: int, component: str, store: pathlib.Path) -> "Contestant":
     """
     Return the gateway with rooms of its own, and with large archives.
@@ -170,12 +180,14 @@ def _gateway(
     largest: int = 256 * 1024,
     program: pathlib.Path | None = None,
     stores: Mapping[str, pathlib.Path] | None = None,
+    beside: "Contestant | None" = None,
 ) -> "Contestant":
     """
     Return the gateway as an operator runs it.
 
     @param program: is run in the place of C{twistd}.
     @param stores: files that are moved into its working directory.
+    @param beside: another process, which ends with it.
     """
     http = freePort()
     config = _SERVER.format(port=port, http=http, domain=forwards.SERVER.decode(), largest=largest) + table
@@ -185,7 +197,7 @@ def _gateway(
     twistd = pathlib.Path(sys.executable).parent / "twistd"
     started = [str(twistd)] if program is None else [sys.executable, str(program)]
     command = [*started, "-n", "--pidfile=", "gateway", "--config", "gateway.toml"]
-    return Contestant("gateway", command, {**files, **(stores or {})}, http)
+    return Contestant("gateway", command, {**files, **(stores or {})}, http, beside=beside)
 
 
 def _script(name: str, script: str, *arguments: str, http: int = 0) -> "Contestant":
@@ -199,6 +211,7 @@ class Contestant:
 
     @param files: files in its working directory, which is also on the module path: texts, or files that are moved.
     @param environment: additional environment variables.
+    @param beside: another running one, which ends with this one.
     @ivar directory: its working directory.
     @ivar http: the port for HTTP requests; 0 if it has none.
     """
@@ -210,8 +223,10 @@ class Contestant:
         files: Mapping[str, str | pathlib.Path] | None = None,
         http: int = 0,
         environment: Mapping[str, str] | None = None,
+        beside: "Contestant | None" = None,
     ) -> None:
         self.http = http
+        self._beside = beside
         self._directory = tempfile.TemporaryDirectory(prefix="gateway-bench-")
         directory = self.directory = pathlib.Path(self._directory.name)
         for path, content in (files or {}).items():
@@ -247,6 +262,8 @@ class Contestant:
             self._process.kill()
             self._process.wait()
         self._directory.cleanup()
+        if self._beside is not None:
+            self._beside.__exit__(kind, error, traceback)
 
     def cpu(self) -> float:
         """Return the seconds of CPU, user and system, of the whole process so far."""

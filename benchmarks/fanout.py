@@ -13,7 +13,6 @@ import sys
 import time
 from functools import partial
 
-import backed_rooms
 import mucs
 import rounds
 from contestants import Contestant
@@ -33,6 +32,8 @@ _PAIRS = (
     ("prosody", "gateway"),
     ("ejabberd", "gateway"),
     ("ejabberd-archive", "gateway"),
+    ("prosody-backed", "prosody"),
+    ("ejabberd-backed", "ejabberd"),
 )
 
 _STANZA = re.compile(rb"<(presence|message|iq)\s([^>]*)>(.*?)</\1>", re.DOTALL)
@@ -258,11 +259,7 @@ def main() -> int:
     parser = rounds.newParser(__doc__, list(mucs.MUCS), 3)
     parser.add_argument("--size", type=int, action="append", help=f"occupants; may be repeated {SIZES}")
     parser.add_argument("--deliveries", type=int, default=40_000, help="counted in a round (%(default)s)")
-    parser.add_argument("--backed", action="store_true", help="only rooms with backing, in memory")
     options: argparse.Namespace = parser.parse_args()
-    if options.backed:
-        print(backed_rooms.report(options.size or SIZES))
-        return 0
     names = options.only or list(mucs.MUCS)
     for name in filter(mucs.missing, names):
         print(f"{name} is not installed, and left out", file=sys.stderr)

@@ -1,4 +1,7 @@
-"""Rooms under test: those of the gateway, of Prosody and of ejabberd; the same component has the occupants."""
+"""
+Rooms under test: those of the gateway, of Prosody and of ejabberd, and of the gateway with theirs behind them; the
+same component has the occupants.
+"""
 
 import glob
 import hashlib
@@ -9,6 +12,9 @@ import re
 import shutil
 import socket
 import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,6 +23,8 @@ from fakeserver import Broken, FakeServer, Wire
 
 USERS = "users.localhost"
 ROOMS = "rooms.localhost"
+# Ordinary rooms behind those of the gateway.
+_BEHIND = "conference.localhost"
 _SECRET = "secret"
 
 _PROSODY = """\
@@ -31,18 +39,22 @@ component_stanza_size_limit = 1024 * 1024
 component_interfaces = {{ "127.0.0.1" }}
 component_ports = {{ {port} }}
 VirtualHost "localhost"
-Component "{users}"
-  component_secret = "{secret}"
+{components}
 Component "{rooms}" "muc"
   storage = "memory"
 """
 
 
 class Occupants(Wire):
-    """The component of all occupants, on a real server."""
+    """
+    The component of all occupants, on a real server.
+
+    @ivar port: of the server's components.
+    """
 
     def __init__(self, port: int) -> None:
         super().__init__()
+        self.port = port
         deadline = time.monotonic() + 30
         while True:
             try:
@@ -77,15 +89,23 @@ def _gateway(isArchived: bool, isDurable: bool = True) -> tuple[Wire, contestant
     return server, contestant
 
 
-def _prosody() -> tuple[Wire, contestants.Contestant]:
+def _components(rooms: str) -> list[str]:
+    """Return the components of a server with these rooms of its own."""
+    return [USERS] if rooms == ROOMS else [USERS, ROOMS]
+
+
+def _prosody(rooms: str = ROOMS) -> tuple[Occupants, contestants.Contestant]:
     port = contestants.freePort()
-    config = _PROSODY.format(port=port, users=USERS, rooms=ROOMS, secret=_SECRET)
+    components = "\n".join(
+        f'Component "{each}"\n  component_secret = "{_SECRET}"' for each in _components(rooms)
+    )
+    config = _PROSODY.format(port=port, components=components, rooms=rooms)
     command = ["prosody", "--config", "./prosody.cfg.lua", "-F"]
     contestant = contestants.Contestant("prosody", command, {"prosody.cfg.lua": config})
     return Occupants(port), contestant
 
 
-def _ejabberd(isArchived: bool) -> tuple[Wire, contestants.Contestant]:
+def _ejabberd(isArchived: bool, rooms: str = ROOMS) -> tuple[Occupants, contestants.Contestant]:
     port = contestants.freePort()
     options = {"max_users": 100_000, "persistent": False, "mam": isArchived}
     config: dict[str, Any] = {
@@ -100,12 +120,13 @@ def _ejabberd(isArchived: bool) -> tuple[Wire, contestants.Contestant]:
                 "access": "all",
                 "shaper": "none",
                 "max_fsm_queue": 1_000_000,
-                "hosts": {USERS: {"password": _SECRET}},
+                "global_routes": False,
+                "hosts": {each: {"password": _SECRET} for each in _components(rooms)},
             }
         ],
         "modules": {
             "mod_muc": {
-                "host": ROOMS,
+                "host": rooms,
                 "access": "all",
                 "max_users": 100_000,
                 "max_users_presence": 100_000,
@@ -132,6 +153,25 @@ def _ejabberd(isArchived: bool) -> tuple[Wire, contestants.Contestant]:
     return Occupants(port), contestant
 
 
+_Server = tuple[Occupants, contestants.Contestant]
+
+
+def _backed(server: Callable[[str], _Server]) -> _Server:
+    """Return the gateway, with ordinary rooms of a server behind its own."""
+    occupants, beside = server(_BEHIND)
+    contestant = contestants.backedRooms(occupants.port, ROOMS, _BEHIND, beside)
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{contestant.http}/readyz", timeout=5).close()
+            return occupants, contestant
+        except urllib.error.URLError as error:
+            if time.monotonic() > deadline:
+                contestant.__exit__(None, error, None)
+                raise
+            time.sleep(0.2)
+
+
 MUCS = {
     "gateway": partial(_gateway, True),
     "gateway-durable": partial(_gateway, False),
@@ -139,12 +179,14 @@ MUCS = {
     "prosody": _prosody,
     "ejabberd": partial(_ejabberd, False),
     "ejabberd-archive": partial(_ejabberd, True),
+    "prosody-backed": partial(_backed, _prosody),
+    "ejabberd-backed": partial(_backed, partial(_ejabberd, False)),
 }
 
 
 def missing(name: str) -> bool:
     """True if this machine lacks a server, or a library of it."""
-    program = {"prosody": "prosody", "ejabberd": "erl", "ejabberd-archive": "erl"}.get(name)
+    program = {"prosody": "prosody", "ejabberd": "erl"}.get(name.partition("-")[0])
     if program is None or shutil.which(program) is None:
         return program is not None
     # Erlang's library of SQLite is a package of its own.

@@ -811,6 +811,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/handler.py": (
         ("self._perform(actions, isCharged=True, request=stanza)\n", "self._perform(actions, request=stanza)\n"),
         ("self._perform(actions, speaker=speaker, isCharged=True)\n", "self._perform(actions, speaker=speaker)\n"),
+        ("if found is not None or backing.isDue:", "if found is not None:"),
     ),
     "gateway/fmuc/holding.py": (
         ("if each.isOf(node) and each.occupant is None]", "if each.isOf(node)]"),

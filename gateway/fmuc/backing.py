@@ -330,10 +330,11 @@ class Backing:
 
     # Stanzas of ordinary rooms.
 
-    def received(self, stanza: Stanza, now: float) -> list[Action]:
+    def received(self, stanza: Stanza, now: float) -> list[Action] | None:
         """
         Handle a presence or a message.
 
+        @return: C{None} for a copy of what another puppet gets: nothing has changed.
         @raise BadRequest: if it cannot be read.
         """
         source, _, nick = (stanza.sender or "").partition("/")

@@ -43,18 +43,19 @@ class FromOrdinary:
 
     def presence(
         self, puppets: Puppets, puppet: Puppet, nick: str, stanza: Stanza, now: float
-    ) -> list[Action]:
+    ) -> list[Action] | None:
         """
         Handle a presence.
 
         @param nick: of its sender; empty for the ordinary room itself.
+        @return: C{None} for a copy of what the listener gets: nothing has changed.
         @raise BadRequest: if it cannot be read.
         """
         isOthers = nick != puppet.nick and stanza.type != "error" and _SELF not in stanza.raw
         if isOthers and puppet is not puppets.listener:
             # Nearly all copies are these, so they are not read.
             self.merged += 1
-            return []
+            return None
         presence, codes = readPresence(stanza)
         if presence.stanzaError is not None:
             # What a puppet has sent comes back from its own nick, or from the room; others' errors are none of it.
@@ -221,17 +222,16 @@ class FromOrdinary:
 
     def message(
         self, puppets: Puppets, puppet: Puppet, nick: str, stanza: Stanza, now: float
-    ) -> list[Action]:
+    ) -> list[Action] | None:
         """
-        Handle a message.
+        Handle a message; parameters and result as of L{presence}.
 
-        @param nick: as in L{presence}.
         @raise BadRequest: if it cannot be read.
         """
         if stanza.type == "groupchat" and puppet is not puppets.listener:
             self.merged += 1
             self._listens(puppets, puppet, nick, stanza)
-            return []
+            return None
         if stanza.type == "groupchat" and puppet.state is PuppetState.JOINING:
             # The room still had this puppet, and has sent this before it got the join: the history has it.
             return []

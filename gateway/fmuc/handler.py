@@ -226,19 +226,22 @@ class RoomsHandler(RawHandler):
         if stanza.name != "iq":
             before = backing.dropped
             try:
-                self._perform([] if self._stopping else backing.received(stanza, now))
+                found = None if self._stopping else backing.received(stanza, now)
+                if found is not None or backing.isDue:
+                    self._perform(found or ())
             except BadRequest:
                 self.dropped["of ordinary rooms that cannot be read"] += 1
-            self.dropped["of ordinary rooms for nobody"] += backing.dropped - before
+            if backing.dropped != before:
+                self.dropped["of ordinary rooms for nobody"] += 1
             return True
-        found = backing.iq(stanza, now)
-        if isinstance(found, list):
-            self._perform(found)
-        elif found is not None and stanza.type in ("get", "set"):
-            self._occupantAsked(stanza, found)
-        elif found is not None:
-            self._iqAnswered(found)
-        return found is not None
+        taken = backing.iq(stanza, now)
+        if isinstance(taken, list):
+            self._perform(taken)
+        elif taken is not None and stanza.type in ("get", "set"):
+            self._occupantAsked(stanza, taken)
+        elif taken is not None:
+            self._iqAnswered(taken)
+        return taken is not None
 
     def _occupantAsked(self, stanza: Stanza, found: Stanza) -> None:
         """
