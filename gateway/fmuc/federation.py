@@ -4,53 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attrs import define, evolve, field
+from attrs import define, evolve
 
 from gateway.addresses import jids
-from gateway.errors import (
-    GatewayError,
-    JoinedElsewhere,
-    LinkDown,
-    Loop,
-    NickChangeForbidden,
-    NickInUse,
-    NotPrivate,
-    OnlyInTheRoom,
-    OutboxFull,
-    ResourceLimit,
-    RoomFull,
-)
-from gateway.fmuc import quirks
-from gateway.fmuc.actions import (
-    Admission,
-    ConfirmLeft,
-    Content,
-    Join,
-    LeftOut,
-    PrivateMessage,
-    Reject,
-    Return,
-    Submission,
-    ToNode,
-)
+from gateway.errors import LinkDown, NotPrivate, OnlyInTheRoom, OutboxFull
+from gateway.fmuc import admission, join_requests, quirks
+from gateway.fmuc.actions import ConfirmLeft, PrivateMessage, Return, Submission
 from gateway.fmuc.channel_values import ChannelState
-from gateway.fmuc.channels import Channels
-from gateway.fmuc.nodes import Doubt, JoinedNode, JoiningNode, Node
-from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.profiles import BROADBAND
+from gateway.fmuc.node_table import NodeTable, presenceAt
+from gateway.fmuc.nodes import Doubt, JoiningNode, Node
 from gateway.fmuc.returned import digest
-from gateway.fmuc.returning import Uplink
-from gateway.fmuc.thinning import crossing
 from gateway.fmuc.uplink import UplinkState
-from gateway.fmuc.values import Mode
-from gateway.muc import join
 from gateway.muc.occupant import Node as AnyNode
 from gateway.muc.occupant import Occupant
-from gateway.muc.room import Room
-from gateway.muc.subject import subjectOf
 from gateway.muc.values import (
     AVAILABLE,
-    CREATED,
     MODERATOR,
     UNAVAILABLE,
     JoinRequest,
@@ -61,48 +29,29 @@ from gateway.muc.values import (
     RoomMessage,
     Standing,
     StanzaError,
-    person,
-    stanzaError,
 )
-
-# Withdrawn joins with one nick that the joined node has not answered; above this number, further ones are refused.
-_MAX_OWED = 100
 
 
 @define(eq=False)
-class Federation:
+class Federation(NodeTable):
     """
     The other nodes of one room; implements L{gateway.muc.port.OtherNodes}.
 
-    A room with a joined node is a mirror of the room there. Every room may have joining nodes, which mirror it.
-
-    @ivar uplink: relation with the joined node; C{None} if the room is this node's own.
-    @ivar joiningNodes: by bare JID.
     @ivar administrators: domains of nodes that may pass on the administration of their users.
     @ivar isReturned: True while a message is passed on that the joined node has returned by a reference. Any other
         message may be that of another session of its sender.
-    @ivar channels: the channels of the service; C{None} if it has none, because nothing is stored.
     @ivar exposesPrivate: True if private messages are sent to nodes that show them to all occupants.
     @ivar destruction: set when the room is destroyed.
     """
 
-    room: Room
-    uplink: Uplink | None = None
-    joiningNodes: dict[str, JoiningNode] = field(factory=dict)
     administrators: frozenset[str] = frozenset()
     isReturned: bool = False
-    channels: Channels | None = None
     exposesPrivate: bool = False
     destruction: PresenceChange | None = None
 
     @property
     def isMirror(self) -> bool:
         return self.uplink is not None
-
-    @property
-    def isLost(self) -> bool:
-        """True if this is a mirror whose joined node cannot be reached now."""
-        return self.uplink is not None and self.uplink.state is UplinkState.LOST
 
     @property
     def isIdle(self) -> bool:
@@ -114,35 +63,8 @@ class Federation:
         return self.uplink is not None and self.uplink.node.returnsMessages
 
     @property
-    def joinedNode(self) -> JoinedNode | None:
-        """The joined node."""
-        return None if self.uplink is None else self.uplink.node
-
-    @property
-    def pending(self) -> dict[str, PendingJoin]:
-        """Joins that wait for the joined node, by nick."""
-        return {} if self.uplink is None else self.uplink.pending
-
-    def node(self, jid: str) -> Node | None:
-        """Return the joined node or the joining node with this bare JID."""
-        joined = self.joinedNode
-        return joined if joined is not None and joined.jid == jid else self.joiningNodes.get(jid)
-
-    def occupantAt(self, address: str) -> Occupant | None:
-        node = self.node(jids.bare(address))
-        return None if node is None else node.occupants.get(address.partition("/")[2])
-
-    @property
     def joinedRoom(self) -> str:
         return "" if self.uplink is None else self.uplink.node.jid
-
-    def downstreamAt(self, address: str) -> Occupant | None:
-        node = self.joiningNodes.get(jids.bare(address))
-        return None if node is None else node.occupants.get(address.partition("/")[2])
-
-    def isHere(self, address: str) -> bool:
-        """True if an occupant of this node, or of a joining node, sends from this address."""
-        return address in self.room.users or self.downstreamAt(address) is not None
 
     def checkAuthority(self, address: str) -> None:
         # XEP-0289: "an owner on another node cannot effect changes to the affiliation lists on this node", unless
@@ -160,276 +82,19 @@ class Federation:
             found |= {f"{uplink.node.jid}/{name}": text for name, text in uplink.outgoing.records()}
         return found
 
-    def isDownstream(self, occupant: Occupant) -> bool:
-        """True if the occupant is connected through this node: a local user, or an occupant of a joining node."""
-        return self.uplink is None or occupant.node is not self.uplink.node
-
-    @property
-    def downstreamCount(self) -> int:
-        """Number of downstream occupants: local users and occupants of joining nodes."""
-        return len(self.room.occupants) - (0 if self.uplink is None else len(self.uplink.node.occupants))
-
-    def toNode(self, node: Node, stanza: Content, identifier: str | None = None) -> bool:
-        whole = stanza
-        if node.isOpenfire and isinstance(stanza, Reject):
-            stanza = quirks.rejection(stanza, isinstance(node, JoiningNode) and node.hasJoined)
-        if node.profile is not BROADBAND:
-            sent, words = crossing(node.profile, stanza)
-            if words:
-                node.leftOut += len(words)
-                self.room.emit(LeftOut(tuple(words)))
-            if sent is None:
-                return False
-            stanza = sent
-            if isinstance(stanza, OccupantPresence | Admission):
-                node.waiting.told(stanza.presence if isinstance(stanza, Admission) else stanza)
-            elif isinstance(stanza, Join):
-                node.waiting.toldPayload(stanza.request.nick, stanza.request.payload)
-        if isinstance(stanza, Submission) and isinstance(node, JoinedNode) and node.returnsShort:
-            stanza = evolve(stanza, digest=digest(stanza.message))
-            # What is shown when it comes back includes all that has not crossed.
-            assert isinstance(whole, Submission)
-            node.awaited.sent(stanza.digest, whole.message)
-        isJoined = node is self.joinedNode
-        isBrief = self._isBrief(node, stanza)
-        self.room.emit(
-            ToNode(self.room.jid, node.jid, node.dialect, isJoined, stanza, identifier, isBrief, node.channel)
-        )
-        return True
-
-    def _isBrief(self, node: Node, stanza: Content) -> bool:
-        """
-        True if a message need not name its sender, whom the other node knows by the presence. In primary mode, the
-        joined node's name distinguishes the sessions of a user who is at both nodes.
-        """
-        message = stanza.message if isinstance(stanza, Submission) else stanza
-        if not isinstance(message, RoomMessage) or message.delay is not None:
-            return False
-        sender = self.room.occupants.get(message.nick)
-        isReplica = node.mode.current is Mode.REPLICA
-        if sender is None:
-            return False
-        if node.channel is not None:
-            # Presence cannot have been lost.
-            isKnown = node is self.joinedNode or node in sender.nodes or not sender.isHidden
-            return isKnown and (isReplica or node is self.joinedNode or node not in sender.nodes)
-        isGateway = isinstance(node, JoinedNode | JoiningNode) and node.resumes
-        return node.profile.isBrief and isGateway and isReplica
-
     # Joins.
 
     def requestJoin(self, request: JoinRequest, now: float, node: JoiningNode | None = None) -> bool:
-        """
-        Ask the joined node to admit a user; return False if this node decides itself.
-
-        @param node: the joining node that the request comes from; C{None} for a local user.
-        @raise GatewayError: if the user may not enter.
-        """
-        if self.uplink is not None and node is None and self._joinsOwn(request, now):
-            return True
-        self._checkConflict(request, node)
-        if self.uplink is None:
-            return False
-        most, earlier = self.room.bounds.pending, self.pending.get(request.nick)
-        # The joined node may answer nothing, while users join and leave again and again.
-        if len(self.pending) >= most or (earlier is not None and earlier.owed >= min(_MAX_OWED, most)):
-            raise ResourceLimit
-        if len(self.room.occupants) >= self.room.bounds.occupants:
-            raise RoomFull
-        if node is None and self._pendingOf(request.realJid) is not None:
-            raise NickChangeForbidden
-        if self._isKnownElsewhere(request, node):
-            # To the joined node, both joins come from this node: it would assume a restart of this node.
-            raise JoinedElsewhere
-        self.uplink.join(request, node, now)
-        return True
-
-    def _joinsOwn(self, request: JoinRequest, now: float) -> bool:
-        """
-        Handle the join of a further session of a local user (XEP-0045 section 7.2.8); False if it is none.
-
-        The joined node sees one occupant, whom it has admitted already.
-        """
-        occupant, pending = self.room.occupants.get(request.nick), self.pending.get(request.nick)
-        who = person(request.realJid)
-        if occupant is not None and not occupant.nodes:
-            # A local user has the nick, so it is this one, whose join would have been refused otherwise.
-            if self._pendingOf(request.realJid) is not None:
-                # The client has asked for another nick before; it is one occupant at most.
-                raise NickChangeForbidden
-            join.addSession(self.room, occupant, request, now)
-            return True
-        if pending is None or not pending.isOf(None) or person(pending.request.realJid) != who:
-            return False
-        if self._pendingOf(request.realJid) is not None:
-            raise NickChangeForbidden
-        if len(pending.further) + 1 >= self.room.bounds.sessions:
-            raise ResourceLimit
-        pending.further[request.realJid] = request
-        return True
-
-    def _checkConflict(self, request: JoinRequest, node: JoiningNode | None) -> None:
-        """
-        Raise the error of a nick that another user has or has asked for (XEP-0045 section 7.2.8).
-
-        A join that went round a loop comes back with the nick and the real JID that it had here, whether the nodes
-        on its way know of loops or not: none of them may change these.
-        """
-        there = self.room.occupants.get(request.nick)
-        pending = self.pending.get(request.nick)
-        if pending is not None and pending.isWithdrawn:
-            pending = None
-        if there is None and pending is None:
-            return
-        real = request.realJid
-        isOccupant = there is not None and _hasElsewhere(there, real, node)
-        hasAsked = pending is not None and pending.request.realJid == real and pending.origin is not node
-        if node is not None and (isOccupant or hasAsked):
-            raise Loop
-        if pending is not None or there is None or not self._mayShare(there, request):
-            raise NickInUse
-
-    def _mayShare(self, occupant: Occupant, request: JoinRequest) -> bool:
-        """
-        True if a user may have a further session as this occupant (XEP-0045 section 7.2.8).
-
-        A mirror asks the joined node, if the occupant is connected there. Its own occupants are connected in one
-        way each: the joined node does not tell which session of an occupant has sent a message that comes back.
-        """
-        isMirrored = self.uplink is not None and self.isDownstream(occupant)
-        return not isMirrored and occupant.person == person(request.realJid)
-
-    def _isKnownElsewhere(self, request: JoinRequest, node: JoiningNode | None) -> bool:
-        """
-        True if the user is an occupant, or has asked to join, through another node: this one, or another joining
-        node. The nick differs, because L{_checkConflict} refuses the same one.
-        """
-        real = request.realJid
-        if node is not None and real in self.room.users:
-            return True
-        return any(real in each.users for each in self.joiningNodes.values() if each is not node) or any(
-            one.request.realJid == real and one.origin is not node and not one.isWithdrawn
-            for one in self.pending.values()
-        )
-
-    def _pendingOf(self, user: str) -> PendingJoin | None:
-        """Return a local user's pending join."""
-        each = (
-            one
-            for one in self.pending.values()
-            if one.isOf(None) and (one.request.realJid == user or user in one.further)
-        )
-        return next(each, None)
+        """As L{join_requests.ask}: C{node} is the joining node that the request comes from."""
+        return join_requests.ask(self, request, now, node)
 
     def whileJoining(self, user: str, nick: str, stanza: Presence, now: float) -> bool:
-        pending = self._pendingOf(user)
-        if pending is None or self.uplink is None:
-            return False
-        further = pending.further.get(user)
-        if stanza.joins and not stanza.unavailable:
-            return pending.request.nick == nick
-        if further is not None:
-            del pending.further[user]
-            if not stanza.unavailable:
-                pending.further[user] = evolve(further, payload=stanza.payload)
-        elif stanza.unavailable:
-            self._withdraw(pending, now)
-        elif pending.isSent:
-            pending.newPresence = stanza
-        else:
-            pending.request = evolve(pending.request, payload=stanza.payload)
-        return True
-
-    def _withdraw(self, pending: PendingJoin, now: float) -> None:
-        """Withdraw a local user's join; another session of the user that waits joins anew."""
-        assert self.uplink is not None
-        further, pending.further = pending.further, {}
-        self.uplink.withdraw(pending, now)
-        for request in further.values():
-            try:
-                self.requestJoin(request, now)
-            except GatewayError as error:
-                self.uplink.refuse(request, stanzaError(type(error)))
+        return join_requests.whileJoining(self, user, nick, stanza, now)
 
     def admit(
         self, request: JoinRequest, node: JoiningNode | None, standing: Standing, now: float, created: bool = False
     ) -> Occupant:
-        """
-        Add an occupant and tell all.
-
-        @param node: the joining node through which the occupant is connected; C{None} for a local user.
-        @param created: True if the join has created the room.
-        """
-        if node is None:
-            return join.admit(self.room, request, standing, now, created)
-        room = self.room
-        occupant = Occupant(
-            request.nick,
-            request.realJid,
-            standing,
-            request.payload,
-            room.settings.nonAnonymous,
-            node,
-            id=request.occupantId,
-        )
-        occupant.isHidden = room.hides(occupant)
-        occupants = list(room.occupants.values())
-        room.add(occupant)
-        if node.hasJoined:
-            # This node decides role and affiliation. If the join has claimed the right ones, the joining node needs
-            # no copy of this presence.
-            isKnown = standing == request.claimedStanding and not request.asksId
-            room.broadcastPresence(occupant, AVAILABLE, own=isKnown)
-            return occupant
-        room.broadcastPresence(occupant, AVAILABLE)
-        self._welcome(node, occupant, occupants, request, now, created)
-        return occupant
-
-    def addSession(self, occupant: Occupant, request: JoinRequest, node: JoiningNode, now: float) -> None:
-        """
-        Add a further session of an occupant (XEP-0045 section 7.2.8), through a joining node.
-
-        @raise GatewayError: if there are too many.
-        """
-        isAnswered = node.hasJoined and node.returnsPresence and request.payload != occupant.payload
-        join.addSession(self.room, occupant, request, now, node)
-        isDue = node.returnsPresence or request.asksId or occupant.standing != request.claimedStanding
-        if not node.hasJoined:
-            others = [other for other in self.room.occupants.values() if other is not occupant]
-            self._welcome(node, occupant, others, request, now)
-        elif isDue and not isAnswered:
-            self.toNode(node, presenceAt(node, occupant, occupant.presence(AVAILABLE)))
-
-    def _welcome(
-        self,
-        node: JoiningNode,
-        occupant: Occupant,
-        others: list[Occupant],
-        request: JoinRequest,
-        now: float,
-        created: bool = False,
-    ) -> None:
-        """Send everything to a node whose first user is admitted."""
-        room = self.room
-        # XEP-0289 section 6.1: "the list of current occupants and message context in the same order as specified in
-        # XEP-0045", and the new occupant's own presence.
-        told = [other for other in others if not other.isHidden]
-        for other in told:
-            self.toNode(node, other.presence(AVAILABLE))
-        node.hasJoined = True
-        room.changes.nodes = True
-        room.log(f"mirrored by {node.jid}")
-        change = PresenceChange(codes=(CREATED,)) if created else AVAILABLE
-        own = presenceAt(node, occupant, occupant.presence(change))
-        epoch = None if self.channels is None else self.channels.agreed(room.jid, node)
-        self.toNode(node, Admission(own, node.mode.current, node.resumes, epoch, node.keep, len(told)))
-        if self.channels is not None and epoch is not None:
-            self.channels.begin(room.jid, node, epoch, now)
-            # If the node is welcomed again, because this join and a removal have crossed, the channel goes on.
-            node.offer = None
-        for message in room.recent(request.limits, node.jid, now):
-            self.toNode(node, message)
-        self.toNode(node, subjectOf(room))
+        return admission.admit(self, request, node, standing, now, created)
 
     # Presence and messages.
 
@@ -658,17 +323,6 @@ def _checkRoom(node: Node) -> None:
 def _withoutId(message: RoomMessage) -> RoomMessage:
     """Return a message for another node, which knows the occupant id of a present sender by the presence."""
     return evolve(message, occupantId="")
-
-
-def _hasElsewhere(occupant: Occupant, user: str, node: JoiningNode | None) -> bool:
-    """True if an occupant has a session with this full JID, through another node than C{node}."""
-    return any(each.jid == user and each.node is not node for each in occupant.allSessions())
-
-
-def presenceAt(node: Node, occupant: Occupant, presence: OccupantPresence) -> OccupantPresence:
-    """Return an occupant's presence for a node: with the JID of the session there, by which the node knows it."""
-    session = occupant.sessionAt(node)
-    return presence if session is None else evolve(presence, realJid=session.jid)
 
 
 def _messageAt(node: Node, message: RoomMessage) -> RoomMessage:

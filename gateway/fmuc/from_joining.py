@@ -7,10 +7,11 @@ from attrs import evolve, frozen
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest, Forbidden, GatewayError, Loop, NoSuchAddress, NotInTheRoom, ResourceLimit
-from gateway.fmuc import invitations, quirks
+from gateway.fmuc import admission, invitations, quirks
 from gateway.fmuc.actions import Probe, Reject, ToNode
-from gateway.fmuc.federation import Federation, presenceAt
+from gateway.fmuc.federation import Federation
 from gateway.fmuc.holding import bounced, nodeLost
+from gateway.fmuc.node_table import presenceAt
 from gateway.fmuc.nodes import JoiningNode, Node
 from gateway.fmuc.profiles import BROADBAND, PROFILES
 from gateway.fmuc.values import Dialect, FederationMode, Fmuc, Mode, NodeMessage, NodePresence
@@ -276,9 +277,9 @@ def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incomin
             if created and jids.split(node.jid)[1] in federation.administrators:
                 locked.lock(federation.room, incoming.now)
             if occupant is None:
-                federation.admit(request, node, standing, incoming.now, created)
+                admission.admit(federation, request, node, standing, incoming.now, created)
             else:
-                federation.addSession(occupant, request, node, incoming.now)
+                admission.addSession(federation, occupant, request, node, incoming.now)
     except GatewayError as error:
         if known is None:
             federation.joiningNodes.pop(incoming.peer, None)

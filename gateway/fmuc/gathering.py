@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from gateway.fmuc.federation import Federation, presenceAt
+from gateway.fmuc.federation import Federation
+from gateway.fmuc.node_table import presenceAt
 from gateway.fmuc.nodes import Node
 from gateway.fmuc.thinning import thinned
 from gateway.fmuc.uplink import UplinkState

@@ -16,7 +16,8 @@ from gateway.fmuc.channel_values import Lost, Opened, Renewed
 from gateway.fmuc.channels import Event, Forgotten
 from gateway.fmuc.destroyed import readGone
 from gateway.fmuc.digest import ALL, Buckets, shared
-from gateway.fmuc.federation import Federation, presenceAt
+from gateway.fmuc.federation import Federation
+from gateway.fmuc.node_table import presenceAt
 from gateway.fmuc.nodes import Doubt, JoiningNode
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.resuming import FIRST, interval
