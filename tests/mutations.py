@@ -659,21 +659,22 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        return identifier == self.fence\n", "        return True\n"),
         ("        return isEarlier\n", "        return False\n"),
     ),
+    "gateway/fmuc/leaving.py": (
+        ("if self.state in JOINED and self._mirror.downstreamCount and not isJoining:", "if False:"),
+    ),
     "gateway/fmuc/joining.py": (
         ('"profile": profile not in ("", configured.profile.name)', '"profile": False'),
         ("FederationMode(configured.mode.asked, agreed)", "node.mode"),
-        ("if self.state in _JOINED and self._mirror.downstreamCount and not isJoining:", "if False:"),
-        ("if code and self.state is not UplinkState.JOINING:", "if False:"),
-        ("if self.told is None and self.isIn and not self.inquiry.hasAsked:", "if not self.inquiry.hasAsked:"),
-        ("if self.told is None and self.isIn and not self.inquiry.hasAsked:", "if self.told is None:"),
         ("if error is not None and error.condition in _NOT_SENT:", "if False:"),
         ("isHeld = holder is not None and holder is not each.occupant", "isHeld = holder is not None"),
         ("not (isAnswered or isHeld or each.fences)", "not (isAnswered or isHeld)"),
         ("isAnswered = self.node.returnsPresence or self.node.channel is not None", "isAnswered = False"),
         ("isOwed = earlier.isSent and not earlier.fence", "isOwed = not earlier.fence"),
     ),
-    "gateway/fmuc/returning.py": (
-        ("        if not isSame:\n", "        if False:\n"),
+    "gateway/fmuc/questioning.py": (
+        ("if code and self.state is not UplinkState.JOINING:", "if False:"),
+        ("if self.told is None and self.isIn and not self.inquiry.hasAsked:", "if not self.inquiry.hasAsked:"),
+        ("if self.told is None and self.isIn and not self.inquiry.hasAsked:", "if self.told is None:"),
         ("if self.inquiry.silence is not Silence.ASKED:", "if False:"),
         (
             "if join.isSent and not join.isWithdrawn:\n                self._mirror.toNode",
@@ -683,6 +684,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "self._mirror.toNode(self.node, join.unavailable())\n                self._sendFirstJoin",
             "self._sendFirstJoin",
         ),
+    ),
+    "gateway/fmuc/returning.py": (
+        ("        if not isSame:\n", "        if False:\n"),
         ("isWhole = self.resumption.seen == told", "isWhole = True"),
         ("self.isLeaving and self.node.channel is not None", "False"),
         ("                self.resumption.buckets = NONE\n", "                pass\n"),

@@ -1,25 +1,22 @@
-"""This node as a joining node: joins and leaves, and what the transitions for them do."""
+"""This node as a joining node: its joins, and what the transitions for them do."""
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable
 
 from attrs import evolve
 
 from gateway.errors import NoAnswer, RecipientUnavailable
-from gateway.fmuc.actions import AskProperties, Fence, Join, Kept, Reject
-from gateway.fmuc.inquiry import Inquiry
+from gateway.fmuc.actions import Fence, Join, Kept, Reject
 from gateway.fmuc.known_users import KnownUsers
+from gateway.fmuc.leaving import Leaving
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.pending import JoinState, PendingJoin
 from gateway.fmuc.port import Mirror
-from gateway.fmuc.probing import Probing
-from gateway.fmuc.resuming import Resumption
-from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState
+from gateway.fmuc.uplink import Event, UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.muc.actions import SendError
-from gateway.muc.elements import statusXml
 from gateway.muc.join import addSession
 from gateway.muc.leave import close, remove
 from gateway.muc.occupant import Occupant
@@ -27,79 +24,39 @@ from gateway.muc.sessions import changePresence
 from gateway.muc.values import (
     UNAVAILABLE,
     JoinRequest,
-    OccupantPresence,
-    Payload,
     PresenceChange,
-    RoomMessage,
     Standing,
     StanzaError,
     person,
     stanzaError,
 )
-from gateway.muc.whois import changeCode, show
+from gateway.muc.whois import show
 
 # Errors of a server that could not send a fence to the joined node; so the join before it may be lost, too.
 _NOT_SENT = frozenset(("remote-server-not-found", "remote-server-timeout"))
-# Seconds for which a lost channel is awaited, to tell the joined node that nobody is in here.
-_MAX_FAREWELL = 600.0
-# Leaves by one nick that have not come back, and are remembered.
-_MAX_LEAVES = 100
-# States in which the joined node has this one as joined, as far as is known.
-_JOINED = frozenset((UplinkState.JOINED, UplinkState.RETURNING, UplinkState.LOST))
-# States in which the joined node may know other occupants of this node than there are.
-_AWAY = _JOINED - {UplinkState.JOINED}
 
 
-class Joining:
+class Joining(Leaving):
     """
-    The joins and leaves of one mirror; L{gateway.fmuc.returning.Uplink} adds losses and deadlines.
+    The joins of one mirror; L{gateway.fmuc.losing.Losing} adds losses.
 
-    @ivar pending: joins that wait for the joined node, by nick.
-    @ivar deadline: end of the current wait, in seconds of the link's clock.
-    @ivar latest: deadline of the whole answer to a first join.
-    @ivar probeAt: seconds of the link's clock at which a joined node that is silent is asked.
-    @ivar lastLeave: nick of the last unavailable presence that was sent, until it comes back.
-    @ivar leaves: occupants whose leaves have not come back, by nick, the first one first. A message that was sent
-        before a leave comes back before that leave.
     @ivar changes: number of presence changes that have not come back, by nick.
-    @ivar resumption: what is remembered for a return after a loss of stanzas.
-    @ivar keep: seconds for which this node stays in without users, if the joined node agrees.
-    @ivar emptyUntil: end of such a stay, in seconds of the link's clock, if the joined node does not end it before.
     @ivar users: local users of whom the joined node has decided before.
-    @ivar probing: questions to a joined node that cannot resume.
-    @ivar inquiry: questions to a joined node about the room itself.
-    @ivar told: what the joined node has told of the real JIDs before the join, as for L{learn}.
     @ivar formMark: beginning of the id of a form that was sent to the joined node; users do not know it. Neither
         protocol has such messages: an error for one does not say that the link is lost.
     @ivar offered: epoch of the channel that the first join has offered, until it is answered.
     @ivar later: options whose configuration has changed since the joined node was told it.
     @ivar unsent: messages that a joined node has not acknowledged, which has forgotten this one.
-    @param token: part of the ids of fences, by which answers to an earlier process are recognised.
-    @param observe: is called with the seconds that a first join took; C{None} if nobody needs them.
     """
 
     def __init__(
         self, mirror: Mirror, node: JoinedNode, token: str, observe: Callable[[float], object] | None = None
     ) -> None:
-        self._mirror = mirror
-        self._token, self._fences = token, 0
+        super().__init__(mirror, node, token, observe)
+        self._fences = 0
         self.formMark = f"form-{token}:"
-        self.node = node
-        self._observe = observe
-        self.state = UplinkState.IDLE
-        self.told: bool | None = None
-        self.pending: dict[str, PendingJoin] = {}
-        self.deadline = self.latest = 0.0
-        self.probeAt = float("inf")
-        self.lastLeave = ""
-        self.leaves: dict[str, deque[Occupant]] = {}
         self.changes: Counter[str] = Counter()
-        self.resumption = Resumption(mirror, node, self.pending, token)
-        self.probing = Probing(token)
-        self.inquiry = Inquiry(token)
         self.users = KnownUsers()
-        self.keep = 0
-        self.emptyUntil = float("inf")
         self.offered: int | None = None
         self.unsent: list[bytes] = []
         self.later: tuple[str, ...] = ()
@@ -128,58 +85,6 @@ class Joining:
             "keep": bool(profile) and keep != self.keep,
         }
         return tuple(option for option, differs in differing.items() if differs)
-
-    def abandoned(self) -> None:
-        """Leave the joined node of an earlier process: nobody is in here, but the joined node may not know it."""
-        self.state = UplinkState.LEAVING
-        # The history may be a part of the answer to a first join: the next one brings it again.
-        self._mirror.room.history.clear()
-        self._mirror.room.subject = None
-        self._mirror.room.changes.nodes = True
-
-    def feed(self, event: Event, now: float, join: PendingJoin | None = None) -> None:
-        """Make a transition; an event without a transition in this state is ignored, because it is stale."""
-        transition = TRANSITIONS.get((self.state, event))
-        if transition is not None:
-            if transition.state is not self.state:
-                self.state = transition.state
-                self.inquiry.end()
-                # The node has a record while it is joined.
-                self._mirror.room.changes.nodes = True
-            if event is Event.COMPLETE and self._observe is not None and not self.resumption.isComparing:
-                self._observe(now - self.latest + self.node.profile.whole)
-            for output in transition.outputs:
-                self.perform(output, now, join)
-
-    def perform(self, output: Output, now: float, join: PendingJoin | None) -> None:
-        """Carry out an output of the machine."""
-        raise NotImplementedError
-
-    @property
-    def isIn(self) -> bool:
-        """True if the joined node counts this one as joined, or is asked to."""
-        return self.state is UplinkState.JOINING or self.state in _JOINED
-
-    @property
-    def lasts(self) -> bool:
-        """True if occupants here stay over a restart of this process."""
-        return self.state in _JOINED or (self.state is UplinkState.JOINING and self.resumption.isComparing)
-
-    @property
-    def isLeaving(self) -> bool:
-        """True if stanzas from the joined node are stale."""
-        return self.state in (UplinkState.LEAVING, UplinkState.WITHDRAWING)
-
-    def heard(self, now: float, isError: bool = False) -> None:
-        """
-        The joined node has sent something. A channel has probes of its own.
-
-        @param isError: True for an error, which may be one of this node's server.
-        """
-        if self.node.channel is None:
-            profile = self.node.profile
-            self.probing.heard()
-            self.probeAt = now + (profile.probe if self.node.resumes else self.probing.silence(profile))
 
     # Inputs from this node.
 
@@ -248,89 +153,6 @@ class Joining:
             if node.returnsPresence:
                 self._mirror.toNode(node, join.unavailable())
             self._mirror.release(node)
-
-    def occupantLeft(self, occupant: Occupant, now: float, tell: bool = True) -> None:
-        """
-        Handle the removal of a downstream occupant.
-
-        @param tell: True if the joined node must be told.
-        """
-        self.occupantsLeft((occupant,), now, tell)
-
-    def occupantsLeft(self, occupants: Iterable[Occupant], now: float, tell: bool = True) -> None:
-        """Handle the removal of several downstream occupants, as L{occupantLeft} does for one."""
-        if not self.isIn:
-            return
-        for occupant in occupants:
-            self._withdrawJoinOf(occupant)
-            if tell:
-                if self.node.returnsPresence and len(self.leaves) < self._mirror.room.bounds.occupants:
-                    # One user may leave and join again and again while nothing comes back.
-                    self.leaves.setdefault(occupant.nick, deque(maxlen=_MAX_LEAVES)).append(occupant)
-                self._sendUnavailable(occupant.presence(UNAVAILABLE))
-        self.leaveIfEmpty(now, told=tell)
-
-    def leaveReturned(self, nick: str) -> Occupant | None:
-        """Handle a leave that may be one of this node's, and has come back; return the occupant who has left."""
-        waiting = self.leaves.get(nick)
-        if waiting is None:
-            return None
-        if len(waiting) == 1:
-            del self.leaves[nick]
-        return waiting.popleft()
-
-    def awaitsLeave(self, nick: str, realJid: str) -> bool:
-        """
-        True if a presence is that of an occupant whose leave has not come back by the channel: the joined node has
-        sent it before.
-        """
-        isOrdered = bool(realJid) and self.node.channel is not None
-        return isOrdered and any(each.realJid == realJid for each in self.leaves.get(nick, ()))
-
-    def _withdrawJoinOf(self, occupant: Occupant) -> None:
-        """Withdraw the join of an occupant who was let in before the joined node has decided."""
-        join = self.pending.get(occupant.nick)
-        if join is not None and join.occupant is occupant:
-            if join.isSent:
-                join.withdraw()
-            else:
-                del self.pending[occupant.nick]
-            if join.origin is not None:
-                self._mirror.release(join.origin)
-
-    def leaveIfEmpty(self, now: float, told: bool = True) -> None:
-        """
-        Leave if there are no downstream occupants.
-
-        @param told: False if the joined node removed the last occupant itself and so knows it.
-        """
-        if self._mirror.downstreamCount or not self.isIn or self.stays(now):
-            return
-        isProtoxep, isAway = self.node.dialect is Dialect.PROTOXEP, self.state in _AWAY
-        if not isProtoxep or self.lastLeave or isAway:
-            # XEP-0289 has an element for it, which is sent in any case. In the ProtoXEP an occupant who left before
-            # counts at the joined node until the unavailable presence has come back. During a return, users whom
-            # this node does not know any longer may count there.
-            told = True
-        inFlight = any(join.isSent and not join.isWithdrawn for join in self.pending.values())
-        if inFlight:
-            if not told:
-                self.feed(Event.EMPTY_BUT_JOINS, now)
-            return
-        isAwaited = self.lastLeave or isAway or (self.state in _JOINED and not isProtoxep)
-        self.feed(Event.EMPTY_TOLD if told and isAwaited else Event.EMPTY, now)
-
-    @property
-    def isKept(self) -> bool:
-        """True if this node stays in without users."""
-        return self.state in _JOINED and self.emptyUntil < float("inf")
-
-    def stays(self, now: float) -> bool:
-        """Return True if this node stays in though nobody is in here: the joined node has agreed to that."""
-        mayStay = self.state is UplinkState.JOINED and self.node.keep and self.node.channel is not None
-        if mayStay and not self.isKept:
-            self.emptyUntil = now + self.node.keep + self.node.profile.answer
-        return self.isKept and now < self.emptyUntil
 
     def leaveNow(self, error: StanzaError) -> None:
         """
@@ -489,45 +311,6 @@ class Joining:
             self.node.semiAnonymous = not nonAnonymous
             show(self._mirror.room, nonAnonymous)
 
-    def learnLate(self, nonAnonymous: bool | None) -> None:
-        """
-        The same, when users may be in already. XEP-0045 section 10.2.1: they are told if others see their real JIDs
-        from now on.
-        """
-        isKnown, room = self._mirror.room.settings.nonAnonymous, self._mirror.room
-        self.told = nonAnonymous if self.isIn else self.told
-        self.learn(nonAnonymous)
-        code = changeCode(isKnown, room.settings.nonAnonymous)
-        if code and self.state is not UplinkState.JOINING:
-            room.broadcastMessage(RoomMessage(nick="", payload=Payload(statusXml((code,))), store=False), None)
-
-    def isOpenfire(self) -> None:
-        """The joined node is Openfire; its presence does not tell who sees real JIDs, so it is asked."""
-        if not self.node.isOpenfire:
-            self.node.isOpenfire = True
-            self._mirror.room.changes.nodes = True
-        if self.told is None and self.isIn and not self.inquiry.hasAsked:
-            self.inquire()
-
-    def inquire(self) -> None:
-        """Ask the joined node what it is."""
-        self._mirror.toNode(self.node, AskProperties(self.inquiry.ask()))
-
-    def confirmedLeft(self, now: float) -> None:
-        """
-        Handle the joined node's confirmation that this node has left (XEP-0289 section 6.4).
-
-        If joins are in flight, the joined node considered this node left before it received them, and admits it
-        again.
-        """
-        isJoining = any(join.isSent for join in self.pending.values())
-        isNeeded = self._mirror.downstreamCount or isJoining
-        if self.state in _JOINED and self._mirror.downstreamCount and not isJoining:
-            # It has removed this node meanwhile.
-            self.feed(Event.DISTURBED, now)
-            return
-        self.feed(Event.LEFT_BUT_JOINS if isNeeded and self.isIn else Event.LEFT, now)
-
     def _joinLate(self, join: PendingJoin, now: float, error: StanzaError | None = None) -> None:
         if join.occupant is not None and join.isQueued and now < self.latest:
             # It follows the first join anew.
@@ -550,10 +333,6 @@ class Joining:
         self.reject(join, error or stanzaError(NoAnswer))
         if join.occupant is not None and self.resumption.removed(join.occupant.nick) is not None:
             self.occupantLeft(join.occupant, now, tell=False)
-
-    def _sendUnavailable(self, presence: OccupantPresence) -> None:
-        self.lastLeave = presence.nick
-        self._mirror.toNode(self.node, presence)
 
     # Outputs. Each takes the time, and the join of the event.
 
@@ -650,49 +429,3 @@ class Joining:
         waiting = next((each for each in self.pending.values() if each.isQueued), None)
         if waiting is not None:
             self.feed(Event.JOIN, now, waiting)
-
-    def _discard(self, now: float, join: PendingJoin | None) -> None:
-        """Drop the joined node's occupants, the history, the subject and withdrawn joins: all of it is stale."""
-        room = self._mirror.room
-        for nick, each in list(self.pending.items()):
-            if each.isSent and each.isWithdrawn:
-                del self.pending[nick]
-            elif not self.isIn:
-                # The answers to earlier joins are stale, too.
-                each.owedTo.clear()
-                if each.isSpent:
-                    del self.pending[nick]
-        # A joining node whose users have left stays while another join through it waits.
-        isKnown = any(each.origin is not None for each in self.pending.values())
-        for occupant in list(self.node.occupants.values()):
-            if isKnown:
-                remove(room, occupant, UNAVAILABLE)
-            else:
-                room.remove(occupant)
-        self.leaves.clear()
-        room.history.clear()
-        room.subject = None
-        self.node.semiAnonymous, self.told = False, None
-        self.node.isTold = self.node.isShownAway = False
-        self.node.lostAt = None
-        # The joined node may have users of an earlier process: it is told once more when the channel is open.
-        isUncertain = self.isLeaving and self.node.channel is not None and self.resumption.isRestored
-        self.resumption.clear()
-        self.resumption.isRestored = isUncertain
-        self.resumption.last = ""
-        show(room, False)
-
-    def _removeTheirs(self, now: float, join: PendingJoin | None) -> None:
-        """Remove the joined node's occupants and the history."""
-        for occupant in list(self.node.occupants.values()):
-            remove(self._mirror.room, occupant, UNAVAILABLE)
-        self._mirror.room.history.clear()
-
-    def _awaitConfirmation(self, now: float, join: PendingJoin | None) -> None:
-        """Start the wait for the confirmation."""
-        isUncertain = self.node.channel is not None and self.resumption.isRestored
-        self.deadline = now + (_MAX_FAREWELL if isUncertain else self.node.profile.farewell)
-
-    def _logLeft(self, now: float, join: PendingJoin | None) -> None:
-        """Log that this node has left."""
-        self._mirror.room.log(f"has left {self.node.jid}")

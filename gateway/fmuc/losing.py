@@ -32,7 +32,7 @@ _NEVER = float("inf")
 
 class Losing(Joining):
     """
-    The losses of one mirror; L{gateway.fmuc.returning.Uplink} adds returns and deadlines.
+    The losses of one mirror; L{gateway.fmuc.questioning.Questioning} adds questions to other software.
 
     @ivar outgoing: messages that wait for a joined node without a channel.
     """

@@ -1,7 +1,8 @@
 """
 The uplink of a mirror: returns after losses of stanzas, deadlines, and the table of what each output does.
 
-The joins and leaves are in L{gateway.fmuc.joining}, the time of a loss is in L{gateway.fmuc.losing}.
+The leaves are in L{gateway.fmuc.leaving}, the joins in L{gateway.fmuc.joining}, the time of a loss is in
+L{gateway.fmuc.losing}, the questions to other software are in L{gateway.fmuc.questioning}.
 """
 
 from __future__ import annotations
@@ -10,30 +11,24 @@ from collections.abc import Callable, Collection
 
 from attrs import evolve
 
-from gateway.errors import ERRORS, BadRequest, GatewayError, LinkDown, NoSuchRoom, NotFederated
-from gateway.fmuc.actions import AskOccupants
+from gateway.errors import BadRequest, LinkDown
 from gateway.fmuc.channel_values import ChannelState, Delivered, Lost, Opened, Renewed
 from gateway.fmuc.channels import Event as ChannelEvent
 from gateway.fmuc.channels import Forgotten
 from gateway.fmuc.digest import ALL, NONE
-from gateway.fmuc.inquiry import Silence
-from gateway.fmuc.losing import Losing
 from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.probing import Verdict
+from gateway.fmuc.questioning import Questioning
 from gateway.fmuc.uplink import Event, Output, UplinkState
 from gateway.fmuc.values import ABSENT, ResumeAnswer
-from gateway.muc.info import Info
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import AVAILABLE, Payload, stanzaError
-from gateway.muc.whois import toldBy
-from gateway.stream.stanzas import Stanza
 
 # Seconds for which the answer to a join is awaited that a channel delivers, if nobody waits to be let in by it: the
 # user has left, or is in already.
 _OWED = 3_600.0
 
 
-class Uplink(Losing):
+class Uplink(Questioning):
     """The uplink of one mirror: users stay while stanzas are lost, and the mirror returns."""
 
     # True if the joined node has forgotten the channel, until it is joined anew: then there is another one.
@@ -235,100 +230,6 @@ class Uplink(Losing):
             self._joinLate(join, now)
         if late:
             self.leaveIfEmpty(now)
-
-    def _probe(self, now: float) -> None:
-        """Ask the joined node whether it still has this one."""
-        if self.node.resumes:
-            self.probeAt = float("inf")
-            self.heard(now)
-            self.feed(Event.DISTURBED, now)
-        else:
-            self._askOccupants(now)
-
-    def _askOccupants(self, now: float) -> None:
-        """Ask a joined node that cannot resume whether it has the occupants of this one."""
-        if self.pending:
-            # Joins are requests, too, and the list would be that of a moment in between.
-            self.probeAt = now + self.node.profile.answer
-            return
-        if self.probing.isSilent:
-            self.feed(Event.UNREACHABLE, now)
-        else:
-            self._sendProbe(now)
-
-    def _sendProbe(self, now: float) -> None:
-        occupants = self._mirror.room.occupants.values()
-        nicks = (each.nick for each in occupants if self._mirror.isDownstream(each))
-        identifier = self.probing.ask(nicks, now)
-        self.probeAt = now + self.probing.wait(self.node.profile)
-        self._mirror.toNode(self.node, AskOccupants(identifier))
-
-    def occupantsTold(self, stanza: Stanza, condition: str, now: float) -> bool:
-        """
-        Handle an answer of the joined node; False if it is not that to a request for its occupants.
-
-        @param condition: of the error; empty for a result.
-        """
-        if not self.probing.isAnswer(stanza.id or ""):
-            return False
-        if self.state is UplinkState.LOST:
-            if condition not in ABSENT:
-                # The joined node is there again. It may know this node or not.
-                self.heard(now)
-                self.feed(Event.FORGOTTEN, now)
-            return True
-        verdict = self.probing.answered(stanza, condition, now)
-        if verdict is Verdict.UNREACHABLE:
-            self.feed(Event.UNREACHABLE, now)
-            return True
-        self.heard(now)
-        if verdict is Verdict.FORGOTTEN and self.state is UplinkState.JOINED:
-            self._mirror.room.log(f"{self.node.jid} has forgotten this mirror: all its users join anew", warn=True)
-            self.feed(Event.DISTURBED, now)
-        return True
-
-    def described(self, condition: str, info: Info | None, isOpenfire: bool, now: float) -> None:
-        """
-        Handle the joined node's answer to the question what it is.
-
-        @param condition: of the error; empty for a result.
-        @param info: what it tells of the room; C{None} for nothing.
-        @param isOpenfire: True if the room is one of Openfire.
-        """
-        if info is not None:
-            self.learnLate(toldBy(info.features))
-        if self.inquiry.silence is not Silence.ASKED:
-            return
-        if condition == stanzaError(NoSuchRoom).condition:
-            self._refuseFirst(NoSuchRoom, now)
-        elif isOpenfire:
-            self.node.isOpenfire = True
-            self._joinOnce(now)
-
-    def _joinOnce(self, now: float) -> None:
-        """
-        Send the first join once more, after a leave: a room of Openfire that counts the user as an occupant already
-        answers a join with nothing. The user is one of an earlier process, which was killed.
-        """
-        self.inquiry.silence = Silence.REPEATED
-        for join in list(self.pending.values()):
-            if join.isSent and not join.isWithdrawn:
-                self._mirror.toNode(self.node, join.unavailable())
-                self._sendFirstJoin(now, join)
-
-    def _silent(self, now: float) -> None:
-        """The joined node has answered a first join with nothing for a while."""
-        if self.inquiry.silence is Silence.REPEATED:
-            self._refuseFirst(NotFederated, now)
-        else:
-            self.inquire()
-
-    def _refuseFirst(self, error: type[GatewayError], now: float) -> None:
-        """Refuse all pending joins: the room does not exist, or answers none."""
-        self.inquiry.end()
-        self._mirror.room.log(f"{self.node.jid}: {ERRORS[error].text}", warn=True)
-        self.refuseJoins(stanzaError(error))
-        self.leaveIfEmpty(now)
 
     def _endStay(self, now: float) -> None:
         """The joined node has not ended this node's stay without users in time."""
