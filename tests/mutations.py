@@ -887,15 +887,19 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self.channels.isKnown(sender, recipient):", "False:"),
         ("self.channels.isKnown(peer, room) and", "False and"),
         ("any longer.\n                raise NoSuchAddress\n", "any longer.\n                return None\n"),
-        ("                    holding.expel(federation, node, now)\n", "                    pass\n"),
         ("within(jids.split(peer)[1], self._peers):\n", "True:\n"),
         ("if not (within(domain, self._mirroring.users) or within(domain, self._peers)):", "if False:"),
         ("if self._mirroring is not None and not nick and sender == self.mirrored(here):", "if not nick:"),
         ("            self.properties.forget(federation.room.jid)\n", "            pass\n"),
         ("if not within(jids.split(peer)[1], self._peers) or not", "if not"),
-        ("not isElsewhere or not within(domain, self._mirroring.allow)", "not isElsewhere"),
-        ("isElsewhere = domain != self.jid and domain not in self._mirroring.users", "isElsewhere = True"),
+    ),
+    "gateway/fmuc/service.py": (
+        ("                    holding.expel(federation, node, now)\n", "                    pass\n"),
         ("if self._mirroring is not None and not within(domain, self._mirroring.users):", "if False:"),
+    ),
+    "gateway/fmuc/mirroring.py": (
+        ("not isElsewhere or not within(domain, self.allow)", "not isElsewhere"),
+        ("isElsewhere = domain != component and domain not in self.users", "isElsewhere = True"),
     ),
     "gateway/fmuc/from_joined.py": (
         ("is not None and stanza.stanzaError is None:", "is not None:"),

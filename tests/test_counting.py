@@ -22,9 +22,10 @@ from gateway.delegation.managing import Route
 from gateway.delegation.plugin import manage
 from gateway.errors import NotGranted, StoreBroken
 from gateway.fmuc.actions import Submission, ToNode
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
 from gateway.fmuc.echo import Echoes
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.profiles import HF
 from gateway.fmuc.returned import digest
 from gateway.fmuc.values import Dialect

@@ -17,8 +17,9 @@ from gateway.delegation.managing import Route
 from gateway.delegation.plugin import manage
 from gateway.errors import NoAnswer, OverBudget, ResourceLimit, Stopping, TooManyPending
 from gateway.fmuc.commits import Commits
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.values import Dialect
 from gateway.interfaces import IStatusProvider
 from gateway.muc.store import MIGRATIONS

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
-
-from attrs import evolve, field, frozen
+from attrs import evolve
 from twisted.words.xish import domish
 
 from gateway import ns
@@ -16,9 +12,7 @@ from gateway.errors import (
     LinkDown,
     Loop,
     NoSuchAddress,
-    NotAMirror,
     NotAPeer,
-    NotInTheRoom,
     NotMirrored,
     OnlyInTheRoom,
     ResourceLimit,
@@ -35,113 +29,35 @@ from gateway.fmuc import (
     senders,
 )
 from gateway.fmuc.actions import AskProperties, Kept, ToNode
-from gateway.fmuc.channel_values import ChannelState
-from gateway.fmuc.channels import Channels, Event, Forgotten, Place, isRequest
-from gateway.fmuc.destroyed import DestroyedRooms, goneXml
+from gateway.fmuc.channels import Event, Forgotten, Place, isRequest
+from gateway.fmuc.destroyed import goneXml
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.known_users import isOpen
-from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
-from gateway.fmuc.profiles import BROADBAND, Profile
-from gateway.fmuc.properties import Properties, asksProperties
-from gateway.fmuc.returning import Uplink
+from gateway.fmuc.nodes import JoinedNode, JoiningNode
+from gateway.fmuc.properties import asksProperties
 from gateway.fmuc.senders import Sender, within
+from gateway.fmuc.service import FederatedRooms
 from gateway.fmuc.uplink import UplinkState
-from gateway.fmuc.values import Dialect, FederationMode, Mode, NodeMessage, NodePresence
+from gateway.fmuc.values import Dialect, NodeMessage, NodePresence
 from gateway.muc import from_user, whois
 from gateway.muc.actions import Action, SendError, SendResult
-from gateway.muc.ids import Ids
-from gateway.muc.info import Info
-from gateway.muc.invitations import invitationsOf
 from gateway.muc.occupant_iq import errorOf
-from gateway.muc.records import Record, Row, removal
-from gateway.muc.room import Bounds, Room
-from gateway.muc.service import RoomService
-from gateway.muc.values import Message, Presence, stanzaError
+from gateway.muc.values import stanzaError
 from gateway.stream.stanzas import Stanza
 
 # Requests that a mirror passes on: administration, configuration, registration, the vCard.
 _OF_JOINED = frozenset((ns.MUC_ADMIN, ns.MUC_OWNER, ns.REGISTER, ns.VCARD))
 # States of the uplink that have a deadline.
 _WAITING = frozenset(UplinkState) - {UplinkState.IDLE, UplinkState.JOINED}
-# For the operator: a reload does not make all users leave and join again.
-LATER = "mirrors with users that keep the earlier {options} until they join anew: {count}"
 # The users of a mirror, for rooms that are none.
 _NOBODY: frozenset[str] = frozenset()
 
 
-@frozen(kw_only=True)
-class Mirroring:
-    """
-    Configuration of a mirror.
+class Rooms(FederatedRooms):
+    """All rooms of one component."""
 
-    @ivar dialect: protocol that is spoken with joined nodes.
-    @ivar mode: mode to ask joined nodes for.
-    @ivar allow: domains whose rooms may be mirrored.
-    @ivar users: domains whose users may join through the mirror.
-    @ivar profile: of the links to rooms.
-    @ivar profiles: of those to rooms of some domains.
-    @ivar keep: seconds for which a mirror stays in a room without users.
-    @ivar backing: domain of the ordinary rooms (XEP-0045) that the rooms of this component stand for; empty if they
-        stand for federated rooms anywhere. L{gateway.fmuc.backing.Backing} speaks with ordinary rooms.
-    """
-
-    dialect: Dialect = Dialect.XEP_0289
-    mode: Mode = Mode.REPLICA
-    allow: frozenset[str] = frozenset()
-    users: frozenset[str] = frozenset()
-    profile: Profile = BROADBAND
-    profiles: Mapping[str, Profile] = field(factory=dict)
-    keep: int = 0
-    backing: str = ""
-
-    def profileOf(self, room: str) -> Profile:
-        """Return the profile of the link to a room."""
-        return self.profiles.get(jids.split(room)[1], self.profile)
-
-
-class Rooms(RoomService):
-    """
-    All rooms of one component.
-
-    @ivar observeJoin: is called with the seconds that a mirror's first join took; C{None} if nobody needs them.
-    @ivar comparisons: number of answers of joined nodes by L{ResumeAnswer.outcome}.
-    @ivar properties: properties of the joined rooms of mirrors.
-    @ivar destroyed: rooms that were destroyed, for nodes that were away.
-    @ivar channels: reliable channels to other nodes; C{None} if nothing is stored.
-    @ivar exposesPrivate: as in L{Federation}.
-    @ivar token: distinguishes ids of this process from those of an earlier one.
-    @param mirroring: C{None} if the rooms are the component's own.
-    @param peers: domains whose nodes may join.
-    @param administrators: domains among them whose nodes may pass on the administration of their users.
-    """
-
-    def __init__(
-        self,
-        jid: str,
-        mirroring: Mirroring | None,
-        peers: frozenset[str],
-        bounds: Bounds | None = None,
-        ids: Ids | None = None,
-        administrators: frozenset[str] = frozenset(),
-    ) -> None:
-        super().__init__(jid, bounds, ids)
-        self.token = secrets.token_hex(4)
-        self.channels: Channels | None = None
-        self.destroyed = DestroyedRooms()
-        self.properties = Properties(self, self.token)
-        self.exposesPrivate = False
-        self._mirroring = mirroring
-        self._peers = peers
-        self.observeJoin: Callable[[float], object] | None = None
-        self.comparisons: Counter[str] = Counter()
-        self._administrators = administrators
-        # Rooms whose other nodes have to be asked whether stanzas are lost.
-        self._disturbed: deque[str] = deque()
-        if mirroring is not None:
-            self.name = "Mirrored rooms"
-            self.areMirrors = True
-            # A message without a stanza id is in the history alone.
-            self.durability.hasArchive = False
+    # Rooms whose other nodes have to be asked whether stanzas are lost.
+    _disturbed: tuple[str, ...] = ()
 
     # Stanzas.
 
@@ -309,58 +225,10 @@ class Rooms(RoomService):
             federation.uplink.channelChanged(event, now)
         return self.settled(federation.room)
 
-    def mayBeNode(self, jid: str, room: str) -> bool:
-        """True if an address (bare JID) may be a node of a room (bare JID)."""
-        return within(jids.split(jid)[1], self._peers) or self._isFromJoined(jid, room)
-
-    def isWatched(self, room: str, jid: str) -> bool:
-        """
-        True if the node with a JID is the joined one of a room, and users here wait for it; or if it is a joining
-        node that has occupants, or does not answer: it may have forgotten this one, and its occupants are not there
-        any longer.
-        """
-        federation = self.federation(room)
-        uplink = None if federation is None else federation.uplink
-        if federation is None or uplink is None or uplink.node.jid != jid:
-            node = None if federation is None else federation.joiningNodes.get(jid)
-            channel = None if node is None else node.channel
-            isLost = channel is not None and channel.state is ChannelState.LOST
-            return isLost or (node is not None and bool(node.occupants))
-        return bool(federation.room.users or federation.joiningNodes or uplink.pending or uplink.isLeaving)
-
     @property
     def pending(self) -> int:
         """Number of requests that wait for an occupant's answer, or a joined room's."""
         return len(self.iqs) + len(self.properties) + len(self.ghosts)
-
-    def joinedInfo(self, jid: str) -> Info | None:
-        return self.properties.known(jid)
-
-    def givesIds(self, jid: str) -> bool:
-        mirroring = self._mirroring
-        if mirroring is None or (mirroring.dialect is Dialect.XEP_0289 and not mirroring.backing):
-            return True
-        # By the ProtoXEP, and by XEP-0045, a room names no users, so the mirror cannot make ids itself: they "MUST
-        # be generated such that" they are stable (XEP-0421 section 4.1).
-        known = self.joinedInfo(jid)
-        return known is not None and ns.OCCUPANT_ID in known.features
-
-    def federation(self, room: str) -> Federation | None:
-        """
-        Return the other nodes of a room.
-
-        @param room: bare JID.
-        """
-        found = self.rooms.get(room)
-        if found is None:
-            return None
-        assert isinstance(found.nodes, Federation)
-        return found.nodes
-
-    def node(self, room: str, jid: str) -> Node | None:
-        """Return the joined or joining node of a room; both arguments are bare JIDs."""
-        federation = self.federation(room)
-        return None if federation is None else federation.node(jid)
 
     def _nodeJoins(self, sender: str, recipient: str, stanza: NodePresence, now: float) -> list[Action]:
         """Handle the join of a user of another node."""
@@ -388,37 +256,6 @@ class Rooms(RoomService):
         if peer in federation.joiningNodes:
             self._record(self.destroyed.joined(jid, peer))
         return self.settled(federation.room)
-
-    def _isFromJoined(self, sender: str, recipient: str) -> bool:
-        """
-        True if a stanza to a mirror comes from the room that the mirror stands for. If nobody is in the mirror,
-        that room must learn it: this gateway was restarted, and the room still shows the former occupants.
-        """
-        return self.areMirrors and self.mirrored(jids.bare(recipient)) == jids.bare(sender)
-
-    def absent(self, jid: str) -> GatewayError:
-        if self._mirroring is None:
-            return super().absent(jid)
-        # Nobody is in this mirror. The room may exist, but the sender is not in it (XEP-0045 section 7.4).
-        try:
-            self.checkAddress(jid)
-        except GatewayError as error:
-            return error
-        return NotInTheRoom()
-
-    def outsider(self, jid: str, nick: str, user: str, stanza: Presence) -> Action:
-        if isinstance(stanza, NodePresence) and stanza.fmuc is not None:
-            raise NoSuchAddress
-        return super().outsider(jid, nick, user, stanza)
-
-    def invite(self, room: Room, user: str, stanza: Message, now: float) -> None:
-        federation = room.nodes
-        assert isinstance(federation, Federation)
-        if self._mirroring is None or not invitationsOf(stanza):
-            super().invite(room, user, stanza, now)
-            return
-        known, users = self.joinedInfo(room.jid), self._mirroring.users
-        invitations.ask(federation, user, stanza, self.iqs, users, known, now)
 
     # Charges and refused stanzas.
 
@@ -459,14 +296,15 @@ class Rooms(RoomService):
 
     def reconnected(self, now: float) -> list[Action]:
         """Handle a new connection: stanzas between nodes may be lost. Return what is sent at once."""
-        self._disturbed = deque(self.rooms)
+        self._disturbed = tuple(self.rooms)
         return self._disturb(now)
 
     def _disturb(self, now: float) -> list[Action]:
         """Ask other nodes whether stanzas are lost: those of some rooms at a time."""
         actions: list[Action] = []
-        for _ in range(min(len(self._disturbed), holding.MAX_ASKED)):
-            federation = self.federation(self._disturbed.popleft())
+        asked, self._disturbed = self._disturbed[: holding.MAX_ASKED], self._disturbed[holding.MAX_ASKED :]
+        for room in asked:
+            federation = self.federation(room)
             if federation is not None:
                 holding.doubt(federation, now)
                 holding.tick(federation, self.token, now, len(federation.joiningNodes))
@@ -486,159 +324,6 @@ class Rooms(RoomService):
                 uplink.refuseJoins(stanzaError(Stopping))
                 actions += self.settled(room)
         return [*actions, *super().shutDown(isFinal)]
-
-    def restoredNode(self, room: Room, jid: str, record: str) -> Node | None:
-        federation = room.nodes
-        assert isinstance(federation, Federation)
-        uplink = federation.uplink
-        if uplink is not None and "/" in jid:
-            uplink.outgoing.load(jid.partition("/")[2], record)
-            return None
-        if uplink is not None and uplink.node.jid == jid:
-            if record:
-                node = JoinedNode.restored(jid, record)
-                node.isOrdinary = uplink.node.isOrdinary
-                uplink.restored(node)
-                self._restoreChannel(room, node)
-            return uplink.node
-        if record:
-            joining = federation.joiningNodes[jid] = JoiningNode.restored(jid, record)
-            self._restoreChannel(room, joining)
-        return federation.joiningNodes.get(jid)
-
-    def _restoreChannel(self, room: Room, node: Node) -> None:
-        if self.channels is not None:
-            node.channel = self.channels.table.get((room.jid, node.jid))
-        if node.channel is not None:
-            node.channel.setPace(node.profile.pace)
-
-    def restore(self, rows: Iterable[Row], now: float) -> None:
-        super().restore(self.destroyed.restore(rows), now)
-        for room in list(self.rooms.values()):
-            federation = room.nodes
-            assert isinstance(federation, Federation)
-            for node in federation.joiningNodes.values():
-                if not within(jids.split(node.jid)[1], self._peers):
-                    self.log(f'{node.jid} may not join {room.jid} any longer: its domain is not in "peers"')
-                    holding.expel(federation, node, now)
-            uplink = federation.uplink
-            if uplink is None:
-                continue
-            self._removeUsers(room)
-            uplink.continued(now)
-            if uplink.state is UplinkState.IDLE:
-                self._remove(room)
-                self._records += [removal(room.jid), *self.destroyed.records(room.jid)]
-            elif not federation.downstreamCount and not uplink.stays(now):
-                # A leave, or the answer to a first join, was in flight.
-                for occupant in list(room.occupants.values()):
-                    room.remove(occupant)
-                uplink.abandoned()
-        count, options = self.later()
-        if count:
-            self.log(LATER.format(options=" and ".join(options), count=count))
-
-    def later(self) -> tuple[int, tuple[str, ...]]:
-        """
-        Return the number of mirrors in rooms that were told an earlier configuration, and the options that differ.
-        """
-        federations = filter(None, map(self.federation, self.rooms))
-        found = [each.uplink.later for each in federations if each.uplink is not None and each.uplink.later]
-        return len(found), tuple(dict.fromkeys(option for each in found for option in each))
-
-    def _removeUsers(self, room: Room) -> None:
-        """Remove users of a mirror who may not use it any longer: the configuration was changed."""
-        for jid in list(room.users):
-            try:
-                self.checkAddress(room.jid)
-                self.checkUser(jid)
-            except GatewayError:
-                occupant = room.users.get(jid)
-                # It was removed with another session of the same user.
-                if occupant is not None:
-                    room.remove(occupant)
-
-    def _remove(self, room: Room) -> bool:
-        isStored = super()._remove(room)
-        federation = room.nodes
-        assert isinstance(federation, Federation)
-        if federation.destruction is not None and self._peers:
-            self._record(self.destroyed.add(room.jid, federation.destruction))
-        elif isStored:
-            # The removal of the room removes this record, too.
-            self._record(self.destroyed.records(room.jid))
-        return isStored
-
-    def _record(self, found: list[Record]) -> None:
-        if self.durability.isOn:
-            self._records += found
-
-    # Mirrors.
-
-    def newRoom(self, jid: str, creators: tuple[str, ...] = ()) -> Room:
-        room = super().newRoom(jid, creators)
-        room.nodes = federation = Federation(
-            room,
-            administrators=self._administrators,
-            channels=self.channels,
-            exposesPrivate=self.exposesPrivate,
-        )
-        if self._mirroring is not None:
-            mode = FederationMode(self._mirroring.mode)
-            source = self.mirrored(jid) or ""
-            joined = JoinedNode(source, self._mirroring.dialect, mode, self._mirroring.profileOf(source))
-            joined.isOrdinary = bool(self._mirroring.backing)
-            federation.uplink = Uplink(federation, joined, self.token, self.observeJoin)
-            federation.uplink.keep = self._mirroring.keep
-            known = self.properties.known(jid)
-            federation.uplink.told = None if known is None else whois.toldBy(known.features)
-            federation.uplink.users.isOpen = known is not None and isOpen(known.features)
-        return room
-
-    def checkAddress(self, jid: str) -> None:
-        if self._mirroring is None:
-            super().checkAddress(jid)
-            return
-        source = self.mirrored(jid)
-        if source is None:
-            raise NoSuchAddress if self._mirroring.backing else NotAMirror
-        domain = jids.split(source)[1]
-        # A user's address is not a room's: otherwise users could be sent stanzas between nodes.
-        isElsewhere = domain != self.jid and domain not in self._mirroring.users
-        if not isElsewhere or not within(domain, self._mirroring.allow):
-            raise NotMirrored
-
-    def make(self, jid: str, creator: str, domain: str) -> Room:
-        try:
-            return super().make(jid, creator, domain)
-        except NotMirrored:
-            self.log(f'{self.mirrored(jid)} may not be mirrored: its domain is not in "allow"')
-            raise
-
-    def checkUser(self, user: str) -> None:
-        domain = jids.split(user)[1]
-        if self._mirroring is not None and not within(domain, self._mirroring.users):
-            self.log(f'{domain} is not in "users" of this mirror')
-            raise NotMirrored
-
-    def defaultName(self, jid: str) -> str:
-        return (self.mirrored(jid) if self.areMirrors else None) or super().defaultName(jid)
-
-    def mirrored(self, jid: str) -> str | None:
-        """
-        Return the room that a mirror's address stands for (XEP-0106); C{None} if it stands for none.
-
-        Of several spellings of the escapes only the canonical one is valid. A room that stands for an ordinary one
-        has its localpart; addresses with an escaped "@" are those of puppets.
-        """
-        local = jids.split(jid)[0]
-        if self._mirroring is not None and self._mirroring.backing:
-            isRoom = bool(local) and "@" not in jids.unescapeLocal(local) and jids.isPrepared(jid)
-            return f"{local}@{self._mirroring.backing}" if isRoom else None
-        source = jids.unescapeLocal(local)
-        right = jids.isPrepared(source) and jids.escapeLocal(source) == local
-        there, domain, resource = jids.split(source)
-        return source if right and there and domain and not resource else None
 
 
 # The rules for stanzas of nodes. Those for users are in L{gateway.muc.from_user}.

@@ -23,8 +23,9 @@ from gateway.fmuc.backing import Backing
 from gateway.fmuc.channel_xml import MAX_KEEP
 from gateway.fmuc.channels import Channels
 from gateway.fmuc.commits import Commits
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.profiles import PROFILES
 from gateway.fmuc.values import Dialect, Mode
 from gateway.interfaces import (

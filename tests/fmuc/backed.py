@@ -11,7 +11,8 @@ from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
 from gateway.fmuc.backing import Backing
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.mirroring import Mirroring
 from gateway.muc.channel_store import loadChannels
 from gateway.muc.ids import Ids
 from gateway.muc.room import Bounds

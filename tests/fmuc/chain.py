@@ -13,7 +13,8 @@ from xml.etree.ElementTree import Element
 
 from gateway import ns
 from gateway.errors import GatewayError
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, Mode

@@ -12,8 +12,9 @@ from gateway import ns
 from gateway.fmuc.channel import Channel
 from gateway.fmuc.channels import Channels
 from gateway.fmuc.commits import Commits
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.returning import Uplink
 from gateway.fmuc.uplink import UplinkState

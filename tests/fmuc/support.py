@@ -9,7 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.errors import ERRORS, BadRequest, GatewayError, OnlyInTheRoom
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.properties import Properties
 from gateway.fmuc.stanzas import readMessage, readPresence, write
 from gateway.fmuc.values import Dialect, Mode

@@ -11,8 +11,9 @@ from gateway import ns
 from gateway.errors import ArchiveClosed, NotInTheRoom, StoreFull
 from gateway.fmuc.archiving import Archiving
 from gateway.fmuc.commits import Commits
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.archive_values import Retention
 from gateway.muc.ids import Ids

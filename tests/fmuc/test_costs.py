@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gateway import ns
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.mirroring import Mirroring
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.stanzas import Stanza
 from gateway.testing.wire import HEADER

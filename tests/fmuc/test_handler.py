@@ -20,8 +20,9 @@ from gateway.errors import (
     TooDeep,
 )
 from gateway.fmuc import delivery
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.mirroring import Mirroring
 from gateway.interfaces import IRawHandler, IRefusalHandler, IStatusProvider
 from gateway.muc.ids import Ids, occupantId
 from gateway.muc.room import Bounds, Settings

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from gateway import ns
 from gateway.errors import NotInTheRoom, ResourceLimit, TooManyRooms
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds
 from gateway.muc.values import OUTCAST

@@ -6,7 +6,8 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from gateway import ns
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.ids import Ids, occupantId
 from tests.fmuc.support import MUC, RoomCase, Service, mirror

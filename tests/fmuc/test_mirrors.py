@@ -15,7 +15,8 @@ from gateway.errors import (
     NotInTheRoom,
     NotMirrored,
 )
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.profiles import BROADBAND
 from gateway.fmuc.stanzas import readPresence
 from gateway.fmuc.values import Dialect

@@ -9,7 +9,8 @@ from gateway import ns
 from gateway.fmuc.actions import Admission, Content, Join, PrivateMessage, Submission
 from gateway.fmuc.channel_values import Header
 from gateway.fmuc.channel_xml import withHeader
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.nodes import Doubt, JoinedNode, JoiningNode
 from gateway.fmuc.profiles import BROADBAND, HF, PROFILES, SATELLITE, Profile
 from gateway.fmuc.returning import Uplink

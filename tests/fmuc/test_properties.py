@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from gateway import ns
 from gateway.errors import NoSuchAddress, NotMirrored, Stopping, TooManyPending
-from gateway.fmuc.core import Mirroring
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.properties import KEEP, WAIT
 from gateway.fmuc.values import Dialect
 from tests.fmuc.support import MUC, RoomCase, mirror, refused

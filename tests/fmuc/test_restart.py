@@ -15,8 +15,9 @@ from gateway import ns
 from gateway.composition import service
 from gateway.config.tables import ConfigError
 from gateway.errors import StoreBroken, StoreBusy, StoreFull
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.mirroring import Mirroring
 from gateway.muc import archived_history
 from gateway.muc.archive_store import newest
 from gateway.muc.archive_values import ArchivedMessage

@@ -8,10 +8,11 @@ from typing import Any
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
 from gateway.fmuc.digest import SharedState, words
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.handler import RoomsHandler
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.nodes import JoiningNode
 from gateway.fmuc.profiles import BROADBAND
 from gateway.fmuc.uplink import UplinkState

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from gateway import ns
 from gateway.errors import NickChangeForbidden, NickInUse, NotInTheRoom, ResourceLimit, WrongPassword
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.profiles import BROADBAND
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.room import Bounds

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from gateway import ns
-from gateway.fmuc.core import Mirroring, Rooms
+from gateway.fmuc.core import Rooms
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.values import Dialect
 from gateway.muc import ghosts
 from gateway.muc.room import Bounds

@@ -21,7 +21,7 @@ from gateway.errors import (
     OwnersOnly,
     ResourceLimit,
 )
-from gateway.fmuc.core import Mirroring
+from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.properties import WAIT
 from gateway.muc.configuration import OPTIONS
 from gateway.muc.room import Settings
