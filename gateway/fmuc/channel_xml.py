@@ -9,8 +9,8 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest
-from gateway.fmuc.channel_values import Header, Position, Report
-from gateway.muc.stanzas import attributeOf
+from gateway.fmuc.channel_values import Ask, Header, Position, Report, SendAck, SendStanza
+from gateway.muc.stanzas import attributeOf, parts
 from gateway.stream.stanzas import Stanza
 from gateway.xml.context import COMPONENT
 from gateway.xml.cut import Part, cut, only, usualTag
@@ -215,6 +215,42 @@ def readReport(element: domish.Element) -> Report:
         return Report(*numbers, False)
     upTo = _number(element, "k") if element.hasAttribute("k") else sent
     return Report(*numbers, True, upTo)
+
+
+def isRequest(stanza: Stanza) -> bool:
+    """True if an iq of type get or set asks for the numbers of this node."""
+    if ns.CHANNEL.encode() not in stanza.raw:
+        return False
+    payload = next(stanza.element.elements(), None)
+    return payload is not None and payload.uri == ns.CHANNEL and payload.name in ("probe", "resume")
+
+
+def written(room: str, peer: str, output: Ask | SendStanza | SendAck) -> bytes:
+    """Return the stanza of an output of the channel between two rooms (bare JIDs)."""
+    if isinstance(output, Ask):
+        return request(room, peer, output.id, output.report)
+    if isinstance(output, SendStanza) and output.stanza:
+        return withHeader(output.stanza, output.header)
+    return acknowledgement(room, peer, output.header)
+
+
+def headerOf(stanza: Stanza) -> Header | None:
+    """
+    Return the header of a stanza; C{None} if it has none.
+
+    @raise BadRequest: if it is not valid.
+    """
+    if ns.CHANNEL.encode() not in stanza.raw:
+        return None
+    name = HEADER_OF_ERROR if stanza.type == "error" else HEADER
+    headers = (part for part in parts(stanza) if (part.namespace, part.name) == (ns.CHANNEL, name))
+    part = next(headers, None)
+    return None if part is None else readHeader(part.element)
+
+
+def isEmpty(stanza: Stanza) -> bool:
+    """True if a stanza has nothing but a header: its sender has withdrawn it (rule 3)."""
+    return stanza.name == "message" and len(parts(stanza)) == 1
 
 
 def _number(element: domish.Element, name: str) -> int:

@@ -20,18 +20,13 @@ from gateway.fmuc import channel_xml
 from gateway.fmuc.actions import Kept, ToNode
 from gateway.fmuc.channel import Channel
 from gateway.fmuc.channel_values import (
-    Ask,
     ChannelState,
     Delivered,
-    Header,
     Lost,
     Mark,
     Opened,
-    Output,
     Pace,
     Renewed,
-    SendAck,
-    SendStanza,
     Tally,
 )
 from gateway.fmuc.nodes import JoiningNode, Node
@@ -40,7 +35,6 @@ from gateway.muc.actions import SendResult
 from gateway.muc.channel_store import StoredChannel
 from gateway.muc.occupant_iq import errorOf
 from gateway.muc.records import Record
-from gateway.muc.stanzas import parts
 from gateway.stream.stanzas import Stanza
 
 # Bare JID of the room here, and of the room there.
@@ -216,7 +210,7 @@ class Channels:
                 if isinstance(each, Opened | Delivered | Lost | Renewed):
                     taken.events.append((place, each))
                 else:
-                    taken.sent.append((_toNode(place), _written(place, each)))
+                    taken.sent.append((_toNode(place), channel_xml.written(*place, each)))
         return taken
 
     def stored(self, channel: Channel[Stanza], mark: Mark, now: float) -> None:
@@ -242,7 +236,7 @@ class Channels:
         """
         room, peer = place = jids.bare(stanza.recipient or ""), jids.bare(stanza.sender or "")
         channel = self.table.get(place)
-        header = _headerOf(stanza)
+        header = channel_xml.headerOf(stanza)
         if stanza.type == "error" and (header is None or channel is None):
             return [stanza] if channel is None else self._failed(place, channel, stanza, now)
         if channel is None:
@@ -257,7 +251,7 @@ class Channels:
             return [stanza]
         self.touch(place)
         found = channel.receive(header, stanza, len(stanza.raw), now)
-        return [each for each in found if not _isEmpty(each)]
+        return [each for each in found if not channel_xml.isEmpty(each)]
 
     def _failed(self, place: Place, channel: Channel[Stanza], stanza: Stanza, now: float) -> list[Stanza]:
         """Handle the error of a stanza; it is repeated, unless the other node has refused it."""
@@ -280,7 +274,7 @@ class Channels:
 
     def request(self, stanza: Stanza, now: float) -> SendResult:
         """
-        Return the answer to a request for the numbers of this node (L{isRequest}).
+        Return the answer to a request for the numbers of this node (L{channel_xml.isRequest}).
 
         @raise GatewayError: the answer is this error.
         """
@@ -409,41 +403,5 @@ class Channels:
                 self.touch(place)
 
 
-def isRequest(stanza: Stanza) -> bool:
-    """True if an iq of type get or set asks for the numbers of this node."""
-    if ns.CHANNEL.encode() not in stanza.raw:
-        return False
-    payload = next(stanza.element.elements(), None)
-    return payload is not None and payload.uri == ns.CHANNEL and payload.name in ("probe", "resume")
-
-
 def _toNode(place: Place) -> ToNode:
     return ToNode(*place, Dialect.XEP_0289, False, Kept(b""))
-
-
-def _written(place: Place, output: Output) -> bytes:
-    if isinstance(output, Ask):
-        return channel_xml.request(*place, output.id, output.report)
-    assert isinstance(output, SendStanza | SendAck)
-    if isinstance(output, SendStanza) and output.stanza:
-        return channel_xml.withHeader(output.stanza, output.header)
-    return channel_xml.acknowledgement(*place, output.header)
-
-
-def _headerOf(stanza: Stanza) -> Header | None:
-    """
-    Return the header of a stanza; C{None} if it has none.
-
-    @raise BadRequest: if it is not valid.
-    """
-    if ns.CHANNEL.encode() not in stanza.raw:
-        return None
-    name = channel_xml.HEADER_OF_ERROR if stanza.type == "error" else channel_xml.HEADER
-    headers = (part for part in parts(stanza) if (part.namespace, part.name) == (ns.CHANNEL, name))
-    part = next(headers, None)
-    return None if part is None else channel_xml.readHeader(part.element)
-
-
-def _isEmpty(stanza: Stanza) -> bool:
-    """True if a stanza has nothing but a header: its sender has withdrawn it (rule 3)."""
-    return stanza.name == "message" and len(parts(stanza)) == 1

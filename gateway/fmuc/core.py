@@ -29,7 +29,8 @@ from gateway.fmuc import (
     senders,
 )
 from gateway.fmuc.actions import AskProperties, Kept, ToNode
-from gateway.fmuc.channels import Event, Forgotten, Place, isRequest
+from gateway.fmuc.channel_xml import isRequest
+from gateway.fmuc.channels import Event, Forgotten, Place
 from gateway.fmuc.destroyed import goneXml
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.known_users import isOpen
