@@ -38,6 +38,7 @@ OUTER = (
     "mount",
     "disco",
     "held",
+    "advertised",
     "commits",
     "batch",
     "resource",

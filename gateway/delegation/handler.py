@@ -20,13 +20,13 @@ from zope.interface import implementer
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.delegation import advertisements, stanzas
-from gateway.delegation.advice import notGranted
+from gateway.delegation import stanzas
+from gateway.delegation.advertised import Advertised
 from gateway.delegation.client_mode import ClientMode
 from gateway.delegation.disco import infoOf, nested
 from gateway.delegation.forwarder import Forwarder
 from gateway.delegation.held import HeldQueries
-from gateway.delegation.managing import Grants, PendingRequest, PendingRequests, Route, Turns
+from gateway.delegation.managing import PendingRequest, PendingRequests, Route, Turns
 from gateway.delegation.nesting import VERSIONS, Info, readNestingNode, remaining
 from gateway.errors import (
     AlreadyOpen,
@@ -47,7 +47,6 @@ from gateway.log.seldom import Seldom
 from gateway.metrics import IHistogram, IMetrics, IMetricsProvider, names
 from gateway.reports import StatusItem
 from gateway.stream.budget import FREE
-from gateway.stream.grants import GrantWatch
 from gateway.stream.raw import RawHandler
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
@@ -85,13 +84,13 @@ class ManagingHandler(RawHandler):
         self._clientMode = clientMode
         self._routes = routes
         self._forwarder = forwarder
-        self._grants = Grants()
+        self._advertised = Advertised(self._component, servers, routes, forwarder)
+        self._grants = self._advertised.grants
         self._held = HeldQueries(servers, routes, forwarder, self._grants.get)
         self._open = PendingRequests()
         self._awaited: dict[PendingRequest, Deferred[Any]] = {}
         self._turns: Turns[tuple[IDelegatedNamespace, PendingRequest]] = Turns()
         self._draining = False
-        self._grantWatch = GrantWatch(self._allMissing, self._logMissing)
         self._tooLarge = Seldom()
         self._durations: dict[tuple[str, str], IHistogram] = {}
 
@@ -103,13 +102,12 @@ class ManagingHandler(RawHandler):
         # A stopped link may be started again.
         self._draining = False
         self._held.connected()
-        self._grantWatch.connected(self._link.now)
+        self._advertised.connected(self._link.now)
         self._forwarder.connected()
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
-        self._grants.clear()
-        self._grantWatch.disconnected()
+        self._advertised.disconnected()
         self._forwarder.disconnected()
 
     def drain(self) -> None:
@@ -135,7 +133,7 @@ class ManagingHandler(RawHandler):
             self._observe(pending, "error")
             self._writeError(pending, NoAnswer)
             self._cancel(pending)
-        self._grantWatch.tick(now)
+        self._advertised.tick(now)
 
     # Incoming stanzas.
 
@@ -152,66 +150,20 @@ class ManagingHandler(RawHandler):
             return kind in ("result", "error") and self._forwarder.answerReceived(stanza)
         if name == "message":
             if stanza.sender in self._heard and kind != "error" and stanzas.mayBeDelegation(stanza):
-                self._advertisementReceived(stanza.sender or "", stanza)
+                self._advertised.received(stanza.sender or "", stanza)
                 return True
             return False
         return self._forwarder.presenceReceived(stanza) or self._clientMode.presenceReceived(
             stanza, self._grants.grantedBy
         )
 
-    def _advertisementReceived(self, server: str, stanza: Stanza) -> None:
-        for user, grants in advertisements.readAdvertisements(stanza):
-            if user is not None:
-                if jids.split(user)[1] == server:
-                    self._grants.onUserAdvertisement(user, grants)
-                    self._log.info(
-                        "{component}: {user} delegates {namespaces}.",
-                        event="delegation.user_grants",
-                        component=self._component,
-                        user=user,
-                        namespaces=", ".join(grant.namespace for grant in grants) or "nothing",
-                    )
-            elif server in self._servers:
-                for grant in self._grants.onServerAdvertisement(server, grants):
-                    self._log.info(
-                        "{component}: {server} delegates {namespace}{filtering} (as {version}).{unwanted}",
-                        event="delegation.granted",
-                        component=self._component,
-                        server=server,
-                        namespace=grant.namespace,
-                        filtering="".join(f", if the payload has {name}" for name in sorted(grant.filtering)),
-                        version=grant.version,
-                        unwanted="" if grant.namespace in self._routes else " This namespace is not configured.",
-                    )
-
-    def _logMissing(self, missing: StatusItem) -> None:
-        self._log.warn(
-            "{component}: {missing}", event="delegation.missing", component=self._component, missing=str(missing)
-        )
-
-    def _allMissing(self) -> Iterator[StatusItem]:
-        """Return items about grants that the servers' configurations lack (section 4.2), and about entities."""
-        yield from self._missing()
-        yield from self._forwarder.missing()
-
-    def _missing(self) -> Iterator[StatusItem]:
-        wanted = {namespace: route.filtering for namespace, route in self._routes.items()}
-        return notGranted(self._component, self._servers, wanted, self._grants.get, self._link.software)
-
     def report(self) -> Iterator[StatusItem]:
-        for server in sorted(self._servers):
-            granted = tuple(each for each in self._routes if self._grants.get(server, each) is not None)
-            if granted:
-                about = {"server": server, "namespaces": granted}
-                yield StatusItem("delegation.granted", "{server} delegates {namespaces}", about)
-        if self._grants.userCount:
-            text = "users who delegate by themselves, in client mode: {count}"
-            yield StatusItem("delegation.users", text, {"count": self._grants.userCount})
+        yield from self._advertised.report()
         yield from self._forwarder.report()
         yield from self._held.report()
         yield StatusItem("delegation.pending", "open requests: {count}", {"count": len(self._open)})
-        if self._link.ready and self._grantWatch.isOver:
-            yield from self._missing()
+        if self._link.ready:
+            yield from self._advertised.overdue()
 
     def measure(self, metrics: IMetrics) -> None:
         requests = metrics.histogram(*names.DELEGATION_REQUEST)
@@ -220,15 +172,7 @@ class ManagingHandler(RawHandler):
             for namespace in (*self._routes, _OTHER)
             for outcome in ("result", "error")
         }
-        granted = metrics.gauge(*names.DELEGATION_GRANTED)
-        granted.setFunction(
-            lambda: {
-                (server, namespace): self._grants.get(server, namespace) is not None
-                for server in self._servers
-                for namespace in self._routes
-            }
-        )
-        metrics.gauge(*names.DELEGATION_USERS).setFunction(lambda: self._grants.userCount)
+        self._advertised.measure(metrics)
         pending = metrics.gauge(*names.PENDING)
         pending.labels("delegation").setFunction(lambda: len(self._open))
         pending.labels("delegation_forwarded").setFunction(lambda: self._forwarder.pending)
