@@ -965,6 +965,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/embedded/sasl.py": (('if acting and acting != user + b"@" + self._domain.encode():', "if False:"),),
     "gateway/embedded/delegation.py": (("if self._delegator.address(entity) != sender:", "if False:"),),
     "gateway/stream/refused.py": (('"message" and stanza.type != "error"', '"message"'),),
+    "gateway/stream/sending.py": (
+        ('        and not getattr(transport, "TLS", True)\n', ""),
+        ("        and not transport._tempDataLen\n", ""),
+        ("        and not transport.dataBuffer\n", ""),
+    ),
     "gateway/stream/instances.py": (("not sender.startswith(self._prefix)", "False"),),
     "gateway/stream/budget.py": (("if self.isOver(requester, now):", "if False:"),),
     "gateway/stream/shares.py": (("if self.taken * _PART >= left or", "if"),),

@@ -15,10 +15,13 @@ from collections.abc import Callable
 
 # XEP-0421 section 4.1: "a maximum length of 128 characters"; also for stanza ids that other nodes give.
 MAX_ID = 128
-# Bytes of the secret, of an occupant id and of a stanza id: a longer id would only take room on each link.
-SECRET, _OCCUPANT, _STANZA = 32, 16, 12
-# Characters of a stanza id, and stanza ids that are made at once: a system call for each takes longer.
-_LENGTH, _STOCK = _STANZA * 4 // 3, 256
+# Bytes of the secret and of an occupant id: a longer id would only take room on each link.
+SECRET, _OCCUPANT = 32, 16
+# Stanza ids are made in runs. Bytes at the beginning of each id, which those of a run share; bytes of the rest;
+# number of ids of a run.
+_SHARED, _OWN, _RUN = 3, 9, 256
+# Characters of the rest.
+_LENGTH = _OWN * 4 // 3
 
 
 class Ids:
@@ -32,8 +35,8 @@ class Ids:
     def __init__(self, secret: bytes | None = None, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
         self._secret = random(SECRET) if secret is None else secret
         self._random = random
-        self._stock = ""
-        self._used = 0
+        # The rest of the run, the next one last.
+        self._run: list[str] = []
 
     def salt(self, room: str) -> bytes:
         """
@@ -47,12 +50,18 @@ class Ids:
         return hmac.digest(self._secret, room.encode(), "sha256")
 
     def stanzaId(self) -> str:
-        """Return a new stanza id. Section 3: "The values of the 'id' attribute SHOULD be unpredictable"."""
-        start = self._used
-        if start == len(self._stock):
-            self._stock, start = urlsafe_b64encode(self._random(_STANZA * _STOCK)).decode(), 0
-        self._used = start + _LENGTH
-        return self._stock[start : self._used]
+        """
+        Return a new stanza id. Section 3: "The values of the 'id' attribute SHOULD be unpredictable".
+
+        The ids of a run ascend: those of messages that follow each other are in one page of an archive's
+        index then, and a commit writes each changed page as a whole.
+        """
+        if not self._run:
+            shared = urlsafe_b64encode(self._random(_SHARED)).decode()
+            own = urlsafe_b64encode(self._random(_OWN * _RUN)).decode()
+            parts = [own[start : start + _LENGTH] for start in range(0, len(own), _LENGTH)]
+            self._run = [shared + part for part in sorted(parts, reverse=True)]
+        return self._run.pop()
 
 
 def occupantId(salt: bytes, user: str) -> str:

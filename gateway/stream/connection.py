@@ -20,6 +20,7 @@ from gateway.stream.checker import StreamFailed
 from gateway.stream.core import Event, Splitter, StreamEnded, StreamStarted, streamError
 from gateway.stream.outflow import Copies, Outflow
 from gateway.stream.refused import StanzaRefused
+from gateway.stream.sending import send
 from gateway.stream.stanzas import Stanza
 
 # A stanza of so few bytes is accepted even if the buffers are full for larger ones, so that errors can be sent.
@@ -322,7 +323,7 @@ class Connection(Protocol):
 
     def _emit(self, data: bytes) -> None:
         """Give bytes to the transport."""
-        self.transport.write(data)
+        send(self.transport, data)
 
     def _flush(self) -> None:
         """Give output to the transport until it stalls."""

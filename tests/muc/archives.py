@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from random import Random
 from typing import Any
 
 from twisted.trial.unittest import TestCase
@@ -68,11 +69,6 @@ def anId(who: str, room: str = ROOM) -> str:
     return f"<occupant-id xmlns='{ns.OCCUPANT_ID}' id='{found}'/>"
 
 
-def numbered() -> Callable[[int], bytes]:
-    """Return a source of bytes that gives predictable ids."""
-    return lambda size: b"".join(number.to_bytes(12, "big") for number in range(size // 12))
-
-
 class ArchiveCase(TestCase):
     """
     A service with archives, and one room whose owner is the first crone.
@@ -91,7 +87,7 @@ class ArchiveCase(TestCase):
     def start(self, **bounds: Any) -> None:
         """Make a service on the store."""
         made = Bounds(**{"archived": self.retention.messages, **bounds})
-        self.rooms = Rooms(C, None, frozenset(("node.example",)), made, Ids(SECRET, numbered()))
+        self.rooms = Rooms(C, None, frozenset(("node.example",)), made, Ids(SECRET, Random(1).randbytes))
         self.server = MemoryServer(C)
         self.commits = Commits(self.store, self.rooms.durability, self.later, self.retention)
         self.archiving = Archiving(self.store, self.retention)
