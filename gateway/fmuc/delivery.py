@@ -189,7 +189,8 @@ class Delivery:
         if self._rooms.arriving:
             self._paced.start()
         # At once: what waits for the store must not let a flood pass that comes meanwhile.
-        self._account(ready, speaker, isCharged)
+        if ready:
+            self._account(ready, speaker, isCharged)
         if self.commits is None or self._numbering is None:
             self._carryOut(ready, isCharged)
             return

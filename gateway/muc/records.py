@@ -95,7 +95,7 @@ def _changed(room: Room) -> Iterator[Record]:
     for nick in changes.nicks:
         occupant = room.occupants.get(nick)
         yield (jid, _OCCUPANT, nick), None if occupant is None else _occupant(occupant)
-    if room.durability.hasArchive:
+    if room.durability.hasArchive or room.history.added <= changes.messages:
         return
     for number, message in room.history.since(changes.messages):
         # A message takes the place of the oldest one.

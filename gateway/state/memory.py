@@ -6,6 +6,8 @@ implementation of SQL, or of the state of each feature.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
+from functools import cache
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, execute
@@ -20,6 +22,14 @@ from gateway.state.sqlite import Job, connect, transact
 T = TypeVar("T")
 
 
+@cache
+def _migrated(migrations: Migrations) -> bytes:
+    """Return an empty database of the newest version. A copy takes a quarter of the time."""
+    with closing(connect(":memory:", 0)) as connection:
+        migrate(connection, migrations)
+        return connection.serialize()
+
+
 @implementer(IStore)
 class MemoryStore:
     """
@@ -32,7 +42,8 @@ class MemoryStore:
         self.name = name
         self.fault: GatewayError | None = None
         self._connection = connect(":memory:", 0)
-        migrate(self._connection, migrations)
+        if migrations:
+            self._connection.deserialize(_migrated(migrations))
 
     @property
     def trouble(self) -> str:

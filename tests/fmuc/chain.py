@@ -33,6 +33,10 @@ NODES = (TOP, MIDDLE, BOTTOM)
 _IDS = Ids(b"secret of the first node")
 
 
+def _text(stanza: Element) -> str:
+    return ElementTree.tostring(stanza, encoding="unicode")
+
+
 class Client:
     """
     A user's client.
@@ -58,12 +62,11 @@ class Client:
 
     def take(self, stanza: Element) -> None:
         """Receive one stanza from the server."""
-        text = ElementTree.tostring(stanza, encoding="unicode")
-        if ns.FMUC in text:
-            self.problems.append(f"fmuc reaches a client: {text}")
+        if any(ns.FMUC in each.tag for each in stanza.iter()):
+            self.problems.append(f"fmuc reaches a client: {_text(stanza)}")
         room, _, nick = stanza.get("from", "").partition("/")
         if room != self.room:
-            self.problems.append(f"from elsewhere: {text}")
+            self.problems.append(f"from elsewhere: {_text(stanza)}")
         if stanza.get("type") == "error":
             return
         self._checkIds(stanza, nick)
@@ -74,9 +77,9 @@ class Client:
         own = 110 in codes
         if stanza.get("type") == "unavailable":
             if not self.inside and not own:
-                self.problems.append(f"unavailable to a user who is not an occupant: {text}")
+                self.problems.append(f"unavailable to a user who is not an occupant: {_text(stanza)}")
             if self.seen.pop(nick, None) is None and not own:
-                self.problems.append(f"gone who was not there: {text}")
+                self.problems.append(f"gone who was not there: {_text(stanza)}")
             if own and NICK_CHANGED in codes:
                 # The user is still an occupant and keeps the state.
                 self.inside = next(item.get("nick", "") for item in stanza.iter(f"{{{ns.MUC_USER}}}item"))
@@ -94,7 +97,7 @@ class Client:
         ids = [each.get("id") for each in stanza.iter(f"{{{ns.OCCUPANT_ID}}}occupant-id")]
         isOwn = any(each.get("code") == "110" for each in stanza.iter(f"{{{ns.MUC_USER}}}status"))
         if len(ids) != bool(nick) or (isOwn and self.id and ids != [self.id]):
-            self.problems.append(f"{nick} has the ids {ids}: {ElementTree.tostring(stanza)!r}")
+            self.problems.append(f"{nick} has the ids {ids}: {_text(stanza)}")
 
     def _message(self, stanza: Element) -> None:
         if not self.inside:

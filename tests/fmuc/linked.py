@@ -23,8 +23,10 @@ from gateway.muc.archive_values import Retention
 from gateway.muc.channel_store import loadChannels
 from gateway.muc.ids import Ids
 from gateway.muc.store import restore
+from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza
 from gateway.testing import MemoryServer
+from gateway.testing.wire import HEADER
 from tests.fmuc.durable import HeldStore
 from tests.fmuc.support import MUC
 
@@ -68,6 +70,8 @@ class Side:
         self.store = HeldStore()
         self.peers = frozenset(peers)
         self.lives = 0
+        self._splitter = Splitter(ns.COMPONENT_ACCEPT)
+        self._splitter.feed(HEADER.encode())
         self.start()
 
     def start(self) -> None:
@@ -96,6 +100,18 @@ class Side:
         self.handler = RoomsHandler(rooms, lambda: _UTC, commits)
         self.handler.setHandlerParent(server.link)
         server.start()
+
+    def sent(self) -> list[Stanza]:
+        """Return the stanzas that it has sent since the last call, as a server cuts them."""
+        data = self.server.transport.value()
+        if not data:
+            return []
+        self.server.transport.clear()
+        found: list[Stanza] = []
+        for event in self._splitter.feed(data):
+            assert isinstance(event, Stanza), event
+            found.append(event)
+        return found
 
     def nicks(self, room: str) -> list[str]:
         """Return the nicks in a room; none if there is no such room."""

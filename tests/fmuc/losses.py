@@ -15,6 +15,8 @@ from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.ids import Ids, occupantId
 from gateway.muc.room import Room
 from gateway.muc.values import KICKED, TECHNICAL_PROBLEM
+from gateway.stream.stanzas import Stanza
+from gateway.testing.wire import END, HEADER
 from tests.fmuc.chain import Client
 from tests.fmuc.durable import HeldStore
 from tests.fmuc.linked import Side
@@ -23,6 +25,7 @@ from tests.fmuc.support import MUC
 # Users of each node.
 USERS = 2
 _ERROR = f"<error type='wait'><remote-server-timeout xmlns='{ns.STANZA_ERRORS}'/></error>"
+_HEADER, _END = HEADER.encode(), END.encode()
 _BODY = f"{{{ns.COMPONENT_ACCEPT}}}body"
 
 
@@ -79,6 +82,12 @@ class Person(Client):
     def forget(self) -> None:
         """The node has forgotten the user."""
         self.inside, self.seen = "", {}
+
+
+def _read(data: bytes) -> Element:
+    """Return a stanza as an element."""
+    [element] = ElementTree.fromstring(_HEADER + data + _END)
+    return element
 
 
 class Losses:
@@ -145,22 +154,18 @@ class Losses:
     def flush(self, domain: str) -> None:
         """Let a node store and send what it has to."""
         side = self.sides[domain]
-        while True:
-            side.server.clock.advance(0)
-            found = side.server.received()
-            for element in found:
-                self._sent(domain, element)
-            if not found:
-                return
+        side.server.clock.advance(0)
+        for stanza in side.sent():
+            self._sent(domain, stanza)
 
-    def _sent(self, domain: str, element: Element) -> None:
-        to = element.get("to", "")
+    def _sent(self, domain: str, stanza: Stanza) -> None:
+        to = stanza.recipient or ""
         there = jids.split(to)[1]
         if there in self.sides:
             if frozenset((domain, there)) not in self.cuts:
-                self.links.setdefault((domain, there), deque()).append(ElementTree.tostring(element))
+                self.links.setdefault((domain, there), deque()).append(stanza.whole)
         else:
-            self._byJid[to].take(element)
+            self._byJid[to].take(_read(stanza.whole))
 
     def waiting(self, which: int) -> tuple[str, str] | None:
         """Return one of the links with stanzas on their way; C{None} if there is none."""
@@ -203,7 +208,7 @@ class Losses:
         link = self.waiting(which)
         if link is None:
             return
-        stanza = ElementTree.fromstring(self.links[link].popleft())
+        stanza = _read(self.links[link].popleft())
         if stanza.get("type") in ("error", "result"):
             return
         sender, recipient = stanza.get("from", ""), stanza.get("to", "")
