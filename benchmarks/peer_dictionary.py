@@ -12,6 +12,7 @@ The result depends on the version of zstd; a released dictionary is kept as it i
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
@@ -127,10 +128,10 @@ class Recorded(Site):
         super().__init__(dialect, replica)
         self.stanzas: list[bytes] = []
         for service in (self.mirror, self.above):
-            service.take = self._recording(service.take)  # type: ignore[method-assign]
+            service.take = self._recording(service.take)  # type: ignore[method-assign]  # records what it takes
 
-    def _recording(self, take):  # type: ignore[no-untyped-def]
-        def taken(xml):  # type: ignore[no-untyped-def]
+    def _recording(self, take: Callable[[str | bytes], object]) -> Callable[[str | bytes], object]:
+        def taken(xml: str | bytes) -> object:
             data = xml.encode() if isinstance(xml, str) else xml
             if b" from='coven@" in data[:200] or b" from='coven\\40" in data[:200]:
                 self.stanzas.append(data)

@@ -7,7 +7,7 @@ from twisted.scripts.twistd import run
 from gateway.fmuc import plugin
 from gateway.fmuc.handler import RoomsHandler
 
-plugin.RoomsHandler = lambda rooms, wallClock, *stores: RoomsHandler(rooms, wallClock)  # type: ignore[assignment,misc]
+plugin.RoomsHandler = lambda rooms, wallClock, *stores: RoomsHandler(rooms, wallClock)  # type: ignore[assignment,misc]  # without a store
 
 if __name__ == "__main__":
     sys.exit(run())

@@ -121,7 +121,7 @@ class MovedTests(SynchronousTestCase):
             "from gateway.tables import ComponentTable",
             "import gateway.monitor.site as site",
         ):
-            exec(compile(statement, f"<{statement}>", "exec"), scope)  # noqa: S102
+            exec(compile(statement, f"<{statement}>", "exec"), scope)  # noqa: S102  # the statements above
             self.assertEqual({each["filename"] for each in self.flushWarnings()}, {f"<{statement}>"})
         self.assertIs(scope["jids"], jids)
         self.assertIs(scope["ComponentTable"], config.ComponentTable)

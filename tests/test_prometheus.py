@@ -29,7 +29,7 @@ def page(metrics: PrometheusMetrics, write: Callable[..., Any] = writeText) -> s
         try:
             next(writing)
         except StopIteration as end:
-            return end.value.decode()  # type: ignore[no-any-return]
+            return end.value.decode()  # type: ignore[no-any-return]  # of a StopIteration
 
 
 def parsed(families: Iterable[Metric]) -> Numbers:

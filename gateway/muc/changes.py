@@ -31,7 +31,7 @@ class Tracked(dict[str, str]):
         super().__delitem__(key)
 
     # The table is used with a default only.
-    def pop(self, key: str, default: str | None = None) -> str | None:  # type: ignore[override]
+    def pop(self, key: str, default: str | None = None) -> str | None:  # type: ignore[override]  # see above
         """Remove a key and return its value."""
         if key in self:
             self.changed[key] = None

@@ -48,7 +48,7 @@ class _Reactor(MemoryReactorClock):
 
     makeWorker = _Worker
 
-    def callWhenRunning(self, callable: Callable[P, object], *args: P.args, **kw: P.kwargs) -> None:  # noqa: A002
+    def callWhenRunning(self, callable: Callable[P, object], *args: P.args, **kw: P.kwargs) -> None:  # noqa: A002  # Twisted's name
         callable(*args, **kw)
 
     def callFromThread(self, call: Callable[P, object], *args: P.args, **kw: P.kwargs) -> None:

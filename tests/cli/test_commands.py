@@ -170,7 +170,7 @@ class RefreshTests(Case):
                 each.reply(document, status)
             wait(1)
 
-        self.memory.wait = waiting  # type: ignore[method-assign]
+        self.patch(self.memory, "wait", waiting)
 
     def test_failed(self) -> None:
         """Users who could not be refreshed are printed with the reason, and the exit status is 1."""
@@ -198,7 +198,7 @@ class RefreshTests(Case):
         async def answered(method: str, path: str, body: bytes = b"", **headers: str) -> Answer:
             return Answer(200, json.dumps({**document, "changes": changes}))
 
-        running.request = answered  # type: ignore[method-assign]
+        self.patch(running, "request", answered)
         done = call("refresh", "ann", "--dry-run", "--config", self.file, gateway=running)
         self.assertEqual(done.exit_code, 0, done.output)
         self.assertEqual(
@@ -222,7 +222,7 @@ class RefreshTests(Case):
             sent.append(body)
             return await request(method, path, body, **headers)
 
-        running.request = recorded  # type: ignore[method-assign]
+        self.patch(running, "request", recorded)
         self.application({})
         arguments = ("refresh", "ann", "--dry-run", "--force", "--stdin", "--config", self.file)
         call(*arguments, gateway=running, text="tom\n\n eve \n")
@@ -275,7 +275,8 @@ class WebTests(TestCase):
             isLeaf = True
 
             def render_POST(self, request: Request) -> bytes:
-                seen.append((request.uri, request.getHeader(b"authorization"), request.content.read()))  # type: ignore[union-attr]
+                assert request.content is not None
+                seen.append((request.uri, request.getHeader(b"authorization"), request.content.read()))
                 request.setResponseCode(202)
                 request.setHeader(b"x-test", b"yes")
                 return b'{"a": 1}'

@@ -118,7 +118,7 @@ class TopTests(SynchronousTestCase):
         before = read(METRICS % BEFORE, 0)
         size = os.terminal_size((30, 24))
         clock = Clock()
-        waiting = nextReading(NoGateway(), before, size, clock)  # type: ignore[arg-type]
+        waiting = nextReading(NoGateway(), before, size, clock)  # type: ignore[arg-type]  # a part of it
         kept, shown = self.successResultOf(Deferred.fromCoroutine(waiting))
         self.assertIs(kept, before)
         self.assertEqual(shown, ["no gateway answers", "", "This command tries again."])
@@ -128,7 +128,7 @@ class TopTests(SynchronousTestCase):
                 return Answer(200, METRICS % NOW)
 
         clock.advance(4)
-        now, shown = self.successResultOf(Deferred.fromCoroutine(nextReading(Running(), kept, size, clock)))  # type: ignore[arg-type]
+        now, shown = self.successResultOf(Deferred.fromCoroutine(nextReading(Running(), kept, size, clock)))  # type: ignore[arg-type]  # as above
         self.assertEqual(now.at, 4)
         self.assertEqual(shown, lines(before, now, 30, 23))
 

@@ -226,14 +226,14 @@ class MakeServiceTests(ServiceCase):
         garbage.write_text("")
         error = self.assertRaises(ConfigError, check, config)
         found = f"state_dir: {garbage} cannot be created: {garbage} is not a folder"
-        self.assertIn(f"{found}; choose another name, or move it away", error.problems)  # type: ignore[attr-defined]  # trial does not say what it caught
+        self.assertIn(f"{found}; choose another name, or move it away", error.problems)
         garbage.unlink()
         asked: list[Any] = []
         plugin = CheckedPlugin(asked)
         service = ConfiguredService(kind="strange", jid="s.example.com", table=ComponentTable(), plugin=plugin)
         config = evolve(config, services=(*config.services, service))
         error = self.assertRaises(ConfigError, check, config)
-        self.assertEqual(error.problems, ['strange."s.example.com".key: wrong'])  # type: ignore[attr-defined]  # trial does not say what it caught
+        self.assertEqual(error.problems, ['strange."s.example.com".key: wrong'])
         self.assertEqual(
             asked.pop(),
             (
@@ -253,12 +253,12 @@ class MakeServiceTests(ServiceCase):
         path = self.folder / "gateway.toml"
         path.write_text(FILE + '[strange."s.example.com"]\n')
         error = self.assertRaises(ConfigError, read, path, self.reactor)
-        self.assertEqual(error.problems, ['strange."s.example.com".key: wrong'])  # type: ignore[attr-defined]  # trial does not say what it caught
+        self.assertEqual(error.problems, ['strange."s.example.com".key: wrong'])
         self.assertEqual([path.name for path in self.folder.iterdir()], ["gateway.toml"])
         path.write_text(FILE + '[strange."s.example.com"]\nwrong = 1\n')
         error = self.assertRaises(ConfigError, read, path, self.reactor)
-        self.assertEqual(error.problems[1:], ['strange."s.example.com".key: wrong'])  # type: ignore[attr-defined]  # as above
-        self.assertIn("found an unknown key", error.problems[0])  # type: ignore[attr-defined]  # as above
+        self.assertEqual(error.problems[1:], ['strange."s.example.com".key: wrong'])
+        self.assertIn("found an unknown key", error.problems[0])
         plugin.wrong = []
         path.write_text(FILE + '[strange."s.example.com"]\n')
         asked.clear()
@@ -408,7 +408,7 @@ class MakeServiceTests(ServiceCase):
             (config.state_dir / name).chmod(0o600)
         error = self.assertRaises(ConfigError, check, config)
         reason = "cannot be used: a newer release of the gateway has changed it (schema version 9; this "
-        [problem] = error.problems  # type: ignore[attr-defined]  # trial does not say what it caught
+        [problem] = error.problems
         path = config.state_dir / "d.example.com.private"
         self.assertTrue(problem.startswith(f'delegation."d.example.com".state_dir: {path} {reason}'), problem)
         [*_, warning] = warnings(config)
@@ -420,7 +420,7 @@ class MakeServiceTests(ServiceCase):
         wrong = self.strange(ConfigError(["a: x", "b: y"]), Service(), ConfigError(["c: z"]))
         error = self.assertRaises(ConfigError, makeService, wrong, self.reactor)
         self.assertEqual(
-            error.problems,  # type: ignore[attr-defined]  # trial does not say what it caught
+            error.problems,
             [
                 'strange."s0.example.com".a: x',
                 'strange."s0.example.com".b: y',
@@ -434,7 +434,7 @@ class MakeServiceTests(ServiceCase):
         config.state_dir.mkdir()
         (config.state_dir / "p2.example.com.key").write_text("oops")
         error = self.assertRaises(ConfigError, makeService, config, self.reactor)
-        [problem] = error.problems  # type: ignore[attr-defined]  # trial does not say what it caught
+        [problem] = error.problems
         self.assertTrue(problem.startswith('proxy."p2.example.com".key_file: '), problem)
 
 

@@ -65,7 +65,7 @@ class ImporterCase(SynchronousTestCase):
 
     def stored(self) -> dict[tuple[str, str, str], str]:
         with closing(sqlite3.connect(self.storage)) as opened:
-            return {tuple(row[:3]): row[3] for row in opened.execute("SELECT * FROM private")}  # type: ignore[misc]
+            return {tuple(row[:3]): row[3] for row in opened.execute("SELECT * FROM private")}
 
     def store(self, xml: str, user: str = USER) -> None:
         with closing(sqlite3.connect(self.storage, isolation_level=None)) as opened:
@@ -338,7 +338,7 @@ class BadTests(ImporterCase):
 
     def test_usage(self) -> None:
         """Missing arguments end the command with its usage."""
-        self.patch(sys, "stderr", open(os.devnull, "w"))  # noqa: SIM115
+        self.patch(sys, "stderr", open(os.devnull, "w"))  # noqa: SIM115  # closed by the cleanup
         self.addCleanup(sys.stderr.close)
         error = self.assertRaises(SystemExit, importer.main, [str(self.storage)], lambda text: None)
         self.assertEqual(error.code, 2)

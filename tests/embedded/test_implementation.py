@@ -47,7 +47,7 @@ class ImplementationTests(LoopbackCase):
         request = IQ(client.xmlstream, "set")
         request.addElement(("urn:x", "x"))
         error = await self.assertFailure(request.send(IMPLEMENTATION), Exception)
-        self.assertEqual(error.condition, "service-unavailable")  # type: ignore[attr-defined]  # trial does not say what it caught
+        self.assertEqual(error.condition, "service-unavailable")
 
     async def test_wrongPassword(self) -> None:
         """A failed login has a reason."""

@@ -114,7 +114,7 @@ class PrivilegesCase(SynchronousTestCase):
 
     def grant(self, table: PrivilegesTable = EVERYTHING) -> None:
         granted = grants(SERVER, {Domain(ENTITY): table})
-        self.privileges = Privileges(self.router, granted, self.clock)  # type: ignore[arg-type]  # it calls later
+        self.privileges = Privileges(self.router, granted, self.clock)
         self.router.extensions.append(self.privileges)
 
     def entity(self, table: PrivilegesTable = EVERYTHING) -> MemoryComponent:
@@ -530,7 +530,7 @@ class DelegatedTests(PrivilegesCase):
     def test_delegatedToAnother(self) -> None:
         """If rosters are delegated, the managing entity answers all requests (XEP-0355 section 4.3)."""
         granted = grants(SERVER, {Domain(each): EVERYTHING for each in (ENTITY, "montaigu.lit")})
-        self.router.extensions.append(Privileges(self.router, granted, self.clock))  # type: ignore[arg-type]  # as read from TOML
+        self.router.extensions.append(Privileges(self.router, granted, self.clock))
         self.managing = MemoryComponent(self.services, ENTITY, self.clock)
         montaigu = MemoryComponent(self.services, "montaigu.lit", self.clock)
         self.managing.taken()
@@ -958,7 +958,7 @@ class BothSidesTests(PrivilegesCase):
         super().setUp()
         self.grant(PrivilegesTable(roster="both", message="outgoing", presence="roster", iq={ns.PING: "get"}))
         self.endpoint = IntoHost(self.services, self.clock)
-        link = Link(self.clock, self.endpoint, ENTITY, "secret")  # type: ignore[arg-type]  # Clock has what it needs
+        link = Link(self.clock, self.endpoint, ENTITY, "secret")
         self.handler = PrivilegeHandler([SERVER])
         self.handler.setHandlerParent(link)
         self.heard: list[object] = []

@@ -106,7 +106,7 @@ class AdministrationTests(CostCase):
             self.wire.enter(R, f"n{number}", f"{number}{marks}@a.example/{marks}")
         with self.quickly():
             for occupant in room.occupants.values():
-                occupant.person  # noqa: B018
+                occupant.person  # noqa: B018  # a property; its cost counts
         self.assertIn(b"type='result'", self.ask(OWN, ns.MUC_ADMIN, self.items(["tom@localhost"])))
 
 

@@ -7,6 +7,7 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
+from xml.etree import ElementTree
 
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
@@ -92,14 +93,14 @@ class DiskCase(SynchronousTestCase):
         return texts, {each.get("jid", "") for each in listed.iter() if each.get("jid")}
 
 
-def _described(element: object) -> str:
-    body = element.findtext("{*}body")  # type: ignore[attr-defined]
+def _described(element: ElementTree.Element) -> str:
+    body = element.findtext("{*}body")
     if body:
         return str(body)
-    for each in element.iter():  # type: ignore[attr-defined]
+    for each in element.iter():
         if "xmpp-stanzas" in each.tag and not each.tag.endswith("text"):
             return str(each.tag.rpartition("}")[2])
-    return str(element.get("type"))  # type: ignore[attr-defined]
+    return str(element.get("type"))
 
 
 class RunningTests(DiskCase):

@@ -570,7 +570,7 @@ class NodeTests(RoomCase):
             site.join(OWN, "own")
             for who, nick in ((ANN, "ann"), (BEN, "ben")):
                 site.join(who, nick)
-            [node] = site.above.rooms.federation(ABOVE).joiningNodes.values()  # type: ignore[union-attr]
+            [node] = site.above.rooms.federation(ABOVE).joiningNodes.values()  # type: ignore[union-attr]  # there is one
             self.assertEqual({jid: each.nick for jid, each in node.users.items()}, {ANN: "ann", BEN: "ben"})
             site.leave(ANN, "ann")
             self.assertEqual({jid: each.nick for jid, each in node.users.items()}, {BEN: "ben"})

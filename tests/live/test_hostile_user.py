@@ -109,7 +109,7 @@ class HostileUserTests(RosterCase):
         await untilServed(alice, PROXY)
         for client, nick in ((alice, "alice"), (bob, "bob")):
             client.send(stanza("presence", MUC_X, to=f"{ROOM}/{nick}"))
-            await client.expect(lambda element: element.get("from") == f"{ROOM}/{nick}", nick)  # noqa: B023
+            await client.expect(lambda element: element.get("from") == f"{ROOM}/{nick}", nick)  # noqa: B023  # awaited at once
             if client is alice:
                 await alice.request(ROOM, INSTANT, "set")
         await self.granted(alice, STORED_GET)

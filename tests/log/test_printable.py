@@ -143,7 +143,7 @@ class ObserverTests(SynchronousTestCase):
         text = self.written.getvalue()
         for line in text.split("\n"):
             self.assertEqual(printable(line.removeprefix("\t")), line.removeprefix("\t"))
-        old = [log.textFromEventDict(event) or "" for event in self.legacy]  # type: ignore[arg-type]  # it is one
+        old = [log.textFromEventDict(event) or "" for event in self.legacy]
         for line in "\n".join(old).split("\n"):
             self.assertEqual(printable(line), line)
         for record in self.json.getvalue().split("\x1e"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from gateway import ns
 from gateway.errors import NotAcceptable
+from gateway.fmuc.values import Dialect
 from gateway.muc import presence_broadcast, welcome
 from gateway.testing import stanzas
 from tests.fmuc.durable import ROOM as STORED
@@ -214,9 +215,9 @@ class FormTests(FormCase):
 class MirrorTests(FormCase):
     """Mirrors of such a room, in both dialects and modes."""
 
-    def site(self, dialect: object, replica: object) -> Site:
+    def site(self, dialect: Dialect, replica: bool) -> Site:
         """A room without presence of participants, with its owner, and Ann in its mirror."""
-        site = Site(dialect, replica)  # type: ignore[arg-type]
+        site = Site(dialect, replica)
         site.join(OWN, "own")
         site.above.rooms.rooms[ABOVE].settings.presenceBroadcast = ("moderator",)
         site.join(ANN, "ann")

@@ -7,7 +7,7 @@ from random import Random
 from typing import Any
 
 from twisted.internet.address import IPv4Address
-from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, ConnectionRefusedError  # noqa: A004
+from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, ConnectionRefusedError  # noqa: A004  # Twisted's, not the builtin
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory
 from twisted.internet.testing import MemoryReactorClock
@@ -309,7 +309,7 @@ class Site:
         self.link = Link(net.reactor, self.endpoint, component, "secret", random=Random(1))
         self.heard: list[str] = []
         self.answersByServer = True
-        self.link.stanzaReceived = self._received  # type: ignore[method-assign]
+        self.link.stanzaReceived = self._received  # type: ignore[method-assign]  # records it first
         self._receive = Link.stanzaReceived
         self.peers.add(self.link)
 

@@ -372,7 +372,7 @@ class LyingTests(Case):
             for each in answers:
                 self.other.link.sendRaw(each.encode())
 
-        self.other.link.stanzaReceived = stanzaReceived  # type: ignore[method-assign]
+        self.patch(self.other.link, "stanzaReceived", stanzaReceived)
         self.send(1)
         self.assertEqual(len(self.one.took()), 100)
 

@@ -90,7 +90,7 @@ class HandlerCase(TestCase):
 
     def observe(self, event: dict[str, object]) -> None:
         if event.get("log_namespace", "").startswith("gateway.proxy"):  # type: ignore[attr-defined]  # a log event's values are objects
-            self.logged.append(str(event["log_format"]).format(**event))  # type: ignore[arg-type]  # a log event's values are objects
+            self.logged.append(str(event["log_format"]).format(**event))
 
     def assertSent(self, *expected: str) -> None:
         """Exactly this was sent since the last call."""

@@ -31,7 +31,7 @@ class ServerTests(SynchronousTestCase):
     """Single rules of the servers."""
 
     def component(self, jid: str, *requirements: Delegation | Privilege | RosterApi, **others: object) -> Component:
-        return Component(jid=jid, requirements=requirements, **others)  # type: ignore[arg-type]
+        return Component(jid=jid, requirements=requirements, **others)  # type: ignore[arg-type]  # each test gives what fits
 
     def test_quoted(self) -> None:
         """Strings of Lua and YAML can contain anything."""

@@ -65,7 +65,7 @@ class FetchTests(TestCase):
     def setUp(self) -> None:
         self.factory: Any = Factory.forProtocol(Speaker)
         self.factory.answers, self.factory.requests, self.factory.connections = [], [], []
-        self.port: Any = reactor.listenTCP(0, self.factory, interface="127.0.0.1")  # type: ignore[attr-defined]  # the reactor is a module to mypy
+        self.port: Any = reactor.listenTCP(0, self.factory, interface="127.0.0.1")
         self.pool = ConnectionPool(reactor, 2)
         self.patch(fetch, "_FIRST_PAUSE", 0.01)
         self.application = self.make(self.port.getHost().port)

@@ -128,7 +128,7 @@ class ComposedTests(TestCase):
             def dataReceived(self, data: bytes) -> None:
                 self.transport.write(b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000)
 
-        port: Any = reactor.listenTCP(0, Factory.forProtocol(Endless), interface="127.0.0.1")  # type: ignore[attr-defined]  # the reactor is a module to mypy
+        port: Any = reactor.listenTCP(0, Factory.forProtocol(Endless), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
         site = self.compose(reactor, f"http://127.0.0.1:{port.getHost().port}/%s")
         transport = self.post(site, "/roster_admin/refresh")

@@ -66,7 +66,7 @@ class SqlTests(TestCase):
         [example] = [each for each in examples if "composition.store" in each]
         definitions, _, _ = example.partition("\n\nstore = ")
         names: dict[str, Any] = {}
-        exec(definitions, names)  # noqa: S102 - our own documentation
+        exec(definitions, names)  # noqa: S102  # our own documentation
         self.assertEqual([wrong(each) for each in statements(definitions) if wrong(each)], [])
         store = MemoryStore(names["MIGRATIONS"])
         for visits in (1, 2):

@@ -24,7 +24,7 @@ class Preparing(Protocol):
     def __init__(self) -> None:
         self.ready: Deferred[None] = Deferred()
 
-    def connectionLost(self, reason: Failure = Failure(ConnectionLost())) -> None:  # noqa: B008
+    def connectionLost(self, reason: Failure = Failure(ConnectionLost())) -> None:  # noqa: B008  # as Twisted has it
         """Fail the handshake."""
         self.ready.errback(reason)
 

@@ -414,7 +414,7 @@ class IncomingTests(LinkCase):
         self.assertIn("49 from the server, too large", said[1])
         self.world.wait(200)
         self.assertEqual(len(said), 2)
-        status = Status([self.world.link])  # type: ignore[list-item]  # its handlers are ordinary ones
+        status = Status([self.world.link])
         shown = "".join(sentences(self.world.link.report())) + "\n"
         self.assertIn("refused stanzas: 50 from the server, too large; the limits are max_stanza_size", shown)
         self.assertIn(b"refused stanzas: 50", rendered(status))

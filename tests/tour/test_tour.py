@@ -316,7 +316,7 @@ class TourTests(LoopbackCase):
                 return b"heard"
 
         root.putChild(b"here", Shown())
-        port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")  # type: ignore[attr-defined]  # the reactor
+        port = reactor.listenTCP(0, Site(root), interface="127.0.0.1")
         self.addCleanup(port.stopListening)
 
         async def show(guide: Guide, jid: str) -> None:
