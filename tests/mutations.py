@@ -771,6 +771,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            found += self._release(self._puppets[room])\n", "            pass\n"),
         ("return isToAll and self.isFrom(stanza)", "return False"),
         ("if isIn and held is not None and not held.unavailable:", "if False:"),
+        ("        elif stanza.recipient != puppet.address:\n", "        elif False:\n"),
+        ("        del self._ofAccounts[key]\n", "        pass\n"),
     ),
     "gateway/fmuc/ordinary_archive.py": (
         ("if each[1].stanzaId not in self.seen and not", "if not"),

@@ -45,6 +45,8 @@ _WAIT = 10.0
 _AT_ONCE, _WITHIN = 20, 15
 # Ghosts that are remembered, and seconds until one is told again to leave.
 _MAX_GHOSTS, _AGAIN = 1_000, 60.0
+# Requests to bare JIDs that are remembered; later ones than that are answered by the full JID.
+_MAX_OF_ACCOUNTS = 1_000
 # Errors by which a client has answered a self-ping, so that the puppet is in (XEP-0410 section 3.3).
 _OF_CLIENT = frozenset(("feature-not-implemented", "service-unavailable"))
 _UNKNOWN = ResumeAnswer(condition="item-not-found")
@@ -87,6 +89,8 @@ class Backing:
         self._pings: dict[str, _Ping] = {}
         self._leaving: deque[tuple[float, Puppets, Puppet]] = deque()
         self._ghosts: dict[tuple[str, str], float] = {}
+        # Requests to bare JIDs of puppets: the puppet's address, the requester, and the id.
+        self._ofAccounts: dict[tuple[str, str, str], None] = {}
         self._asked = 0
         self.dropped = 0
         self._taken = FromOrdinary(rooms, self._due.append)
@@ -147,7 +151,17 @@ class Backing:
             named = naming(action.stanza, puppets.addresses)
             if named is not None:
                 return ToOrdinary(puppets.source, puppet.address, Kept(named))
-        return evolve(action, sender=puppet.address)
+        return evolve(action, sender=self._senderOf(action, puppet))
+
+    def _senderOf(self, action: ForwardIq | SendError | SendResult, puppet: Puppet) -> str:
+        """Return the address of a puppet that a stanza comes from: of an answer, the one that was asked."""
+        identifier = action.stanza.id if isinstance(action, ForwardIq) else action.id
+        key = puppet.address, action.recipient, identifier or ""
+        isRequest = isinstance(action, ForwardIq) and action.stanza.type in ("get", "set")
+        if key not in self._ofAccounts or isRequest:
+            return puppet.address
+        del self._ofAccounts[key]
+        return jids.bare(puppet.address)
 
     def _toJoined(self, action: ToNode, now: float) -> list[Action]:
         stanza = action.stanza
@@ -364,6 +378,9 @@ class Backing:
         source, _, nick = (stanza.sender or "").partition("/")
         puppets = self._puppets.get(f"{jids.split(source)[0]}@{self._rooms.jid}")
         puppet = None if puppets is None else puppets.at(stanza.recipient or "")
+        if puppet is None and puppets is not None and nick and stanza.type in ("get", "set"):
+            # Rooms send requests that are for the account, such as for a vCard, to the bare JID.
+            puppet = puppets.ofUser(stanza.recipient or "")
         if puppets is None or puppet is None:
             return None
         if stanza.type in ("result", "error"):
@@ -376,6 +393,10 @@ class Backing:
         elif nick in ("", puppet.nick):
             # By servers that forward self-pings, and by those that ask occupants themselves.
             return [self._answerOf(stanza)]
+        elif stanza.recipient != puppet.address:
+            self._ofAccounts[puppet.address, stanza.sender or "", stanza.id or ""] = None
+            if len(self._ofAccounts) > _MAX_OF_ACCOUNTS:
+                del self._ofAccounts[next(iter(self._ofAccounts))]
         return stanza.sentBy(stanza.sender or "", f"{puppets.room}/{puppet.nick}")
 
     @staticmethod

@@ -104,6 +104,8 @@ class Puppets:
     missed: Missed | None = None
     _byAddress: dict[str, Puppet] = field(factory=dict)
     _byNick: dict[str, Puppet] = field(factory=dict)
+    # By bare JID: those of one user.
+    _byUser: dict[str, list[Puppet]] = field(factory=dict)
 
     def __iter__(self) -> Iterator[Puppet]:
         return iter(list(self._byAddress.values()))
@@ -116,6 +118,7 @@ class Puppets:
         puppet = self._byAddress.get(address)
         if puppet is None:
             puppet = self._byAddress[address] = Puppet(address, nick, realJid)
+            self._byUser.setdefault(jids.bare(address), []).append(puppet)
         puppet.realJid = realJid
         self._byNick[nick] = puppet
         return puppet
@@ -123,6 +126,10 @@ class Puppets:
     def at(self, address: str) -> Puppet | None:
         """Return the puppet with an address (full JID)."""
         return self._byAddress.get(address)
+
+    def ofUser(self, address: str) -> Puppet | None:
+        """Return a puppet with an address that is a bare JID."""
+        return next(iter(self._byUser.get(address, ())), None)
 
     def called(self, nick: str) -> Puppet | None:
         """Return the puppet with a nick."""
@@ -134,8 +141,13 @@ class Puppets:
 
     def remove(self, puppet: Puppet) -> None:
         """Remove a puppet that is not in the ordinary room any longer. Another one listens in its place."""
-        if self._byAddress.pop(puppet.address, None) is not None and self._byNick.get(puppet.nick) is puppet:
-            del self._byNick[puppet.nick]
+        if self._byAddress.pop(puppet.address, None) is not None:
+            user = jids.bare(puppet.address)
+            self._byUser[user].remove(puppet)
+            if not self._byUser[user]:
+                del self._byUser[user]
+            if self._byNick.get(puppet.nick) is puppet:
+                del self._byNick[puppet.nick]
         if self.listener is puppet:
             self.replaceListener()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from gateway import ns
-from gateway.errors import NoHandler
+from gateway.errors import NoHandler, NoSuchAddress
 from tests.fmuc.backed import COMPONENT, NORTH, ROOM, SOURCE, backed
 from tests.fmuc.support import MUC, RoomCase, refused
 from tests.fmuc.wire import fmuc, seedJoin
@@ -554,6 +554,50 @@ class StanzaTests(RoomCase):
         wrong = f"<x {USER}><item affiliation='king' role='participant'/></x>"
         self.assertSent(self.take(presence(BOBS, "ann", wrong)))
         self.assertEqual(sum(self.wire.handler.dropped.values()), 1)
+
+
+    def test_account(self) -> None:
+        """
+        Rooms send requests for vCards to the bare JID: the answer comes from there, also an error, and with two
+        nicks of one user. Requests to the full JID are others. An account that is in no room is not asked.
+        """
+        self.enter()
+        self.take(presence(BOBS, "ann"))
+        again = CAROLS.replace("/carol", "/caro")
+        self.take(f"<presence from='{CAROL}2' to='{ROOM}/caro'>{MUC}</presence>")
+        self.take(own(again, "caro"))
+        account, card = CAROLS.partition("/")[0], f"<vCard xmlns='{ns.VCARD}'/>"
+        for leaving, asked in (("", "carol"), (CAROL, "caro")):
+            if leaving:
+                self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' type='unavailable'/>")
+                self.take(presence(CAROLS, "carol", kind="unavailable"))
+            for kind, inside in (("result", card), ("error", error("item-not-found"))):
+                self.assertSent(
+                    self.take(f"<iq from='{SOURCE}/ann' to='{account}' id='q' type='get'>{card}</iq>"),
+                    f"<iq from='{ROOM}/ann' to='carol@users.example' id='q' type='get'>{card}</iq>",
+                )
+                self.assertSent(
+                    self.take(
+                        f"<iq from='carol@users.example' to='{ROOM}/ann' id='q' type='{kind}'>{inside}</iq>"
+                    ),
+                    f"<iq from='{account}' to='{SOURCE}/ann' id='q' type='{kind}'>{inside}</iq>",
+                )
+            full = f"{account}/{asked}"
+            ping = f"<query xmlns='{ns.VERSION}'/>"
+            device = CAROL + ("2" if leaving else "")
+            self.assertSent(
+                self.take(f"<iq from='{SOURCE}/ann' to='{full}' id='q' type='get'>{ping}</iq>"),
+                f"<iq from='{ROOM}/ann' to='{device}' id='q' type='get'>{ping}</iq>",
+            )
+            self.assertSent(
+                self.take(f"<iq from='{device}' to='{ROOM}/ann' id='q' type='result'/>"),
+                f"<iq from='{full}' to='{SOURCE}/ann' id='q' type='result'/>",
+            )
+        stranger = DANS.partition("/")[0]
+        self.assertSent(
+            self.take(f"<iq from='{SOURCE}/ann' to='{stranger}' id='q' type='get'>{card}</iq>"),
+            refused("iq", stranger, f"{SOURCE}/ann", NoSuchAddress, "id='q' "),
+        )
 
 
 class ArchiveTests(RoomCase):
