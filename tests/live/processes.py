@@ -6,6 +6,7 @@ import asyncio
 import atexit
 import contextlib
 import os
+import random
 import re
 import shutil
 import socket
@@ -19,6 +20,9 @@ from twisted.trial.unittest import SkipTest
 
 # Linux ends the child when the thread that started it ends: also after a kill -9, when no atexit handler runs.
 _TIED = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
+
+# Below those of connections, by default from 32,768.
+_PORTS = range(10_000, 32_000)
 
 _children: set[subprocess.Popen[bytes]] = set()
 
@@ -36,11 +40,15 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def freePort() -> int:
-    """Return a TCP port on the loopback that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """
+    Return a TCP port on the loopback that is free, and stays free while a server is restarted: the system gives
+    connections others.
+    """
+    while True:
+        port = random.choice(_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def need(missing: str | None) -> None:
