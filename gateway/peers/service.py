@@ -302,7 +302,7 @@ class Peers(Service):
         return self._pattern is not None and self._pattern.search(data) is not None
 
     def send(self, link: Link, data: bytes) -> bool | None:
-        """Send each of several stanzas its way; as L{gateway.stream.link.Detour.send}."""
+        """Send each of several stanzas its way; as L{gateway.stream.output.Detour.send}."""
         splitter = Splitter(ns.COMPONENT_ACCEPT)
         splitter.feed(COMPONENT.header)
         found = [(event, self._peerOf(event)) for event in splitter.feed(data)]
@@ -328,7 +328,7 @@ class Peers(Service):
         return None if peer is None or peer.isPinging else peer
 
     def flowsSince(self, domain: str) -> float:
-        """Return since when stanzas to a domain have not waited, as L{gateway.stream.link.Detour.flowsSince}."""
+        """Return since when stanzas to a domain have not waited, as L{gateway.stream.output.Detour.flowsSince}."""
         peer = self._byDomain.get(domain)
         return -inf if peer is None else peer.paths.flowsSince
 

@@ -1,14 +1,14 @@
 """
-A component's connection to its server as a service: reconnection for ever, two lanes of handlers, bounded queues.
+A component's connection to its server as a service: reconnection for ever, and two lanes of handlers.
+
+What it sends is in L{gateway.stream.output}.
 """
 
 from __future__ import annotations
 
-import typing
 from collections import Counter
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator
 from functools import partial
-from math import inf
 from operator import attrgetter
 from random import Random
 from typing import Any
@@ -38,8 +38,7 @@ from gateway.stream.interfaces import IPeerHandler, IRawHandler, IStatusProvider
 from gateway.stream.lane import ElementLane, T
 from gateway.stream.measures import measure
 from gateway.stream.outages import Outage
-from gateway.stream.outbox import Outbox
-from gateway.stream.outflow import Copies
+from gateway.stream.output import Output
 from gateway.stream.refusals import Refusals
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.requests import pingOf
@@ -57,37 +56,17 @@ _LAST_DELAY = 30.0
 _QUICK_FOR = 10.0
 
 
-class Detour(typing.Protocol):
-    """Another way for some of the stanzas of a component."""
-
-    def send(self, data: bytes) -> bool | None:
-        """Take serialised stanzas. Return C{None} if they go to the server; otherwise, true if there was room."""
-
-    def flowsSince(self, domain: str) -> float:
-        """
-        Return the seconds on the reactor's clock since which stanzas to a domain have not waited for a connection;
-        infinite if they wait now, negative infinity if they do not go this way.
-        """
-
-    def report(self) -> Iterator[StatusItem]:
-        """For C{/status}."""
-
-
 @implementer(IXMPPHandlerCollection, IStatusProvider)
-class Link(Service):
+class Link(Output, Service):
     """
     The stream of one component, up or down.
 
     Handlers are added with their C{setHandlerParent}. Those that provide L{IRawHandler} see stanzas first, and
     as bytes; other handlers get the stanzas that no raw handler took.
 
-    @ivar jid: the component's JID.
-    @ivar limits: limits of a stanza, in both directions.
     @ivar budget: bytes that each user may be sent in answer. Handlers charge large answers to it.
     @ivar fairness: slows down or refuses users who are over it. Handlers tell it of copies (L{Fairness.spread}).
-    @ivar ready: true if stanzas flow.
-    @ivar trouble: the reason if they do not, for the operator.
-    @ivar now: seconds on the link's clock, which is monotonic, as of the last chunk or tick.
+    @ivar trouble: the reason for the operator if no stanzas flow; otherwise empty.
     @ivar domain: the server's own host, which is pinged after a long silence; C{None} for never.
     @ivar software: the software of the server, as it says or shows (L{Survey}); empty until that is known.
     @ivar conflict: the reason for the operator if the link is up but of little use; otherwise empty.
@@ -96,11 +75,6 @@ class Link(Service):
     @ivar metrics: metrics of this link and its handlers, see L{IMetricsProvider}.
     @ivar connections: number of connections that the server accepted.
     @ivar failures: number of connections that failed or were lost.
-    @ivar outbox: the stanzas that wait for the connection.
-    @ivar lost: number of stanzas that could not be sent, by reason: C{late} or C{full}.
-    @ivar refusals: stanzas that the stream refused.
-    @ivar detour: takes stanzas that do not go to the server; C{None} for none. Stanzas to many recipients
-        (L{sendCopies}) always go to the server.
     @ivar errors: number of stanzas that were answered with an error, by its condition. Handlers that write errors
         themselves count them with L{countError}.
     @param where: the endpoint in the operator's words.
@@ -142,35 +116,25 @@ class Link(Service):
         metrics: IMetrics = NO_METRICS,
         outage: Outage | None = None,
     ) -> None:
-        self._reactor = reactor
+        super().__init__(reactor, jid, limits or Limits())
         self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random or Random(), _QUICK_FOR)
-        self.limits = limits or Limits()
         self.budget = budget or Budget()
         self.fairness = Fairness(self, self.budget, reactor)
         # Both are nearly always empty.
         self._debts, self._held = self.fairness.debts, self.fairness.held
         self._secret = secret
-        self.jid = jid
         self.domain = domain
-        self.now = self._upAt = self._heardAt = reactor.seconds()
+        self._upAt = self._heardAt = self.now
         self._pingedAt: float | None = None
-        self.ready = False
         self.trouble = "not started"
         self.software = self.conflict = ""
         self.shared = False
         self.isFinal = False
         self._instances = instances
-        self._protocol: ComponentProtocol | None = None
-        self._write: Callable[[bytes], bool] | None = None
-        self.detour: Detour | None = None
         self._stopping: Deferred[None] = succeed(None)
         self._stopped: Deferred[None] | None = None
         self._raw: list[IRawHandler] = []
-        self._tracer: Tracer | None = None
         self._lane = ElementLane(self)
-        self.outbox = Outbox()
-        self.lost: Counter[str] = Counter()
-        self._reportedFull = 0
         self.errors: Counter[str] = Counter()
         self.connections = self.failures = 0
         self.refusals = Refusals(self, partial(reactor.callLater, 0))
@@ -285,60 +249,6 @@ class Link(Service):
         """Send an iq request and read its answer as bytes, as L{ElementLane.ask} has it."""
         return self._lane.ask(request, read)
 
-    def sendRaw(self, data: bytes) -> bool:
-        """
-        Send serialised stanzas; while the link is down they wait, bounded in number, size and time.
-
-        A stanza over the server's limit would end the stream. It is refused as if the recipient had done so; if it
-        is an answer, the recipient gets an error in its place.
-
-        @return: true if there was room.
-        """
-        if len(data) > self.limits.outgoingSize:
-            return self.refusals.outgoing(data, self.limits)
-        write = self._write
-        if self.detour is not None:
-            return self.sendAll(data)
-        # As sendAll, without the call: all stanzas of a proxy pass here.
-        return (write is not None and write(data)) or self.sendAll(data)
-
-    def sendAll(self, data: bytes) -> bool:
-        """Send serialised stanzas of any size."""
-        if self.detour is not None:
-            taken = self.detour.send(data)
-            if taken is not None:
-                if self._tracer is not None:
-                    self._tracer.sent(data)
-                return taken or self._drop()
-        return self.sendToServer(data)
-
-    def sendToServer(self, data: bytes) -> bool:
-        """Send serialised stanzas of any size to the server, whoever they are for."""
-        write = self._write
-        if write(data) if write is not None else self.outbox.put(data, self.now):
-            return True
-        return self._drop()
-
-    def flowsSince(self, domain: str) -> float:
-        """Return since when stanzas to a domain have not waited for a direct link, as L{Detour.flowsSince}."""
-        return -inf if self.detour is None else self.detour.flowsSince(domain)
-
-    def sendSeveral(self, stanzas: Sequence[bytes]) -> None:
-        """Send at least one stanza; many small ones are sent as one."""
-        isPlain = self._write is not None and self._tracer is None
-        if isPlain and max(map(len, stanzas)) <= self.limits.outgoingSize:
-            self.sendAll(b"".join(stanzas))
-        else:
-            for each in stanzas:
-                self.sendRaw(each)
-
-    def together(self, act: Callable[[], object]) -> None:
-        """Call a function that sends many stanzas, and write them at once."""
-        if self._protocol is None:
-            act()
-        else:
-            self._protocol.together(act)
-
     def afterInput(self, call: Callable[[], object]) -> None:
         """
         Call a function after the stanzas that came in one piece; at the end of the reactor turn, if no stanza is
@@ -347,30 +257,6 @@ class Link(Service):
         guarded = partial(self._lane.guard, call)
         if self._protocol is None or not self._protocol.afterEvents(guarded):
             self._reactor.callLater(0, guarded)
-
-    def sendCopies(self, copies: Copies) -> bool:
-        """Send one stanza to many recipients. It is kept once, not once for each. Otherwise as L{sendRaw}."""
-        # All of them together are rarely larger than one may be, so that their sizes need not be compared.
-        most = self.limits.outgoingSize
-        if copies.size > most and copies.largest > most:
-            return not [n for n in range(len(copies.recipients)) if not self.sendRaw(copies.written(n, n + 1))]
-        protocol = self._protocol
-        if self._write is not None and protocol is not None:
-            if self._tracer is not None:
-                self._tracer.sent(copies.written(0, 1), len(copies.recipients) - 1)
-            return protocol.writeCopies(copies) or self._drop()
-        return self.sendAll(copies.written())
-
-    def _drop(self) -> bool:
-        if self.lost["full"] == self._reportedFull:
-            self._log.warn(
-                "{component}: too much output waits for {what}; stanzas are dropped until some of it is sent.",
-                event="link.output_full",
-                component=self.jid,
-                what="the server to read" if self.ready else "the link to come back",
-            )
-        self.lost["full"] += 1
-        return False
 
     def trace(self, isOn: bool) -> None:
         """Log all stanzas, with their content, or do not log them any longer."""
@@ -385,9 +271,6 @@ class Link(Service):
             self._tracer = None
         if self._write is not None and self._protocol is not None:
             self._write = self._writerOf(self._protocol)
-
-    def _writerOf(self, protocol: ComponentProtocol) -> Callable[[bytes], bool]:
-        return protocol.write if self._tracer is None else self._tracer.traced(protocol.write)
 
     # As the owner of a connection.
 
@@ -451,26 +334,9 @@ class Link(Service):
         """As L{countError}, by the condition, which may be another entity's."""
         self.errors[condition if condition in _CONDITIONS else "other"] += 1
 
-    @property
-    def isCongested(self) -> bool:
-        """True if much output waits, so that work that can wait should wait."""
-        protocol = self._protocol
-        return protocol is not None and protocol.unsentBytes > protocol.pauseAboveBytes
-
-    @property
-    def isBusy(self) -> bool:
-        """True if any output waits; also while the link is down."""
-        protocol = self._protocol
-        return self._write is None or protocol is None or protocol.stalled or protocol.unsentBytes > 0
-
     def later(self, seconds: float, act: Callable[[], object]) -> IDelayedCall:
         """Call a function after some seconds of the link's clock."""
         return self._reactor.callLater(seconds, act)
-
-    @property
-    def unsentBytes(self) -> int:
-        """Bytes of output that wait for the server to read."""
-        return 0 if self._protocol is None else self._protocol.unsentBytes
 
     def stanzaRefused(self, refused: StanzaRefused) -> None:
         self.refusals.incoming(refused, self._raw)
@@ -527,16 +393,6 @@ class Link(Service):
             self._write = self._writerOf(protocol)
         # The outbox comes first, because handlers send as soon as they are connected.
         self._lane.connected(protocol.streamId)
-
-    def _settled(self, protocol: ComponentProtocol) -> None:
-        """Send the outbox, if this connection is still the current one."""
-        if protocol is self._protocol and self.ready:
-            self._write = self._writerOf(protocol)
-            kept = self.outbox.takeAll()
-            if self._tracer is not None:
-                for data in kept:
-                    self._tracer.sent(data)
-            protocol.writeAll(kept)
 
     def _failed(self, reason: Failure) -> None:
         self._trying = None
@@ -612,17 +468,3 @@ class Link(Service):
                 component=self.jid,
             )
             protocol.abort(Refused("reset", "with the other gateway, what the server grants has ended"))
-
-    def _reportDropped(self, late: int) -> None:
-        full = self.lost["full"] - self._reportedFull
-        if late or (full and self.ready):
-            self.lost["late"] += late
-            self._log.warn(
-                "{component}: {late} stanzas waited too long for the link and were dropped; "
-                "{full} were dropped because the queue was full.",
-                event="link.output_dropped",
-                component=self.jid,
-                late=late,
-                full=full,
-            )
-            self._reportedFull += full
