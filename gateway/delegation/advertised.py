@@ -19,7 +19,7 @@ from gateway.stream.stanzas import Stanza
 
 class Advertised:
     """
-    What is delegated to one managing entity at the moment.
+    The delegations to one managing entity at the moment.
 
     @ivar grants: by server, and by user.
     @param component: JID of the managing entity.

@@ -1,4 +1,4 @@
-"""What a mirror asks a joined node of other software: whether it has this node still, and what it is."""
+"""Questions of a mirror to a joined node of other software: whether it has this node still, and what it is."""
 
 from __future__ import annotations
 
