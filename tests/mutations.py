@@ -655,6 +655,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         (' and child.getAttribute("var") in _FEATURES', ""),
     ),
     "gateway/fmuc/pending.py": (
+        ("            self.owedTo.clear()\n", "            pass\n"),
         ("any(each != self.fence for each in self.fences)", "False"),
         ("        return identifier == self.fence\n", "        return True\n"),
         ("        return isEarlier\n", "        return False\n"),
@@ -741,6 +742,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("    if not isChanged:\n", "    if True:\n"),
     ),
     "gateway/fmuc/from_ordinary.py": (
+        ("        if puppets.called(puppet.nick) is not puppet:\n", "        if False:\n"),
+        ("if held is not None and not held.unavailable and puppets.room", "if False and puppets.room"),
         ("        left = self.release(puppets, puppet)\n", "        left: list[Action] = []\n"),
         ("        return found + self.release(puppets, puppet)\n", "        return found\n"),
         ("return person(puppet.realJid) in map(person, users)", "return bool(users)"),
@@ -762,6 +765,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if result.query != missed.id or result.message.subject", "if result.query != missed.id"),
     ),
     "gateway/fmuc/backing.py": (
+        ("uplink.state is UplinkState.JOINED and not uplink.pending", "uplink.state is UplinkState.JOINED"),
+        ("            if puppets.listener is None and self._isSettled(puppets.room):\n", "            if False:\n"),
         ("left = self._release(puppets) if stanza.isFirst else []", "left: list[Action] = []"),
         ("            if isLoop(self._rooms.jid, request.realJid):\n", "            if False:\n"),
         ("puppet.password = request.password or puppet.password", "puppet.password = request.password"),

@@ -324,7 +324,7 @@ class Backing:
         for puppets in self._puppets.values():
             if puppets.missed is not None and puppets.missed.deadline <= now:
                 found += self._taken.caughtUp(puppets, False, now)
-            if puppets.isDeaf and self._isSettled(puppets.room):
+            if puppets.listener is None and self._isSettled(puppets.room):
                 found += self._taken.disturb(puppets.room, now)
         for room in [room for room in self._puppets if room not in self._rooms.rooms]:
             found += self._release(self._puppets[room])

@@ -171,6 +171,8 @@ def _meetsJoin(
         return True
     if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
         mode = Mode.PRIMARY if stanza.fmuc is None else stanza.fmuc.mode
+        if realJid:
+            pending.answerNamed(realJid)
         pending.request = evolve(pending.request, occupantId=stanza.occupantId)
         pending.created |= CREATED in stanza.change.codes
         uplink.confirm(pending, stanza.item or Standing(), mode, now)

@@ -129,6 +129,11 @@ class PendingJoin:
             del self.owedTo[: self.owedTo.index(realJid) + 1]
         return isEarlier
 
+    def answerNamed(self, realJid: str) -> None:
+        """The answer names the join's own user: those to earlier joins by the nick, which come first, are lost."""
+        if realJid not in self.owedTo:
+            self.owedTo.clear()
+
     def fenceAnswered(self, identifier: str) -> bool:
         """Return True if an id is that of the join's own fence: all earlier joins are answered by then, too."""
         if identifier in self.fences:

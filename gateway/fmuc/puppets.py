@@ -156,12 +156,6 @@ class Puppets:
         known = (each for each in self._byAddress.values() if each.state is PuppetState.IN)
         self.listener = next(known, None)
 
-    @property
-    def isDeaf(self) -> bool:
-        """True if no puppet listens, and nobody knows which ones are in."""
-        isUnknown = (each.state is PuppetState.UNKNOWN for each in self._byAddress.values())
-        return self.listener is None and any(isUnknown)
-
     def doubt(self) -> None:
         """Stanzas may have been lost: nobody knows which puppets are in."""
         self.listener = self.missed = None

@@ -49,8 +49,8 @@ def message(to: str, nick: str, inside: str, kind: str = "groupchat") -> str:
     return f"<message from='{sender}' to='{to}' type='{kind}' id='m'>{inside}</message>"
 
 
-class StanzaTests(RoomCase):
-    """Stanzas that are received, and all that are sent because of them."""
+class BackedCase(RoomCase):
+    """An ordinary room; Bob is in by the ProtoXEP, and Carol directly."""
 
     def setUp(self) -> None:
         self.wire = backed(isStored=False)
@@ -66,6 +66,10 @@ class StanzaTests(RoomCase):
         self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
         self.take(f"<presence from='{CAROL}' to='{ROOM}/carol'>{MUC}</presence>")
         self.take(presence(BOBS, "carol") + own(CAROLS, "carol") + message(CAROLS, "", "<subject/>"))
+
+
+class StanzaTests(BackedCase):
+    """Stanzas that are received, and all that are sent because of them."""
 
     def test_first(self) -> None:
         """XEP-0045 section 7.2: the first join asks for the whole history, with password, presence and status."""
@@ -312,136 +316,6 @@ class StanzaTests(RoomCase):
             self.take(message(CAROLS, "ann", "<body>so</body>")),
             f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='m'><body>so</body></message>",
         )
-
-    def test_gap(self) -> None:
-        """The listener leaves while a join is on its way: messages between come to the new one from the history."""
-        self.take(seedJoin(ROOM, "bob", NORTH, BOB))
-        self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
-        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
-        self.take(f"<presence from='{NORTH}' to='{ROOM}/bob' type='unavailable'/>")
-        gone = f"<x {USER}><item affiliation='none' role='none'/><status code='110'/></x>"
-        self.take(presence(BOBS, "bob", gone, "unavailable"))
-        sent = self.take(own(CAROLS, "carol")).decode()
-        self.assertIn(f"<presence from='{CAROLS}' to='{SOURCE}/carol'><x xmlns='{ns.MUC}'/></presence>", sent)
-        self.take(own(CAROLS, "carol"))
-        self.assertSent(self.take(message(CAROLS, "ann", f"<body>between</body>{DELAY}")))
-        self.assertSent(
-            self.take(message(CAROLS, "", "<subject/>")),
-            f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='m'><body>between</body>"
-            f"{DELAY.replace(SOURCE, ROOM)}</message>",
-        )
-
-    def test_order(self) -> None:
-        """The copies of one message may come in any order: that is no loss."""
-        self.enter()
-        for number in range(4):
-            body = f"<body>{number}</body>"
-            copies = [message(BOBS, "ann", body), message(CAROLS, "ann", body)]
-            self.assertSent(
-                self.take("".join(copies[:: 1 if number % 2 else -1])),
-                f"<message from='{ROOM}/ann' to='{NORTH}' type='groupchat' id='m'>{body}</message>",
-                f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='m'>{body}</message>",
-            )
-
-    def test_stale(self) -> None:
-        """A leave that is none of this stay is not shown: a join is refused with an error."""
-        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
-        gone = f"<x {USER}><item affiliation='none' role='none'/><status code='110'/></x>"
-        self.assertSent(self.take(presence(CAROLS, "carol", gone, "unavailable")))
-        sent = self.take(own(CAROLS, "carol") + message(CAROLS, "", "<subject/>"))
-        self.assertIn(b"<status code='110'/>", sent)
-        self.assertSent(
-            self.take(message(CAROLS, "ann", "<body>x</body>")),
-            f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='m'><body>x</body></message>",
-        )
-
-    def test_staleReturn(self) -> None:
-        """The same while an occupant is joined anew: the room has removed the puppet before that join."""
-        self.enter()
-        self.wire.handler.connectionInitialized()
-        self.wire.settled()
-        codes = "<status code='110'/><status code='333'/>"
-        gone = f"<x {USER}><item affiliation='none' role='none'/>{codes}</x>"
-        self.assertSent(self.take(presence(BOBS, "bob", gone, "unavailable")))
-        self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
-        self.take(own(CAROLS, "carol"))
-        self.assertIn("bob", self.wire.room(ROOM).occupants)
-
-    def test_deaf(self) -> None:
-        """A listener that gets nothing, while others get messages, joins anew: it need not say that it is in."""
-        self.enter()
-        self.assertSent(self.take("".join(message(CAROLS, "ann", f"<body>{number}</body>") for number in range(2))))
-        self.assertSent(
-            self.take(message(CAROLS, "ann", "<body>2</body>")),
-            f"<presence from='{BOBS}' to='{SOURCE}/bob'>{MUC}</presence>",
-        )
-
-    def test_leaves(self) -> None:
-        """A join waits until all leaves of the empty mirror have come back, for some seconds at most."""
-        self.enter()
-        self.take(f"<presence from='{NORTH}' to='{ROOM}/bob' type='unavailable'/>")
-        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' type='unavailable'/>")
-        gone = f"<x {USER}><item affiliation='none' role='none'/><status code='110'/></x>"
-        self.take(presence(BOBS, "bob", gone, "unavailable"))
-        self.assertSent(self.take(f"<presence from='{CAROL}' to='{ROOM}/carol'>{MUC}</presence>"))
-        self.assertSent(
-            self.take(presence(CAROLS, "carol", gone, "unavailable")),
-            f"<presence from='{CAROLS}' to='{SOURCE}/carol'>{MUC}</presence>",
-        )
-        self.take(own(CAROLS, "carol") + message(CAROLS, "", "<subject/>"))
-        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' type='unavailable'/>")
-        self.wire.tickBytes(11)
-        self.assertEqual(self.wire.rooms.rooms, {})
-
-    def test_early(self) -> None:
-        """A message that the room has sent before it got a first join is in the history, too: it is shown once."""
-        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
-        self.take(message(CAROLS, "ann", "<body>x</body>"))
-        self.take(own(CAROLS, "carol"))
-        sent = self.take(message(CAROLS, "ann", f"<body>x</body>{DELAY}") + message(CAROLS, "", "<subject/>"))
-        self.assertEqual(sent.count(b"<body>x</body>"), 1)
-
-    def test_lateLeave(self) -> None:
-        """A join that was taken back is refused: the wait for the leave is over, and the nick is another user's."""
-        self.enter()
-        dan, address = "dan@users.example/d", rf"dan\40users.example@{COMPONENT}/dan"
-        self.take(f"<presence from='{dan}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
-        self.take(f"<presence from='{dan}' to='{ROOM}/dan' type='unavailable'/>")
-        self.take(presence(BOBS, "dan"))
-        error = f"<error type='cancel'><conflict xmlns='{ns.STANZA_ERRORS}'/></error>"
-        self.take(presence(address, "dan", error, "error") + presence(BOBS, "dan"))
-        self.wire.link.ready = True
-        self.wire.tickBytes(11)
-        self.assertIn("dan", self.wire.room(ROOM).occupants)
-
-    def test_lostJoin(self) -> None:
-        """A join whose answer was lost with the connection is refused; its puppet leaves."""
-        self.enter()
-        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
-        self.wire.handler.connectionInitialized()
-        sent = self.wire.settled().decode()
-        self.assertIn(f"<presence from='{ROOM}/dan' to='{DAN}' id='j' type='error'>", sent)
-        self.assertLess(sent.index(leaveOf(DANS, "dan")), sent.index(f"<presence from='{BOBS}' to='{SOURCE}/bob'>"))
-        self.assertSent(self.take(presence(DANS, "dan", ITEM, "unavailable")))
-
-    def test_lateAnswer(self) -> None:
-        """The ordinary service seems to be away, so a join is refused. If it is answered, its puppet leaves."""
-        self.enter()
-        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
-        sent = self.take(message(BOBS, "", error("remote-server-timeout"), "error"))
-        self.assertIn(f"<presence from='{ROOM}/dan' to='{DAN}' id='j' type='error'>".encode(), sent)
-        self.assertSent(self.take(own(DANS, "dan")), leaveOf(DANS, "dan"))
-        self.assertNotIn("dan", self.wire.room(ROOM).occupants)
-
-    def test_lateError(self) -> None:
-        """A first join is refused after the puppet is in: it leaves, and the nick is free for others."""
-        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
-        self.take(own(CAROLS, "carol"))
-        sent = self.take(presence(CAROLS, "carol", error("not-allowed"), "error"))
-        self.assertIn(leaveOf(CAROLS, "carol").encode(), sent)
-        self.assertIn(b"not-allowed", sent)
-        assert self.wire.backing is not None
-        self.assertEqual(self.wire.backing.count, 0)
 
     def test_configured(self) -> None:
         """Section 10.2.1: codes of a new configuration; after 172 the real JIDs are shown."""

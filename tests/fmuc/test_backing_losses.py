@@ -1,0 +1,212 @@
+"""Whole stanzas of ordinary rooms that are late or lost, and of puppets that leave and come again."""
+
+from __future__ import annotations
+
+from gateway import ns
+from tests.fmuc.backed import NORTH, ROOM, SOURCE
+from tests.fmuc.support import MUC
+from tests.fmuc.test_backing_stanzas import (
+    BOB,
+    BOBS,
+    CAPS,
+    CAROL,
+    CAROLS,
+    DAN,
+    DANS,
+    DELAY,
+    ITEM,
+    USER,
+    BackedCase,
+    error,
+    leaveOf,
+    message,
+    own,
+    presence,
+)
+from tests.fmuc.wire import seedJoin
+
+EVE = "eve@users.example/e"
+
+
+class LossTests(BackedCase):
+    """Stanzas that are late or lost."""
+
+    def test_gap(self) -> None:
+        """The listener leaves while a join is on its way: messages between come to the new one from the history."""
+        self.take(seedJoin(ROOM, "bob", NORTH, BOB))
+        self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
+        self.take(f"<presence from='{NORTH}' to='{ROOM}/bob' type='unavailable'/>")
+        gone = f"<x {USER}><item affiliation='none' role='none'/><status code='110'/></x>"
+        self.take(presence(BOBS, "bob", gone, "unavailable"))
+        sent = self.take(own(CAROLS, "carol")).decode()
+        self.assertIn(f"<presence from='{CAROLS}' to='{SOURCE}/carol'><x xmlns='{ns.MUC}'/></presence>", sent)
+        self.take(own(CAROLS, "carol"))
+        self.assertSent(self.take(message(CAROLS, "ann", f"<body>between</body>{DELAY}")))
+        self.assertSent(
+            self.take(message(CAROLS, "", "<subject/>")),
+            f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='m'><body>between</body>"
+            f"{DELAY.replace(SOURCE, ROOM)}</message>",
+        )
+
+    def test_order(self) -> None:
+        """The copies of one message may come in any order: that is no loss."""
+        self.enter()
+        for number in range(4):
+            body = f"<body>{number}</body>"
+            copies = [message(BOBS, "ann", body), message(CAROLS, "ann", body)]
+            self.assertSent(
+                self.take("".join(copies[:: 1 if number % 2 else -1])),
+                f"<message from='{ROOM}/ann' to='{NORTH}' type='groupchat' id='m'>{body}</message>",
+                f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='m'>{body}</message>",
+            )
+
+    def test_stale(self) -> None:
+        """A leave that is none of this stay is not shown: a join is refused with an error."""
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
+        gone = f"<x {USER}><item affiliation='none' role='none'/><status code='110'/></x>"
+        self.assertSent(self.take(presence(CAROLS, "carol", gone, "unavailable")))
+        sent = self.take(own(CAROLS, "carol") + message(CAROLS, "", "<subject/>"))
+        self.assertIn(b"<status code='110'/>", sent)
+        self.assertSent(
+            self.take(message(CAROLS, "ann", "<body>x</body>")),
+            f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='m'><body>x</body></message>",
+        )
+
+    def test_staleReturn(self) -> None:
+        """The same while an occupant is joined anew: the room has removed the puppet before that join."""
+        self.enter()
+        self.wire.handler.connectionInitialized()
+        self.wire.settled()
+        codes = "<status code='110'/><status code='333'/>"
+        gone = f"<x {USER}><item affiliation='none' role='none'/>{codes}</x>"
+        self.assertSent(self.take(presence(BOBS, "bob", gone, "unavailable")))
+        self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
+        self.take(own(CAROLS, "carol"))
+        self.assertIn("bob", self.wire.room(ROOM).occupants)
+
+    def test_deaf(self) -> None:
+        """A listener that gets nothing, while others get messages, joins anew: it need not say that it is in."""
+        self.enter()
+        self.assertSent(self.take("".join(message(CAROLS, "ann", f"<body>{number}</body>") for number in range(2))))
+        self.assertSent(
+            self.take(message(CAROLS, "ann", "<body>2</body>")),
+            f"<presence from='{BOBS}' to='{SOURCE}/bob'>{MUC}</presence>",
+        )
+
+    def test_leaves(self) -> None:
+        """A join waits until all leaves of the empty mirror have come back, for some seconds at most."""
+        self.enter()
+        self.take(f"<presence from='{NORTH}' to='{ROOM}/bob' type='unavailable'/>")
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' type='unavailable'/>")
+        gone = f"<x {USER}><item affiliation='none' role='none'/><status code='110'/></x>"
+        self.take(presence(BOBS, "bob", gone, "unavailable"))
+        self.assertSent(self.take(f"<presence from='{CAROL}' to='{ROOM}/carol'>{MUC}</presence>"))
+        self.assertSent(
+            self.take(presence(CAROLS, "carol", gone, "unavailable")),
+            f"<presence from='{CAROLS}' to='{SOURCE}/carol'>{MUC}</presence>",
+        )
+        self.take(own(CAROLS, "carol") + message(CAROLS, "", "<subject/>"))
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' type='unavailable'/>")
+        self.wire.tickBytes(11)
+        self.assertEqual(self.wire.rooms.rooms, {})
+
+    def test_early(self) -> None:
+        """A message that the room has sent before it got a first join is in the history, too: it is shown once."""
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
+        self.take(message(CAROLS, "ann", "<body>x</body>"))
+        self.take(own(CAROLS, "carol"))
+        sent = self.take(message(CAROLS, "ann", f"<body>x</body>{DELAY}") + message(CAROLS, "", "<subject/>"))
+        self.assertEqual(sent.count(b"<body>x</body>"), 1)
+
+    def test_lateLeave(self) -> None:
+        """A join that was taken back is refused: the wait for the leave is over, and the nick is another user's."""
+        self.joinAndLeave()
+        self.take(presence(BOBS, "dan"))
+        self.take(presence(DANS, "dan", error("conflict"), "error") + presence(BOBS, "dan"))
+        self.wire.tickBytes(11)
+        self.assertIn("dan", self.wire.room(ROOM).occupants)
+
+    def joinAndLeave(self) -> None:
+        """Let Dan join and leave; the ordinary room does not answer."""
+        self.enter()
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' type='unavailable'/>")
+
+    def test_lostLeave(self) -> None:
+        """A leave does not come back: after ten seconds, the local user who has the nick since is shown."""
+        self.joinAndLeave()
+        self.assertSent(self.take(presence(BOBS, "dan", ITEM + CAPS)))
+        self.assertSent(self.wire.tickBytes(9))
+        self.assertSent(
+            self.wire.tickBytes(1),
+            *(f"<presence from='{ROOM}/dan' to='{whom}'>{ITEM}{CAPS}</presence>" for whom in (NORTH, CAROL)),
+        )
+
+    def test_nickSince(self) -> None:
+        """The same, but a user here has asked for the nick since: that one stays."""
+        self.joinAndLeave()
+        self.take(f"<presence from='{EVE}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        self.assertIn(b"<status code='110'/>", self.take(own(DANS.replace("dan", "eve", 1), "dan")))
+        self.assertSent(self.wire.tickBytes(11))
+        self.assertIn("dan", self.wire.room(ROOM).occupants)
+        assert self.wire.backing is not None
+        self.assertEqual(self.wire.backing.count, 3)
+
+    def lostAnswer(self) -> None:
+        """Let the connection be lost while Carol's first join is being answered; what was received is shown."""
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
+        self.take(own(CAROLS, "carol"))
+        self.wire.handler.connectionInitialized()
+        self.assertSent(self.wire.settled())
+        self.assertIn(b"<status code='110'/>", self.wire.tickBytes(5))
+
+    def test_lostAnswer(self) -> None:
+        """Nobody knows whether Carol's puppet is in, and none listens: it joins anew."""
+        self.lostAnswer()
+        self.assertSent(
+            self.wire.tickBytes(1),
+            f"<presence from='{CAROLS}' to='{SOURCE}/carol'><x xmlns='{ns.MUC}'/></presence>",
+        )
+
+    def test_lostAnswerAndJoin(self) -> None:
+        """The same while another user joins: that join is answered before."""
+        self.lostAnswer()
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        self.assertSent(self.wire.tickBytes(1))
+        sent = self.take(own(DANS, "dan")).decode()
+        self.assertIn(f"<presence from='{ROOM}/dan' to='{DAN}' id='j'><x", sent)
+        self.assertIn(f"<presence from='{CAROLS}' to='{SOURCE}/carol'><x xmlns='{ns.MUC}'/></presence>", sent)
+
+    def test_lostJoin(self) -> None:
+        """A join whose answer was lost with the connection is refused; its puppet leaves."""
+        self.enter()
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        self.wire.handler.connectionInitialized()
+        sent = self.wire.settled().decode()
+        self.assertIn(f"<presence from='{ROOM}/dan' to='{DAN}' id='j' type='error'>", sent)
+        self.assertLess(sent.index(leaveOf(DANS, "dan")), sent.index(f"<presence from='{BOBS}' to='{SOURCE}/bob'>"))
+        self.assertSent(self.take(presence(DANS, "dan", ITEM, "unavailable")))
+
+    def test_lateAnswer(self) -> None:
+        """
+        The ordinary service seems to be away, so a join is refused. If it is answered, its puppet leaves, also if
+        another user has asked for the nick since.
+        """
+        self.enter()
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        sent = self.take(message(BOBS, "", error("remote-server-timeout"), "error"))
+        self.assertIn(f"<presence from='{ROOM}/dan' to='{DAN}' id='j' type='error'>".encode(), sent)
+        self.take(f"<presence from='{EVE}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        self.assertSent(self.take(own(DANS, "dan")), leaveOf(DANS, "dan"))
+        self.assertNotIn("dan", self.wire.room(ROOM).occupants)
+
+    def test_lateError(self) -> None:
+        """A first join is refused after the puppet is in: it leaves, and the nick is free for others."""
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
+        self.take(own(CAROLS, "carol"))
+        sent = self.take(presence(CAROLS, "carol", error("not-allowed"), "error"))
+        self.assertIn(leaveOf(CAROLS, "carol").encode(), sent)
+        self.assertIn(b"not-allowed", sent)
+        assert self.wire.backing is not None
+        self.assertEqual(self.wire.backing.count, 0)
