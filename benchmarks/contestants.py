@@ -265,6 +265,11 @@ class Contestant:
         if self._beside is not None:
             self._beside.__exit__(kind, error, traceback)
 
+    @property
+    def pid(self) -> int:
+        """Id of its process."""
+        return self._process.pid
+
     def cpu(self) -> float:
         """Return the seconds of CPU, user and system, of the whole process so far."""
         # The POSIX CPU-time clock of another process, in nanoseconds: /proc/PID/stat counts in 10 ms.
