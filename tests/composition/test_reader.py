@@ -24,7 +24,8 @@ from gateway.config.tables import (
     elided,
 )
 from gateway.delegation.plugin import DelegationPlugin, DelegationTable
-from gateway.fmuc.plugin import MirrorPlugin, MirrorTable, RoomsPlugin, RoomsTable
+from gateway.fmuc.plugin import MirrorPlugin, RoomsPlugin
+from gateway.fmuc.tables import MirrorTable, RoomsTable
 from gateway.interfaces import IServicePlugin
 from gateway.proxy.plugin import ProxyPlugin, ProxyTable
 from gateway.roster.plugin import RosterPlugin, RosterTable
