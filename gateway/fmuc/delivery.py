@@ -8,7 +8,7 @@ from functools import partial
 
 from attrs import evolve
 
-from gateway.errors import GatewayError, OverBudget
+from gateway.errors import GatewayError
 from gateway.fmuc.actions import Kept, LeftOut, ToNode
 from gateway.fmuc.archiving import Archiving, Found
 from gateway.fmuc.backing import Backing
@@ -341,10 +341,6 @@ class Delivery:
 
     def _sendArchive(self, action: ReadArchive, found: Found) -> None:
         stanza, user = action.stanza, action.stanza.sender or ""
-        if self.link.budget.isOver(user, self.link.now):
-            # Many queries may have come at once.
-            self._refuse(stanza, OverBudget)
-            return
         try:
             archive.checkAgain(self._rooms, action)
         except GatewayError as error:

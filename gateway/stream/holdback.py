@@ -1,8 +1,8 @@
 """
-Holds stanzas, to be handled later: joins of users who are over their budget of answers, and all stanzas of users
-who are over their budget of copies. Pure.
+Holds stanzas, to be handled later: joins and queries of archives of users who are over their budget of answers, and
+all stanzas of users who are over their budget of copies. Pure.
 
-A user's stanzas keep their order: later stanzas of the user wait behind a held join.
+A user's stanzas keep their order: later stanzas of the user wait behind a held one.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_BYTES = 256 * 1024
 MAX_BYTES_IN_ALL = 16 * 1024 * 1024
 MAX_SECONDS = 20.0
 
-_MUC = ns.MUC.encode()
+_MUC, _MAM = ns.MUC.encode(), ns.MAM.encode()
 _REFERENCE = b"&#"
 
 
@@ -43,7 +43,7 @@ class Holdback:
     A queue for each user that has to wait; a user is a bare JID.
 
     @ivar users: the queues; empty as a rule. The queue of a user who owes copies may be empty.
-    @param budget: the budget of answers; joins wait for it.
+    @param budget: the budget of answers; joins and queries of archives wait for it.
     @param copies: the budget of copies; all stanzas but answers wait for it.
     """
 
@@ -58,10 +58,11 @@ class Holdback:
 
     def mustWait(self, stanza: Stanza, now: float) -> bool:
         """
-        True if a stanza is to be held: its user is over the budget of copies; or it is a join of a user over the
-        budget of answers, or follows such a join.
+        True if a stanza is to be held: its user is over the budget of copies; or it is a join, or a query of an
+        archive, of a user over the budget of answers, or follows a held one.
 
-        Answers are never held: they belong to exchanges of others.
+        Answers are never held: they belong to exchanges of others. Other requests are refused, but a client that
+        reads an archive page by page would take an error for the end, and miss messages for good.
         """
         if stanza.type in ("result", "error"):
             return False
@@ -71,10 +72,7 @@ class Holdback:
             if held.stanzas or self._owes(user, now):
                 return True
             del self.users[user]
-        # If the stanza has character references, the namespace may be written with them.
-        mayJoin = _MUC in stanza.raw or _REFERENCE in stanza.raw
-        isJoin = mayJoin and stanza.name == "presence" and stanza.type is None
-        return isJoin and self._budget.owes(user, now)
+        return _isLarge(stanza) and self._budget.owes(user, now)
 
     def watch(self, user: str) -> None:
         """Hold the next stanzas of a user, as long as the user owes copies."""
@@ -139,3 +137,12 @@ class Holdback:
         if not held.stanzas:
             del self.users[user]
         return stanza
+
+
+def _isLarge(stanza: Stanza) -> bool:
+    """True for a join, and for a query of an archive: their answers are large by nature."""
+    isJoin = stanza.name == "presence" and stanza.type is None
+    isQuery = stanza.name == "iq" and stanza.type == "set"
+    namespace = _MUC if isJoin else _MAM
+    # If the stanza has character references, the namespace may be written with them.
+    return (isJoin or isQuery) and (namespace in stanza.raw or _REFERENCE in stanza.raw)

@@ -50,6 +50,16 @@ class HoldbackTests(SynchronousTestCase):
         # As long as one waits, also when no debt is left.
         self.assertTrue(self.held.mustWait(message, 10.0))
 
+    def test_archives(self) -> None:
+        """A query of an archive waits as a join does; a client would take an error for the end of the archive."""
+        query = stanza(f"<iq type='set' id='q' from='{BAD}/a'><query xmlns='{ns.MAM}'/></iq>".encode())
+        form = stanza(f"<iq type='get' id='f' from='{BAD}/a'><query xmlns='{ns.MAM}'/></iq>".encode())
+        other = stanza(f"<iq type='set' id='o' from='{BAD}/a'><query xmlns='other'/></iq>".encode())
+        self.assertEqual([self.held.mustWait(each, 0.0) for each in (query, form, other)], [True, False, False])
+        self.held.hold(query, 0.0)
+        self.assertEqual(list(self.held.ready(0.9)), [])
+        self.assertEqual(list(self.held.ready(1.1)), [query])
+
     def test_order(self) -> None:
         """They are released in order, each when it may; the budget is asked again after each."""
         for number in range(5):
