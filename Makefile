@@ -68,7 +68,7 @@ live-alone: $(VENV)/made
 soak-rooms: $(VENV)/made
 	$(BOUND) 3600 $(TRIAL) tests.live.soak_rooms
 
-# The same of mirrors, while the link between two servers fails: about ten minutes for each of four runs.
+# The same of mirrors, while the link between two servers fails: about ten minutes for each of eight runs.
 soak-fmuc: $(VENV)/made
 	$(BOUND) 7200 $(TRIAL) tests.live.soak_fmuc
 

@@ -32,6 +32,7 @@ from gateway.fmuc.core import Rooms
 from gateway.fmuc.from_ordinary import FromOrdinary
 from gateway.fmuc.ordinary import ToOrdinary, leaveOf, naming
 from gateway.fmuc.puppets import Puppet, Puppets, PuppetState, addressOf, isLoop
+from gateway.fmuc.speaking import Speaking
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import ABSENT, ResumeAnswer
 from gateway.muc.actions import Action, ForwardIq, SendError, SendResult
@@ -92,8 +93,10 @@ class Backing:
         # Requests to bare JIDs of puppets: the puppet's address, the requester, and the id.
         self._ofAccounts: dict[tuple[str, str, str], None] = {}
         self._asked = 0
+        self._isLost = False
         self.dropped = 0
-        self._taken = FromOrdinary(rooms, self._due.append)
+        self._speaking = Speaking(rooms, self._leave, self._rejoin)
+        self._taken = FromOrdinary(rooms, self._due.append, self._speaking)
 
     @property
     def merged(self) -> int:
@@ -119,6 +122,12 @@ class Backing:
 
     def disturbed(self) -> None:
         """Stanzas may have been lost: the connection is a new one."""
+        self.lost()
+        self._isLost = False
+
+    def lost(self) -> None:
+        """The connection is lost. What is sent until there is a new one would come before the joins anew."""
+        self._isLost = True
         self._waiting.clear()
         self._pings.clear()
         for puppets in self._puppets.values():
@@ -173,7 +182,7 @@ class Backing:
         if isinstance(stanza, OccupantPresence):
             return self._presence(puppets, action, stanza, now)
         if isinstance(stanza, Submission | PrivateMessage):
-            return self._say(action, stanza)
+            return self._say(action, stanza, now)
         if isinstance(stanza, AskResume):
             return self._ask(puppets, action, stanza, now)
         if isinstance(stanza, TellOccupants):
@@ -192,7 +201,17 @@ class Backing:
                 if federation is not None and federation.isDownstream(occupant):
                     address = addressOf(self._rooms.jid, occupant.realJid, occupant.nick)
                     puppets.add(address, occupant.nick, occupant.realJid).state = PuppetState.UNKNOWN
+            self._recall(puppets)
         return puppets
+
+    def _recall(self, puppets: Puppets) -> None:
+        """Let puppets leave whose users have left in an earlier process, when they have said what is stored."""
+        submitted = self._speaking.of(puppets)
+        for nick, user in set() if submitted is None else submitted.senders():
+            address = addressOf(self._rooms.jid, user, nick)
+            if puppets.at(address) is None and puppets.called(nick) is None:
+                puppet = puppets.add(address, nick, user)
+                puppet.state, puppet.farewell = PuppetState.UNKNOWN, leaveOf(puppets.source, address, nick)
 
     def _join(self, action: ToNode, stanza: Join, now: float) -> list[Action]:
         request, puppets = stanza.request, self._of(action.room)
@@ -207,16 +226,21 @@ class Backing:
         left = self._release(puppets) if stanza.isFirst else []
         puppet = puppets.add(address, request.nick, request.realJid)
         puppet.password = request.password or puppet.password
+        if puppet.farewell is not None:
+            # The user is back before the leave was sent.
+            puppet.farewell = None
+            self._taken.leaveReturned(puppets, puppet)
         # Of a user who is joined anew, the mirror does not know the password.
         stanza = evolve(stanza, request=evolve(request, password=puppet.password))
         if stanza.isFirst:
-            puppets.listener, puppets.isHistory, puppets.missed = puppet, True, None
+            puppets.listen(puppet)
             puppets.last = puppets.last if self._isAnew(puppets.room, request.nick) else ""
             puppet.state = PuppetState.JOINING
             return [*left, ToOrdinary(action.peer, address, stanza, hasHistory=True)]
-        if puppet.state is PuppetState.UNKNOWN:
+        if puppet.state is PuppetState.UNKNOWN or self._isLost:
+            puppet.state = PuppetState.UNKNOWN
             self._waiting.append((puppets, puppet, stanza))
-            return self._restore(now)
+            return [] if self._isLost else self._restore(now)
         puppet.state = PuppetState.JOINING
         return [ToOrdinary(action.peer, address, stanza)]
 
@@ -252,9 +276,12 @@ class Backing:
         puppet = puppets.called(stanza.nick)
         if puppet is None:
             return []
+        sent = ToOrdinary(action.peer, puppet.address, stanza, action.id)
+        if stanza.change.unavailable and self._speaking.waits(puppets, puppet):
+            puppet.farewell = sent
+            return []
         if stanza.change.unavailable:
             self._leave(puppets, puppet, now)
-        sent = ToOrdinary(action.peer, puppet.address, stanza, action.id)
         if puppet.state in (PuppetState.UNKNOWN, PuppetState.CHECKING):
             puppet.unsent = sent
             return []
@@ -263,14 +290,23 @@ class Backing:
     def _leave(self, puppets: Puppets, puppet: Puppet, now: float) -> None:
         """Wait for the answer to a leave, which is sent."""
         puppet.leaves += 1
-        puppet.unsent = None
+        puppet.unsent = puppet.farewell = None
         puppet.state, puppet.deadline = PuppetState.LEAVING, now + _WAIT
         self._leaving.append((puppet.deadline, puppets, puppet))
 
-    def _say(self, action: ToNode, stanza: Submission | PrivateMessage) -> list[Action]:
-        message = stanza.message
-        puppet = self._of(action.room).called(message.nick)
-        return [] if puppet is None else [ToOrdinary(action.peer, puppet.address, stanza)]
+    def _rejoin(self, puppets: Puppets, puppet: Puppet) -> None:
+        """Let a puppet join again that is not in any longer, when its turn comes."""
+        if all(each is not puppet for _, each, _ in self._waiting):
+            self._waiting.append((puppets, puppet, self._speaking.joinOf(puppets, puppet)))
+
+    def _say(self, action: ToNode, stanza: Submission | PrivateMessage, now: float) -> list[Action]:
+        puppets = self._of(action.room)
+        puppet = puppets.called(stanza.message.nick)
+        if puppet is None:
+            return []
+        if isinstance(stanza, Submission):
+            return self._speaking.say(puppets, puppet, stanza, now)
+        return [ToOrdinary(action.peer, puppet.address, stanza)]
 
     # Returns.
 
@@ -326,6 +362,10 @@ class Backing:
                 found += self._taken.caughtUp(puppets, False, now)
             if puppets.listener is None and self._isSettled(puppets.room):
                 found += self._taken.disturb(puppets.room, now)
+            if puppets.isHistory and self._isSettled(puppets.room):
+                # Old rooms need not send a subject.
+                puppets.isHistory = False
+            found += self._speaking.tick(puppets, now)
         for room in [room for room in self._puppets if room not in self._rooms.rooms]:
             found += self._release(self._puppets[room])
             if not self._puppets[room]:

@@ -123,6 +123,7 @@ class Federation(NodeTable):
         self.uplink.checkMessage(message.nick, now)
         if self.uplink.keeps(message, now):
             return False
+        self.uplink.submits(message, now)
         isSent = self.toNode(joined, Submission(_withoutId(message), nomirror=not joined.returnsMessages))
         # "it MUST NOT fan out this message to local users until it receives the message copy from the MUC".
         return isSent and joined.returnsMessages

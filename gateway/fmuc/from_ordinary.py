@@ -16,7 +16,8 @@ from gateway.fmuc.core import Rooms
 from gateway.fmuc.ordinary import ToOrdinary, leaveOf, readMessage, readPresence
 from gateway.fmuc.ordinary_archive import MAX_HELD, WAIT, Missed, readFin, readResult
 from gateway.fmuc.puppets import Puppet, Puppets, PuppetState
-from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence
+from gateway.fmuc.speaking import Speaking
+from gateway.fmuc.values import UNREACHABLE, Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc.actions import Action
 from gateway.muc.values import CREATED, NON_ANONYMOUS, SELF, StanzaError, person, stanzaError
 from gateway.stream.stanzas import Stanza
@@ -35,8 +36,14 @@ class FromOrdinary:
     @param later: is called with functions that are to be called soon, with the time; they return actions.
     """
 
-    def __init__(self, rooms: Rooms, later: Callable[[Callable[[float], list[Action]]], object]) -> None:
+    def __init__(
+        self,
+        rooms: Rooms,
+        later: Callable[[Callable[[float], list[Action]]], object],
+        speaking: Speaking,
+    ) -> None:
         self._rooms = rooms
+        self._speaking = speaking
         self._later = later
         self._asked = 0
         self.merged = 0
@@ -95,17 +102,26 @@ class FromOrdinary:
         if CREATED in codes and not self._mayConfigure(puppets.room, puppet.nick):
             opened = OpenRoom(f"open-{self._rooms.token}")
             found.append(ToOrdinary(puppets.source, puppet.address, opened))
-        return found + self._give(puppets, puppet.nick, presence, puppet.realJid, now)
+        if puppet.farewell is None or self._isAsked(puppets, puppet):
+            # Otherwise the user has left the mirror, which waits for no answer.
+            found += self._give(puppets, puppet.nick, presence, puppet.realJid, now)
+        return found + self._speaking.flush(puppets, puppet, now)
 
     def _isNeeded(self, puppets: Puppets, puppet: Puppet) -> bool:
-        """True if a puppet stands for an occupant here, or for a user who joins."""
+        """True if a puppet stands for an occupant here, for a user who joins, or has something to say."""
         federation = self._rooms.federation(puppets.room)
         if federation is None:
             return False
         join, occupant = federation.pending.get(puppet.nick), federation.room.occupants.get(puppet.nick)
         users = [] if join is None else [join.request.realJid]
         users += [] if occupant is None or not federation.isDownstream(occupant) else [occupant.realJid]
-        return person(puppet.realJid) in map(person, users)
+        return puppet.farewell is not None or person(puppet.realJid) in map(person, users)
+
+    def _isAsked(self, puppets: Puppets, puppet: Puppet) -> bool:
+        """True if the mirror waits for the answer to the join of a user, who may have left meanwhile."""
+        federation = self._rooms.federation(puppets.room)
+        join = None if federation is None else federation.pending.get(puppet.nick)
+        return join is not None and person(join.request.realJid) == person(puppet.realJid)
 
     def release(self, puppets: Puppets, puppet: Puppet) -> list[Action]:
         """Let a puppet leave if nobody needs it: its join was refused here. What comes back is for nobody."""
@@ -164,6 +180,12 @@ class FromOrdinary:
         found += self._give(puppets, puppet.nick, presence, puppet.realJid, now)
         return found + self._left(puppets, now)
 
+    def leaveReturned(self, puppets: Puppets, puppet: Puppet) -> None:
+        """The leave of a puppet is not sent: its user is back."""
+        federation = self._rooms.federation(puppets.room)
+        if federation is not None and federation.uplink is not None:
+            federation.uplink.leaveReturned(puppet.nick)
+
     def _left(self, puppets: Puppets, now: float) -> list[Action]:
         """Tell a mirror that leaves that its last puppet has left."""
         federation = self._rooms.federation(puppets.room)
@@ -212,9 +234,12 @@ class FromOrdinary:
         error = presence.stanzaError
         assert error is not None
         held, puppet.held = puppet.held, None
+        found: list[Action] = []
         if puppet.state is not PuppetState.IN:
             puppets.remove(puppet)
-        found = self.refuse(puppets.room, puppet.nick, error, now)
+            found += self._speaking.refused(puppets, puppet)
+        if puppet.farewell is None:
+            found += self.refuse(puppets.room, puppet.nick, error, now)
         if held is not None and puppets.room in self._rooms.rooms:
             # It is another user's who has the nick.
             found += self._give(puppets, puppet.nick, held, self._realJid(held.jid), now)
@@ -241,6 +266,8 @@ class FromOrdinary:
         sender, recipient = stanza.sender or "", f"{puppets.room}/{puppet.nick}"
         if puppets.room not in self._rooms.rooms:
             return []
+        if message.kind == "error" and not nick and self._speaking.sentBack(puppets, puppet, message):
+            return self._sentBack(puppets, message, now)
         if message.kind != "groupchat":
             return self._rooms.message(sender, recipient, message, now)
         isLive = bool(nick) and message.delay is None
@@ -250,10 +277,23 @@ class FromOrdinary:
             message = evolve(message, delay=None)
         if message.subject or isLive:
             puppets.isHistory = False
+        message = self._speaking.returned(puppets, nick, message)
         if puppets.missed is None:
-            return self._rooms.message(sender, puppets.room, message, now)
+            found = self._rooms.message(sender, puppets.room, message, now)
+            return found + self._speaking.settle(puppets, now)
         puppets.missed.held.append((sender, message))
         return self.caughtUp(puppets, False, now) if len(puppets.missed.held) >= MAX_HELD else []
+
+    def _sentBack(self, puppets: Puppets, message: NodeMessage, now: float) -> list[Action]:
+        """Return to the ordinary room, because a message has come back that is sent once more."""
+        federation, error = self._rooms.federation(puppets.room), message.stanzaError
+        if federation is None or federation.uplink is None or error is None:
+            return []
+        if error.condition in UNREACHABLE:
+            federation.uplink.unreachable(now)
+        elif puppets.listener is None:
+            federation.uplink.disturbed(now)
+        return self._rooms.settled(federation.room)
 
     @staticmethod
     def _believed(puppets: Puppets, message: NodeMessage) -> NodeMessage:
@@ -296,7 +336,9 @@ class FromOrdinary:
             # The subject comes with the join.
             return []
         missed.seen.add(result.message.stanzaId)
-        return self._rooms.message(result.sender, puppets.room, self._believed(puppets, result.message), now)
+        message = self._believed(puppets, result.message)
+        message = self._speaking.returned(puppets, result.sender.partition("/")[2], message)
+        return self._rooms.message(result.sender, puppets.room, message, now)
 
     def archived(self, puppets: Puppets, puppet: Puppet, stanza: Stanza, now: float) -> list[Action]:
         """Handle the answer to the query: the end of a page, or an error."""
@@ -313,10 +355,11 @@ class FromOrdinary:
     def caughtUp(self, puppets: Puppets, isComplete: bool, now: float) -> list[Action]:
         """Continue with the messages that have come meanwhile."""
         missed, puppets.missed = puppets.missed, None
+        puppets.isWhole = missed is not None and isComplete
         found: list[Action] = []
         for sender, message in [] if missed is None else missed.left(isComplete):
             found += self._rooms.message(sender, puppets.room, message, now)
-        return found
+        return found + self._speaking.settle(puppets, now)
 
     def refuse(self, room: str, nick: str, error: StanzaError, now: float) -> list[Action]:
         """Refuse a join in the name of the ordinary room."""

@@ -126,6 +126,8 @@ class RoomsHandler(RawHandler):
 
     def connectionLost(self, reason: Failure) -> None:
         super().connectionLost(reason)
+        if self._backing is not None:
+            self._backing.lost()
         if self._rooms.channels is not None:
             self._rooms.channels.disconnected()
 

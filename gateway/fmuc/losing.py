@@ -12,6 +12,7 @@ from gateway.fmuc.outgoing import Outgoing
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.port import Mirror
 from gateway.fmuc.resuming import FIRST
+from gateway.fmuc.submitted import Submitted
 from gateway.fmuc.uplink import Event, UplinkState
 from gateway.muc.leave import remove
 from gateway.muc.occupant import Occupant
@@ -48,7 +49,7 @@ class Losing(Joining):
         self, mirror: Mirror, node: JoinedNode, token: str, observe: Callable[[float], object] | None = None
     ) -> None:
         super().__init__(mirror, node, token, observe)
-        self.outgoing = Outgoing(mirror)
+        self.outgoing = Submitted(mirror) if node.isOrdinary else Outgoing(mirror)
 
     def heard(self, now: float, isError: bool = False) -> None:
         super().heard(now, isError)
@@ -68,6 +69,8 @@ class Losing(Joining):
         if not self.resumption.isLost:
             self._mirror.room.log(f"{self.node.jid} cannot be reached: users stay", warn=True)
             self._tellAt = now + _TELL
+        if isinstance(self.outgoing, Submitted):
+            self.outgoing.lost()
         self.resumption.hold(now)
         self.resumption.isComparing = False
         hasChannel = self.node.channel is not None
@@ -163,7 +166,11 @@ class Losing(Joining):
         if self.node.channel is not None:
             self.node.channel.check(now)
         isRefused = self.state is UplinkState.LOST and self.node.returnsMessages
-        if not self._mayKeep and (isRefused or self._isQueued(nick)):
+        if isinstance(self.outgoing, Submitted):
+            # While the puppets join anew, it is not known yet whether the ordinary room is there again.
+            if self.resumption.isLost and not self.outgoing.isShown(nick):
+                raise LinkDown
+        elif not self._mayKeep and (isRefused or self._isQueued(nick)):
             raise LinkDown
 
     @property
@@ -191,6 +198,20 @@ class Losing(Joining):
             return False
         self.outgoing.keep(message, self.node.profile.pace, now)
         return True
+
+    def submits(self, message: RoomMessage, now: float) -> None:
+        """
+        Keep a message to an ordinary room until it comes back.
+
+        @raise LinkDown: as of L{keeps}.
+        @raise OutboxFull: if there is too much already.
+        """
+        if not isinstance(self.outgoing, Submitted):
+            return
+        if message.store and not message.subject:
+            self.outgoing.keep(message, self.node.profile.pace, now)
+        elif self.state is not UplinkState.JOINED or self._isAnew(message.nick):
+            raise LinkDown
 
     def _isAnew(self, nick: str) -> bool:
         """True if an occupant here is joined anew, and the joined node has not answered."""
@@ -226,8 +247,7 @@ class Losing(Joining):
         super().removeEveryone(change, now)
 
     def _discard(self, now: float, join: PendingJoin | None) -> None:
-        # Their senders have left.
-        self.outgoing.refuse()
+        self.outgoing.discard()
         super()._discard(now, join)
 
     # Users who have entered meanwhile.

@@ -125,6 +125,7 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
     realJid = stanza.fmuc.realJid if stanza.fmuc is not None else ""
     if not realJid and occupant is not None:
         realJid = occupant.realJid
+    submitter = federation.joiningNodes.get(stanza.submitter)
     message = RoomMessage(
         nick=sender,
         realJid=realJid,
@@ -138,7 +139,7 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
     )
     if _isOmitted(room, uplink, sender, occupant or gone, stanza):
         return
-    origin = None if occupant is None else occupant.node
+    origin = submitter if occupant is None else occupant.node
     if uplink.state is UplinkState.JOINING:
         uplink.feed(Event.PART, now)
         if message.subject or not uplink.resumption.isComparing:
@@ -149,10 +150,10 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
         if message.subject:
             _newSubject(room, _ofHere(room, message))
         elif uplink.resumption.isReturn:
-            uplink.resumption.keep(_ofHere(room, message), isGiven=bool(stanza.stanzaId))
+            uplink.resumption.keep(_ofHere(room, message), isGiven=bool(stanza.stanzaId), origin=submitter)
         return
     if occupant is None:
-        origin = None if gone is None else gone.node
+        origin = submitter if gone is None else gone.node
     elif federation.isDownstream(occupant) and not uplink.node.returnsMessages:
         if stanza.fmuc is not None and realJid == occupant.realJid:
             _ofPrimary(room, message, now)

@@ -117,6 +117,10 @@ class Outgoing:
             nick = occupant.nick
             self.refuse(lambda each: each.message.nick == nick and _isOf(each.message, occupant))
 
+    def discard(self) -> None:
+        """All occupants have left."""
+        self.refuse()
+
     def expire(self, pace: Pace, now: float) -> None:
         """Return the messages that have waited for too long."""
         if self._unsent:

@@ -45,6 +45,7 @@ class Puppet:
     @ivar deadline: end of the wait for an answer, in seconds of the link's clock.
     @ivar unsent: last presence of the user, until it is known that the puppet is in: an ordinary room answers the
         presence of others with an error, or takes it for a join.
+    @ivar farewell: its leave, which follows messages that the ordinary room has not got yet.
     @ivar held: presence of an occupant with this nick that may be this puppet or another user, until that is known.
     """
 
@@ -56,6 +57,7 @@ class Puppet:
     leaves: int = 0
     deadline: float = float("inf")
     unsent: ToOrdinary | None = None
+    farewell: ToOrdinary | None = None
     held: NodePresence | None = None
     _heard: int = -1
     _ahead: int = 0
@@ -92,6 +94,9 @@ class Puppets:
     @ivar heard: number of messages to all that the listener has got.
     @ivar last: stanza id of the last message that is known, if the listener joins anew; empty for none.
     @ivar missed: the query for them; C{None} if there is none.
+    @ivar isDue: True if it is not known what the ordinary room has got of the puppets, until the listener has
+        joined, and what was missed has come.
+    @ivar isWhole: True if all that was missed has come.
     """
 
     room: str
@@ -102,6 +107,8 @@ class Puppets:
     heard: int = 0
     last: str = ""
     missed: Missed | None = None
+    isDue: bool = False
+    isWhole: bool = False
     _byAddress: dict[str, Puppet] = field(factory=dict)
     _byNick: dict[str, Puppet] = field(factory=dict)
     # By bare JID: those of one user.
@@ -156,9 +163,21 @@ class Puppets:
         known = (each for each in self._byAddress.values() if each.state is PuppetState.IN)
         self.listener = next(known, None)
 
+    @property
+    def isSettled(self) -> bool:
+        """True if the listener is in, and has got the answer to its join, and what was missed."""
+        isIn = self.listener is not None and self.listener.state is PuppetState.IN
+        return isIn and self.missed is None and not self.isHistory
+
+    def listen(self, puppet: Puppet) -> None:
+        """Let a puppet listen that joins, as the first one."""
+        self.listener, self.isHistory, self.missed = puppet, True, None
+        self.isDue, self.isWhole = True, False
+
     def doubt(self) -> None:
         """Stanzas may have been lost: nobody knows which puppets are in."""
         self.listener = self.missed = None
+        self.isDue, self.isWhole = True, False
         for puppet in self._byAddress.values():
             puppet.count()
             if puppet.state is not PuppetState.LEAVING:

@@ -21,7 +21,7 @@ from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.port import Mirror
 from gateway.muc import archive
 from gateway.muc.leave import remove
-from gateway.muc.occupant import Occupant
+from gateway.muc.occupant import Node, Occupant
 from gateway.muc.room import Room
 from gateway.muc.values import (
     AVAILABLE,
@@ -97,7 +97,8 @@ class Resumption:
     # Buckets that the last requests have told, by their ids.
     _told: dict[str, Buckets] = field(factory=dict)
     _left: dict[str, str] = field(factory=dict)
-    _missed: dict[tuple[str, ...], RoomMessage] = field(factory=dict)
+    # Missed messages by their identities, each with the node that it has come from.
+    _missed: dict[tuple[str, ...], tuple[RoomMessage, Node | None]] = field(factory=dict)
 
     # Attempts.
 
@@ -298,17 +299,18 @@ class Resumption:
         """
         return bool(realJid) and self._left.get(nick) == realJid
 
-    def keep(self, message: RoomMessage, isGiven: bool) -> None:
+    def keep(self, message: RoomMessage, isGiven: bool, origin: Node | None) -> None:
         """
         Keep a message of the history, which may have been missed, until the state is complete. The answer to a
         request of an earlier process may have it as well.
 
         @param isGiven: True if its stanza id is the joined node's; other software may give none.
+        @param origin: the node that it has come from, if that is known.
         """
         most = _ARCHIVED if self.node.isOrdinary else 2 * self.mirror.room.bounds.messages
         if len(self._missed) < most:
             identity = (message.stanzaId,) if isGiven else _contentOf(message)
-            self._missed.setdefault(identity, message)
+            self._missed.setdefault(identity, (message, origin))
 
     def removed(self, nick: str) -> Occupant | None:
         """Remove an occupant whom the joined node has removed meanwhile; return that occupant."""
@@ -345,15 +347,16 @@ class Resumption:
         for occupant in self._unseen.values():
             if self.node.occupants.get(occupant.nick) is occupant:
                 remove(room, occupant, UNAVAILABLE)
-        known = {identity for each in room.history for identity in ((each.stanzaId,), _contentOf(each))}
-        missed = [each for identity, each in self._missed.items() if identity not in known]
+        old = {identity for each in room.history for identity in ((each.stanzaId,), _contentOf(each))}
+        missed = [each for identity, each in self._missed.items() if identity not in old]
         if not self.node.returnsMessages:
-            # Occupants here have seen their own messages.
-            missed = [each for each in missed if not self._isOwn(each)]
+            # Occupants here have seen their own messages, which may have other ids there.
+            isKnown = [self._isOwn(each) or _contentOf(each) in old for each, _ in missed]
+            missed = [each for each, known in zip(missed, isKnown, strict=True) if not known]
         if self._missed:
-            self.last = list(self._missed.values())[-1].stanzaId
-        for message in missed:
-            _show(room, message)
+            self.last = list(self._missed.values())[-1][0].stanzaId
+        for message, node in missed:
+            _show(room, message, node)
         offered = []
         for nick, (payload, identifier) in self.offered.items():
             occupant = room.occupants[nick]
@@ -385,12 +388,12 @@ def _contentOf(message: RoomMessage) -> tuple[str, ...]:
     return message.nick, message.id or "", message.payload.raw.decode()
 
 
-def _show(room: Room, message: RoomMessage) -> None:
+def _show(room: Room, message: RoomMessage, origin: Node | None) -> None:
     """Show a missed message: to local users with its time, and to joining nodes as a new one."""
     archive.add(room, message)
     room.history.add(message)
     assert message.delay is not None
     room.stamped = max(room.stamped, message.delay.stamp)
     sender = room.occupants.get(message.nick)
-    origin = None if sender is None else sender.node
+    origin = origin if sender is None else sender.node
     room.broadcastMessage(message, origin, evolve(message, delay=None))

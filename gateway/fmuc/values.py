@@ -156,6 +156,8 @@ class NodeMessage(Message):
     @ivar nomirror: True if the joining node has shown the message already.
     @ivar codes: status codes of a change of the configuration (XEP-0045 section 10.2.1).
     @ivar occupantId: occupant id in it; only the joined node is believed.
+    @ivar submitter: bare JID of the joining node that a message of an ordinary room comes from; empty if it is not
+        known.
     @ivar returned: set if the joined node returns a message of this node by a reference.
     """
 
@@ -163,4 +165,5 @@ class NodeMessage(Message):
     occupantId: str = ""
     returned: Returned | None = None
     nomirror: bool = False
+    submitter: str = ""
     codes: tuple[int, ...] = ()

@@ -59,6 +59,7 @@ _COUNT = (
     "AND (? = 0 OR person = ?) AND (? = 0 OR real_jid = ?) AND (? = 0 OR is_open = 1)"
 )
 _END = "SELECT number, utc, upto FROM archive WHERE room = ? ORDER BY number DESC LIMIT 1"
+_IDENTITIES = "SELECT id, nick, stanza, payload FROM archive WHERE room = ? ORDER BY number DESC LIMIT ?"
 _APPEND = "INSERT INTO archive VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
 _NEWEST = "SELECT * FROM archive WHERE room = ? AND is_subject = 0 ORDER BY number DESC LIMIT ?"
 
@@ -121,17 +122,25 @@ def resume(cursor: Any, room: str, messages: tuple[ArchivedMessage, ...], retent
     """
     Continue the archive of a mirror that joins its room again.
 
-    Section 3.2: "it is not permitted to create gaps". If the last message of the archive is not one of the room's
-    newest, messages are missing, or another room has the address now: then the archive begins anew.
+    Section 3.2: "it is not permitted to create gaps". If none of the room's newest messages is in the archive,
+    messages are missing, or another room has the address now: then the archive begins anew. A message that was
+    shown here first may have another id in the room, or come later there; or the room has refused it.
 
     @param messages: the newest ones of the room, oldest first.
     """
-    cursor.execute("SELECT id FROM archive WHERE room = ? ORDER BY number DESC LIMIT 1", (room,))
-    found = cursor.fetchone()
-    known = [number for number, message in enumerate(messages, 1) if found is not None and message.id == found[0]]
-    if not known:
+    cursor.execute(_IDENTITIES, (room, 2 * len(messages)))
+    ids, contents = set(), set()
+    for identifier, *content in cursor.fetchall():
+        ids.add(identifier)
+        contents.add(tuple(content))
+    isKnown = [
+        each.id in ids or (bool(each.stanza) and (each.nick, each.stanza, each.payload) in contents)
+        for each in messages
+    ]
+    first = isKnown.index(True) if True in isKnown else 0
+    if True not in isKnown:
         forget(cursor, room)
-    if missing := messages[max(known, default=0) :]:
+    if missing := [each for each, known in zip(messages[first:], isKnown[first:], strict=True) if not known]:
         append(cursor, missing, retention)
     others = [each for each in _rooms(cursor) if each != room]
     for _ in range(len(others) + 1 - retention.rooms):

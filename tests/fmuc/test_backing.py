@@ -499,11 +499,12 @@ class ReturnTests(WireCase):
     def test_serviceRestarted(self) -> None:
         """
         The ordinary service has forgotten everything, and no connection was lost: the error for a message tells it.
-        The room is made anew, and opened.
+        The room is made anew, and opened, and the message is sent once more.
         """
         self.site.wires[SERVICE] = site().wires[SERVICE]
-        shown = self.quiet(self.site.say(NORTH, BOB, "lost"))
-        self.assertIn(f"message {NORTH} > {BOB} error item-not-found", shown)
+        shown = self.quiet(self.site.say(NORTH, BOB, "said"))
+        self.assertEqual([each for each in shown if "error" in each], [])
+        self.assertEqual(shown.count(f"message {NORTH}/bob > {CAROL} body=said"), 1)
         shown += self.site.tick(1)
         self.assertEqual([each for each in shown if "unavailable" in each and "/ann >" not in each], [])
         found = self.quiet(self.site.join(SOURCE, "ann", ANN))

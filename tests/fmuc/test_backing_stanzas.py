@@ -474,8 +474,8 @@ class StanzaTests(BackedCase):
         )
 
 
-class ArchiveTests(RoomCase):
-    """XEP-0313: the archive of an ordinary room tells what was missed."""
+class ArchiveCase(RoomCase):
+    """Carol's puppet, which is alone, has joined again, and has asked the archive for what was missed."""
 
     def setUp(self) -> None:
         self.wire = backed(isStored=False)
@@ -542,6 +542,10 @@ class ArchiveTests(RoomCase):
             f"<body>{body}</body>{delay}</message>"
             for body in bodies
         ]
+
+
+class ArchiveTests(ArchiveCase):
+    """XEP-0313: the archive of an ordinary room tells what was missed."""
 
     def test_complete(self) -> None:
         """

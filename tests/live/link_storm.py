@@ -2,8 +2,8 @@
 The fault run of mirrors: users of two sites talk while the link between the sites fails, and while gateways and
 servers are killed.
 
-There are two rooms, with a mirror in primary mode and one in replica mode. Afterwards it is checked that nothing is
-lost: L{LinkStorm.run}.
+There are two rooms, each with a mirror at the other site (L{tests.live.link_forms}). Afterwards it is checked that
+nothing is lost: L{LinkStorm.run}.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ from tests.link.core import Become, LinkState, Side
 from tests.link.faults import FREE, Fault, Round, Victim, plan
 from tests.link.records import Record, check
 from tests.live.clients import condition, local, stanza
-from tests.live.federation import FAR, MIRROR, PRIMARY, ROOMS, FederationCase
+from tests.live.federation import FederationCase
 from tests.live.gateway import Gateway
-from tests.live.processes import Value, holds, until
-from tests.live.rooms import mirrored
+from tests.live.link_forms import Form, SharedRoom, Tables
+from tests.live.processes import holds, until
 from tests.live.servers import Server
 from tests.live.storm import Occupant, users
 
-MIRRORS = {"primary": PRIMARY, "replica": MIRROR}
+# Rooms of each form.
+_ROOMS = 2
 # Clients that log in or return at the same time.
 _TOGETHER = 10
 # Seconds: until nobody is shown who is not there, after the link is good; until a process is ready; until a user
@@ -73,7 +74,7 @@ class Scale:
     @property
     def accounts(self) -> list[str]:
         """Names of the accounts at each server."""
-        return users(self.occupants * len(MIRRORS) // len(Side))
+        return users(self.occupants * _ROOMS // len(Side))
 
     def plan(self, seed: int) -> list[Round]:
         """Return the faults, the same for each seed."""
@@ -91,19 +92,21 @@ class Member(Occupant):
     """
     A user in a room, or in its mirror.
 
+    @param isDirect: as of L{LinkStorm}.
     @ivar record: what the user has sent and seen.
     @ivar status: status of the user's last presence.
     @ivar view: the occupants who are shown to the user: status and C{show} by nick.
     """
 
-    def __init__(self, server: Server, user: str, room: str, side: Side, isReplica: bool) -> None:
-        super().__init__(server, user, room)
+    def __init__(self, server: Server, user: str, room: SharedRoom, side: Side, isDirect: bool) -> None:
+        super().__init__(server, user, room.address(side, isDirect))
         self.side = side
         # Both servers have users of this name.
         self.nick = f"{user}{side.value}"
         self.status = ""
         self.view: dict[str, tuple[str, str]] = {}
-        self.record = Record(self.nick, isReplica and side is Side.B, shown=self.shown, readings=self.readings)
+        isRefused = room.mode == "replica" and side is not room.home
+        self.record = Record(self.nick, isRefused, shown=self.shown, readings=self.readings)
 
     def onStanza(self, element: Element) -> None:
         sender, _, nick = (element.get("from") or "").partition("/")
@@ -112,8 +115,14 @@ class Member(Occupant):
             # A notice of the room itself, about the link.
             self.received.clear()
             return
+        if kind == "message" and type_ == "error" and nick:
+            # Some rooms pass on the error of an occupant whose server is away.
+            return
         if kind == "message" and type_ == "error":
             self.record.refused[element.get("id") or ""] = condition(element) or ""
+        elif kind == "presence" and not nick:
+            # A room of ejabberd has a presence of its own.
+            return
         elif kind == "presence" and sender == self.room and type_ is None:
             children = {local(each): each.text or "" for each in element}
             self.view[nick] = children.get("status", ""), children.get("show", "")
@@ -171,24 +180,28 @@ class LinkStorm:
     """
 
     def __init__(
-        self, case: FederationCase, scale: Scale, seed: int, isDirect: bool, report: Callable[[str], object]
+        self,
+        case: FederationCase,
+        form: Form,
+        scale: Scale,
+        seed: int,
+        isDirect: bool,
+        report: Callable[[str], object],
     ) -> None:
         self._case = case
         self._scale = scale
         self._seed = seed
+        self._form = form
         self._isDirect = isDirect
         self._report = report
         self._servers = {Side.A: case.server, Side.B: case.far}
         self._gateways: dict[Side, Gateway] = {}
-        self._rooms: dict[str, list[Member]] = {}
+        self._rooms: dict[SharedRoom, list[Member]] = {}
         accounts = {side: iter(scale.accounts) for side in Side}
-        for mode, mirror in MIRRORS.items():
-            room = f"{mode}@{ROOMS}"
-            addresses = {Side.A: room, Side.B: mirrored(room, mirror)}
-            sides = list(Side) * (scale.occupants // 2)
-            self._rooms[mode] = [
-                Member(self._servers[side], next(accounts[side]), addresses[side], side, mode == "replica")
-                for side in sides
+        for room in form.value:
+            sides = [room.home, room.home.other] * (scale.occupants // 2)
+            self._rooms[room] = [
+                Member(self._servers[side], next(accounts[side]), room, side, isDirect) for side in sides
             ]
         self._members = [each for members in self._rooms.values() for each in members]
         self._pause = scale.pause
@@ -229,33 +242,33 @@ class LinkStorm:
 
     async def _start(self) -> None:
         """Start both gateways."""
-        near: dict[str, dict[str, Value]] = {f'rooms."{ROOMS}"': {"peers": list(MIRRORS.values())}}
-        # When a server is killed, all its users leave. The mirror stays, so that its archive continues.
-        mirror: dict[str, Value] = {"allow": [ROOMS], "users": [FAR], "keep": "5m"}
-        far: dict[str, dict[str, Value]] = {
-            f'mirror."{jid}"': {**mirror, "mode": mode} for mode, jid in MIRRORS.items()
-        }
+        near, far = (self._form.tables(side) for side in Side)
         if self._isDirect:
-            files = [str(Path(self._case.folder("key-"), "peers.key")) for _ in Side]
-            here, there = (identity.load(Path(each)).fingerprint for each in files)
-            network = self._case.network
-            first, *others = MIRRORS.values()
-            near[f'peers."{first}"'] = {
-                "listen": f"tls:{network.peerPort}:interface=127.0.0.1",
-                "fingerprint": there,
-                "domains": others,
-                "key_file": files[0],
-            }
-            far[f'peers."{ROOMS}"'] = {
-                "endpoint": f"tls:127.0.0.1:{network.peerDoor}",
-                "fingerprint": here,
-                "key_file": files[1],
-            }
+            self._link(near, far)
         for side, tables in zip(Side, (near, far), strict=True):
             gateway = self._gateways[side] = self._case.newGateway(tables, server=self._servers[side])
             gateway.start()
         for gateway in self._gateways.values():
-            await gateway.ready()
+            await gateway.ready(_READY_WITHIN)
+
+    def _link(self, near: Tables, far: Tables) -> None:
+        """Add a direct link to the configurations."""
+        files = [str(Path(self._case.folder("key-"), "peers.key")) for _ in Side]
+        here, there = (identity.load(Path(each)).fingerprint for each in files)
+        network = self._case.network
+        (ours, *otherOurs), (theirs, *otherTheirs) = (self._form.components(side) for side in Side)
+        near[f'peers."{theirs}"'] = {
+            "listen": f"tls:{network.peerPort}:interface=127.0.0.1",
+            "fingerprint": there,
+            "domains": otherTheirs,
+            "key_file": files[0],
+        }
+        far[f'peers."{ours}"'] = {
+            "endpoint": f"tls:127.0.0.1:{network.peerDoor}",
+            "fingerprint": here,
+            "domains": otherOurs,
+            "key_file": files[1],
+        }
 
     def _at(self, side: Side) -> list[Member]:
         """Return the users of a site."""
@@ -280,12 +293,12 @@ class LinkStorm:
     def _unequal(self) -> list[str]:
         """Return what is shown to users, and is not as it is: ghosts, missing occupants, old presence."""
         found = []
-        for mode, members in self._rooms.items():
+        for room, members in self._rooms.items():
             there = {each.nick: (each.status, "") for each in members if each.isIn}
             for each in (each for each in members if each.isIn and each.view != there):
                 ghosts, missing = sorted(each.view.keys() - there), sorted(there.keys() - each.view)
                 old = [(n, each.view[n], there[n]) for n in there.keys() & each.view if each.view[n] != there[n]]
-                found.append(f"{mode}: {each.nick}: ghosts: {ghosts}; not shown: {missing}; old presence: {old}")
+                found.append(f"{room.name}: {each.nick}: ghosts: {ghosts}; missing: {missing}; old presence: {old}")
         return found
 
     async def _settled(self, what: str, seconds: float = _GONE_WITHIN) -> None:
@@ -380,12 +393,12 @@ class LinkStorm:
                 await self._heard(each, members)
         troubles = [trouble for each in self._members for trouble in each.troubles]
         assert not troubles, troubles
-        for mode, members in self._rooms.items():
+        for room, members in self._rooms.items():
             ends = [
                 (await each.archive(), [other.record for other in members if other.side is each.side])
                 for each in members[:2]
             ]
-            self._report(f"{mode}: {check(ends, isOneOrder=mode == 'replica')}")
+            self._report(f"{room.name}: {check(ends, isOneOrder=room.mode == 'replica')}")
         for gateway in self._gateways.values():
             assert "Traceback" not in gateway.log(100_000), "the log has a traceback"
             if self._isDirect:

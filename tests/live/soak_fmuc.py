@@ -1,8 +1,9 @@
 """
 The fault run of mirrors, in its long form: C{make soak-fmuc}.
 
-52 users of two sites talk in two rooms, one with a mirror in each mode, until they have sent 4,000 messages. The
-link fails fifteen times; each gateway is killed twice, and each server once. The variable SEED repeats a run.
+52 users of two sites talk in two rooms until they have sent 4,000 messages: rooms of the gateway, ordinary rooms of
+one server, or of both. The link fails fifteen times; each gateway is killed twice, and each server once. The
+variable SEED repeats a run.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.link.core import Side
 from tests.live.case import scenario
 from tests.live.federation import FederationCase
+from tests.live.link_forms import Form
 from tests.live.link_storm import LinkStorm, Scale, seedOr
 from tests.live.servers import Ejabberd, NewerEjabberd, Prosody
 
@@ -40,23 +42,33 @@ class Soak(FederationCase):
     @scenario(1_500)
     async def test_s2s(self) -> None:
         """Over s2s."""
-        await self.run_(False)
+        await self.run_(Form.OWN, False)
 
     @scenario(1_500)
     async def test_direct(self) -> None:
         """Over a direct link of the gateways."""
-        await self.run_(True)
+        await self.run_(Form.OWN, True)
 
-    async def run_(self, isDirect: bool) -> None:
+    @scenario(1_500)
+    async def test_oneEnd(self) -> None:
+        """With ordinary rooms at one end, over s2s."""
+        await self.run_(Form.ONE_END, False)
+
+    @scenario(1_500)
+    async def test_bothEnds(self) -> None:
+        """With ordinary rooms at both ends, over a direct link."""
+        await self.run_(Form.BOTH_ENDS, True)
+
+    async def run_(self, form: Form, isDirect: bool) -> None:
         """Carry out one run."""
-        names = f"{self.server.name} - {self.far.name}, {'direct link' if isDirect else 's2s'}"
+        names = f"{self.server.name} - {self.far.name}, {form.name}, {'direct link' if isDirect else 's2s'}"
 
         def report(line: str) -> None:
             sys.stdout.write(f"{names}: {line}\n")
             sys.stdout.flush()
 
         report("")
-        await LinkStorm(self, LONG, seedOr(int(time.time())), isDirect, report).run()
+        await LinkStorm(self, form, LONG, seedOr(int(time.time())), isDirect, report).run()
 
 
 class ProsodyEjabberdSoak(Soak, SynchronousTestCase):

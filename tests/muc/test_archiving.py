@@ -514,8 +514,8 @@ class TableTests(ArchiveCase):
 
     def test_resume(self) -> None:
         """
-        The archive of a mirror continues if its last message is one of the room's newest; if not, it begins anew:
-        there are no gaps.
+        The archive of a mirror continues if it has one of the room's newest messages; if not, it begins anew: there
+        are no gaps.
         """
         for _ in range(6):
             self.say()
@@ -535,6 +535,25 @@ class TableTests(ArchiveCase):
         self.assertEqual(resumed(3, slice(0, 0)), [])
         self.assertEqual(resumed(6, slice(0, 6)), ids)
         self.assertEqual(resumed(0, slice(4, 6)), ids[4:])
+
+    def test_resumeOwn(self) -> None:
+        """A message that was shown here first may have another id in the room, or come later; or it was refused."""
+        for _ in range(6):
+            self.say()
+        found = self.store.atStart(archive_store.page, EVERYTHING).messages
+        said = [evolve(each, stanza=f"s{number}") for number, each in enumerate(found)]
+        own = evolve(said[4], id="own")
+        for archived, expected in (
+            ((said[0], said[1], own), (said[0], said[1], own, said[2], said[3], said[5])),
+            ((said[0], said[1], evolve(own, stanza="x")), (said[0], said[1], own, *said[2:])),
+            ((evolve(own, stanza=None),), said[1:]),
+        ):
+            self.store.atStart(archive_store.forget, ROOM)
+            for each in archived:
+                self.store.atStart(archive_store.append, (each,), self.retention)
+            self.store.atStart(archive_store.resume, ROOM, tuple(said[1:]), self.retention)
+            found = self.store.atStart(archive_store.page, EVERYTHING).messages
+            self.assertEqual([each.id for each in found], [each.id for each in expected])
 
     def test_mirrors(self) -> None:
         """A service keeps a number of archives: those with the newest messages."""
