@@ -56,7 +56,7 @@ class Resumption:
     """
     The state of a mirror's return to its joined node.
 
-    @ivar pending: as L{gateway.fmuc.joining.Joining.pending}.
+    @ivar pending: as L{gateway.fmuc.machine.Machine.pending}.
     @ivar token: part of the ids of requests.
     @ivar isRestored: True if the process was restarted since: other software has to be joined anew.
     @ivar isRenewed: True if a channel has a new epoch: stanzas may be missing, although they were acknowledged.
