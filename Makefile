@@ -16,6 +16,11 @@ INSTALLS := $(addprefix tests/test_,packaging.py examples.py)
 UNIT := $(filter-out tests/live $(INSTALLS),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
 	$(wildcard tests/test_*.py))
 UNIT_FIRST := $(addprefix tests/,fmuc muc stream effects peers)
+# The tests flush small files thousands of times: in memory, where the system has a folder for that. After a failure the
+# folder stays.
+MEMORY := $(firstword $(wildcard /dev/shm) /tmp)
+UNIT_RUN = @folder=$$(mktemp -d -p $(MEMORY)) && echo "In $$folder:" && \
+	$(BOUND) 600 $(TRIAL) --temp-directory=$$folder/trial $(1) && chmod -R u+w $$folder && rm -r $$folder
 # The live tests that compare times run alone; the others in two halves. Tests of one module share servers.
 ALONE := $(addprefix tests.live.test_,embedded_hostile hostile_user outage roster_lock)
 OTHERS := $(filter-out $(ALONE),$(subst /,.,$(basename $(sort $(wildcard tests/live/test_*.py)))))
@@ -36,18 +41,19 @@ unit: $(VENV)/made
 	@$(MAKE) --jobs=2 --output-sync=target unit-first unit-second
 
 unit-first: $(VENV)/made
-	$(BOUND) 600 $(TRIAL) $(UNIT_FIRST)
+	$(call UNIT_RUN,$(UNIT_FIRST))
 
 unit-second: $(VENV)/made
-	$(BOUND) 600 $(TRIAL) $(filter-out $(UNIT_FIRST),$(UNIT))
+	$(call UNIT_RUN,$(filter-out $(UNIT_FIRST),$(UNIT)))
 
 # The source and binary distributions and the example packages, each installed in an environment of its own.
 installs: $(VENV)/made
 	$(BOUND) 300 $(TRIAL) $(INSTALLS)
 
-# Both with Debian's newest Python: in the root that .ci/newer makes, with an environment of its own.
+# Both with Debian's newest Python: in the root that .ci/newer makes, with an environment of its own. The mount ends with
+# the command.
 unit-newest:
-	.ci/newer $(MAKE) unit installs VENV=.venv-newest PYTHON=python3
+	.ci/newer sh -c 'mount -t tmpfs tmpfs /dev/shm && exec $(MAKE) unit installs VENV=.venv-newest PYTHON=python3'
 
 # On the servers of this machine, the newer ones and the embedded host: two halves at once, and then those that compare
 # times. The output of each comes at its end.

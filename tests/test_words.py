@@ -6,7 +6,7 @@ import ast
 import io
 import re
 import tokenize
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from attrs import frozen
@@ -53,9 +53,21 @@ class Words:
     strings: list[str]
 
 
+def nodesOf(tree: ast.AST) -> Iterator[ast.AST]:
+    """Yield all nodes, as C{ast.walk} does, in less time."""
+    waiting = [tree]
+    for node in waiting:
+        yield node
+        for value in vars(node).values():
+            if isinstance(value, ast.AST):
+                waiting.append(value)
+            elif isinstance(value, list):
+                waiting += [each for each in value if isinstance(each, ast.AST)]
+
+
 def wordsOf(source: str) -> Words:
     """Return the words of a module."""
-    nodes = list(ast.walk(ast.parse(source)))
+    nodes = list(nodesOf(ast.parse(source)))
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     # The tokenizer is slow, and a comment has its words as the source has them.
     isNeeded = PRONOUN.search(source) or IDIOM.search(source)

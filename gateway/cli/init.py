@@ -19,7 +19,7 @@ from gateway.cli.program import CommandFailed, Program, orFail
 from gateway.composition.checks import components, read
 from gateway.composition.reader import Config
 from gateway.config.tables import BareJid, ClientEndpoint, Domain, Url
-from gateway.config.values import describe, makeConverter
+from gateway.config.values import Values, describe
 from gateway.requirements.ejabberd import API
 from gateway.requirements.servers import SERVERS, blocks
 from gateway.state import files
@@ -28,7 +28,7 @@ _SECRET = "component.secret"  # the name of a file
 _SECRET_BYTES = 24
 _APPLICATION = "http://127.0.0.1:8000/contacts/%s"
 # It needs no reactor for the kinds of values that are asked for.
-_CONVERTER = makeConverter(Path(), None)
+_VALUES = Values(Path(), None)
 
 
 @frozen
@@ -55,7 +55,7 @@ class _Question:
         for each in (_items(answer) or [""] * (not self.isOptional)) if self.isList else [answer]:
             try:
                 if not (self.isList and each == "*"):
-                    _CONVERTER.structure(each, self.kind)
+                    _VALUES.structure(each, self.kind)
             except Exception as error:  # each kind of value has its own
                 raise click.BadParameter(f"found {each or 'nothing'}; allowed: {describe(self.kind)}") from error
         return answer

@@ -28,7 +28,7 @@ from gateway.config.tables import (
     ServerTable,
     elided,
 )
-from gateway.config.values import checkDomain, describe, makeConverter
+from gateway.config.values import Values, checkDomain, describe
 from gateway.interfaces import IServicePlugin, ITourStop
 from gateway.state import files
 
@@ -117,7 +117,7 @@ class _Reader:
         self._file = file
         self._folder = folder
         self._plugins = {plugin.kind: plugin for plugin in plugins}
-        self._problems = Problems(makeConverter(folder, reactor))
+        self._problems = Problems(Values(folder, reactor))
 
     def read(self, document: dict[str, Any]) -> Config:
         known = {"state_dir", "server", "embedded", "http", "log", "peers", *self._plugins}

@@ -10,11 +10,11 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin
 
 from attrs import fields_dict, has
-from cattrs import ClassValidationError, Converter, ForbiddenExtraKeysError, IterableValidationError
+from cattrs import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from gateway.config.repairs import meant, repaired
 from gateway.config.tables import EmbeddedTable, HttpTable, LogTable, ServerTable, elided, keyOf
-from gateway.config.values import describe
+from gateway.config.values import Values, describe
 
 T = TypeVar("T")
 
@@ -26,8 +26,8 @@ class Problems:
     @ivar found: one line for each error.
     """
 
-    def __init__(self, converter: Converter) -> None:
-        self._converter = converter
+    def __init__(self, values: Values) -> None:
+        self._values = values
         self.found: list[str] = []
 
     def add(self, key: str, found: str, allowed: str, advice: str = "") -> None:
@@ -45,7 +45,7 @@ class Problems:
         @return: after an error C{None}; if only unknown keys of a table are wrong, the table without them.
         """
         try:
-            structured: T = self._converter.structure(value, kind)  # type: ignore[arg-type]  # a NewType is a type too
+            structured: T = self._values.structure(value, kind)
         except Exception as error:
             self._explain(key, value, kind, error)
             return self._known(value, kind)
@@ -57,7 +57,7 @@ class Problems:
             return None
         known = {key: value[key] for key in value.keys() & set(map(keyOf, fields_dict(kind)))}
         try:
-            structured: T = self._converter.structure(known, kind)  # type: ignore[assignment]  # returns this type
+            structured: T = self._values.structure(known, kind)
         except Exception:
             return None
         return structured
@@ -91,14 +91,14 @@ class Problems:
     def _explainItems(self, key: str, value: list[Any], kind: Any) -> None:
         for each in value:
             try:
-                self._converter.structure(each, kind)
+                self._values.structure(each, kind)
             except Exception:
                 advice = self._advice(key, each, kind)
                 self.add(key, f"{shown(each)} in the list", f"for each item: {describe(kind)}", advice)
 
     def _advice(self, key: str, value: Any, kind: Any) -> str:
         """Return the value that was probably meant, as advice; empty if none is found."""
-        right = repaired(value, kind, partial(self._converter.structure, cl=kind))
+        right = repaired(value, kind, partial(self._values.structure, kind=kind))
         if right is None:
             return ""
         return "write it in quotes" if isSecret(key) else f"did you mean {shown(right)}?"

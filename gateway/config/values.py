@@ -7,14 +7,15 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable
-from functools import partial
+from contextvars import ContextVar
+from functools import cache, partial
 from importlib.util import find_spec
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 from urllib.parse import urlsplit
 
-from attrs import fields, has, resolve_types
+from attrs import fields, frozen, has, resolve_types
 from cattrs import Converter
 from cattrs.gen import make_dict_structure_fn, override
 from twisted.internet.endpoints import clientFromString, serverFromString
@@ -119,46 +120,71 @@ def describe(kind: Any) -> str:
     return _DESCRIPTIONS.get(kind, f"a value for {getattr(kind, '__name__', kind)}")
 
 
-def makeConverter(folder: Path, reactor: Any) -> Converter:
+@frozen
+class Values:
     """
-    Return a converter of TOML values to the types of the tables; it raises an exception for an invalid value.
+    Converts TOML values to the types of the tables.
 
-    @param folder: the folder that relative file names refer to.
-    @param reactor: only used to parse endpoint strings.
+    @ivar folder: the folder that relative file names refer to.
+    @ivar reactor: only used to parse endpoint strings.
     """
+
+    folder: Path
+    reactor: Any
+
+    def structure(self, value: Any, kind: Any) -> Any:
+        """Return a value as the type that it is declared with. Raise an exception if it is invalid."""
+        token = _reading.set(self)
+        try:
+            return _converter().structure(value, kind)
+        finally:
+            _reading.reset(token)
+
+
+# For the checks of file names and endpoints. A converter compiles a function for each table, so there is one for
+# all files.
+_reading: ContextVar[Values] = ContextVar("reading")
+
+
+def _checkFilename(value: Any) -> str:
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError
+    return str(_reading.get().folder / value)
+
+
+def _checkClientEndpoint(value: Any) -> str:
+    # "ssl:" would not check the name in the certificate; "tls:" does.
+    if not isinstance(value, str) or value.startswith("ssl:"):
+        raise ValueError
+    clientFromString(_reading.get().reactor, value)
+    _checkPort(value, 1, lowest=1)
+    _socketName(value)
+    return value
+
+
+def _checkServerEndpoint(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError
+    serverFromString(_reading.get().reactor, value)
+    _checkPort(value, 0, lowest=0)
+    # The folder of a listening socket must exist, because nothing creates it.
+    if not Path(_socketName(value)).parent.is_dir():
+        raise ValueError
+    return value
+
+
+def _checkPeerEndpoint(value: Any) -> str:
+    return _checkOwnTls(_checkClientEndpoint(value))
+
+
+def _checkPeerListener(value: Any) -> str:
+    _checkServerEndpoint(re.sub("^tls:", "tcp:", _checkString(value)))
+    return str(value)
+
+
+@cache
+def _converter() -> Converter:
     converter = Converter(forbid_extra_keys=True)
-
-    def checkFilename(value: Any) -> str:
-        if not isinstance(value, str) or not value or "\0" in value:
-            raise ValueError
-        return str(folder / value)
-
-    def checkClientEndpoint(value: Any) -> str:
-        # "ssl:" would not check the name in the certificate; "tls:" does.
-        if not isinstance(value, str) or value.startswith("ssl:"):
-            raise ValueError
-        clientFromString(reactor, value)
-        _checkPort(value, 1, lowest=1)
-        _socketName(value)
-        return value
-
-    def checkServerEndpoint(value: Any) -> str:
-        if not isinstance(value, str):
-            raise ValueError
-        serverFromString(reactor, value)
-        _checkPort(value, 0, lowest=0)
-        # The folder of a listening socket must exist, because nothing creates it.
-        if not Path(_socketName(value)).parent.is_dir():
-            raise ValueError
-        return value
-
-    def checkPeerEndpoint(value: Any) -> str:
-        return _checkOwnTls(checkClientEndpoint(value))
-
-    def checkPeerListener(value: Any) -> str:
-        checkServerEndpoint(re.sub("^tls:", "tcp:", _checkString(value)))
-        return str(value)
-
     # A check returns the converted value, or raises ValueError.
     for kind, check in {
         str: _checkString,
@@ -174,11 +200,11 @@ def makeConverter(folder: Path, reactor: Any) -> Converter:
         LogPart: _checkLogPart,
         Count: _checkCount,
         Url: _checkUrl,
-        Filename: checkFilename,
-        ClientEndpoint: checkClientEndpoint,
-        ServerEndpoint: checkServerEndpoint,
-        PeerEndpoint: checkPeerEndpoint,
-        PeerListener: checkPeerListener,
+        Filename: _checkFilename,
+        ClientEndpoint: _checkClientEndpoint,
+        ServerEndpoint: _checkServerEndpoint,
+        PeerEndpoint: _checkPeerEndpoint,
+        PeerListener: _checkPeerListener,
         Fingerprints: _checkFingerprints,
         Jids: _checkJids,
         Namespace: _checkNamespace,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 from html import unescape
 from itertools import cycle
 
@@ -18,6 +19,7 @@ from gateway.proxy.actions import Action, Drop, Fail, Refuse, Relay, Retry
 from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
 from gateway.proxy.pool import Pool, Resource
+from gateway.stream.stanzas import Stanza
 from tests.profiles import steady
 from tests.proxy.support import stanza
 
@@ -28,6 +30,12 @@ KEY = b"k" * 32
 TIMEOUT = 30.0
 # The limits of the tables.
 MAX_PENDING, MAX_RETAINED, MAX_ID, MAX_RESOURCES = 16_384, 8 * 1024 * 1024, 1_023, 1_000
+
+
+@cache
+def asked(kind: str, size: int) -> Stanza:
+    """Return a request with a payload of about this size."""
+    return stanza(f"<iq type='{kind}' id='x'><query xmlns='urn:example'>{'x' * size}</query></iq>")
 
 
 def ends(route: bytes) -> tuple[str, str]:
@@ -58,8 +66,7 @@ class TranslatorCase(SynchronousTestCase):
         now: float = 0.0,
         size: int = 1,
     ) -> Action:
-        asked = stanza(f"<iq type='{kind}' id='x'><query xmlns='urn:example'>{'x' * size}</query></iq>")
-        return self.translator.request(asked, sender, recipient, identifier, now)
+        return self.translator.request(asked(kind, size), sender, recipient, identifier, now)
 
     def forwarded(self, *arguments: str, **others: object) -> tuple[str, str]:
         """Return the alias of a request, and the resource that gets it."""
