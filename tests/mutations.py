@@ -737,7 +737,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ('"@" in (inner := jids.unescapeLocal(local))', "(inner := jids.unescapeLocal(local))"),
     ),
     "gateway/fmuc/ordinary.py": (
-        ("_RESERVED = muc.RESERVED | {ns.FMUC, ns.RESUME, ns.CHANNEL}", "_RESERVED = muc.RESERVED"),
+        ("muc.RESERVED | {ns.FMUC, ns.RESUME, ns.CHANNEL,", "muc.RESERVED | {"),
+        (', "urn:xmpp:mam:tmp"}', "}"),
         ("most = None if action.hasHistory else 0", "most = None"),
         ("    if not isChanged:\n", "    if True:\n"),
     ),
@@ -769,6 +770,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("uplink.state is UplinkState.JOINED and not uplink.pending", "uplink.state is UplinkState.JOINED"),
         ("            if puppets.listener is None and self._isSettled(puppets.room):\n", "            if False:\n"),
         ("left = self._release(puppets) if stanza.isFirst else []", "left: list[Action] = []"),
+        ("            if self._withdraws(puppet):\n", "            if False:\n"),
+        ("if puppet.state is PuppetState.UNKNOWN or self._isLost:", "if puppet.state is PuppetState.UNKNOWN:"),
         ("            if isLoop(self._rooms.jid, request.realJid):\n", "            if False:\n"),
         ("puppet.password = request.password or puppet.password", "puppet.password = request.password"),
         ("while self._waiting and self._credit > 0:", "while self._waiting:"),

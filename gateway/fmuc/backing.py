@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.errors import GatewayError, Loop, NoHandler
+from gateway.errors import GatewayError, Loop, NoHandler, NotInTheRoom
 from gateway.fmuc.actions import (
     AskProperties,
     AskResume,
@@ -281,11 +281,23 @@ class Backing:
             puppet.farewell = sent
             return []
         if stanza.change.unavailable:
+            if self._withdraws(puppet):
+                refused = stanzaError(NotInTheRoom)
+                self._due.append(partial(self._taken.refuse, action.room, puppet.nick, refused))
             self._leave(puppets, puppet, now)
         if puppet.state in (PuppetState.UNKNOWN, PuppetState.CHECKING):
             puppet.unsent = sent
             return []
         return [sent]
+
+    def _withdraws(self, puppet: Puppet) -> bool:
+        """Return True if a join of a puppet waits that leaves: it is not sent any longer, and has no answer."""
+        if puppet.state is PuppetState.CHECKING:
+            return True
+        waiting = [each for each in self._waiting if each[1] is puppet]
+        for each in waiting:
+            self._waiting.remove(each)
+        return bool(waiting)
 
     def _leave(self, puppets: Puppets, puppet: Puppet, now: float) -> None:
         """Wait for the answer to a leave, which is sent."""

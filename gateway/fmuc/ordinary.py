@@ -31,8 +31,9 @@ from gateway.stream.stanzas import Stanza
 from gateway.xml.errors import errorXml
 from gateway.xml.write import iq, presence, route, serialised, tag, textTag
 
-# Namespaces of elements that are not forwarded from ordinary rooms: their occupants may not speak as nodes do.
-_RESERVED = muc.RESERVED | {ns.FMUC, ns.RESUME, ns.CHANNEL}
+# Namespaces of elements that are not forwarded from ordinary rooms: their occupants may not speak as nodes do; and
+# ejabberd tells the ids of its archive, which are none of a mirror's, in new messages, but not in the history.
+_RESERVED = muc.RESERVED | {ns.FMUC, ns.RESUME, ns.CHANNEL, "urn:xmpp:mam:tmp"}
 # Messages of a page of an archive.
 _PAGE = "100"
 # Stands for addresses that are written later. XML does not allow this character.

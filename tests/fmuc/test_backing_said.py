@@ -62,6 +62,13 @@ class ReturnTests(ArchiveCase):
         self.assertSent(self.wire.settled(self.fin("k")), copy("1"), copy("2"))
         self.assertSent(self.wire.settled(echo("1") + echo("2")), shown("1"), shown("2"))
 
+    def test_archived(self) -> None:
+        """The ids that ejabberd adds to new messages are those of an archive that nobody here sees."""
+        self.wire.settled(SUBJECT + self.fin("k"))
+        inside = f"<archived xmlns='urn:xmpp:mam:tmp' by='{SOURCE}' id='1'/><body>x</body>"
+        expected = f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='m'><body>x</body></message>"
+        self.assertSent(self.wire.settled(message(CAROLS, "ann", inside)), expected)
+
     def test_leaves(self) -> None:
         """A user who leaves meanwhile: the puppet says everything, and leaves then."""
         self.wire.settled(said("1"))
@@ -162,6 +169,19 @@ class OutTests(RoomCase):
         self.assertSent(self.wire.settled(own(DANS, "dan")), copy("1", DANS), leaveOf(DANS, "dan"))
         gone = presence(DANS, "dan", f"<x {USER}><item affiliation='none' role='none'/></x>", "unavailable")
         self.wire.settled(gone)
+        self.wire.settled(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        found = [each for each in self.wire.elements(own(DANS, "dan")) if each.get("to") == DAN]
+        self.assertIn(f"{ROOM}/dan", [each.get("from") for each in found])
+
+    def test_gone(self) -> None:
+        """A user leaves while the room is asked for the puppet: no join anew is sent; the user may come again."""
+        self.wire.handler.connectionInitialized()
+        self.wire.settled()
+        [ping] = self.wire.elements(own(CAROLS, "carol") + SUBJECT)
+        leave = f"<presence from='{DAN}' to='{ROOM}/dan' type='unavailable'/>"
+        self.wire.settled(leave)
+        answer = f"<iq from='{SOURCE}/dan' to='{DANS}' type='error' id='{ping.get('id')}'>"
+        self.assertSent(self.wire.settled(f"{answer}{error('not-acceptable')}</iq>"))
         self.wire.settled(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
         found = [each for each in self.wire.elements(own(DANS, "dan")) if each.get("to") == DAN]
         self.assertIn(f"{ROOM}/dan", [each.get("from") for each in found])
