@@ -71,7 +71,7 @@ _ENTITIES = {
     "slixmpp": ("slixmpp_delegation.py",),
 }
 # The name of a plugin in `echo.py`.
-_HANDLERS = {"gateway": "echo", "gateway-tree": "tree"}
+_HANDLERS = {"gateway": "echo", "gateway-tree": "tree", "gateway-domish": "domish"}
 ENTITIES = (*_HANDLERS, *_ENTITIES)
 # The way in which addresses are read.
 _LOOPS = {"wokkel": "plain", "wokkel-lean": "lean"}

@@ -16,7 +16,7 @@ from fakeserver import FakeServer
 
 RATIOS = tuple(
     (other, gateway)
-    for gateway in ("gateway", "gateway-tree")
+    for gateway in ("gateway", "gateway-tree", "gateway-domish")
     for other in ("wokkel", "wokkel-interned", "wokkel-lean", "slixmpp")
 )
 

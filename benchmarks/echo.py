@@ -39,6 +39,15 @@ class TreeEcho(Echo):
 
     def answer(self, request: IDelegatedRequest) -> Any:
         """Return the payload as a tree, if it is one of those that the benchmark sends."""
+        tree = request.tree
+        return tree if tree.tag.rpartition("}")[2] in ("query", "command", "pubsub") else None
+
+
+class DomishEcho(Echo):
+    """The same with Twisted's trees."""
+
+    def answer(self, request: IDelegatedRequest) -> Any:
+        """As L{TreeEcho.answer}."""
         payload = request.payload
         return payload if payload.name in ("query", "command", "pubsub") else None
 
@@ -58,3 +67,4 @@ class EchoPlugin:
 
 echo = EchoPlugin("echo", Echo())
 tree = EchoPlugin("tree", TreeEcho())
+domish = EchoPlugin("domish", DomishEcho())

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
+from xml.etree.ElementTree import Element
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
@@ -43,6 +44,7 @@ from gateway.errors import (
     TooManyPending,
 )
 from gateway.interfaces import IDelegatedNamespace, IRefusalHandler, IStatusProvider
+from gateway.interfaces.delegation import Payload
 from gateway.log.seldom import Seldom
 from gateway.metrics import IHistogram, IMetrics, IMetricsProvider, names
 from gateway.reports import StatusItem
@@ -55,6 +57,7 @@ from gateway.xml.write import route
 
 # Namespaces that are not configured, but belong to one that is.
 _OTHER = "other"
+_PAYLOADS = bytes, domish.Element, Element
 
 
 @implementer(IDisco, IMetricsProvider, IRefusalHandler, IStatusProvider)
@@ -266,7 +269,7 @@ class ManagingHandler(RawHandler):
     def _ask(self, handler: IDelegatedNamespace, pending: PendingRequest) -> None:
         try:
             result = handler.answer(pending.request)
-            if result is None or isinstance(result, (bytes, domish.Element)):
+            if result is None or isinstance(result, _PAYLOADS):
                 self._handlerReturned(result, pending)
                 return
         except BaseException:
@@ -296,13 +299,13 @@ class ManagingHandler(RawHandler):
 
     # Answers.
 
-    def _handlerReturned(self, result: domish.Element | bytes | None, pending: PendingRequest) -> None:
+    def _handlerReturned(self, result: Payload, pending: PendingRequest) -> None:
         if result is None:
             xml = b""
         elif result is pending.request.xml:
             # The stream has checked it.
             xml = result
-        elif isinstance(result, (bytes, domish.Element)):
+        elif isinstance(result, _PAYLOADS):
             try:
                 xml = stanzas.checkedXml(result)
             except TooLarge:

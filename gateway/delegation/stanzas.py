@@ -9,6 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 from itertools import product
 from typing import NamedTuple
+from xml.etree.ElementTree import Element
 
 from twisted.words.xish import domish
 
@@ -23,6 +24,7 @@ from gateway.xml.context import CLIENT
 from gateway.xml.cut import Tag, only, usualTag
 from gateway.xml.move import moved
 from gateway.xml.read import START_TAG, parse
+from gateway.xml.trees import written
 from gateway.xml.write import FORWARDED, iq, route, serialised, serialisedAll, tag
 
 # In the spelling that servers use there is nothing between the tags.
@@ -155,7 +157,7 @@ def xmlOf(element: domish.Element) -> bytes:
     return serialised(element, ns.CLIENT).encode()
 
 
-def checkedXml(answer: domish.Element | bytes) -> bytes:
+def checkedXml(answer: domish.Element | Element | bytes) -> bytes:
     """
     Serialise a handler's answer for an iq whose namespace is C{jabber:client}.
 
@@ -164,7 +166,10 @@ def checkedXml(answer: domish.Element | bytes) -> bytes:
     @raise ValueError: if a stream must not hold it, or if it is not exactly one element.
     @raise TooLarge: if it takes too long to write, or to check.
     """
-    xml = answer if isinstance(answer, bytes) else xmlOf(answer)
+    if isinstance(answer, bytes):
+        xml = answer
+    else:
+        xml = xmlOf(answer) if isinstance(answer, domish.Element) else written(answer, ns.CLIENT).encode()
     failure = checkWhole(b"".join((CLIENT.header, xml, b"</stream:stream>")), ns.CLIENT)
     if failure is not None:
         raise ValueError(str(failure))

@@ -17,7 +17,7 @@ class Context:
 
     @ivar namespace: the content namespace.
     @ivar prefixes: prefix to namespace, without the default one.
-    @ivar header: a stream start tag that declares the same.
+    @ivar header: a stream start tag that declares the same; C{end}: its end tag.
     @ivar uses: for each prefix: the prefix with its colon, and its declaration, as bytes.
     @ivar unused: the same without C{uses}, for stanzas that use no prefix: they need no search.
     """
@@ -27,6 +27,11 @@ class Context:
     header: bytes
     uses: tuple[tuple[bytes, bytes], ...] = field(repr=False)
     unused: Context = field(init=False, repr=False)
+    end: bytes = field(init=False, repr=False)
+
+    @end.default
+    def _ended(self) -> bytes:
+        return b"</%b>" % self.header[1:].split(b" ", 1)[0]
 
     @unused.default
     def _withoutUses(self) -> Context:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import count
 from typing import Any
+from xml.etree.ElementTree import Comment, Element, SubElement
 
 from hypothesis import given
 from twisted.internet.defer import Deferred, fail, succeed
@@ -277,6 +278,20 @@ class AnswerTests(Case):
         )
         for xml in bad:
             self.asked(lambda request, xml=xml: xml, refused(HandlerFailed))
+        self.assertEqual(len(self.flushLoggedErrors(ValueError)), len(bad))
+
+    def test_trees(self) -> None:
+        """An element may be one of C{xml.etree.ElementTree}, as C{tree} of the request is."""
+        self.asked(lambda request: request.tree if request.tree is request.tree else None, answer(reply(PAYLOAD)))
+        whole = Element("{urn:x}x", {"a": "&"})
+        SubElement(whole, "{urn:x}y").text = "<"
+        written = "<x xmlns='urn:x' a='&amp;'><y>&lt;</y></x>"
+        self.asked(lambda request: whole, answer(reply(written)))
+        self.asked(lambda request: succeed(whole), answer(reply(written)))
+        bad = Element("x"), Element("x"), Element("x y"), Comment("x")
+        bad[0].text, bad[1].text = "\x00", "\ud800"
+        for each in bad:
+            self.asked(lambda request, each=each: each, refused(HandlerFailed))
         self.assertEqual(len(self.flushLoggedErrors(ValueError)), len(bad))
 
     def test_ownBytes(self) -> None:
