@@ -654,6 +654,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if len(self._known) > _MAX_KNOWN:", "if False:"),
         (' and child.getAttribute("var") in _FEATURES', ""),
     ),
+    "gateway/fmuc/rejections.py": (
+        ("        if pending.isSent and user == pending.request.realJid:\n", "        if False:\n"),
+    ),
     "gateway/fmuc/pending.py": (
         ("            self.owedTo.clear()\n", "            pass\n"),
         ("any(each != self.fence for each in self.fences)", "False"),
@@ -728,6 +731,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("(self.isOpen and person(user) not in self._refused)", "self.isOpen"),
     ),
     "gateway/fmuc/puppets.py": (
+        ("puppet.state, puppet.leaves = PuppetState.GONE, 0", "puppet.leaves = 0"),
+        ("                puppet.leaves = 0 if isLost else puppet.leaves\n", ""),
         ("        if self.listener is puppet:\n", "        if False:\n"),
         ("if each.state is PuppetState.IN)", "if True)"),
         ("return self._ahead >= _MAX_AHEAD", "return False"),
@@ -737,6 +742,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ('"@" in (inner := jids.unescapeLocal(local))', "(inner := jids.unescapeLocal(local))"),
     ),
     "gateway/fmuc/ordinary.py": (
+        ("    if len(delays) > 1 and any(_isOf(part, source) for part in delays):\n", "    if False:\n"),
         ("muc.RESERVED | {ns.FMUC, ns.RESUME, ns.CHANNEL,", "muc.RESERVED | {"),
         (', "urn:xmpp:mam:tmp"}', "}"),
         ("most = None if action.hasHistory else 0", "most = None"),
@@ -754,7 +760,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if other.state is PuppetState.IN:", "if True:"),
         ("if isNew and puppet is puppets.listener:", "if False:"),
         ('if nick in ("", puppet.nick) else []', "if True else []"),
-        ("(SELF not in codes or puppet.state in _SETTLED)", "SELF not in codes"),
+        ("isRenamed = bool(nick) and SELF in codes", "isRenamed = SELF in codes"),
+        ("SELF in codes and puppet.state is PuppetState.JOINING", "SELF in codes"),
+        ("        if puppet.leaves:\n            # It is the answer", "        if False:\n            #"),
+        ("        if puppet.leaves + (puppet.state is PuppetState.JOINING) > 1:\n", "        if False:\n"),
+        ("        if puppet.state is not PuppetState.LEAVING:\n", "        if False:\n"),
         ("for occupant in () if givesIds else", "for occupant in () if True else"),
         ("            message = evolve(message, delay=None)\n", "            pass\n"),
         ("if CREATED in codes and not self._mayConfigure(puppets.room, puppet.nick):", "if False:"),
@@ -776,7 +786,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("puppet.password = request.password or puppet.password", "puppet.password = request.password"),
         ("while self._waiting and self._credit > 0:", "while self._waiting:"),
         ("if self._ghosts.get(key, 0.0) > now:", "if False:"),
-        ("isThere = puppets.at(puppet.address) is puppet and puppet.state", "isThere = puppet.state"),
+        ("if puppet.leaves and puppet.deadline == deadline:", "if puppet.leaves:"),
+        ("        self._ghosts.pop((address, puppets.source), None)\n", "        pass\n"),
+        ("ping.puppet is puppet and nick == puppet.nick:", "ping.puppet is puppet:"),
+        ("        if not identifier:\n", "        if False:\n"),
         ("            found += self._release(self._puppets[room])\n", "            pass\n"),
         ("return isToAll and self.isFrom(stanza)", "return False"),
         ("if isIn and held is not None and not held.unavailable:", "if False:"),
@@ -796,6 +809,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("submitter=known.origin", 'submitter=""'),
     ),
     "gateway/fmuc/ordinary_archive.py": (
+        ('identifier if len(identifier) <= MAX_ID else ""', "identifier"),
+        (" and self._size < _MAX_BYTES", ""),
         ("if each[1].stanzaId not in self.seen and not", "if not"),
         ("and not (isComplete and each[1].delay is not None)", ""),
         ("return bool(last) and self.pages < _MAX_PAGES", "return bool(last)"),
@@ -809,6 +824,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("stanza.id != self._id or not self._at", "not self._at"),
     ),
     "gateway/fmuc/resuming.py": (
+        (" and self._size <= _MAX_MISSED", ""),
         ("return min(FIRST * 2.0 ** (min(attempts, 20) // 2), slowest)", "return FIRST"),
         ("return min(max(stamps), lostAt) - _SKEW", "return max(stamps) - _SKEW"),
         ("if known is None or known.occupant is not occupant:", "if True:"),

@@ -16,7 +16,7 @@ from attrs import evolve, frozen
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.errors import GatewayError, Loop, NoHandler, NotInTheRoom
+from gateway.errors import BadRequest, GatewayError, Loop, NoHandler, NotInTheRoom
 from gateway.fmuc.actions import (
     AskProperties,
     AskResume,
@@ -131,7 +131,7 @@ class Backing:
         self._waiting.clear()
         self._pings.clear()
         for puppets in self._puppets.values():
-            puppets.doubt()
+            puppets.doubt(isLost=True)
 
     # Stanzas of rooms here.
 
@@ -220,11 +220,15 @@ class Backing:
             if isLoop(self._rooms.jid, request.realJid):
                 raise Loop
         except GatewayError as error:
-            self._due.append(partial(self._taken.refuse, action.room, request.nick, stanzaError(type(error))))
+            refusal = stanzaError(type(error))
+            self._due.append(
+                partial(self._taken.refuse, action.room, request.nick, request.realJid, refusal)
+            )
             return []
         # The answer to a first join tells who is in, so puppets that nobody needs leave before.
         left = self._release(puppets) if stanza.isFirst else []
         puppet = puppets.add(address, request.nick, request.realJid)
+        self._ghosts.pop((address, puppets.source), None)
         puppet.password = request.password or puppet.password
         if puppet.farewell is not None:
             # The user is back before the leave was sent.
@@ -283,7 +287,7 @@ class Backing:
         if stanza.change.unavailable:
             if self._withdraws(puppet):
                 refused = stanzaError(NotInTheRoom)
-                self._due.append(partial(self._taken.refuse, action.room, puppet.nick, refused))
+                self._due.append(partial(self._taken.refuse, action.room, puppet.nick, puppet.realJid, refused))
             self._leave(puppets, puppet, now)
         if puppet.state in (PuppetState.UNKNOWN, PuppetState.CHECKING):
             puppet.unsent = sent
@@ -364,8 +368,7 @@ class Backing:
             found += self._pinged(ping, "remote-server-timeout", now)
         while self._leaving and self._leaving[0][0] <= now:
             deadline, puppets, puppet = self._leaving.popleft()
-            isThere = puppets.at(puppet.address) is puppet and puppet.state is PuppetState.LEAVING
-            if isThere and puppet.deadline == deadline:
+            if puppet.leaves and puppet.deadline == deadline:
                 found += self._taken.expired(puppets, puppet, now)
         self._credit = max(_AT_ONCE, -(-len(self._waiting) // _WITHIN))
         found += self._restore(now)
@@ -437,7 +440,7 @@ class Backing:
             return None
         if stanza.type in ("result", "error"):
             ping = self._pings.get(stanza.id or "")
-            if ping is not None and ping.puppet is puppet:
+            if ping is not None and ping.puppet is puppet and nick == puppet.nick:
                 del self._pings[stanza.id or ""]
                 return self._pinged(ping, errorOf(stanza).condition if stanza.type == "error" else "", now)
             if puppets.missed is not None and puppets.missed.id == stanza.id and not nick:
@@ -453,7 +456,9 @@ class Backing:
 
     @staticmethod
     def _answerOf(stanza: Stanza) -> Action:
-        sender, recipient, identifier = stanza.recipient or "", stanza.sender or "", stanza.id or ""
+        sender, recipient, identifier = stanza.recipient or "", stanza.sender or "", stanza.id
+        if not identifier:
+            return SendError("iq", sender, recipient, None, stanzaError(BadRequest))
         if stanza.type == "get" and ns.PING.encode() in stanza.raw:
             return SendResult(sender, recipient, identifier)
         return SendError("iq", sender, recipient, identifier, stanzaError(NoHandler))

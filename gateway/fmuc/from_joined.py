@@ -58,7 +58,8 @@ def presence(federation: Federation, sender: str, recipient: str, stanza: NodePr
     if error is not None:
         # The ProtoXEP sends it "to the full MUC JID of the user on the slave", XEP-0289 to the bare JID, Openfire
         # to the full JID. A stanza to a node that cannot be delivered is returned from the nick it was sent to.
-        rejected(federation, uplink, recipient or sender, error, now)
+        user = "" if stanza.fmuc is None else stanza.fmuc.realJid
+        rejected(federation, uplink, recipient or sender, error, now, user)
     elif stanza.fmuc is not None and stanza.fmuc.left:
         uplink.confirmedLeft(now)
     elif uplink.isLeaving:

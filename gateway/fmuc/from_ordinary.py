@@ -24,8 +24,6 @@ from gateway.stream.stanzas import Stanza
 
 # Bytes of a message of the history, and of a presence that may be the recipient's own.
 _DELAY, _SELF = ns.DELAY.encode(), str(SELF).encode()
-# States of puppets that wait for no answer to a join.
-_SETTLED = frozenset((PuppetState.IN, PuppetState.UNKNOWN))
 
 
 class FromOrdinary:
@@ -67,8 +65,9 @@ class FromOrdinary:
         if presence.stanzaError is not None:
             # What a puppet has sent comes back from its own nick, or from the room; others' errors are none of it.
             return self._refused(puppets, puppet, presence, now) if nick in ("", puppet.nick) else []
-        # Another nick is given in the answer to a join. Later, code 110 from another nick is forged.
-        if nick != puppet.nick and (SELF not in codes or puppet.state in _SETTLED):
+        # Another nick is given in the answer to a join. Otherwise, code 110 from another nick is forged.
+        isRenamed = bool(nick) and SELF in codes and puppet.state is PuppetState.JOINING
+        if nick != puppet.nick and not isRenamed:
             return self._ofOther(puppets, puppet, nick, presence, now)
         if presence.unavailable:
             return self.gone(puppets, puppet, presence, now)
@@ -77,7 +76,7 @@ class FromOrdinary:
             error = evolve(stanzaError(NickInUse), text=f"The room gives you another nick: join as {nick}.")
             puppets.remove(puppet)
             left = leaveOf(puppets.source, puppet.address, nick)
-            return [left, *self.refuse(puppets.room, puppet.nick, error, now)]
+            return [left, *self.refuse(puppets.room, puppet.nick, puppet.realJid, error, now)]
         return self.own(puppets, puppet, presence, codes, now)
 
     def own(
@@ -87,15 +86,17 @@ class FromOrdinary:
         left = self.release(puppets, puppet)
         if left:
             return left
-        isNew = puppet.state is PuppetState.JOINING
-        if puppet.state is not PuppetState.LEAVING:
-            puppet.state = PuppetState.IN
+        puppet.held = None
+        if puppet.leaves:
+            # It is the answer to a join before the leave.
+            return self._give(puppets, puppet.nick, presence, puppet.realJid, now)
+        isNew, puppet.state = puppet.state is PuppetState.JOINING, PuppetState.IN
         found: list[Action] = [] if puppet.unsent is None else [puppet.unsent]
-        puppet.held = puppet.unsent = None
+        puppet.unsent = None
         if isNew and puppet is puppets.listener:
             self._learn(puppets, NON_ANONYMOUS in codes, bool(presence.occupantId))
             self._askArchive(puppets, found, now)
-        elif puppets.listener is None and puppet.state is PuppetState.IN:
+        elif puppets.listener is None:
             # The last listener has left while this join was on its way.
             puppets.doubt()
             self._later(partial(self.disturb, puppets.room))
@@ -125,7 +126,7 @@ class FromOrdinary:
 
     def release(self, puppets: Puppets, puppet: Puppet) -> list[Action]:
         """Let a puppet leave if nobody needs it: its join was refused here. What comes back is for nobody."""
-        isGoing = puppet.state is PuppetState.LEAVING or puppets.at(puppet.address) is not puppet
+        isGoing = puppet.state in (PuppetState.LEAVING, PuppetState.GONE)
         if isGoing or self._isNeeded(puppets, puppet):
             return []
         puppets.remove(puppet)
@@ -216,6 +217,10 @@ class FromOrdinary:
     def expired(self, puppets: Puppets, puppet: Puppet, now: float) -> list[Action]:
         """The leave of a puppet has not come back: it was not in, and another user may have its nick."""
         held, puppet.leaves = puppet.held, 0
+        if puppet.state is not PuppetState.LEAVING:
+            # The user has joined again since, and the answer to that join was taken for one to an earlier join.
+            puppets.doubt()
+            return self.disturb(puppets.room, now)
         if puppets.called(puppet.nick) is not puppet:
             # Another user has asked for the nick since, so what the listener gets with it is about others.
             puppets.remove(puppet)
@@ -235,11 +240,14 @@ class FromOrdinary:
         assert error is not None
         held, puppet.held = puppet.held, None
         found: list[Action] = []
-        if puppet.state is not PuppetState.IN:
+        if puppet.leaves + (puppet.state is PuppetState.JOINING) > 1:
+            # It refuses a join before others. The leave after that join does not come back.
+            puppet.leaves -= 1
+        elif puppet.state is not PuppetState.IN:
             puppets.remove(puppet)
             found += self._speaking.refused(puppets, puppet)
         if puppet.farewell is None:
-            found += self.refuse(puppets.room, puppet.nick, error, now)
+            found += self.refuse(puppets.room, puppet.nick, puppet.realJid, error, now)
         if held is not None and puppets.room in self._rooms.rooms:
             # It is another user's who has the nick.
             found += self._give(puppets, puppet.nick, held, self._realJid(held.jid), now)
@@ -281,8 +289,7 @@ class FromOrdinary:
         if puppets.missed is None:
             found = self._rooms.message(sender, puppets.room, message, now)
             return found + self._speaking.settle(puppets, now)
-        puppets.missed.held.append((sender, message))
-        return self.caughtUp(puppets, False, now) if len(puppets.missed.held) >= MAX_HELD else []
+        return [] if puppets.missed.hold(sender, message) else self.caughtUp(puppets, False, now)
 
     def _sentBack(self, puppets: Puppets, message: NodeMessage, now: float) -> list[Action]:
         """Return to the ordinary room, because a message has come back that is sent once more."""
@@ -361,12 +368,11 @@ class FromOrdinary:
             found += self._rooms.message(sender, puppets.room, message, now)
         return found + self._speaking.settle(puppets, now)
 
-    def refuse(self, room: str, nick: str, error: StanzaError, now: float) -> list[Action]:
-        """Refuse a join in the name of the ordinary room."""
+    def refuse(self, room: str, nick: str, user: str, error: StanzaError, now: float) -> list[Action]:
+        """Refuse a user's join in the name of the ordinary room."""
         source = self._rooms.mirrored(room) or ""
-        return self._rooms.presence(
-            f"{source}/{nick}", f"{room}/{nick}", NodePresence(stanzaError=error), now
-        )
+        refused = NodePresence(stanzaError=error, fmuc=Fmuc(realJid=user))
+        return self._rooms.presence(f"{source}/{nick}", f"{room}/{nick}", refused, now)
 
     def disturb(self, room: str, now: float) -> list[Action]:
         """Let a mirror join anew, because it may have missed something."""

@@ -9,12 +9,13 @@ from typing import Any
 from attrs import evolve, frozen
 
 from gateway import ns
+from gateway.addresses import jids
 from gateway.fmuc.actions import AskArchive, Content, Join, Kept, OpenRoom, PrivateMessage, SelfPing, Submission
 from gateway.fmuc.values import NodeMessage, NodePresence
 from gateway.muc import stanzas as muc
 from gateway.muc.actions import Action
 from gateway.muc.elements import messageXml, mucXml
-from gateway.muc.stanzas import parts, readCodes, readId
+from gateway.muc.stanzas import attributeOf, parts, readCodes, readId
 from gateway.muc.values import (
     CONFIGURATION_CODES,
     CREATED,
@@ -28,6 +29,7 @@ from gateway.muc.values import (
     person,
 )
 from gateway.stream.stanzas import Stanza
+from gateway.xml.cut import Part
 from gateway.xml.errors import errorXml
 from gateway.xml.write import iq, presence, route, serialised, tag, textTag
 
@@ -187,6 +189,10 @@ def readMessage(stanza: Stanza, source: str, room: str) -> NodeMessage:
     @raise BadRequest: if it cannot be read.
     """
     found = parts(stanza)
+    delays = [part for part in found if part.namespace == ns.DELAY]
+    if len(delays) > 1 and any(_isOf(part, source) for part in delays):
+        # The others are those of senders (XEP-0203 section 4).
+        found = [part for part in found if part.namespace != ns.DELAY or _isOf(part, source)]
     make: Callable[..., NodeMessage] = NodeMessage
     for part in found:
         if part.namespace == ns.MUC_USER:
@@ -195,3 +201,8 @@ def readMessage(stanza: Stanza, source: str, room: str) -> NodeMessage:
             make = partial(make, occupantId=readId(part))
     message = muc.readMessage(stanza, found, make, _RESERVED, room)
     return message if message.delay is None else evolve(message, delay=Delay(source, message.delay.stamp))
+
+
+def _isOf(delay: Part, source: str) -> bool:
+    """True if a room (bare JID) has written a delay, in its own name or that of an occupant."""
+    return jids.bare(attributeOf(delay, "from")) == source

@@ -19,8 +19,8 @@ from gateway.xml.write import serialised
 
 # Seconds for which a page is awaited; the wait of a mirror for the end of the answer to its join is longer.
 WAIT = 4.0
-# Pages, and messages that wait meanwhile.
-_MAX_PAGES, MAX_HELD = 10, 1_000
+# Pages, and messages that wait meanwhile, and their bytes.
+_MAX_PAGES, MAX_HELD, _MAX_BYTES = 10, 1_000, 4 * 1024 * 1024
 
 
 @define(eq=False)
@@ -39,6 +39,13 @@ class Missed:
     seen: set[str] = field(factory=set)
     held: list[tuple[str, NodeMessage]] = field(factory=list)
     pages: int = 0
+    _size: int = 0
+
+    def hold(self, sender: str, message: NodeMessage) -> bool:
+        """Keep a message to all that has come meanwhile; return False if no further one may be kept."""
+        self.held.append((sender, message))
+        self._size += len(message.payload.raw)
+        return len(self.held) < MAX_HELD and self._size < _MAX_BYTES
 
     def left(self, isComplete: bool) -> list[tuple[str, NodeMessage]]:
         """
@@ -117,4 +124,5 @@ def readFin(stanza: Stanza) -> tuple[bool, str]:
         return True, ""
     page = next((each for each in fin.elements() if each.uri == ns.RSM), None)
     last = None if page is None else next((each for each in page.elements() if each.name == "last"), None)
-    return fin.getAttribute("complete") in ("true", "1"), "" if last is None else str(last)
+    identifier = "" if last is None else str(last)
+    return fin.getAttribute("complete") in ("true", "1"), identifier if len(identifier) <= MAX_ID else ""

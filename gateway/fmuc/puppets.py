@@ -31,6 +31,7 @@ class PuppetState(Enum):
     JOINING = "has sent a join"
     IN = "is in the room"
     LEAVING = "has sent its leave"
+    GONE = "was removed: it is not in the room any longer"
 
 
 @define(eq=False)
@@ -41,8 +42,8 @@ class Puppet:
     @ivar address: full JID.
     @ivar realJid: full JID of the user.
     @ivar password: with which the user has joined, to join anew after a loss.
-    @ivar leaves: leaves that were sent, and have not come back.
-    @ivar deadline: end of the wait for an answer, in seconds of the link's clock.
+    @ivar leaves: leaves that were sent, and have not come back. What comes before them is none of a later join's.
+    @ivar deadline: end of the wait for the last leave, in seconds of the link's clock.
     @ivar unsent: last presence of the user, until it is known that the puppet is in: an ordinary room answers the
         presence of others with an error, or takes it for a join.
     @ivar farewell: its leave, which follows messages that the ordinary room has not got yet.
@@ -148,13 +149,14 @@ class Puppets:
 
     def remove(self, puppet: Puppet) -> None:
         """Remove a puppet that is not in the ordinary room any longer. Another one listens in its place."""
-        if self._byAddress.pop(puppet.address, None) is not None:
-            user = jids.bare(puppet.address)
-            self._byUser[user].remove(puppet)
-            if not self._byUser[user]:
-                del self._byUser[user]
-            if self._byNick.get(puppet.nick) is puppet:
-                del self._byNick[puppet.nick]
+        puppet.state, puppet.leaves = PuppetState.GONE, 0
+        del self._byAddress[puppet.address]
+        user = jids.bare(puppet.address)
+        self._byUser[user].remove(puppet)
+        if not self._byUser[user]:
+            del self._byUser[user]
+        if self._byNick.get(puppet.nick) is puppet:
+            del self._byNick[puppet.nick]
         if self.listener is puppet:
             self.replaceListener()
 
@@ -174,14 +176,19 @@ class Puppets:
         self.listener, self.isHistory, self.missed = puppet, True, None
         self.isDue, self.isWhole = True, False
 
-    def doubt(self) -> None:
-        """Stanzas may have been lost: nobody knows which puppets are in."""
+    def doubt(self, isLost: bool = False) -> None:
+        """
+        Stanzas may have been lost: nobody knows which puppets are in.
+
+        @param isLost: True if no answer to an earlier stanza will come.
+        """
         self.listener = self.missed = None
         self.isDue, self.isWhole = True, False
         for puppet in self._byAddress.values():
             puppet.count()
             if puppet.state is not PuppetState.LEAVING:
                 puppet.state, puppet.held = PuppetState.UNKNOWN, None
+                puppet.leaves = 0 if isLost else puppet.leaves
 
 
 def addressOf(component: str, user: str, nick: str) -> str:

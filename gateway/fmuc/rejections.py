@@ -39,11 +39,14 @@ def rejection(stanza: NodePresence) -> StanzaError | None:
     return None
 
 
-def rejected(federation: Federation, uplink: Uplink, nick: str, error: StanzaError, now: float) -> None:
+def rejected(
+    federation: Federation, uplink: Uplink, nick: str, error: StanzaError, now: float, user: str = ""
+) -> None:
     """
     Handle the rejection of a join or of a presence change.
 
     @param nick: empty if the rejection names nobody; then it is for the oldest pending join.
+    @param user: full JID of the user who is rejected; empty if it is not known.
     """
     if uplink.isLeaving:
         if nick in ("", uplink.lastLeave):
@@ -55,6 +58,8 @@ def rejected(federation: Federation, uplink: Uplink, nick: str, error: StanzaErr
         nick = next((each for each, pending in uplink.pending.items() if pending.isSent), "")
     pending = uplink.pending.get(nick)
     if pending is not None and (pending.isSent or pending.isOwed):
+        if pending.isSent and user == pending.request.realJid:
+            pending.answerNamed(user)
         if pending.isOwed:
             del pending.owedTo[:1]
             uplink.owedAnswered(pending, now)

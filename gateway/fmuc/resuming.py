@@ -42,8 +42,8 @@ _SKEW = 60.0
 _OPEN = 20
 # Occupants in one request: their addresses may take two kilobytes each.
 _LISTED = 80
-# Missed messages that the archive of an ordinary room may give.
-_ARCHIVED = 1_000
+# Missed messages that the archive of an ordinary room may give; bytes of missed messages.
+_ARCHIVED, _MAX_MISSED = 1_000, 4 * 1024 * 1024
 
 
 def interval(attempts: int, slowest: float = SLOWEST) -> float:
@@ -97,8 +97,9 @@ class Resumption:
     # Buckets that the last requests have told, by their ids.
     _told: dict[str, Buckets] = field(factory=dict)
     _left: dict[str, str] = field(factory=dict)
-    # Missed messages by their identities, each with the node that it has come from.
+    # Missed messages by their identities, each with the node that it has come from; their bytes.
     _missed: dict[tuple[str, ...], tuple[RoomMessage, Node | None]] = field(factory=dict)
+    _size: int = 0
 
     # Attempts.
 
@@ -119,7 +120,7 @@ class Resumption:
 
     def ask(self) -> None:
         """Ask the joined node."""
-        self._missed.clear()
+        self._forgetMissed()
         self._missing.clear()
         identifier = self._newId("ask")
         self._known[identifier] = self._ofJoined().digest()
@@ -152,7 +153,7 @@ class Resumption:
 
     def tell(self) -> None:
         """Tell the joined node the occupants of this one that may differ, and ask for its state."""
-        self._missed.clear()
+        self._forgetMissed()
         self._missing.clear()
         told = [(each.nick, each.realJid) for each in self._downstream()]
         told += [(join.request.nick, join.request.realJid) for join in self._inFlight()]
@@ -221,12 +222,16 @@ class Resumption:
         """From now on, show what is received as a difference."""
         self.isComparing = True
         self._unseen = {nick: each for nick, each in self.node.occupants.items() if nick in self.buckets}
-        self._missed.clear()
+        self._forgetMissed()
 
     @property
     def seen(self) -> int:
         """Number of occupants that the joined node has sent, since the return has begun if there is one."""
         return len(self.node.occupants) - len(self._unseen)
+
+    def _forgetMissed(self) -> None:
+        self._missed.clear()
+        self._size = 0
 
     def isSeen(self, nick: str) -> None:
         """The joined node has sent the presence of one of its occupants."""
@@ -308,7 +313,8 @@ class Resumption:
         @param origin: the node that it has come from, if that is known.
         """
         most = _ARCHIVED if self.node.isOrdinary else 2 * self.mirror.room.bounds.messages
-        if len(self._missed) < most:
+        self._size += len(message.payload.raw)
+        if len(self._missed) < most and self._size <= _MAX_MISSED:
             identity = (message.stanzaId,) if isGiven else _contentOf(message)
             self._missed.setdefault(identity, (message, origin))
 
@@ -377,7 +383,7 @@ class Resumption:
         self.offered.clear()
         self.shown.clear()
         self._unseen.clear()
-        self._missed.clear()
+        self._forgetMissed()
         self._missing.clear()
         self._known.clear()
         self._told.clear()

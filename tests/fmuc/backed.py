@@ -98,6 +98,8 @@ class Site:
     def restart(self, isConnected: bool = True) -> list[str]:
         """Kill the process with the rooms that stand for others, and start another one."""
         old = self.wires[COMPONENT]
+        self.waiting.pop(COMPONENT, None)
+        self.away.discard(COMPONENT)
         wire = self.wires[COMPONENT] = backed(isStored=True, store=old.store)
         wire.link.now = old.link.now
         assert wire.rooms.channels is not None

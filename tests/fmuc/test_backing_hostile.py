@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 from gateway import ns
+from gateway.errors import BadRequest
 from gateway.fmuc.puppets import isLoop
 from gateway.stream.core import Splitter
 from gateway.stream.refused import StanzaRefused
 from gateway.xml.context import COMPONENT as CONTEXT
 from gateway.xml.read import MAX_COST
 from tests.fmuc.backed import COMPONENT, NORTH, ROOM, SERVICE, SOURCE, SOUTH, backed
-from tests.fmuc.support import MUC, RoomCase
+from tests.fmuc.support import MUC, RoomCase, refused
 from tests.fmuc.test_backing import ANN, BOB, CAROL, opened
 from tests.fmuc.test_backing_stanzas import BOBS, CAROLS, DELAY, ITEM, USER, leaveOf, message, own, presence
 from tests.fmuc.wire import WireCase, fmuc, seedJoin, to
@@ -180,6 +181,85 @@ class HostileTests(RoomCase):
         fin = f"<fin xmlns='{ns.MAM}'>{'<a/>' * MAX_COST}</fin>"
         sent = self.take(f"<iq from='{SOURCE}' to='{BOBS}' type='result' id='{asked}'>{fin}</iq>").decode()
         self.assertEqual(sent.count("<body>2</body>"), 3)
+
+    def test_long(self) -> None:
+        """The id of an archive's last message is no longer than ids are: no query follows with a longer one."""
+        self.enter()
+        query = self.rejoin()
+        last = f"<set xmlns='{ns.RSM}'><last>{'x' * 129}</last></set>"
+        fin = f"<fin xmlns='{ns.MAM}'>{last}</fin>"
+        self.assertSent(self.take(f"<iq from='{SOURCE}' to='{BOBS}' type='result' id='{query}'>{fin}</iq>"))
+
+    def rejoin(self) -> str:
+        """Let the mirror join anew; return the id of the query of the archive."""
+        self.take(message(BOBS, "ann", f"<body>1</body>{GIVEN % (SOURCE, 'one')}"))
+        self.wire.handler.connectionInitialized()
+        self.wire.settled()
+        [found] = re.findall("id='(missed-[^']*)' type", self.take(self.own(BOBS, "bob", "")).decode())
+        return str(found)
+
+    def test_large(self) -> None:
+        """Large messages while the archive is asked do not wait without bound."""
+        self.enter()
+        self.rejoin()
+        self.take(message(BOBS, "", "<subject/>"))
+        body = f"<body>{'x' * 150_000}</body>"
+        for _ in range(4 * 1024 * 1024 // 150_000):
+            self.assertSent(self.take(message(BOBS, "ann", body)))
+        self.assertGreater(len(self.take(message(BOBS, "ann", body))), 4 * 1024 * 1024)
+
+    def test_largeHistory(self) -> None:
+        """Nor does a large history."""
+        self.enter()
+        self.rejoin()
+        body = f"<body>{'x' * 150_000}</body>{DELAY}"
+        for number in range(100):
+            self.take(message(BOBS, "ann", f"{body}{GIVEN % (SOURCE, f'h{number}')}"))
+        sent = self.take(message(BOBS, "", "<subject/>"))
+        self.assertEqual(sent.count(b"<body>"), 3 * (4 * 1024 * 1024 // 150_030))
+
+    def test_pings(self) -> None:
+        """XEP-0410: an answer to a self-ping comes from the address that was asked, even if others know the id."""
+        self.enter()
+        self.wire.handler.connectionInitialized()
+        self.wire.settled()
+        sent = self.take(self.own(BOBS, "bob", "") + message(BOBS, "", "<subject/>")).decode()
+        [asked] = re.findall(f"<iq from='{re.escape(CAROLS)}' to='{SOURCE}/carol' id='([^']*)'", sent)
+        forged = f"<iq from='{SOURCE}/ann' to='{CAROLS}' type='result' id='{asked}'/>"
+        self.assertSent(self.take(forged))
+        self.assertSent(self.take(presence(CAROLS, "ann", f"<x {USER}><status code='110'/></x>")))
+        gone = f"<error type='cancel'><not-acceptable xmlns='{ns.STANZA_ERRORS}'/></error>"
+        self.assertSent(
+            self.take(f"<iq from='{SOURCE}/carol' to='{CAROLS}' type='error' id='{asked}'>{gone}</iq>"),
+            f"<presence from='{CAROLS}' to='{SOURCE}/carol'>"
+            f"<x xmlns='{ns.MUC}'><history maxstanzas='0'/></x></presence>",
+        )
+
+    def test_nameless(self) -> None:
+        """A room that is no occupant gives no nick."""
+        self.take(f"<presence from='{CAROL_HERE}' to='{ROOM}/carol'>{MUC}</presence>")
+        forged = f"<presence from='{SOURCE}' to='{CAROLS}'><x {USER}><status code='110'/></x></presence>"
+        self.assertSent(self.take(forged))
+
+    def test_delays(self) -> None:
+        """XEP-0203 section 4: of several delays, that of the room tells when a message was sent."""
+        forged = f"<delay xmlns='{ns.DELAY}' from='eve@local.example' stamp='2126-11-30T04:53:35Z'/>"
+        for delays in (forged + DELAY, DELAY + forged, DELAY.replace(SOURCE, f"{SOURCE}/ann") + forged):
+            self.setUp()
+            self.take(f"<presence from='{CAROL_HERE}' to='{ROOM}/carol'>{MUC}</presence>")
+            self.take(self.own(CAROLS, "carol", ""))
+            sent = self.take(message(CAROLS, "ann", f"<body>x</body>{delays}") + message(CAROLS, "", "<subject/>"))
+            self.assertIn(DELAY.replace(SOURCE, ROOM).encode(), sent)
+            self.assertNotIn(b"2126", sent)
+
+    def test_noId(self) -> None:
+        """RFC 6120 section 8.2.3: a request must have an id."""
+        self.enter()
+        ping = f"<ping xmlns='{ns.PING}'/>"
+        self.assertSent(
+            self.take(f"<iq from='{SOURCE}' to='{CAROLS}' type='get'>{ping}</iq>"),
+            refused("iq", CAROLS, SOURCE, BadRequest),
+        )
 
     def test_abandoned(self) -> None:
         """A puppet that nobody needs, because the room has ended, leaves; then nothing of it is kept."""

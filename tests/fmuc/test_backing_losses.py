@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from gateway import ns
 from tests.fmuc.backed import NORTH, ROOM, SOURCE
 from tests.fmuc.support import MUC
@@ -25,6 +27,7 @@ from tests.fmuc.test_backing_stanzas import (
 )
 from tests.fmuc.wire import seedJoin
 
+GONE = f"<x {USER}><item affiliation='none' role='none'/><status code='110'/></x>"
 EVE = "eve@users.example/e"
 
 
@@ -37,8 +40,7 @@ class LossTests(BackedCase):
         self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
         self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
         self.take(f"<presence from='{NORTH}' to='{ROOM}/bob' type='unavailable'/>")
-        gone = f"<x {USER}><item affiliation='none' role='none'/><status code='110'/></x>"
-        self.take(presence(BOBS, "bob", gone, "unavailable"))
+        self.take(presence(BOBS, "bob", GONE, "unavailable"))
         sent = self.take(own(CAROLS, "carol")).decode()
         self.assertIn(f"<presence from='{CAROLS}' to='{SOURCE}/carol'><x xmlns='{ns.MUC}'/></presence>", sent)
         self.take(own(CAROLS, "carol"))
@@ -64,8 +66,7 @@ class LossTests(BackedCase):
     def test_stale(self) -> None:
         """A leave that is none of this stay is not shown: a join is refused with an error."""
         self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='j'>{MUC}</presence>")
-        gone = f"<x {USER}><item affiliation='none' role='none'/><status code='110'/></x>"
-        self.assertSent(self.take(presence(CAROLS, "carol", gone, "unavailable")))
+        self.assertSent(self.take(presence(CAROLS, "carol", GONE, "unavailable")))
         sent = self.take(own(CAROLS, "carol") + message(CAROLS, "", "<subject/>"))
         self.assertIn(b"<status code='110'/>", sent)
         self.assertSent(
@@ -78,8 +79,7 @@ class LossTests(BackedCase):
         self.enter()
         self.wire.handler.connectionInitialized()
         self.wire.settled()
-        codes = "<status code='110'/><status code='333'/>"
-        gone = f"<x {USER}><item affiliation='none' role='none'/>{codes}</x>"
+        gone = GONE.replace("<status", "<status code='333'/><status")
         self.assertSent(self.take(presence(BOBS, "bob", gone, "unavailable")))
         self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
         self.take(own(CAROLS, "carol"))
@@ -99,11 +99,10 @@ class LossTests(BackedCase):
         self.enter()
         self.take(f"<presence from='{NORTH}' to='{ROOM}/bob' type='unavailable'/>")
         self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' type='unavailable'/>")
-        gone = f"<x {USER}><item affiliation='none' role='none'/><status code='110'/></x>"
-        self.take(presence(BOBS, "bob", gone, "unavailable"))
+        self.take(presence(BOBS, "bob", GONE, "unavailable"))
         self.assertSent(self.take(f"<presence from='{CAROL}' to='{ROOM}/carol'>{MUC}</presence>"))
         self.assertSent(
-            self.take(presence(CAROLS, "carol", gone, "unavailable")),
+            self.take(presence(CAROLS, "carol", GONE, "unavailable")),
             f"<presence from='{CAROLS}' to='{SOURCE}/carol'>{MUC}</presence>",
         )
         self.take(own(CAROLS, "carol") + message(CAROLS, "", "<subject/>"))
@@ -152,6 +151,74 @@ class LossTests(BackedCase):
         self.assertIn("dan", self.wire.room(ROOM).occupants)
         assert self.wire.backing is not None
         self.assertEqual(self.wire.backing.count, 3)
+
+    def test_nickRefused(self) -> None:
+        """The same, but that join is refused: its user is told."""
+        self.joinAndLeave()
+        self.take(f"<presence from='{EVE}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        self.assertSent(
+            self.take(presence(DANS.replace("dan", "eve", 1), "dan", error("conflict"), "error")),
+            f"<presence from='{ROOM}/dan' to='{EVE}' type='error' id='j'>{MUC}{error('conflict')}</presence>",
+        )
+
+    def test_again(self) -> None:
+        """XEP-0045 section 7.14: a user joins, leaves and joins again before any answer, and is in."""
+        gone = presence(DANS, "dan", GONE, "unavailable")
+        for answers in (own(DANS, "dan") + gone, presence(DANS, "dan", error("conflict"), "error")):
+            self.setUp()
+            self.joinAndLeave()
+            self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='k'>{MUC}</presence>")
+            self.assertSent(self.take(answers))
+            sent = self.take(own(DANS, "dan")).decode()
+            self.assertIn(f"<presence from='{ROOM}/dan' to='{DAN}' id='k'><x", sent)
+            self.assertSent(self.wire.tickBytes(11))
+            self.assertIn("dan", self.wire.room(ROOM).occupants)
+
+    def test_againAndLost(self) -> None:
+        """The same, and the leave is lost: it is not known which join was answered, so the mirror joins anew."""
+        self.joinAndLeave()
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='k'>{MUC}</presence>")
+        self.take(own(DANS, "dan") + own(DANS, "dan"))
+        self.assertIn("dan", self.wire.room(ROOM).occupants)
+        self.assertIn(f"<presence from='{BOBS}' to='{SOURCE}/bob'>".encode(), self.wire.tickBytes(10))
+        sent = self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>")).decode()
+        for address, nick in ((CAROLS, "carol"), (DANS, "dan")):
+            self.assertIn(f"<iq from='{address}' to='{SOURCE}/{nick}' id='ping-", sent)
+
+    def test_againAndDisconnected(self) -> None:
+        """The same, and a new connection: no answer of the earlier one is awaited."""
+        self.joinAndLeave()
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='k'>{MUC}</presence>")
+        self.take(own(DANS, "dan") + own(DANS, "dan"))
+        self.wire.handler.connectionInitialized()
+        self.wire.settled()
+        sent = self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>") + presence(BOBS, "dan")).decode()
+        for address, nick in ((CAROLS, "carol"), (DANS, "dan")):
+            [asked] = re.findall(f"<iq from='{re.escape(address)}' to='{SOURCE}/{nick}' id='([^']*)'", sent)
+            self.take(presence(BOBS, nick))
+            self.take(f"<iq from='{SOURCE}/{nick}' to='{address}' type='result' id='{asked}'/>")
+        self.assertSent(self.wire.tickBytes(11))
+
+    def test_leavesTwice(self) -> None:
+        """Of two leaves that do not come back, the wait for the last one counts."""
+        self.joinAndLeave()
+        self.wire.tickBytes(5)
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='k'>{MUC}</presence>")
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' type='unavailable'/>")
+        self.take(presence(BOBS, "dan"))
+        self.assertSent(self.wire.tickBytes(9))
+        self.assertIn(f"<presence from='{ROOM}/dan' to='{CAROL}'>".encode(), self.wire.tickBytes(1))
+
+    def test_removedMeanwhile(self) -> None:
+        """A puppet is removed while the room is asked whether it is in: it does not join again."""
+        self.enter()
+        self.wire.handler.connectionInitialized()
+        self.wire.settled()
+        self.assertIn(b"<ping ", self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>")))
+        kicked = GONE.replace("'110'/>", "'110'/><status code='307'/>")
+        self.assertIn(b"307", self.take(presence(CAROLS, "carol", kicked, "unavailable")))
+        self.assertSent(self.wire.tickBytes(11))
+        self.assertNotIn("carol", self.wire.room(ROOM).occupants)
 
     def lostAnswer(self) -> None:
         """Let the connection be lost while Carol's first join is being answered; what was received is shown."""

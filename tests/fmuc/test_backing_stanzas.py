@@ -422,6 +422,13 @@ class StanzaTests(BackedCase):
             self.assertSent(self.take(message(recipient, "ann", "<body>x</body>") + presence(recipient, "ann")))
         self.assertSent(self.take(presence(ghost, "old", ITEM, "unavailable")))
 
+    def test_ghostAgain(self) -> None:
+        """The user joins again within that minute, which is refused; the ordinary room has admitted them though."""
+        self.take(message(DANS, "ann", "<body>x</body>"))
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        self.take(presence(DANS, "dan", error("not-allowed"), "error"))
+        self.assertSent(self.take(message(DANS, "ann", "<body>x</body>")), leaveOf(DANS, "dan"))
+
     def test_unreadable(self) -> None:
         """A stanza that cannot be read is dropped, and counted; the others are not affected."""
         self.enter()
