@@ -15,7 +15,7 @@ INSTALLS := $(addprefix tests/test_,packaging.py examples.py)
 # take about the same time.
 UNIT := $(filter-out tests/live $(INSTALLS),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
 	$(wildcard tests/test_*.py))
-UNIT_FIRST := $(addprefix tests/,fmuc muc stream effects peers)
+UNIT_FIRST := $(addprefix tests/,fmuc muc stream peers)
 # The tests flush small files thousands of times: in memory, where the system has a folder for that. After a failure the
 # folder stays.
 MEMORY := $(firstword $(wildcard /dev/shm) /tmp)
