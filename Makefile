@@ -16,9 +16,9 @@ INSTALLS := $(addprefix tests/test_,packaging.py examples.py)
 UNIT := $(filter-out tests/live $(INSTALLS),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
 	$(wildcard tests/test_*.py))
 UNIT_FIRST := $(addprefix tests/,fmuc muc stream peers)
-# The tests flush small files thousands of times: in memory, where the system has a folder for that. After a failure the
-# folder stays.
-MEMORY := $(firstword $(wildcard /dev/shm) /tmp)
+# The tests flush small files thousands of times: in memory, if the system has a folder for that, and 1 GB of space in it.
+# After a failure the folder stays.
+MEMORY := $(shell free=$$(df --output=avail /dev/shm 2>&1 | tail -n 1); [ "$$free" -gt 1000000 ] 2>&- && echo /dev/shm || echo /tmp)
 UNIT_RUN = @folder=$$(mktemp -d -p $(MEMORY)) && echo "In $$folder:" && \
 	$(BOUND) 600 $(TRIAL) --temp-directory=$$folder/trial $(1) && chmod -R u+w $$folder && rm -r $$folder
 # The live tests that compare times run alone; the others in two halves. Tests of one module share servers.
