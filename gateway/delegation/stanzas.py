@@ -161,7 +161,8 @@ def checkedXml(answer: domish.Element | Element | bytes) -> bytes:
     """
     Serialise a handler's answer for an iq whose namespace is C{jabber:client}.
 
-    A handler may put any character into a tree, and anything into bytes. The server would end the stream then.
+    A handler may put any character into a tree, also into a name, and anything into bytes. The server would end the
+    stream then.
 
     @raise ValueError: if a stream must not hold it, or if it is not exactly one element.
     @raise TooLarge: if it takes too long to write, or to check.
@@ -173,7 +174,7 @@ def checkedXml(answer: domish.Element | Element | bytes) -> bytes:
     failure = checkWhole(b"".join((CLIENT.header, xml, b"</stream:stream>")), ns.CLIENT)
     if failure is not None:
         raise ValueError(str(failure))
-    if isinstance(answer, bytes) and not _isElement(xml):
+    if not _isElement(xml):
         raise ValueError("not exactly one element")
     return xml
 

@@ -7,6 +7,7 @@ removed (XEP-0313 section 3.2), so numbers also count messages.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from operator import itemgetter
@@ -122,25 +123,35 @@ def resume(cursor: Any, room: str, messages: tuple[ArchivedMessage, ...], retent
     """
     Continue the archive of a mirror that joins its room again.
 
-    Section 3.2: "it is not permitted to create gaps". If none of the room's newest messages is in the archive,
-    messages are missing, or another room has the address now: then the archive begins anew. A message that was
-    shown here first may have another id in the room, or come later there; or the room has refused it.
+    Section 3.2: "it is not permitted to create gaps". The archive continues if it has one of the room's newest
+    messages. If not, messages are missing, or another room has the address now: then it begins anew. A message that
+    was shown here first may have another id in the room, or come later there; or the room has refused it. Anybody
+    may say the same once more, so the archive continues with such a message only if it is the oldest one.
 
     @param messages: the newest ones of the room, oldest first.
     """
     cursor.execute(_IDENTITIES, (room, 2 * len(messages)))
-    ids, contents = set(), set()
-    for identifier, *content in cursor.fetchall():
-        ids.add(identifier)
-        contents.add(tuple(content))
-    isKnown = [
-        each.id in ids or (bool(each.stanza) and (each.nick, each.stanza, each.payload) in contents)
-        for each in messages
-    ]
-    first = isKnown.index(True) if True in isKnown else 0
-    if True not in isKnown:
+    rows, here = cursor.fetchall(), {each.id for each in messages}
+    ids = {identifier for identifier, *_ in rows}
+    # Those that may have another id in the room, each of them once.
+    own = Counter((nick, stanza, payload) for identifier, nick, stanza, payload in rows if identifier not in here)
+    missing: list[ArchivedMessage] = []
+    isContinued = False
+    for each in messages:
+        content = each.nick, each.stanza, each.payload
+        if each.id in ids:
+            if not isContinued:
+                # Earlier ones are older than the archive.
+                isContinued, missing = True, []
+        elif each.stanza and own[content] > 0:
+            own[content] -= 1
+            isContinued = isContinued or each is messages[0]
+        else:
+            missing.append(each)
+    if not isContinued:
         forget(cursor, room)
-    if missing := [each for each, known in zip(messages[first:], isKnown[first:], strict=True) if not known]:
+        missing = list(messages)
+    if missing:
         append(cursor, missing, retention)
     others = [each for each in _rooms(cursor) if each != room]
     for _ in range(len(others) + 1 - retention.rooms):

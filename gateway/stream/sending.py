@@ -15,17 +15,14 @@ def send(transport: Any, data: bytes) -> None:
 
     @param transport: of any kind; those with TLS write by themselves.
     """
-    if not _isIdle(transport):
-        transport.write(data)
-        return
-    rest = memoryview(data)
-    while rest:
-        written = transport.writeSomeData(rest)
+    if _isIdle(transport) and len(data) <= transport.SEND_LIMIT:
+        written = transport.writeSomeData(data)
         # An exception: the transport tells it when it writes by itself.
-        if not isinstance(written, int) or written <= 0:
-            transport.write(bytes(rest))
-            return
-        rest = rest[written:]
+        if isinstance(written, int):
+            data = data[written:]
+    if data:
+        # More than the limit is paced: a peer that reads as fast would get all output in one turn.
+        transport.write(data)
 
 
 def _isIdle(transport: Any) -> bool:

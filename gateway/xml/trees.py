@@ -6,7 +6,7 @@ Names are C{{namespace}name}; a name without a namespace is in none. Prefixes ar
 
 from __future__ import annotations
 
-from xml.etree.ElementTree import Element, ParseError, XMLParser
+from xml.etree.ElementTree import Element, ParseError, QName, XMLParser
 
 from gateway import ns
 from gateway.errors import BadRequest, TooLarge
@@ -26,7 +26,8 @@ def tree(context: Context, raw: bytes) -> Element:
     Return the tree of one element.
 
     @param context: of the stream that it stands in.
-    @raise BadRequest: if the bytes are not one whole element.
+    @raise BadRequest: if the bytes are not one whole element, or if a namespace has the character that ends those
+        in names.
     @raise TooLarge: as L{checkCost}.
     """
     checkCost(raw)
@@ -82,12 +83,16 @@ def _write(element: Element, around: str, parts: list[str], room: int) -> int:
         if child.tail:
             parts.append(escape(child.tail))
             room -= len(parts[-1])
+        if room < 0:
+            raise TooLarge
     parts.append(f"</{name}>")
     return room
 
 
 def _split(name: object) -> tuple[str, str]:
     """Return the namespace and the local name."""
+    if isinstance(name, QName):
+        name = name.text
     if not isinstance(name, str):
         raise ValueError("a comment, or a processing instruction")
     uri, _, local = name[1:].rpartition("}") if name[:1] == "{" else ("", "", name)

@@ -288,7 +288,8 @@ class AnswerTests(Case):
         written = "<x xmlns='urn:x' a='&amp;'><y>&lt;</y></x>"
         self.asked(lambda request: whole, answer(reply(written)))
         self.asked(lambda request: succeed(whole), answer(reply(written)))
-        bad = Element("x"), Element("x"), Element("x y"), Comment("x")
+        two = "x/><y"
+        bad = Element("x"), Element("x"), Element("x y"), Comment("x"), Element(two), domish.Element((None, two))
         bad[0].text, bad[1].text = "\x00", "\ud800"
         for each in bad:
             self.asked(lambda request, each=each: each, refused(HandlerFailed))

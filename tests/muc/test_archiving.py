@@ -555,6 +555,25 @@ class TableTests(ArchiveCase):
             found = self.store.atStart(archive_store.page, EVERYTHING).messages
             self.assertEqual([each.id for each in found], [each.id for each in expected])
 
+    def test_resumeRepeated(self) -> None:
+        """A message that is sent once more, with its id, does not hide that others are missing."""
+        for _ in range(6):
+            self.say()
+        said = self.store.atStart(archive_store.page, EVERYTHING).messages
+        said = [evolve(each, stanza=f"s{number}", payload=f"<a>{number}</a>") for number, each in enumerate(said)]
+        again = evolve(said[0], id="again")
+        for archived, newest, expected in (
+            # Nobody knows what is missing before.
+            (said[:1], [said[1], again, said[2]], [said[1], again, said[2]]),
+            (said[:2], [said[1], again, said[0]], [*said[:2], again]),
+            (said[:2], [said[0], said[1], again, said[2]], [*said[:2], again, said[2]]),
+        ):
+            self.store.atStart(archive_store.forget, ROOM)
+            self.store.atStart(archive_store.append, archived, self.retention)
+            self.store.atStart(archive_store.resume, ROOM, tuple(newest), self.retention)
+            found = self.store.atStart(archive_store.page, EVERYTHING).messages
+            self.assertEqual([each.id for each in found], [each.id for each in expected])
+
     def test_mirrors(self) -> None:
         """A service keeps a number of archives: those with the newest messages."""
         self.say()

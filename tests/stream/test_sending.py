@@ -15,6 +15,10 @@ from twisted.internet.task import deferLater
 from twisted.internet.testing import StringTransport
 from twisted.trial.unittest import TestCase
 
+from gateway import ns
+from gateway.stream.connection import Connection
+from gateway.stream.core import Limits, Splitter
+from gateway.stream.outflow import Copies
 from gateway.stream.sending import send
 from tests.certificates import makeCertificate
 
@@ -105,6 +109,28 @@ class SendingTests(TestCase):
         yield self.reads(reader, b"".join(parts) + b"then")
         send(transport, b" again")
         self.assertNotIn(transport, reactor.getWriters())
+
+    @inlineCallbacks
+    def test_burst(self) -> Any:
+        """A turn of the reactor writes a part of a burst only, even if the peer reads as fast."""
+        transport, _ = yield self.connect()
+        written: list[int] = []
+
+        def takesAll(data: Any) -> int:
+            written.append(len(data))
+            return len(data)
+
+        connection = Connection(Splitter(ns.COMPONENT_ACCEPT, Limits()), reactor)
+        connection.makeConnection(transport)
+        connection._open(lambda stanza: None)
+        self.patch(transport, "writeSomeData", takesAll)
+        copies = Copies(b"<message to='", [b"someone"] * 2_000, b"'>%b</message>" % (b"x" * 100_000))
+        connection.writeCopies(copies)
+        self.assertLessEqual(sum(written), transport.SEND_LIMIT)
+        while sum(written) < copies.size:
+            yield deferLater(reactor, 0)
+        self.assertLessEqual(max(written), connection.pieceBytes + transport.SEND_LIMIT)
+        self.assertEqual(sum(written), copies.size)
 
     @inlineCallbacks
     def test_earlier(self) -> Any:

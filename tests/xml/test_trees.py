@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xml.etree.ElementTree import Comment, Element, SubElement, canonicalize, fromstring, tostring
+from xml.etree.ElementTree import Comment, Element, QName, SubElement, canonicalize, fromstring, tostring
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -62,7 +62,7 @@ class TreeTests(SynchronousTestCase):
     def test_wrong(self) -> None:
         """Bytes that are not one whole element are refused, and so is one that is too large for a tree."""
         broken = (b"", b"text", b"<a>", b"</a>", b"<a/></stream:stream>", b"\xff")
-        for raw in (*broken, b"<a/><b/>", b"<a/>text", b"text<a/>"):
+        for raw in (*broken, b"<a/><b/>", b"<a/>text", b"text<a/>", b"<a xmlns='}'/>"):
             self.assertRaises(BadRequest, tree, CLIENT, raw)
         self.assertRaises(TooLarge, tree, CLIENT, b"<a>" + b"<b/>" * 20_000 + b"</a>")
 
@@ -98,6 +98,18 @@ class TreeTests(SynchronousTestCase):
             SubElement(whole, f"{{{'b' * 100}}}y").text = "c"
         self.assertEqual(len(written(whole, "", 20_000)), len(written(whole, "")))
         self.assertRaises(TooLarge, written, whole, "", 10_000)
+        # It ends there: what follows is not looked at.
+        for large in (Element(f"{{{'b' * 100}}}y"), element("x", {}, None, [(Element("y"), "c" * 100)])):
+            whole = Element("{a}x")
+            whole.extend([large] * 200)
+            whole.append(Comment("b"))
+            self.assertRaises(TooLarge, written, whole, "", 10_000)
+
+    def test_qualified(self) -> None:
+        """A name may be a C{QName}, whether it was written before or not."""
+        self.patch(trees, "_NAMES", {})
+        for _ in range(2):
+            self.assertEqual(written(Element(QName("a", "x")), ""), "<x xmlns='a'/>")
 
     def test_names(self) -> None:
         """Names that are remembered have a limit, and long ones are not remembered."""
