@@ -827,6 +827,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("stanza.id != self._id or not self._at", "not self._at"),
     ),
     "gateway/fmuc/resuming.py": (
+        ("(bool(each.id) and _contentOf(each) in old)", "_contentOf(each) in old"),
         (" and self._size <= _MAX_MISSED", ""),
         ("return min(FIRST * 2.0 ** (min(attempts, 20) // 2), slowest)", "return FIRST"),
         ("return min(max(stamps), lostAt) - _SKEW", "return max(stamps) - _SKEW"),

@@ -356,8 +356,9 @@ class Resumption:
         old = {identity for each in room.history for identity in ((each.stanzaId,), _contentOf(each))}
         missed = [each for identity, each in self._missed.items() if identity not in old]
         if not self.node.returnsMessages:
-            # Occupants here have seen their own messages, which may have other ids there.
-            isKnown = [self._isOwn(each) or _contentOf(each) in old for each, _ in missed]
+            # Occupants here have seen their own messages, which may have other stanza ids there. Without an id, the
+            # sender may have said the same once more.
+            isKnown = [self._isOwn(each) or (bool(each.id) and _contentOf(each) in old) for each, _ in missed]
             missed = [each for each, known in zip(missed, isKnown, strict=True) if not known]
         if self._missed:
             self.last = list(self._missed.values())[-1][0].stanzaId

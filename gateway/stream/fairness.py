@@ -41,8 +41,8 @@ class Port(typing.Protocol):
 
 class Fairness:
     """
-    Limits users whose budget is used up. Without a budget of answers, their joins are held and their requests are
-    refused; without a budget of copies, all their stanzas are held.
+    Limits users whose budget is used up. Without a budget of answers, their joins and queries of archives are held
+    and their other requests are refused; without a budget of copies, all their stanzas are held.
 
     @ivar budget: handlers charge their answers to it.
     @ivar copies: the budget of copies; L{spread} charges it.
@@ -74,7 +74,7 @@ class Fairness:
             if stanza.type != "unavailable":
                 self._refuse(stanza, OverBudget)
                 return True
-            # The user leaves, so held joins are obsolete.
+            # The user leaves, so what is held is obsolete.
             for each in self._holdback.leave(stanza.sender or ""):
                 self._refuse(each, OverBudget)
             user = jids.bare(stanza.sender or "")

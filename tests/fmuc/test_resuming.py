@@ -245,6 +245,17 @@ class MirrorRestartTests(ResumeCase):
             )
             self.assertHealthy(site)
 
+    def test_repeated(self) -> None:
+        """A missed message without an id is shown, even if its sender has said the same before."""
+        for site in self.sites():
+            site.say(OWN, "same", "")
+            site.kill(HERE)
+            site.say(OWN, "same", "")
+            site.wait(20)
+            site.start(HERE)
+            self.assertShown(site, "same", "same")
+            self.assertHealthy(site)
+
     def test_changed(self) -> None:
         """Rules 22, 23: occupants, presence and the subject have changed: only the differences are shown."""
         for site in self.sites():
