@@ -800,6 +800,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        del self._ofAccounts[key]\n", "        pass\n"),
     ),
     "gateway/fmuc/submitted.py": (
+        ("        if isLive:\n", "        if False:\n"),
         ("any(not isSettled or number not in self._sentAt for", "any(number not in self._sentAt for"),
         ("        if not isWhole:\n", "        if False:\n"),
         ("        self._sentAt = dict.fromkeys(self._unsent, now)\n", "        pass\n"),

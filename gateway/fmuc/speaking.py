@@ -14,7 +14,7 @@ from attrs import evolve
 from gateway.fmuc.actions import Join, Submission
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.ordinary import ToOrdinary
-from gateway.fmuc.puppets import Puppet, Puppets, PuppetState
+from gateway.fmuc.puppets import Puppet, Puppets, PuppetState, addressOf
 from gateway.fmuc.submitted import Submitted
 from gateway.fmuc.values import UNREACHABLE, Fmuc, Mode, NodeMessage
 from gateway.muc.actions import Action
@@ -148,8 +148,12 @@ class Speaking:
         submitted = self.of(puppets)
         if submitted is None or not nick:
             return message
+
+        def isThere(user: str) -> bool:
+            return puppets.at(addressOf(self._rooms.jid, user, nick)) is not None
+
         copy = RoomMessage(nick=nick, id=message.id, payload=message.payload)
-        known = submitted.returned(copy, message.delay is None)
+        known = submitted.returned(copy, message.delay is None, isThere)
         if known is None:
             return message
         return evolve(message, fmuc=Fmuc(realJid=known.message.realJid), submitter=known.origin)

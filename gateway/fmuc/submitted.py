@@ -61,14 +61,18 @@ class Submitted(Outgoing):
         """Return the nicks and the full JIDs of the users whose messages have not come back."""
         return {(each.message.nick, each.message.realJid) for each in self._unsent.values()}
 
-    def returned(self, message: RoomMessage, isLive: bool) -> Unsent | None:
+    def returned(self, message: RoomMessage, isLive: bool, isThere: Callable[[str], bool]) -> Unsent | None:
         """
         Handle a message of an occupant that the ordinary room has sent; return what was sent to it, if it is known.
 
         @param isLive: True if it is a new one. A room keeps the order of an occupant's messages, so earlier ones
             were dropped; and one that is none of these was changed.
+        @param isThere: True for the JID of a user who may be that occupant; asked about a new message.
         """
         sent = [number for number in self._numbers(message.nick) if number in self._sentAt]
+        if isLive:
+            # Somebody else may have the nick of an occupant who was removed.
+            sent = [number for number in sent if isThere(self._unsent[number].message.realJid)]
         found = next((number for number in sent if _isSame(self._unsent[number].message, message)), None)
         if found is None:
             found = next((number for number in sent if isLive), None)

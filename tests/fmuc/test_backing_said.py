@@ -204,6 +204,15 @@ class OutTests(RoomCase):
         [found] = self.wire.elements(self.back("1", "forbidden"))
         self.assertEqual((found.get("to"), found.get("type")), (DAN, "error"))
 
+    def test_taken(self) -> None:
+        """Another user who takes the nick of a removed occupant does not speak for that one."""
+        self.wire.settled(said("1", DAN))
+        kick = f"<x {USER}><status code='307'/><status code='110'/></x>"
+        self.wire.settled(presence(DANS, "dan", kick, "unavailable") + presence(CAROLS, "dan"))
+        self.assertSent(self.wire.settled(echo("2", "dan")), shown("2", "dan"))
+        [message] = self.wire.rooms.rooms[ROOM].history
+        self.assertEqual(message.realJid, "")
+
 
 class PrimaryTests(WireCase):
     """A mirror in primary mode, whose users have seen what the ordinary room gets later."""
