@@ -204,10 +204,7 @@ class FederationCase(RoomsCase):
         for each in self._pair.gateways:
             each.stop()
         self._pair.gateways.clear()
-        rooms: dict[str, Value] = {"peers": [MIRROR]}
-        if self.backing:
-            rooms["backing"] = self.backing
-        near = self.newGateway({f'rooms."{ROOMS}"': rooms})
+        near = self.newGateway({f'rooms."{ROOMS}"': {"peers": [MIRROR], **self.behind}})
         mirror: dict[str, Value] = {"allow": [ROOMS], "users": [FAR], **options}
         far = self.newGateway({f'mirror."{MIRROR}"': mirror}, server=self.far)
         for each in (near, far):

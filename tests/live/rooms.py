@@ -235,6 +235,11 @@ class RoomsCase(LiveTests):
         """Service whose rooms those enter who use no mirror."""
         return self.backing or self.service
 
+    @property
+    def behind(self) -> dict[str, Value]:
+        """Options of the service: with the ordinary service behind it, if there is one."""
+        return {"backing": self.backing} if self.backing else {}
+
     def places(self, name: str, mirror: str = MIRROR) -> tuple[str, str]:
         """Return the addresses of a room and of its mirror."""
         return f"{name}@{self.rooms}", mirrored(f"{name}@{self.service}", mirror)
@@ -247,9 +252,7 @@ class RoomsCase(LiveTests):
     async def startSites(self) -> tuple[Gateway, Gateway]:
         """Start the gateway with the rooms, and that with the mirrors."""
         peers: dict[str, Value] = {"peers": list(MIRRORS), "administering_peers": list(self.administering)}
-        if self.backing:
-            peers["backing"] = self.backing
-        rooms: dict[str, dict[str, Value]] = {f'rooms."{ROOMS}"': peers}
+        rooms: dict[str, dict[str, Value]] = {f'rooms."{ROOMS}"': {**peers, **self.behind}}
         above = await self.startGateway(rooms)
         self.wire = await Wire(self.server.componentPort).open()
         self.stack.callback(self.wire.close)
@@ -289,7 +292,7 @@ class RoomsCase(LiveTests):
         )
         own = [each for each in client.received if each.get("from") == f"{room}/{nick}"]
         created = any(status.get("code") == "201" for each in own for status in each.iter(f"{{{MUC_USER}}}status"))
-        if created and room.endswith(f"@{self.rooms}"):
+        if created and r"\40" not in room:
             await client.request(room, INSTANT, "set")
 
     def bodies(self, client: Client) -> list[tuple[str, str]]:

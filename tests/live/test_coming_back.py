@@ -43,12 +43,12 @@ def conditions(client: Client, own: Callable[[Element], bool]) -> list[str]:
 class ComingBackTests(RoomsCase):
     """A mix-in: the scenarios, for one kind of server."""
 
-    async def joining(self, client: Client, nick: str, isEnough: Callable[[], bool]) -> float:
+    async def joining(self, client: Client, occupant: str, isEnough: Callable[[], bool]) -> float:
         """Send joins, twenty a second, until it is enough; return the time then."""
         async with asyncio.timeout(30):
             while not isEnough():
                 with contextlib.suppress(ConnectionError):
-                    client.send(stanza("presence", MUC_X, to=f"{ROOM}/{nick}"))
+                    client.send(stanza("presence", MUC_X, to=occupant))
                 await asyncio.sleep(0.05)
         return time.monotonic()
 
@@ -71,7 +71,7 @@ class ComingBackTests(RoomsCase):
         The server is killed and comes back. A client that logs in at once and joins is in within half a second,
         counted from when the server accepts components. Those who were in are in.
         """
-        await self.startGateway({f'rooms."{ROOMS}"': {}})
+        await self.startGateway({f'rooms."{ROOMS}"': self.behind})
         alice, bob = await self.user("alice", "camp"), await self.user("bob", "camp")
         await self.enter(alice, ROOM, "alice")
         await self.enter(bob, ROOM, "bob")
@@ -83,7 +83,7 @@ class ComingBackTests(RoomsCase):
         await bob.loginAgain(30)
         loggedIn = time.monotonic()
         bob.received.clear()
-        joined = await self.joining(bob, "bob", lambda: any(map(isOwn, bob.received)))
+        joined = await self.joining(bob, f"{ROOM}/bob", lambda: any(map(isOwn, bob.received)))
         opened = await opening
         self.assertLess(joined - max(opened, loggedIn), BACK_WITHIN)
         await self.server.ready()
@@ -94,26 +94,32 @@ class ComingBackTests(RoomsCase):
         Joins come while the gateway is killed and starts again: nobody enters before the rooms are loaded, so that
         a members-only room stays one, and its owner is the owner.
         """
-        gateway = await self.startGateway({f'rooms."{ROOMS}"': {}})
+        gateway = await self.startGateway({f'rooms."{ROOMS}"': self.behind})
+        room, _ = self.places("closed")
         alice, carol = await self.user("alice", "camp"), await self.user("carol", "camp")
-        await self.enter(alice, ROOM, "alice")
+        await self.enter(alice, room, "alice")
+        formType = "<field var='FORM_TYPE'><value>http://jabber.org/protocol/muc#roomconfig</value></field>"
         fields = "".join(
             f"<field var='muc#roomconfig_{name}'><value>1</value></field>"
             for name in ("membersonly", "persistentroom")
         )
-        form = f"<x xmlns='{ns.DATA}' type='submit'>{fields}</x>"
-        await alice.request(ROOM, f"<query xmlns='{ns.MUC_OWNER}'>{form}</query>", "set")
-        alice.send(stanza("presence", to=f"{ROOM}/alice", type="unavailable"))
-        await self.gone(alice, f"{ROOM}/alice")
+        form = f"<x xmlns='{ns.DATA}' type='submit'>{formType}{fields}</x>"
+        reply = await alice.request(room, f"<query xmlns='{ns.MUC_OWNER}'>{form}</query>", "set")
+        self.assertEqual(reply.get("type"), "result")
+        alice.send(stanza("presence", to=f"{room}/alice", type="unavailable"))
+        await self.gone(alice, f"{room}/alice")
         gateway.kill9()
         gateway.start()
 
         def refusals() -> list[str]:
             return [each for each in conditions(carol, isOwn) if each == "registration-required"]
 
-        await self.joining(carol, "carol", lambda: len(refusals()) > 2 or any(map(isOwn, carol.received)))
+        def isEnough() -> bool:
+            return len(refusals()) > 2 or any(map(isOwn, carol.received))
+
+        await self.joining(carol, f"closed@{ROOMS}/carol", isEnough)
         self.assertFalse(any(map(isOwn, carol.received)))
-        await self.enter(alice, ROOM, "alice")
+        await self.enter(alice, room, "alice")
 
 
 class ProsodyComingBackTests(ComingBackTests, SynchronousTestCase):

@@ -13,15 +13,21 @@ from slixmpp.exceptions import IqError, PresenceError
 from slixmpp.stanza import Message
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import ROOMS, scenario
-from tests.live.rooms import RoomsCase, Talker, mirrored
+from tests.live.case import scenario
+from tests.live.rooms import RoomsCase, Talker
 from tests.live.servers import DOMAIN, Ejabberd, Embedded, Prosody
 
 REGISTER = "http://jabber.org/protocol/muc#register"
 
 
 class RoomServicesTests(RoomsCase):
-    """A mix-in: the scenarios, for one kind of server."""
+    """
+    A mix-in: the scenarios, for one kind of server.
+
+    @cvar hasAvatars: True if rooms have vCards.
+    """
+
+    hasAvatars = True
 
     async def helped(self, user: str) -> Talker:
         """Log in a client with the further plugins, which keeps the forms that it is sent."""
@@ -73,7 +79,7 @@ class RoomServicesTests(RoomsCase):
         user may unregister.
         """
         await self.startSites()
-        there, here = f"coven@{ROOMS}", mirrored(f"coven@{ROOMS}")
+        there, here = self.places("register")
         bob, alice, carol = [await self.helped(name) for name in ("bob", "alice", "carol")]
         await bob.join(there, "bob")
         question = await self.asked(bob, there)
@@ -105,12 +111,14 @@ class RoomServicesTests(RoomsCase):
     async def test_voice(self) -> None:
         """Sections 7.13 and 8.6: visitors of the room and of a mirror ask for voice; the moderator grants it."""
         await self.startSites()
-        there, here = f"coven@{ROOMS}", mirrored(f"coven@{ROOMS}")
+        there, here = self.places("voice")
         bob, alice, carol = [await self.helped(name) for name in ("bob", "alice", "carol")]
         await bob.join(there, "bob")
         config = await bob.muc.get_room_config(JID(there), timeout=5)
         config["type"] = "submit"
         config.field["muc#roomconfig_moderatedroom"]["value"] = True
+        if "members_by_default" in config.get_fields():
+            config.field["members_by_default"]["value"] = False
         await bob.muc.set_room_config(JID(there), config)
         for talker, room, nick in ((alice, there, "alice"), (carol, here, "carol")):
             own, *_ = await talker.join(room, nick)
@@ -119,7 +127,8 @@ class RoomServicesTests(RoomsCase):
             talker.muc.request_voice(JID(room), "participant")
             form = await asyncio.wait_for(question, 5)
             values = form["form"].get_values()
-            self.assertEqual((values["muc#roomnick"], values["muc#jid"]), (nick, str(talker.stream.boundjid)))
+            jid = f"{self.known(nick)}/{nick}" if self.backing and room == here else str(talker.stream.boundjid)
+            self.assertEqual((values["muc#roomnick"], values["muc#jid"]), (nick, jid))
             self.answer(bob, form, "muc#request_allow")
             async with asyncio.timeout(5):
                 while talker.muc.get_jid_property(JID(room), nick, "role") != "participant":
@@ -131,7 +140,7 @@ class RoomServicesTests(RoomsCase):
     async def test_occupants(self) -> None:
         """Requests between occupants, in both directions through a mirror; and the room's avatar there."""
         await self.startSites()
-        there, here = f"coven@{ROOMS}", mirrored(f"coven@{ROOMS}")
+        there, here = self.places("requests")
         bob, alice = [await self.helped(name) for name in ("bob", "alice")]
         await bob.join(there, "bob")
         await alice.join(here, "alice")
@@ -150,6 +159,11 @@ class RoomServicesTests(RoomsCase):
         with self.assertRaises(IqError) as denied:
             await alice.stream.plugin["xep_0199"].send_ping(JID(f"{here}/nobody"), timeout=5)
         self.assertEqual(denied.exception.condition, "item-not-found")
+        if self.hasAvatars:
+            await self.checkAvatar(bob, alice, there, here)
+
+    async def checkAvatar(self, bob: Talker, alice: Talker, there: str, here: str) -> None:
+        """Check that a room's avatar is given to a user of its mirror."""
         iq = bob.stream.plugin["xep_0054"].make_vcard()
         iq["PHOTO"]["TYPE"], iq["PHOTO"]["BINVAL"] = "image/png", b"png"
         await bob.stream.plugin["xep_0054"].publish_vcard(jid=JID(there), vcard=iq)
