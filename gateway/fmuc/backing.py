@@ -12,26 +12,26 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from attrs import evolve, frozen
+from attrs import evolve
 
-from gateway import ns
 from gateway.addresses import jids
-from gateway.errors import BadRequest, GatewayError, Loop, NoHandler, NotInTheRoom
+from gateway.errors import GatewayError, Loop, NotInTheRoom
 from gateway.fmuc.actions import (
     AskProperties,
     AskResume,
     Join,
-    Kept,
     PrivateMessage,
-    SelfPing,
     Submission,
     TellOccupants,
     ToNode,
 )
 from gateway.fmuc.core import Rooms
+from gateway.fmuc.former_puppets import FormerPuppets
 from gateway.fmuc.from_ordinary import FromOrdinary
-from gateway.fmuc.ordinary import ToOrdinary, leaveOf, naming
+from gateway.fmuc.ordinary import ToOrdinary, leaveOf
+from gateway.fmuc.puppet_iqs import PuppetIqs, answerOf
 from gateway.fmuc.puppets import Puppet, Puppets, PuppetState, addressOf, isLoop
+from gateway.fmuc.restoring import Check, Restoring, isIn
 from gateway.fmuc.speaking import Speaking
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import ABSENT, ResumeAnswer
@@ -40,35 +40,11 @@ from gateway.muc.occupant_iq import errorOf
 from gateway.muc.values import OccupantPresence, stanzaError
 from gateway.stream.stanzas import Stanza
 
-# Seconds for which the answer to a self-ping, or to a leave, is awaited.
+# Seconds for which the answer to a leave is awaited.
 _WAIT = 10.0
-# Puppets that are restored at once, and seconds within which all of them are.
-_AT_ONCE, _WITHIN = 20, 15
-# Ghosts that are remembered, and seconds until one is told again to leave.
-_MAX_GHOSTS, _AGAIN = 1_000, 60.0
-# Requests to bare JIDs that are remembered; later ones than that are answered by the full JID.
-_MAX_OF_ACCOUNTS = 1_000
-# Errors by which a client has answered a self-ping, so that the puppet is in (XEP-0410 section 3.3).
-_OF_CLIENT = frozenset(("feature-not-implemented", "service-unavailable"))
 _UNKNOWN = ResumeAnswer(condition="item-not-found")
 # Types of presence that rooms send.
 _SHOWN = frozenset((None, "unavailable", "error"))
-
-
-@frozen
-class _Ping:
-    """
-    An open self-ping.
-
-    @ivar join: the join that waits for its answer; C{None} if the uplink does.
-    @ivar ask: id of the uplink's request; empty for none.
-    """
-
-    puppets: Puppets
-    puppet: Puppet
-    deadline: float
-    join: Join | None = None
-    ask: str = ""
 
 
 class Backing:
@@ -84,15 +60,10 @@ class Backing:
         self._domain = domain
         self._puppets: dict[str, Puppets] = {}
         self._due: deque[Callable[[float], list[Action]]] = deque()
-        # Joins of puppets that may be in, and wait for their turn.
-        self._waiting: deque[tuple[Puppets, Puppet, Join]] = deque()
-        self._credit = _AT_ONCE
-        self._pings: dict[str, _Ping] = {}
+        self._restoring = Restoring(rooms.token)
         self._leaving: deque[tuple[float, Puppets, Puppet]] = deque()
-        self._ghosts: dict[tuple[str, str], float] = {}
-        # Requests to bare JIDs of puppets: the puppet's address, the requester, and the id.
-        self._ofAccounts: dict[tuple[str, str, str], None] = {}
-        self._asked = 0
+        self._former = FormerPuppets()
+        self._iqs = PuppetIqs(rooms.jid, domain, self._puppets)
         self._isLost = False
         self.dropped = 0
         self._speaking = Speaking(rooms, self._leave, self._rejoin)
@@ -128,8 +99,7 @@ class Backing:
     def lost(self) -> None:
         """The connection is lost. What is sent until there is a new one would come before the joins anew."""
         self._isLost = True
-        self._waiting.clear()
-        self._pings.clear()
+        self._restoring.clear()
         for puppets in self._puppets.values():
             puppets.doubt(isLost=True)
 
@@ -144,33 +114,10 @@ class Backing:
             if isinstance(action, ToNode):
                 found += self._toJoined(action, now) if action.toJoined else [action]
             elif isinstance(action, ForwardIq | SendError | SendResult):
-                found.append(self._asPuppet(action))
+                found.append(self._iqs.asPuppet(action))
             else:
                 found.append(action)
         return found
-
-    def _asPuppet(self, action: ForwardIq | SendError | SendResult) -> Action:
-        """Return a stanza of an occupant here to an ordinary room as that of the puppet; others as they are."""
-        room, _, nick = action.sender.partition("/")
-        puppets = self._puppets.get(room)
-        puppet = None if puppets is None else puppets.called(nick)
-        if puppets is None or puppet is None or jids.split(action.recipient)[1] != self._domain:
-            return action
-        if isinstance(action, ForwardIq) and action.stanza.type == "set" and action.recipient == puppets.source:
-            named = naming(action.stanza, puppets.addresses)
-            if named is not None:
-                return ToOrdinary(puppets.source, puppet.address, Kept(named))
-        return evolve(action, sender=self._senderOf(action, puppet))
-
-    def _senderOf(self, action: ForwardIq | SendError | SendResult, puppet: Puppet) -> str:
-        """Return the address of a puppet that a stanza comes from: of an answer, the one that was asked."""
-        identifier = action.stanza.id if isinstance(action, ForwardIq) else action.id
-        key = puppet.address, action.recipient, identifier or ""
-        isRequest = isinstance(action, ForwardIq) and action.stanza.type in ("get", "set")
-        if key not in self._ofAccounts or isRequest:
-            return puppet.address
-        del self._ofAccounts[key]
-        return jids.bare(puppet.address)
 
     def _toJoined(self, action: ToNode, now: float) -> list[Action]:
         stanza = action.stanza
@@ -228,7 +175,7 @@ class Backing:
         # The answer to a first join tells who is in, so puppets that nobody needs leave before.
         left = self._release(puppets) if stanza.isFirst else []
         puppet = puppets.add(address, request.nick, request.realJid)
-        self._ghosts.pop((address, puppets.source), None)
+        self._former.joins(address, puppets.source)
         puppet.password = request.password or puppet.password
         if puppet.farewell is not None:
             # The user is back before the leave was sent.
@@ -243,8 +190,8 @@ class Backing:
             return [*left, ToOrdinary(action.peer, address, stanza, hasHistory=True)]
         if puppet.state is PuppetState.UNKNOWN or self._isLost:
             puppet.state = PuppetState.UNKNOWN
-            self._waiting.append((puppets, puppet, stanza))
-            return [] if self._isLost else self._restore(now)
+            self._restoring.add(puppets, puppet, stanza)
+            return [] if self._isLost else self._restoring.next(now)
         puppet.state = PuppetState.JOINING
         return [ToOrdinary(action.peer, address, stanza)]
 
@@ -253,26 +200,6 @@ class Backing:
         federation = self._rooms.federation(room)
         join = None if federation is None else federation.pending.get(nick)
         return join is not None and join.occupant is not None
-
-    def _restore(self, now: float) -> list[Action]:
-        """Ask for some of the puppets that may be in whether they are."""
-        found: list[Action] = []
-        while self._waiting and self._credit > 0:
-            puppets, puppet, join = self._waiting.popleft()
-            if puppet.state is PuppetState.UNKNOWN:
-                self._credit -= 1
-                puppet.state = PuppetState.CHECKING
-                found.append(self._ping(_Ping(puppets, puppet, now + _WAIT, join)))
-        return found
-
-    def _ping(self, ping: _Ping) -> Action:
-        identifier = self._newId("ping")
-        self._pings[identifier] = ping
-        return ToOrdinary(ping.puppets.source, ping.puppet.address, SelfPing(ping.puppet.nick, identifier))
-
-    def _newId(self, kind: str) -> str:
-        self._asked += 1
-        return f"{kind}-{self._rooms.token}-{self._asked}"
 
     def _presence(
         self, puppets: Puppets, action: ToNode, stanza: OccupantPresence, now: float
@@ -285,7 +212,7 @@ class Backing:
             puppet.farewell = sent
             return []
         if stanza.change.unavailable:
-            if self._withdraws(puppet):
+            if self._restoring.withdraw(puppet):
                 refused = stanzaError(NotInTheRoom)
                 self._due.append(partial(self._taken.refuse, action.room, puppet.nick, puppet.realJid, refused))
             self._leave(puppets, puppet, now)
@@ -293,15 +220,6 @@ class Backing:
             puppet.unsent = sent
             return []
         return [sent]
-
-    def _withdraws(self, puppet: Puppet) -> bool:
-        """Return True if a join of a puppet waits that leaves: it is not sent any longer, and has no answer."""
-        if puppet.state is PuppetState.CHECKING:
-            return True
-        waiting = [each for each in self._waiting if each[1] is puppet]
-        for each in waiting:
-            self._waiting.remove(each)
-        return bool(waiting)
 
     def _leave(self, puppets: Puppets, puppet: Puppet, now: float) -> None:
         """Wait for the answer to a leave, which is sent."""
@@ -312,8 +230,8 @@ class Backing:
 
     def _rejoin(self, puppets: Puppets, puppet: Puppet) -> None:
         """Let a puppet join again that is not in any longer, when its turn comes."""
-        if all(each is not puppet for _, each, _ in self._waiting):
-            self._waiting.append((puppets, puppet, self._speaking.joinOf(puppets, puppet)))
+        if not self._restoring.isWaiting(puppet):
+            self._restoring.add(puppets, puppet, self._speaking.joinOf(puppets, puppet))
 
     def _say(self, action: ToNode, stanza: Submission | PrivateMessage, now: float) -> list[Action]:
         puppets = self._of(action.room)
@@ -336,7 +254,7 @@ class Backing:
             puppets.doubt()
             self._due.append(partial(self._answer, action.room, stanza.id, _UNKNOWN))
             return []
-        return [self._ping(_Ping(puppets, listener, now + _WAIT, ask=stanza.id))]
+        return [self._restoring.ask(puppets, listener, now, ask=stanza.id)]
 
     def _answer(self, room: str, identifier: str, answer: ResumeAnswer, now: float) -> list[Action]:
         federation = self._rooms.federation(room)
@@ -361,17 +279,13 @@ class Backing:
     def tick(self, now: float) -> list[Action]:
         """Handle deadlines that have passed, and restore puppets."""
         found: list[Action] = []
-        for identifier, ping in list(self._pings.items()):
-            if ping.deadline > now:
-                break
-            del self._pings[identifier]
-            found += self._pinged(ping, "remote-server-timeout", now)
+        for check in self._restoring.tick(now):
+            found += self._checked(check, "remote-server-timeout", now)
         while self._leaving and self._leaving[0][0] <= now:
             deadline, puppets, puppet = self._leaving.popleft()
             if puppet.leaves and puppet.deadline == deadline:
                 found += self._taken.expired(puppets, puppet, now)
-        self._credit = max(_AT_ONCE, -(-len(self._waiting) // _WITHIN))
-        found += self._restore(now)
+        found += self._restoring.next(now)
         for puppets in self._puppets.values():
             if puppets.missed is not None and puppets.missed.deadline <= now:
                 found += self._taken.caughtUp(puppets, False, now)
@@ -417,7 +331,9 @@ class Backing:
         puppets = self._of(room) if room in self._rooms.rooms else self._puppets.get(room)
         puppet = None if puppets is None else puppets.at(address)
         if puppets is None or puppet is None:
-            return self._toGhost(source, stanza, now)
+            isFormer = self._former.isHeard(stanza)
+            self.dropped += not isFormer
+            return list(self._former.leave(address, source, now)) if isFormer else []
         handle = self._taken.message if stanza.name == "message" else self._taken.presence
         return handle(puppets, puppet, nick, stanza, now)
 
@@ -430,72 +346,35 @@ class Backing:
         @return: the iq as one to the occupant here whose puppet it is for; actions if it is handled; C{None} if it
             is for no puppet.
         """
-        source, _, nick = (stanza.sender or "").partition("/")
-        puppets = self._puppets.get(f"{jids.split(source)[0]}@{self._rooms.jid}")
-        puppet = None if puppets is None else puppets.at(stanza.recipient or "")
-        if puppet is None and puppets is not None and nick and stanza.type in ("get", "set"):
-            # Rooms send requests that are for the account, such as for a vCard, to the bare JID.
-            puppet = puppets.ofUser(stanza.recipient or "")
-        if puppets is None or puppet is None:
+        found = self._iqs.recipientOf(stanza)
+        if found is None:
             return None
+        puppets, puppet = found
+        nick = (stanza.sender or "").partition("/")[2]
         if stanza.type in ("result", "error"):
-            ping = self._pings.get(stanza.id or "")
-            if ping is not None and ping.puppet is puppet and nick == puppet.nick:
-                del self._pings[stanza.id or ""]
-                return self._pinged(ping, errorOf(stanza).condition if stanza.type == "error" else "", now)
+            check = self._restoring.answered(puppet, nick, stanza.id or "")
+            if check is not None:
+                return self._checked(check, errorOf(stanza).condition if stanza.type == "error" else "", now)
             if puppets.missed is not None and puppets.missed.id == stanza.id and not nick:
                 return self._taken.archived(puppets, puppet, stanza, now)
         elif nick in ("", puppet.nick):
             # By servers that forward self-pings, and by those that ask occupants themselves.
-            return [self._answerOf(stanza)]
-        elif stanza.recipient != puppet.address:
-            self._ofAccounts[puppet.address, stanza.sender or "", stanza.id or ""] = None
-            if len(self._ofAccounts) > _MAX_OF_ACCOUNTS:
-                del self._ofAccounts[next(iter(self._ofAccounts))]
-        return stanza.sentBy(stanza.sender or "", f"{puppets.room}/{puppet.nick}")
+            return [answerOf(stanza)]
+        return self._iqs.toOccupant(stanza, puppets, puppet)
 
-    @staticmethod
-    def _answerOf(stanza: Stanza) -> Action:
-        sender, recipient, identifier = stanza.recipient or "", stanza.sender or "", stanza.id
-        if not identifier:
-            return SendError("iq", sender, recipient, None, stanzaError(BadRequest))
-        if stanza.type == "get" and ns.PING.encode() in stanza.raw:
-            return SendResult(sender, recipient, identifier)
-        return SendError("iq", sender, recipient, identifier, stanzaError(NoHandler))
-
-    def _pinged(self, ping: _Ping, condition: str, now: float) -> list[Action]:
+    def _checked(self, check: Check, condition: str, now: float) -> list[Action]:
         """Handle the answer to a self-ping; the condition is empty for a result."""
-        puppets, puppet = ping.puppets, ping.puppet
-        isIn = not condition or condition in _OF_CLIENT
-        if ping.join is None:
-            answer = ResumeAnswer() if isIn else ResumeAnswer(condition=condition)
-            if not isIn and condition not in ABSENT:
+        puppets, puppet = check.puppets, check.puppet
+        if check.join is None:
+            answer = ResumeAnswer() if isIn(condition) else ResumeAnswer(condition=condition)
+            if answer.condition and condition not in ABSENT:
                 puppets.doubt()
                 answer = _UNKNOWN
-            return self._answer(puppets.room, ping.ask, answer, now)
+            return self._answer(puppets.room, check.ask, answer, now)
         if puppet.state is not PuppetState.CHECKING:
             return []
         held = puppet.held
-        if isIn and held is not None and not held.unavailable:
+        if isIn(condition) and held is not None and not held.unavailable:
             return self._taken.own(puppets, puppet, held, (), now)
         puppet.state = PuppetState.JOINING
-        return [ToOrdinary(puppets.source, puppet.address, ping.join)]
-
-    # Ghosts.
-
-    def _toGhost(self, source: str, stanza: Stanza, now: float) -> list[Action]:
-        """Take a puppet out of an ordinary room that nobody needs, such as one of an earlier process."""
-        address = stanza.recipient or ""
-        local, _, resource = jids.split(address)
-        isShown = (stanza.name == "presence" and stanza.type is None) or stanza.type == "groupchat"
-        if not isShown or not resource or "@" not in jids.unescapeLocal(local):
-            self.dropped += 1
-            return []
-        key = address, source
-        if self._ghosts.get(key, 0.0) > now:
-            return []
-        self._ghosts.pop(key, None)
-        self._ghosts[key] = now + _AGAIN
-        if len(self._ghosts) > _MAX_GHOSTS:
-            del self._ghosts[next(iter(self._ghosts))]
-        return [leaveOf(source, address, resource)]
+        return [ToOrdinary(puppets.source, puppet.address, check.join)]

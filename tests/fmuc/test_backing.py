@@ -587,3 +587,14 @@ class ReturnTests(WireCase):
         self.assertEqual(sum(counts), count + 2)
         self.assertEqual([each for each in self.quiet(found) if not each.startswith(f"presence {SOURCE}")], [])
         self.assertEqual(len(self.site.wires[SERVICE].rooms.rooms[SOURCE].occupants), count + 4)
+
+    def test_kickedMeanwhile(self) -> None:
+        """A puppet that is kicked while it waits for its turn does not come back."""
+        for number in range(30):
+            self.site.join(ROOM, f"u{number}", f"u{number}@elsewhere.example/u")
+        self.site.connect(COMPONENT)
+        self.site.ask(SOURCE, ANN, admin("u29"), "set")
+        for _ in range(20):
+            self.site.tick(1)
+        for wire, room in ((SERVICE, SOURCE), (COMPONENT, ROOM)):
+            self.assertNotIn("u29", self.site.wires[wire].room(room).occupants)

@@ -51,11 +51,12 @@ class OddWire(Wire):
     An ordinary service.
 
     @ivar isOdd: False for one that works as it should.
+    @ivar hasRefused: True if it has refused a presence that it may have admitted.
     """
 
     def __init__(self, random: Random) -> None:
         super().__init__(rooms(SERVICE, bounds=Bounds(locked=300.0)).rooms)
-        self.isOdd = False
+        self.isOdd = self.hasRefused = False
         self._random = random
         self._late: list[bytes] = []
 
@@ -80,6 +81,7 @@ class OddWire(Wire):
                 found.append(data.replace(b'code="110"', b'code="999"'))
             elif fault == MORE:
                 more = self._random.choice(STANZAS).format(room=SOURCE, to=quoteattr(each.get("to", "")))
+                self.hasRefused |= "<presence" in more and "<error" in more
                 found += [data, more.encode()]
             elif fault != LOST:
                 found.append(data)
@@ -122,8 +124,8 @@ class RandomTests(WireCase):
         for seconds in (10,) * 60 + (1,) * 15:
             self.count(self.site.tick(seconds))
         self.assertIn(self.open, (0, None))
-        if self.open is None:
-            # Occupants of an earlier process leave when they are heard of.
+        if self.open is None or self.service.hasRefused:
+            # Occupants of an earlier process, and those who were refused, leave when they are heard of.
             self.site.say(SOURCE, ANN, "talk")
         self.assertEqual(self.flushLoggedErrors(), [])
         self.checkRooms()

@@ -1,0 +1,113 @@
+"""
+Puppets that may be in their ordinary rooms after a loss: they ask whether they are (XEP-0410), some at a time, and
+join again if they are not. Pure.
+"""
+
+from __future__ import annotations
+
+from attrs import frozen
+
+from gateway.fmuc.actions import Join, SelfPing
+from gateway.fmuc.ordinary import ToOrdinary
+from gateway.fmuc.puppets import Puppet, Puppets, PuppetState
+from gateway.muc.actions import Action
+
+# Seconds for which the answer to a self-ping is awaited.
+_WAIT = 10.0
+# Puppets that are restored at once, and seconds within which all of them are.
+_AT_ONCE, _WITHIN = 20, 15
+# Errors by which a client has answered a self-ping, so that the puppet is in (XEP-0410 section 3.3).
+_OF_CLIENT = frozenset(("feature-not-implemented", "service-unavailable"))
+
+
+@frozen
+class Check:
+    """
+    An open self-ping.
+
+    @ivar join: the join that waits for its answer; C{None} if the uplink does.
+    @ivar ask: id of the uplink's request; empty for none.
+    """
+
+    puppets: Puppets
+    puppet: Puppet
+    deadline: float
+    join: Join | None = None
+    ask: str = ""
+
+
+def isIn(condition: str) -> bool:
+    """True if a puppet is in by the answer to its self-ping; the condition is empty for a result."""
+    return not condition or condition in _OF_CLIENT
+
+
+class Restoring:
+    """
+    The puppets of one component that may be in.
+
+    @param token: distinguishes ids of this process from those of an earlier one.
+    """
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._asked = 0
+        # Joins that wait for their turn.
+        self._waiting: dict[Puppet, tuple[Puppets, Join]] = {}
+        self._credit = _AT_ONCE
+        self._checks: dict[str, Check] = {}
+
+    def clear(self) -> None:
+        """Forget all: no answer will come."""
+        self._waiting.clear()
+        self._checks.clear()
+
+    def add(self, puppets: Puppets, puppet: Puppet, join: Join) -> None:
+        """Let a join wait for its turn."""
+        self._waiting[puppet] = puppets, join
+
+    def isWaiting(self, puppet: Puppet) -> bool:
+        """True if a join of a puppet waits."""
+        return puppet in self._waiting
+
+    def withdraw(self, puppet: Puppet) -> bool:
+        """Return True if a join of a puppet waits that leaves: it is not sent any longer, and has no answer."""
+        return self._waiting.pop(puppet, None) is not None or puppet.state is PuppetState.CHECKING
+
+    def next(self, now: float) -> list[Action]:
+        """Ask for some of the puppets whether they are in."""
+        found: list[Action] = []
+        while self._waiting and self._credit > 0:
+            puppet, (puppets, join) = next(iter(self._waiting.items()))
+            del self._waiting[puppet]
+            if puppet.state is PuppetState.UNKNOWN:
+                self._credit -= 1
+                puppet.state = PuppetState.CHECKING
+                found.append(self.ask(puppets, puppet, now, join))
+        return found
+
+    def ask(
+        self, puppets: Puppets, puppet: Puppet, now: float, join: Join | None = None, ask: str = ""
+    ) -> Action:
+        """Ask whether a puppet is in; the last arguments are as in L{Check}."""
+        self._asked += 1
+        identifier = f"ping-{self._token}-{self._asked}"
+        self._checks[identifier] = Check(puppets, puppet, now + _WAIT, join, ask)
+        return ToOrdinary(puppets.source, puppet.address, SelfPing(puppet.nick, identifier))
+
+    def answered(self, puppet: Puppet, nick: str, identifier: str) -> Check | None:
+        """
+        Return the self-ping that an iq of type result or error ends; C{None} for none.
+
+        @param puppet: to which it was sent.
+        @param nick: of its sender: only the address that was asked may answer.
+        """
+        check = self._checks.get(identifier)
+        if check is None or check.puppet is not puppet or nick != puppet.nick:
+            return None
+        return self._checks.pop(identifier)
+
+    def tick(self, now: float) -> list[Check]:
+        """Allow further self-pings, and return those that were not answered in time; called once a second."""
+        self._credit = max(_AT_ONCE, -(-len(self._waiting) // _WITHIN))
+        late = [each for each, check in self._checks.items() if check.deadline <= now]
+        return [self._checks.pop(each) for each in late]
