@@ -782,9 +782,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/restoring.py": (
         ("while self._waiting and self._credit > 0:", "while self._waiting:"),
         ("or check.puppet is not puppet or nick != puppet.nick:", "or check.puppet is not puppet:"),
+        ("or check.puppet is not puppet or nick != puppet.nick:", "or nick != puppet.nick:"),
         ("            if puppet.state is PuppetState.UNKNOWN:\n", "            if True:\n"),
     ),
     "gateway/fmuc/former_puppets.py": (
+        ("        if len(self._told) > _MAX_REMEMBERED:\n", "        if False:\n"),
         ("if self._told.get(key, 0.0) > now:", "if False:"),
         ("        self._told.pop((address, source), None)\n", "        pass\n"),
     ),

@@ -235,6 +235,22 @@ class HostileTests(RoomCase):
             f"<x xmlns='{ns.MUC}'><history maxstanzas='0'/></x></presence>",
         )
 
+    def test_otherRooms(self) -> None:
+        """A user has one address in all ordinary rooms: another room cannot answer for this one."""
+        self.enter()
+        hall = SOURCE.replace("lobby", "hall")
+        self.take(f"<presence from='{CAROL_HERE}' to='{ROOM.replace('lobby', 'hall')}/carol'>{MUC}</presence>")
+        answer = self.own(CAROLS, "carol", "") + message(CAROLS, "", "<subject/>")
+        self.take(answer.replace(SOURCE, hall))
+        self.wire.handler.connectionInitialized()
+        self.wire.settled()
+        sent = self.take(self.own(BOBS, "bob", "") + message(BOBS, "", "<subject/>")).decode()
+        [asked] = re.findall(f"<iq from='{re.escape(CAROLS)}' to='{SOURCE}/carol' id='([^']*)'", sent)
+        gone = f"<error type='cancel'><not-acceptable xmlns='{ns.STANZA_ERRORS}'/></error>"
+        answer = f"<iq from='{SOURCE}/carol' to='{CAROLS}' type='error' id='{asked}'>{gone}</iq>"
+        self.assertSent(self.take(answer.replace(SOURCE, hall)))
+        self.assertIn(f"<presence from='{CAROLS}' to='{SOURCE}/carol'>".encode(), self.take(answer))
+
     def test_nameless(self) -> None:
         """A room that is no occupant gives no nick."""
         self.take(f"<presence from='{CAROL_HERE}' to='{ROOM}/carol'>{MUC}</presence>")

@@ -422,6 +422,13 @@ class StanzaTests(BackedCase):
             self.assertSent(self.take(message(recipient, "ann", "<body>x</body>") + presence(recipient, "ann")))
         self.assertSent(self.take(presence(ghost, "old", ITEM, "unavailable")))
 
+    def test_manyGhosts(self) -> None:
+        """No more than a thousand of them are remembered."""
+        for number in (*range(1001), 0):
+            address = rf"u{number}\40users.example@{COMPONENT}/u"
+            self.assertSent(self.take(message(address, "ann", "<body>x</body>")), leaveOf(address, "u"))
+        self.assertSent(self.take(message(address, "ann", "<body>x</body>")))
+
     def test_ghostAgain(self) -> None:
         """The user joins again within that minute, which is refused; the ordinary room has admitted them though."""
         self.take(message(DANS, "ann", "<body>x</body>"))
