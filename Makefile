@@ -9,13 +9,15 @@ BIN := $(VENV)/bin
 BOUND := timeout --foreground --signal=INT --kill-after=30
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TRIAL := $(BIN)/python -m twisted.trial
+# Tests start many processes, which load compiled modules in two thirds of the time.
+unexport PYTHONDONTWRITEBYTECODE
 # Those that build and install distributions.
 INSTALLS := $(addprefix tests/test_,packaging.py examples.py)
 # All others except the live tests: the packages of tests, each with an __init__.py, and the test modules. Two halves that
 # take about the same time.
 UNIT := $(filter-out tests/live $(INSTALLS),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
 	$(wildcard tests/test_*.py))
-UNIT_FIRST := $(addprefix tests/,fmuc muc stream peers)
+UNIT_FIRST := $(addprefix tests/,fmuc muc stream)
 # The tests flush small files thousands of times: in memory, if the system has a folder for that, and 1 GB of space in it.
 # After a failure the folder stays.
 MEMORY := $(shell free=$$(df --output=avail /dev/shm 2>&1 | tail -n 1); [ "$$free" -gt 1000000 ] 2>&- && echo /dev/shm || echo /tmp)
