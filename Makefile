@@ -19,10 +19,10 @@ UNIT := $(filter-out tests/live $(INSTALLS),$(patsubst %/__init__.py,%,$(wildcar
 	$(wildcard tests/test_*.py))
 UNIT_FIRST := $(addprefix tests/,fmuc muc stream)
 # The tests flush small files thousands of times: in memory, if the system has a folder for that, and 1 GB of space in it.
-# After a failure the folder stays.
+# Nothing of it stays; tests that are run by hand leave their files in _trial_temp.
 MEMORY := $(shell free=$$(df --output=avail /dev/shm 2>&1 | tail -n 1); [ "$$free" -gt 1000000 ] 2>&- && echo /dev/shm || echo /tmp)
-UNIT_RUN = @folder=$$(mktemp -d -p $(MEMORY)) && echo "In $$folder:" && \
-	$(BOUND) 600 $(TRIAL) --temp-directory=$$folder/trial $(1) && chmod -R u+w $$folder && rm -r $$folder
+UNIT_RUN = @folder=$$(mktemp -d -p $(MEMORY)) && trap "chmod -R u+w $$folder; rm -rf $$folder" EXIT INT TERM && \
+	$(BOUND) 600 $(TRIAL) --temp-directory=$$folder/trial $(1)
 # The live tests that compare times run alone; the others in two halves. Tests of one module share servers.
 ALONE := $(addprefix tests.live.test_,embedded_hostile hostile_user outage roster_lock)
 OTHERS := $(filter-out $(ALONE),$(subst /,.,$(basename $(sort $(wildcard tests/live/test_*.py)))))
