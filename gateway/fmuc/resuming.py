@@ -179,21 +179,20 @@ class Resumption:
     @property
     def _hasAll(self) -> bool:
         """
-        True if a channel has delivered all messages, over a restart or a long loss. The joined node may have others
-        after the last one of this node, in its own order: those of this node.
+        True if a channel delivers all messages. The joined node may have others after the last one of this node, in
+        its own order: those of this node; or it may not have got that one yet.
         """
-        return self.isRestored and not self.isRenewed and self.node.channel is not None
+        return self.node.channel is not None and not self.isRenewed
 
     def _lastKnown(self) -> str:
         """
         Return the stanza id of the last message that the joined node knows; empty for none. In primary mode,
-        messages of occupants here may not have arrived there, unless a channel delivers them.
+        messages of occupants here may not have arrived there.
         """
-        isDelivered = self.node.channel is not None and not self.isRenewed
-        isEach = isDelivered or self.node.returnsMessages
+        isEach = self.node.returnsMessages
         history = reversed(list(self.mirror.room.history))
         found = next((each.stanzaId for each in history if each.stanzaId and (isEach or not self._isOwn(each))), "")
-        return found if isDelivered else self.last or found
+        return self.last or found
 
     def _isOwn(self, message: RoomMessage) -> bool:
         occupant = self.mirror.room.occupants.get(message.nick)

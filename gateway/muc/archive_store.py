@@ -40,6 +40,9 @@ Step = ToArchive | ResumeArchive | ForgetArchive
 _STEP = 256
 # Bytes of one page, by L{_size}; a page has at least one message.
 PAGE_BYTES = 256 * 1024
+# Messages of an archive, beside the newest ones of the room, in which those are looked for: this node may have
+# shown some of its own since.
+_OWN = 1_000
 # Estimated bytes of a result beside the parts of L{_size}.
 _AROUND = 800
 _DAY = 86_400
@@ -130,7 +133,7 @@ def resume(cursor: Any, room: str, messages: tuple[ArchivedMessage, ...], retent
 
     @param messages: the newest ones of the room, oldest first.
     """
-    cursor.execute(_IDENTITIES, (room, 2 * len(messages)))
+    cursor.execute(_IDENTITIES, (room, len(messages) + _OWN))
     rows, here = cursor.fetchall(), {each.id for each in messages}
     ids = {identifier for identifier, *_ in rows}
     # Those that may have another id in the room, each of them once.

@@ -217,12 +217,8 @@ class OutTests(RoomCase):
 class PrimaryTests(WireCase):
     """A mirror in primary mode, whose users have seen what the ordinary room gets later."""
 
-    def play(self, isKilled: bool) -> list[str]:
-        """
-        Bob says something while the ordinary service is away, and leaves. Return what all are shown.
-
-        @param isKilled: True if the process with the rooms is killed meanwhile.
-        """
+    def opened(self) -> Site:
+        """Return a site where Ann is in the ordinary room, and Bob and Carol are in the mirror."""
         site = Site(
             rooms(SERVICE, bounds=Bounds(locked=300.0)),
             backed(isStored=True),
@@ -232,6 +228,15 @@ class PrimaryTests(WireCase):
         site.ask(SOURCE, ANN, FORM, "set")
         for nick, user in (("bob", BOB), ("carol", CAROL)):
             site.join(NORTH, nick, user)
+        return site
+
+    def play(self, isKilled: bool) -> list[str]:
+        """
+        Bob says something while the ordinary service is away, and leaves. Return what all are shown.
+
+        @param isKilled: True if the process with the rooms is killed meanwhile.
+        """
+        site = self.opened()
         for number in range(2):
             site.say(SOURCE, ANN, f"before {number}")
         site.away = {SERVICE}
@@ -269,3 +274,15 @@ class PrimaryTests(WireCase):
             [f"message {NORTH}/bob > {BOB} body=said", f"message {NORTH}/bob > {CAROL} body=said"],
         )
         self.assertEqual(self.refused, [f"message {ROOM} > {NORTH}/bob error recipient-unavailable"])
+
+    def test_compared(self) -> None:
+        """
+        Rule 21: the channel delivers all messages, so the mirror asks for none. Its last one is its own, and has
+        another id in the ordinary room, where all of the history would follow.
+        """
+        site = self.opened()
+        site.say(NORTH, BOB, "own")
+        ask = f"<iq from='{ROOM}' to='{NORTH}' type='get' id='q'><compare xmlns='{ns.CHANNEL}'/></iq>"
+        found = read(site.wires["north.example"].settled(ask))
+        asked = [part.get("m") for each in found for part in each.iter(f"{{{ns.CHANNEL}}}compare")]
+        self.assertEqual(asked, [""])

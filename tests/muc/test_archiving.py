@@ -543,10 +543,13 @@ class TableTests(ArchiveCase):
         found = self.store.atStart(archive_store.page, EVERYTHING).messages
         said = [evolve(each, stanza=f"s{number}") for number, each in enumerate(found)]
         own = evolve(said[4], id="own")
+        later = [evolve(own, id=f"l{number}", stanza=f"l{number}") for number in range(20)]
         for archived, expected in (
             ((said[0], said[1], own), (said[0], said[1], own, said[2], said[3], said[5])),
             ((said[0], said[1], evolve(own, stanza="x")), (said[0], said[1], own, *said[2:])),
             ((evolve(own, stanza=None),), said[1:]),
+            # Many of its own have followed.
+            ((*said[:2], own, *later), (*said[:2], own, *later, *said[2:4], said[5])),
         ):
             self.store.atStart(archive_store.forget, ROOM)
             for each in archived:
