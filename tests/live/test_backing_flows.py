@@ -1,6 +1,6 @@
 """
 Further flows of mirrors with ordinary rooms behind the gateway's: restarts, archives, several clients of a user,
-services of rooms.
+services of rooms. Those that mostly depend on the gateway have one generation of each server.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from tests.live.case import MIRRORS, scenario
 from tests.live.processes import need
 from tests.live.rooms import Talker
-from tests.live.servers import DOMAIN, Ejabberd, Prosody
+from tests.live.servers import DOMAIN, Ejabberd, NewerEjabberd, Prosody
 from tests.live.terminal import Profanity, Terminal
 from tests.live.test_archive import ArchiveTests
 from tests.live.test_backing import Backed
@@ -155,36 +155,39 @@ class ProsodyBackedArchiveTests(BackedArchiveTests, SynchronousTestCase):
     """With rooms of Prosody."""
 
     serverClass = Prosody
+    hasTwin = False
 
 
-class EjabberdBackedArchiveTests(BackedArchiveTests, SynchronousTestCase):
-    """With rooms of ejabberd."""
+class NewerEjabberdBackedArchiveTests(BackedArchiveTests, SynchronousTestCase):
+    """With rooms of a newer ejabberd."""
 
-    serverClass = Ejabberd
+    serverClass = NewerEjabberd
 
 
 class ProsodyBackedComingBackTests(Backed, ComingBackTests, SynchronousTestCase):
     """With rooms of Prosody."""
 
     serverClass = Prosody
+    hasTwin = False
 
 
-class EjabberdBackedComingBackTests(Backed, ComingBackTests, SynchronousTestCase):
-    """With rooms of ejabberd."""
+class NewerEjabberdBackedComingBackTests(Backed, ComingBackTests, SynchronousTestCase):
+    """With rooms of a newer ejabberd."""
 
-    serverClass = Ejabberd
+    serverClass = NewerEjabberd
 
 
 class ProsodyBackedSessionsTests(Backed, SessionsTests, SynchronousTestCase):
     """With rooms of Prosody."""
 
     serverClass = Prosody
+    hasTwin = False
 
 
-class EjabberdBackedSessionsTests(Backed, SessionsTests, SynchronousTestCase):
-    """With rooms of ejabberd."""
+class NewerEjabberdBackedSessionsTests(Backed, SessionsTests, SynchronousTestCase):
+    """With rooms of a newer ejabberd."""
 
-    serverClass = Ejabberd
+    serverClass = NewerEjabberd
 
 
 class ProsodyBackedRoomServicesTests(BackedRoomServicesTests, SynchronousTestCase):
