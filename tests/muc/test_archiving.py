@@ -570,6 +570,8 @@ class TableTests(ArchiveCase):
             (said[:1], [said[1], again, said[2]], [said[1], again, said[2]]),
             (said[:2], [said[1], again, said[0]], [*said[:2], again]),
             (said[:2], [said[0], said[1], again, said[2]], [*said[:2], again, said[2]]),
+            # One of them may be the one that is there.
+            (said[:1], [again, evolve(again, id="twice")], [said[0], evolve(again, id="twice")]),
         ):
             self.store.atStart(archive_store.forget, ROOM)
             self.store.atStart(archive_store.append, archived, self.retention)
