@@ -53,6 +53,11 @@ class ProsodyEjabberdLinkStormTests(LinkStormTests, SynchronousTestCase):
 
     serverClass, mirrorClass = Prosody, Ejabberd
 
+    @scenario(150)
+    async def test_oneEnd(self) -> None:
+        """The same with ordinary rooms of Prosody."""
+        await self.storm(Form.ONE_END, BACKED)
+
 
 class NewerEjabberdProsodyLinkStormTests(LinkStormTests, SynchronousTestCase):
     """Rooms at the newer ejabberd, mirrors at the newer Prosody; over a direct link."""
