@@ -105,7 +105,7 @@ def ask(
     if own:
         isOpen = known is None or MEMBERS_ONLY.features[0] not in known.features
         mayInvite = isOpen or occupant.standing.affiliation in (OWNER, ADMIN)
-        sender, identifier = room.address(occupant.nick), f"invite-{room.ids.stanzaId()}"
+        sender, identifier = room.address(occupant.nick), f"invite-{room.ids.stanzaId(room.nextIds)}"
         there = federation.uplink.node
         inquiry = _Inquiry(
             requester=user,

@@ -130,7 +130,7 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
         nick=sender,
         realJid=realJid,
         occupantId=_occupantId(room, occupant or gone, stanza),
-        stanzaId=stanza.stanzaId or (room.ids.stanzaId() if stanza.lasts and sender else ""),
+        stanzaId=stanza.stanzaId or (room.ids.stanzaId(room.nextIds) if stanza.lasts and sender else ""),
         payload=stanza.payload,
         id=stanza.id,
         subject=stanza.subject,

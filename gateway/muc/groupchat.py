@@ -48,7 +48,7 @@ def submit(
         if stanza.subject:
             checkChange(room)
     if not stanzaId and stanza.lasts and not room.nodes.returnsMessages:
-        stanzaId = room.ids.stanzaId()
+        stanzaId = room.ids.stanzaId(room.nextIds)
     message = RoomMessage(
         nick=occupant.nick,
         realJid=occupant.realJid,

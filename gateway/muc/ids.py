@@ -19,7 +19,7 @@ MAX_ID = 128
 SECRET, _OCCUPANT = 32, 16
 # Stanza ids are made in runs. Bytes at the beginning of each id, which those of a run share; bytes of the rest;
 # number of ids of a run.
-_SHARED, _OWN, _RUN = 3, 9, 256
+_SHARED, _OWN, _RUN = 3, 9, 64
 # Characters of the rest.
 _LENGTH = _OWN * 4 // 3
 
@@ -35,8 +35,6 @@ class Ids:
     def __init__(self, secret: bytes | None = None, random: Callable[[int], bytes] = secrets.token_bytes) -> None:
         self._secret = random(SECRET) if secret is None else secret
         self._random = random
-        # The rest of the run, the next one last.
-        self._run: list[str] = []
 
     def salt(self, room: str) -> bytes:
         """
@@ -49,19 +47,22 @@ class Ids:
         """
         return hmac.digest(self._secret, room.encode(), "sha256")
 
-    def stanzaId(self) -> str:
+    def stanzaId(self, run: list[str]) -> str:
         """
         Return a new stanza id. Section 3: "The values of the 'id' attribute SHOULD be unpredictable".
 
         The ids of a run ascend: those of messages that follow each other are in one page of an archive's
         index then, and a commit writes each changed page as a whole.
+
+        @param run: the rest of a room's run, the next one last; it is changed. Two rooms must not have one run:
+            its ids would tell how much is said in the other one.
         """
-        if not self._run:
+        if not run:
             shared = urlsafe_b64encode(self._random(_SHARED)).decode()
             own = urlsafe_b64encode(self._random(_OWN * _RUN)).decode()
             parts = [own[start : start + _LENGTH] for start in range(0, len(own), _LENGTH)]
-            self._run = [shared + part for part in sorted(parts, reverse=True)]
-        return self._run.pop()
+            run += [shared + part for part in sorted(parts, reverse=True)]
+        return run.pop()
 
 
 def occupantId(salt: bytes, user: str) -> str:

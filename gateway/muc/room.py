@@ -134,6 +134,7 @@ class Room:
     @ivar utcClock: the time of day.
     @ivar ids: makes the ids of the service.
     @ivar salt: key of the occupant ids.
+    @ivar nextIds: the next stanza ids: L{Ids.stanzaId}.
     @ivar lockedUntil: end of the wait for the owner's first form, in seconds of the link's clock; 0 if the room is
         open.
     @ivar stamped: stamp of the last message that was stamped here.
@@ -150,6 +151,7 @@ class Room:
     salt: bytes
     creators: tuple[str, ...] = ()
     durability: Durability = field(factory=Durability)
+    nextIds: list[str] = field(factory=list)
     nodes: OtherNodes = field(factory=NoOtherNodes)
     settings: Settings = field(factory=Settings)
     occupants: dict[str, Occupant] = field(factory=dict)

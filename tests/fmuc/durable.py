@@ -77,7 +77,7 @@ class NumberedIds(Ids):
         super().__init__(b"secret", bytes)
         self._numbers = numbers
 
-    def stanzaId(self) -> str:
+    def stanzaId(self, run: list[str]) -> str:
         return f"{next(self._numbers):016}"
 
 

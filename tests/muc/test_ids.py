@@ -80,8 +80,9 @@ class IdsTests(SynchronousTestCase):
 
     def test_stanzas(self) -> None:
         """Stanza ids are never the same, and are made of random bytes only, nine for each and more for a run."""
+        run: list[str] = []
         ids = Ids()
-        found = [ids.stanzaId() for _ in range(2_000)]
+        found = [ids.stanzaId(run) for _ in range(2_000)]
         self.assertEqual(len(set(found)), 2_000)
         self.assertEqual({len(each) for each in found}, {16})
         asked: list[int] = []
@@ -91,15 +92,22 @@ class IdsTests(SynchronousTestCase):
             return bytes(size)
 
         ids = Ids(b"", random)
-        self.assertEqual({ids.stanzaId() for _ in range(2_000)}, {STANZA_ID})
+        run.clear()
+        self.assertEqual({ids.stanzaId(run) for _ in range(2_000)}, {STANZA_ID})
         self.assertGreaterEqual(sum(asked), 2_000 * 9 + 3 * 2_000 // 256)
 
     def test_runs(self) -> None:
-        """Most ids follow the one before, with the same beginning: in an index they are in one place."""
+        """
+        Most ids of a room follow the one before, with the same beginning: in an index they are in one place. Those
+        of another room tell nothing of them.
+        """
         ids = Ids()
-        found = [ids.stanzaId() for _ in range(1_024)]
-        following = [one[:4] == next_[:4] and one < next_ for one, next_ in pairwise(found)]
-        self.assertEqual(following.count(False), 3)
+        runs: tuple[list[str], list[str]] = [], []
+        found = [[ids.stanzaId(run) for run in runs] for _ in range(640)]
+        for each in zip(*found, strict=True):
+            following = [one[:4] == next_[:4] and one < next_ for one, next_ in pairwise(each)]
+            self.assertEqual(following.count(False), 9)
+        self.assertFalse({one[:4] for one, _ in found} & {other[:4] for _, other in found})
 
     def test_secret(self) -> None:
         """The secret is made once, and kept; one that was changed is not used."""
