@@ -752,6 +752,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("    if not isChanged:\n", "    if True:\n"),
     ),
     "gateway/fmuc/from_ordinary.py": (
+        ("self._speaking.refused(puppets, puppet) if isRemoved else []", "[]"),
         ("        if puppets.called(puppet.nick) is not puppet:\n", "        if False:\n"),
         ("if held is not None and not held.unavailable and puppets.room", "if False and puppets.room"),
         ("        left = self.release(puppets, puppet)\n", "        left: list[Action] = []\n"),

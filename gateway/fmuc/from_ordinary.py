@@ -70,7 +70,10 @@ class FromOrdinary:
         if nick != puppet.nick and not isRenamed:
             return self._ofOther(puppets, puppet, nick, presence, now)
         if presence.unavailable:
-            return self.gone(puppets, puppet, presence, now)
+            isRemoved = not puppet.leaves and puppet.state is not PuppetState.JOINING
+            # The room keeps the order, so what it has not sent to all by now, it has not taken.
+            refused = self._speaking.refused(puppets, puppet) if isRemoved else []
+            return refused + self.gone(puppets, puppet, presence, now)
         if nick != puppet.nick:
             # Section 7.2.3: the service has changed the nick. Nicks cannot change in a mirror.
             error = evolve(stanzaError(NickInUse), text=f"The room gives you another nick: join as {nick}.")

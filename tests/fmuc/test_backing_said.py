@@ -213,6 +213,20 @@ class OutTests(RoomCase):
         [message] = self.wire.rooms.rooms[ROOM].history
         self.assertEqual(message.realJid, "")
 
+    def test_kicked(self) -> None:
+        """A message that the ordinary room has not sent to all when it removes its sender gets an error at once."""
+        for number in ("1", "2"):
+            self.wire.settled(said(number, DAN))
+        self.wire.settled(echo("1", "dan"))
+        kick = f"<x {USER}><status code='307'/><status code='110'/></x>"
+        found = self.wire.elements(presence(DANS, "dan", kick, "unavailable"))
+        errors = [each for each in found if each.get("type") == "error"]
+        self.assertEqual([(each.get("to"), each.get("id")) for each in errors], [(DAN, "2")])
+        # It is not said again when the user is in again.
+        self.wire.settled(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>")
+        self.assertNotIn(b"<body>2</body>", self.wire.settled(own(DANS, "dan")))
+        self.assertEqual(len(self.wire.rooms.rooms[ROOM].history), 1)
+
 
 class PrimaryTests(WireCase):
     """A mirror in primary mode, whose users have seen what the ordinary room gets later."""
