@@ -55,7 +55,7 @@ class Ids:
         index then, and a commit writes each changed page as a whole.
 
         @param run: the rest of a room's run, the next one last; it is changed. Two rooms must not have one run:
-            its ids would tell how much is said in the other one.
+            its ids would tell how many messages the other one has.
         """
         if not run:
             shared = urlsafe_b64encode(self._random(_SHARED)).decode()
