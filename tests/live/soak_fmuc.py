@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 import time
 
+from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.link.core import Side
@@ -67,8 +68,12 @@ class Soak(FederationCase):
             sys.stdout.write(f"{names}: {line}\n")
             sys.stdout.flush()
 
+        # ejabberd loses the last messages of its archive with its process (docs/fmuc.md).
+        servers = {Side.A: self.server, Side.B: self.far}
+        lossy = {each.home for each in form.value if each.backing and isinstance(servers[each.home], Ejabberd)}
+        scale = evolve(LONG, servers=tuple(side for side in LONG.servers if side not in lossy))
         report("")
-        await LinkStorm(self, form, LONG, seedOr(int(time.time())), isDirect, report).run()
+        await LinkStorm(self, form, scale, seedOr(int(time.time())), isDirect, report).run()
 
 
 class ProsodyEjabberdSoak(Soak, SynchronousTestCase):

@@ -64,3 +64,11 @@ class NewerEjabberdProsodyLinkStormTests(LinkStormTests, SynchronousTestCase):
 
     serverClass, mirrorClass = NewerEjabberd, Prosody
     isDirect = True
+
+    @scenario(150)
+    async def test_bothEnds(self) -> None:
+        """
+        The same with ordinary rooms of both servers. That with Prosody is killed: ejabberd would lose the last
+        messages of its archive.
+        """
+        await self.storm(Form.BOTH_ENDS, SHORT)
