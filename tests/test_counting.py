@@ -51,6 +51,7 @@ from gateway.roster.interested import InterestedClients
 from gateway.roster.refresher import Refresher
 from gateway.state.database import Database
 from gateway.state.memory import MemoryStore
+from gateway.state.sqlite import SqliteBackend
 from gateway.stream.core import Limits, Splitter
 from gateway.stream.outbox import Outbox
 from gateway.stream.outflow import Copies, Outflow
@@ -725,7 +726,7 @@ class StateTests(TestCase):
     def test_broken(self) -> Any:
         """The state of the file, failed requests, and those that wait."""
         path = Path(self.mktemp()).absolute()
-        kept = Database(path, (("CREATE TABLE IF NOT EXISTS kept (name TEXT)",),), reactor)
+        kept = Database(SqliteBackend(path, (("CREATE TABLE IF NOT EXISTS kept (name TEXT)",),)), reactor)
         self.addCleanup(kept.close)
         metrics = RecordingMetrics()
         kept.measure(metrics.scope("file", "x.db"))

@@ -96,16 +96,16 @@ def upgrade(program: Program, file: str | None) -> None:
             raise CommandFailed(errorsIn(path, error).rstrip("\n")) from error
         failed = False
         for database in made.databases:
-            before = backups.versionOf(database.path)
+            before = database.backend.version()
             try:
                 database.atStart(lambda cursor: None)
             except GatewayError as error:
                 failed = True
-                click.echo(f"{database.path}: {error}", err=True)
+                click.echo(f"{database.place}: {error}", err=True)
             else:
-                after = backups.versionOf(database.path)
+                after = database.backend.version()
                 change = f"version {after}" if before == after else f"version {before} is now {after}"
-                click.echo(f"{database.path}: {change}")
+                click.echo(f"{database.place}: {change}")
         await gatherResults([database.closeLater() for database in made.databases])
         if failed:
             raise SystemExit(1)

@@ -32,8 +32,10 @@ from gateway.peers.service import Peers
 from gateway.pieces import Pieces
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.privilege.lending import Lending
-from gateway.state.database import Database, SchemaDatabase
+from gateway.state.database import Database
+from gateway.state.jobs import IBackend
 from gateway.state.migrations import Migrations
+from gateway.state.sqlite import SchemaBackend
 from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.instances import OtherInstances
@@ -164,23 +166,24 @@ class ServiceBuilder(ServiceEnvironment):
 
     def store(self, name: str, migrations: Migrations) -> IStore:
         if name not in self._stores:
-            self._stores[name] = self._database(Database, name, migrations)
+            self._stores[name] = self._database(name, lambda: self.backend(name, migrations))
         return self._stores[name]
 
     def database(self, name: str, schema: tuple[str, ...]) -> Database:
         """
-        Return a store with tables that are created if they do not exist; the deprecated way to get one.
+        Return a store with tables that are created if they do not exist, always in a file; the deprecated way to
+        get one.
 
         @param name: the name of the file.
         """
         deprecated("IServiceBuilder.database is deprecated; use store", DeprecationWarning, 2)
-        return self._database(SchemaDatabase, name, schema)
+        return self._database(name, lambda: SchemaBackend(Path(self.stateDir, name), schema))
 
-    def _database(self, make: Callable[[Path, Any, Any], Database], name: str, tables: object) -> Database:
-        path = Path(self.stateDir, name)
+    def _database(self, name: str, makeBackend: Callable[[], IBackend]) -> Database:
         try:
-            made = make(path, tables, self.reactor)
+            made = Database(makeBackend(), self.reactor)
         except OSError as error:
+            path = Path(self.stateDir, name)
             raise ConfigError([f"state_dir: {path} cannot be created: {error.strerror}"]) from error
         made.measure(self.metrics.scope("file", name))
         self.databases.append(made)

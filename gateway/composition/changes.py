@@ -101,6 +101,7 @@ def compare(old: Config, new: Config, renewed: Collection[str] = ()) -> Changes:
             key
             for key, isChanged in (
                 ("state_dir", old.state_dir != new.state_dir),
+                ("state", old.state != new.state),
                 ("server", (old.server is None) != (new.server is None)),
                 ("embedded", old.embedded != new.embedded and None not in (old.embedded, new.embedded)),
                 ("http", old.http != new.http),

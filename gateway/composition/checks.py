@@ -17,7 +17,7 @@ from zope.interface.verify import verifyObject
 from gateway import plugins
 from gateway.composition.changes import keyFile, linkSettings
 from gateway.composition.reader import Config, Service, load
-from gateway.config.tables import ComponentTable, ConfigError, Url, elided
+from gateway.config.tables import ComponentTable, ConfigError, DatabaseUrl, Url, elided
 from gateway.config.values import addressOf
 from gateway.interfaces import (
     IConfigCheck,
@@ -30,7 +30,8 @@ from gateway.interfaces import (
 )
 from gateway.peers import identity
 from gateway.requirements import Component, Requirement
-from gateway.state import faults, files
+from gateway.state import files, places
+from gateway.state.jobs import IBackend
 from gateway.state.migrations import Migrations
 from gateway.stream.survey import NOTE
 
@@ -106,6 +107,8 @@ def check(config: Config) -> None:
 def _problems(config: Config) -> list[str]:
     unusable = files.folderProblem(config.state_dir)
     problems = [f"state_dir: {unusable}"] if unusable else []
+    if config.state.url is not None and (unusable := places.urlProblem(config.state.url)):
+        problems.append(f"state.url: {unusable}")
     if config.log.file is not None and (unusable := files.appendProblem(Path(config.log.file))):
         problems.append(f"log.file: {unusable}")
     for name, peer in config.peers.items():
@@ -146,7 +149,7 @@ def warnings(config: Config) -> list[str]:
     of the plugins.
     """
     found = list(files.openFilesIn(config.state_dir))
-    tables: list[Any] = [config.server, config.embedded, config.http, *config.peers.values()]
+    tables: list[Any] = [config.state, config.server, config.embedded, config.http, *config.peers.values()]
     tables += [service.table for service in config.services]
     named = {Path(name) for table in tables if table is not None for name in fileNames(table)}
     if config.file is not None and any(_holdsSecret(table) for table in tables if table is not None):
@@ -238,7 +241,7 @@ def _holdsSecret(table: Any) -> bool:
         value = getattr(table, each.name)
         if each.repr is not False or not value or getattr(table, f"{each.name}_file", None) is not None:
             continue
-        if Url not in get_args(each.type) or elided(value) != value:
+        if not {Url, DatabaseUrl} & set(get_args(each.type)) or elided(value) != value:
             return True
     return False
 
@@ -249,6 +252,7 @@ class ServiceEnvironment:
 
     def __init__(self, config: Config) -> None:
         self.stateDir = str(config.state_dir)
+        self._place = config.state.url or config.state_dir
         self.isEmbedded = config.embedded is not None
         self._services = config.services
         self.components = {service.jid for service in config.services}
@@ -262,4 +266,12 @@ class ServiceEnvironment:
         return _findPlugins(IDelegationPlugin, "name")
 
     def storeProblem(self, name: str, migrations: Migrations) -> str:
-        return faults.problem(Path(self.stateDir, name), migrations)
+        return places.problem(self._place, name, migrations)
+
+    def backend(self, name: str, migrations: Migrations) -> IBackend:
+        """
+        Return the place of a store.
+
+        @raise OSError: if its file cannot be created.
+        """
+        return places.backend(self._place, name, migrations)

@@ -26,6 +26,7 @@ from gateway.config.tables import (
     LogTable,
     PeerTable,
     ServerTable,
+    StateTable,
     elided,
 )
 from gateway.config.values import Values, checkDomain, describe
@@ -63,6 +64,7 @@ class Config:
     server: ServerTable | None
     embedded: EmbeddedTable | None
     http: HttpTable | None
+    state: StateTable = field(factory=StateTable)
     log: LogTable = field(factory=LogTable)
     peers: dict[Domain, PeerTable] = field(factory=dict)
     services: tuple[Service, ...]
@@ -120,12 +122,13 @@ class _Reader:
         self._problems = Problems(Values(folder, reactor))
 
     def read(self, document: dict[str, Any]) -> Config:
-        known = {"state_dir", "server", "embedded", "http", "log", "peers", *self._plugins}
+        known = {"state_dir", "state", "server", "embedded", "http", "log", "peers", *self._plugins}
         for key in document.keys() - known:
             allowed = f"one of {', '.join(sorted(known))}, or the kind of an installed plugin"
             advice = meant(key, known) or "remove it, or install the plugin that has this kind"
             self._problems.add(key, "an unknown key", allowed, advice)
         stateDir = self._problems.structure("state_dir", document.get("state_dir", "state"), Filename)
+        state = self._problems.structure("state", document.get("state", {}), StateTable)
         http = self._problems.structure("http", document["http"], HttpTable) if "http" in document else None
         log = self._problems.structure("log", document.get("log", {}), LogTable)
         server, embedded = self._hosts(document)
@@ -145,6 +148,7 @@ class _Reader:
             server=server,
             embedded=embedded,
             http=http,
+            state=state or StateTable(),
             log=log or LogTable(),
             peers=peers,
             services=services,

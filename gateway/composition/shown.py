@@ -11,7 +11,7 @@ from attrs import NOTHING, Factory, fields, has
 
 from gateway.composition.reader import Config, Service
 from gateway.config.problems import shown
-from gateway.config.tables import LogTable, Url, keyOf
+from gateway.config.tables import DatabaseUrl, LogTable, StateTable, Url, keyOf
 
 # The ends of the names of keys that are secrets, also in tables of other software.
 _SECRET = ("secret", "password", "token", "key")
@@ -19,9 +19,9 @@ _SECRET = ("secret", "password", "token", "key")
 
 def settings(config: Config) -> Iterator[tuple[str, str]]:
     """Yield the name of each table, and those of its settings that are not the default ones."""
-    for name in ("server", "embedded", "http", "log"):
+    for name in ("state", "server", "embedded", "http", "log"):
         table = getattr(config, name)
-        if table is not None and table != LogTable():
+        if table not in (None, StateTable(), LogTable()):
             yield name, tableSettings(table)
     for domain, peer in config.peers.items():
         yield f'peers."{domain}"', tableSettings(peer)
@@ -41,7 +41,7 @@ def tableSettings(table: Any) -> str:
         if value == _default(each.default):
             continue
         # repr=False marks a secret, except for URLs: they are shown without the password that they may contain.
-        isHidden = each.repr is False and Url not in (each.type, *get_args(each.type))
+        isHidden = each.repr is False and not {Url, DatabaseUrl} & {each.type, *get_args(each.type)}
         isSecret = isHidden or keyOf(each.name).endswith(_SECRET)
         found.append(f"{keyOf(each.name)} = {'(not shown)' if isSecret else _inToml(value)}")
     return ", ".join(found) or "the defaults"

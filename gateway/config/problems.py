@@ -13,7 +13,7 @@ from attrs import fields_dict, has
 from cattrs import ClassValidationError, ForbiddenExtraKeysError, IterableValidationError
 
 from gateway.config.repairs import meant, repaired
-from gateway.config.tables import EmbeddedTable, HttpTable, LogTable, ServerTable, elided, keyOf
+from gateway.config.tables import EmbeddedTable, HttpTable, LogTable, ServerTable, StateTable, elided, keyOf
 from gateway.config.values import Values, describe
 
 T = TypeVar("T")
@@ -132,7 +132,7 @@ def shownUnlessSecret(key: str, value: Any) -> str:
 
 def isSecret(key: str) -> bool:
     """True if the value of this key may be a secret."""
-    return key.rstrip('"').endswith("secret")
+    return key.rstrip('"').endswith("secret") or key in ("state", "state.url")
 
 
 def _unquoted(key: str, value: Any) -> str:
@@ -148,7 +148,13 @@ def _place(key: str, names: list[str]) -> str:
     """Return the name that was probably meant instead of an unknown key, or the place where the key belongs."""
     if key == "state_dir":
         return "state_dir belongs at the top of the file, above the first [table]"
-    tables = {"server": ServerTable, "http": HttpTable, "log": LogTable, "embedded": EmbeddedTable}
+    tables = {
+        "server": ServerTable,
+        "state": StateTable,
+        "http": HttpTable,
+        "log": LogTable,
+        "embedded": EmbeddedTable,
+    }
     for table, kind in tables.items():
         if key in fields_dict(kind):
             return f"{key} is a key of [{table}]"

@@ -26,6 +26,8 @@ Bytes = NewType("Bytes", int)
 LargeBytes = NewType("LargeBytes", int)
 Count = NewType("Count", int)
 Url = NewType("Url", str)
+# A connection URI of PostgreSQL. It may contain a password.
+DatabaseUrl = NewType("DatabaseUrl", str)
 # A relative name refers to the folder of the configuration file.
 Filename = NewType("Filename", str)
 ClientEndpoint = NewType("ClientEndpoint", str)
@@ -183,6 +185,17 @@ class PeerTable:
     key_file: Filename | None = None
     profile: Literal["broadband", "satellite", "hf"] = "broadband"
     fallback: Literal["s2s", "none"] = "s2s"
+
+
+@frozen(kw_only=True)
+class StateTable:
+    """
+    C{[state]}.
+
+    @ivar url: a database that has the stores, instead of files in C{state_dir}.
+    """
+
+    url: DatabaseUrl | None = field(default=None, repr=False)
 
 
 @frozen(kw_only=True)

@@ -28,6 +28,7 @@ from gateway.config.tables import (
     Bytes,
     ClientEndpoint,
     Count,
+    DatabaseUrl,
     Domain,
     Duration,
     Filename,
@@ -56,6 +57,13 @@ _MAX_SOCKET_NAME = 103
 # A host, which is a name or an IPv6 address in brackets, and optionally a port.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]+)?")
 
+# User and password, hosts with ports, the database's name, and options.
+_DATABASE_URL = re.compile(
+    r"postgres(?:ql)?://(?:[\w.~!$&'()*+,;=%-]*(?::[\w.~!$&'()*+,;=%-]*)?@)?[\w.,:%\[\]-]*(?:/[\w.~!$&'()*+,;=%-]*)?"
+    r"(?:\?[\w.~!$&'()*+,;=%/:-]*)?",
+    re.ASCII,
+)
+
 _LOG_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -80,6 +88,8 @@ _DESCRIPTIONS: dict[Any, str] = {
     Count: "a whole number, 1 or more",
     LogPart: 'the name of a logger, or its beginning up to a dot, such as "gateway.roster"',
     Url: 'a URL without user and password, such as "http://127.0.0.1:8000/contacts/%s" or "https://..."',
+    DatabaseUrl: 'the URL of a PostgreSQL database, such as "postgresql:///gateway" or '
+    '"postgresql://gateway@db.example.com/gateway?sslmode=verify-full", with special characters written as %40',
     Filename: "the name of a file, as a string",
     Passwords: 'a table of unique user names with non-empty passwords, such as alice = "..."',
     Secrets: 'a table of unique component JIDs with non-empty secrets, such as "echo.example.com" = "..."',
@@ -200,6 +210,7 @@ def _converter() -> Converter:
         LogPart: _checkLogPart,
         Count: _checkCount,
         Url: _checkUrl,
+        DatabaseUrl: _checkDatabaseUrl,
         Filename: _checkFilename,
         ClientEndpoint: _checkClientEndpoint,
         ServerEndpoint: _checkServerEndpoint,
@@ -360,6 +371,13 @@ def _checkUrl(value: Any) -> str:
         raise ValueError
     # The user name must not determine the host, and HTTP clients do not send a user and password from the URL.
     if "%s" in urlsplit(value).netloc or "@" in parts.netloc:
+        raise ValueError
+    return str(value)
+
+
+def _checkDatabaseUrl(value: Any) -> str:
+    # Where a password with unquoted characters ends is not certain: libpq would show a part of it as a host.
+    if not _DATABASE_URL.fullmatch(_checkString(value)):
         raise ValueError
     return str(value)
 

@@ -46,7 +46,7 @@ class Readiness(Resource):
         if options.keys() - {b"full"} or len(values) > 1 or values[0] not in _FULL:
             return text(request, 400, _USAGE)
         troubles = [(link.jid, link.conflict if link.ready else link.trouble) for link in self._links]
-        troubles += [(file.path.name, file.trouble) for file in self._files]
+        troubles += [(file.name, file.trouble) for file in self._files]
         if _FULL[values[0]]:
             troubles += [each for link in self._links if link.ready for each in _blocking(link)]
         down = [f"{printable(f'{name}: {trouble}')}\n" for name, trouble in troubles if trouble]

@@ -9,7 +9,6 @@ import math
 import typing
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
@@ -46,19 +45,19 @@ class Reported(Watched, typing.Protocol):
 
 class Stored(typing.Protocol):
     """
-    A file whose state is reported.
+    A store whose state is reported.
 
-    @ivar path: its path.
+    @ivar name: its name.
     """
 
-    path: Path
+    name: str
 
     @property
     def trouble(self) -> str:
         """The reason why it does not work, and a remedy; empty while it works."""
 
     def report(self) -> StatusItem:
-        """Return the state of the file; it has one line."""
+        """Return the state of the store; it has one line."""
 
 
 @frozen

@@ -228,11 +228,11 @@ def _trim(cursor: Any, room: str, number: int, utc: float, upto: int, most: int)
 def _rooms(cursor: Any, after: str = "") -> Iterator[str]:
     """Yield the rooms with archives, in their order; each costs one search."""
     while True:
-        cursor.execute("SELECT min(room) FROM archive WHERE room > ?", (after,))
-        [found] = cursor.fetchone()
+        cursor.execute("SELECT room FROM archive WHERE room > ? ORDER BY room LIMIT 1", (after,))
+        found = cursor.fetchone()
         if found is None:
             return
-        after = found
+        [after] = found
         yield after
 
 

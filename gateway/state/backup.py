@@ -14,18 +14,16 @@ import tarfile
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from urllib.parse import quote
 
 from attrs import frozen
 
 from gateway.state import faults, files
+from gateway.state.sqlite import opened, versionOf
 
 # The first bytes of a SQLite file, and the endings of the files beside one: their content is in the copy.
 _SQLITE = b"SQLite format 3\0"
 _BESIDE = ("-wal", "-shm", "-journal")
 _TEMPORARY = ".new"
-# Seconds to wait for the lock of the gateway, which holds it for moments.
-_TIMEOUT = 10.0
 # Files and bytes of an archive.
 _MAX_FILES = 10_000
 _PIECE = 1024 * 1024
@@ -109,13 +107,6 @@ def isDatabase(path: Path) -> bool:
         return file.read(len(_SQLITE)) == _SQLITE
 
 
-def versionOf(path: Path) -> int:
-    """Return the schema version of a SQLite file; 0 for a file without one, or without content."""
-    with closing(_opened(path)) as connection:
-        [version] = connection.execute("PRAGMA user_version").fetchone()
-        return int(version)
-
-
 def openDatabases(folder: Path) -> list[Path]:
     """Return the databases that a process has open, or had open when it was killed."""
     return [path for path in sorted(_filesIn(folder)) if Path(f"{path}-wal").exists()]
@@ -138,7 +129,7 @@ def _add(tar: tarfile.TarFile, path: Path, beside: Path) -> Copied:
     copy = beside / f"{path.name}.{secrets.token_hex(4)}{_TEMPORARY}"
     try:
         files.makeFile(copy)
-        with closing(_opened(path)) as source, closing(sqlite3.connect(copy)) as target:
+        with closing(opened(path)) as source, closing(sqlite3.connect(copy)) as target:
             # All pages in one step, under one lock: a state between two transactions.
             source.backup(target)
             # One file alone, without a journal beside it.
@@ -151,11 +142,6 @@ def _add(tar: tarfile.TarFile, path: Path, beside: Path) -> Copied:
         for each in (copy, *(Path(f"{copy}{ending}") for ending in _BESIDE)):
             with suppress(OSError):
                 each.unlink()
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    # Not read-only: without the files beside it, such a connection cannot read a file with a write-ahead log.
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=rw", _TIMEOUT, uri=True)
 
 
 def _head(name: str, size: int, path: Path) -> tarfile.TarInfo:

@@ -1,14 +1,13 @@
 """
-A store in a SQLite file, used by one thread. Faults of its disk cost requests, never the process.
+A store in a database, used by one thread. Faults of the database cost requests, never the process.
 """
 
 from __future__ import annotations
 
-import sqlite3
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from pathlib import Path
+from threading import Timer
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -20,11 +19,9 @@ from zope.interface import implementer
 from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull, TooManyPending
 from gateway.metrics import IMetrics, names
 from gateway.reports import StatusItem
-from gateway.state import files
 from gateway.state.faults import Condition
 from gateway.state.interfaces import IStore
-from gateway.state.migrations import Migrations, migrate
-from gateway.state.sqlite import Job, SqliteFile
+from gateway.state.jobs import IBackend, Job
 from gateway.state.worker import Worker
 
 T = TypeVar("T")
@@ -36,41 +33,41 @@ _MAX_SHARING = 256
 _MAX_WAITING = 10_000
 _MAX_WAIT = 10.0
 _WATCH_EVERY = 1.0
-# Seconds between two probes of a file that does not work.
+# Seconds after which a request is aborted that is overdue: if its commit has begun, the requester still waits.
+_GRACE = 5.0
+# Seconds between two probes of a database that does not work.
 _PROBE_EVERY = 5.0
-
-_SLOW = "its disk does not respond: check the disk"
 
 
 @implementer(IStore)
 class Database:
     """
-    One SQLite file. A change is on the disk before it is reported as stored.
+    One store, in a SQLite file or on a PostgreSQL server. A change is on the disk before it is reported as stored.
 
     Requests of one reactor turn, and those that come while the thread is busy, share a transaction in their order,
     so one flush of the disk stores all of them; L{writeAtOnce} does not wait for the end of the turn. This changes
     no result: if an interaction raises, only its own changes are rolled back; if the transaction fails, or a
-    request in it is cancelled, each request gets a transaction of its own. One file for all stores would need fewer
-    flushes only if several services write in one reactor turn.
+    request in it is cancelled, each request gets a transaction of its own. One database for all stores would need
+    fewer flushes only if several services write in one reactor turn.
 
-    If the file fails, a request fails with L{StoreFull}, L{StoreBusy} or L{StoreBroken} and stores nothing; the log
-    gets one line a minute about it. A lock delays a request by at most half a second, a slow disk by about ten
-    seconds. A cancelled request stores nothing either, unless its commit has begun. The file is tried again with
-    each request, and every five seconds if there are no requests.
+    If the database fails, a request fails with L{StoreFull}, L{StoreBusy} or L{StoreBroken} and stores nothing; the
+    log gets one line a minute about it. A lock delays a request by at most half a second, a slow disk or a lost
+    connection by about ten seconds. A cancelled request stores nothing either, unless its commit has begun. The
+    database is tried again with each request, and every five seconds if there are no requests.
 
-    @ivar name: the name of the file.
-    @ivar path: the file.
+    @ivar backend: the kind of its database, and its place in it.
+    @ivar name: the name of the store.
+    @ivar place: its place, for operators: the file, or the URL without a password.
     @ivar failures: number of requests and probes that failed since the start.
     @param reactor: provides the clock, and C{callFromThread}; for tests, it may also provide C{makeWorker}.
-    @raise OSError: if the file cannot be created.
     """
 
     _log = Logger()
 
-    def __init__(self, path: Path, migrations: Migrations, reactor: Any) -> None:
-        self.path = path
-        self.name = path.name
-        self._migrations = migrations
+    def __init__(self, backend: IBackend, reactor: Any) -> None:
+        self.name = backend.name
+        self.place = backend.place
+        self.backend = backend
         self._reactor = reactor
         self._condition = Condition()
         self.failures = 0
@@ -87,17 +84,17 @@ class Database:
         # True if it is closed as soon as no request is left.
         self._isLeaving = False
         self._isClosed = False
-        # One thread: SQLite allows one writer, and requests keep their order.
-        self._worker = getattr(reactor, "makeWorker", Worker)(path.name)
+        # One thread and one connection: requests keep their order, one store has one writer, and no store waits for
+        # another one.
+        self._worker = getattr(reactor, "makeWorker", Worker)(self.name)
         # Only the thread uses it, once there is one.
-        self._file = SqliteFile(path, self._prepare, reactor.seconds, self._onReplaced)
-        files.makeFile(path)
+        self._connection = backend.connect(reactor.seconds, self._onReopened)
         # Threads do not survive a fork, and a daemon forks before the reactor runs.
         reactor.callWhenRunning(self._start)
 
     @property
     def trouble(self) -> str:
-        """The reason why the file does not work, and a remedy; empty while it works."""
+        """The reason why the database does not work, and a remedy; empty while it works."""
         return self._condition.trouble
 
     def report(self) -> StatusItem:
@@ -133,13 +130,13 @@ class Database:
     def atStart(self, interaction: Callable[..., T], *arguments: object) -> T:
         """See L{IStore.atStart}."""
         # The thread may be using its own connection. This second one is closed: it would not survive a fork.
-        file = SqliteFile(self.path, self._prepare, self._reactor.seconds, self._onReplaced)
-        [outcome] = file.run([Job(interaction, arguments, True)])
-        file.close()
+        connection = self.backend.connect(self._reactor.seconds, self._onReopened)
+        [outcome] = connection.run([Job(interaction, arguments, True)])
+        connection.close()
         if isinstance(outcome, Failure):
             if (found := outcome.check(StoreFull, StoreBusy, StoreBroken)) is not None:
-                # The operator has to know the file.
-                raise found(f"{self.path}: {outcome.value}")
+                # The operator has to know the place.
+                raise found(f"{self.place}: {outcome.value}")
             outcome.raiseException()
         result: T = outcome
         return result
@@ -169,7 +166,10 @@ class Database:
     def _onIdle(self, result: object) -> None:
         if self._jobs and isinstance(result, Failure) and result.check(StoreBusy):
             self._log.error(
-                "{path} is still open: {reason}.", event="state.still_open", path=self.path, reason=_SLOW
+                "{path} is still open: {reason}.",
+                event="state.still_open",
+                path=self.place,
+                reason=self.backend.slow,
             )
         self._endIfIdle()
 
@@ -210,18 +210,22 @@ class Database:
             self._worker.call(self._work, waiting)
         elif waiting:
             # There is no thread.
-            self._finished.append((waiting, self._file.run(waiting)))
+            self._finished.append((waiting, self._connection.run(waiting)))
         # stop() waits for the thread.
+        self._connection.leave()
+        aborting = Timer(_GRACE, self._connection.abort)
+        aborting.start()
         self._worker.stop()
-        self._file.close()
+        aborting.cancel()
+        self._connection.close()
         self._deliver()
 
     def _run(self, job: Job, isAtOnce: bool = False) -> Deferred[Any]:
         if self._isClosed or self._isLeaving:
             return fail(StoreBroken("it is closed"))
         if self._jobs and next(iter(self._jobs)).overdueAt <= self._reactor.seconds():
-            self._failed(_SLOW)
-            return fail(StoreBusy(_SLOW))
+            self._failed(self.backend.slow)
+            return fail(StoreBusy(self.backend.slow))
         if len(self._jobs) >= _MAX_WAITING:
             return fail(TooManyPending())
         done = self._jobs[job] = Deferred(lambda _: job.permit.clear())
@@ -271,9 +275,9 @@ class Database:
         error = outcome.value if isinstance(outcome, Failure) else None
         if isinstance(error, StoreFull | StoreBusy | StoreBroken):
             self._failed(str(error))
-        # Only a write shows that the file works: reads succeed even if the disk is full or the lock is held.
+        # Only a write shows that the database works: reads succeed even if the disk is full or the lock is held.
         elif error is None and job.writes and self._condition.works():
-            self._log.info("{path} works again.", event="state.works_again", path=self.path)
+            self._log.info("{path} works again.", event="state.works_again", path=self.place)
         if not done.called:
             done.callback(outcome)
 
@@ -285,8 +289,11 @@ class Database:
             if job.overdueAt > now:
                 break
             if job.take():
-                self._failed(_SLOW)
-                done.errback(StoreBusy(_SLOW))
+                self._failed(self.backend.slow)
+                done.errback(StoreBusy(self.backend.slow))
+        if self._jobs and next(iter(self._jobs)).overdueAt + _GRACE <= now:
+            # Its commit has begun, or it was answered, but the thread still waits for the database.
+            self._connection.abort()
         self._watchLater()
 
     def _watchLater(self) -> None:
@@ -301,7 +308,7 @@ class Database:
                 "{path} does not work: {trouble}. Requests for it get an error (failures so far: {refused}); "
                 "the gateway retries by itself.",
                 event="state.failed",
-                path=self.path,
+                path=self.place,
                 trouble=trouble,
                 refused=self._condition.refused,
             )
@@ -309,46 +316,16 @@ class Database:
             self._probing = self._reactor.callLater(_PROBE_EVERY, self._probe)
 
     def _probe(self) -> None:
-        """Try to open and write the file, without waiting for a request."""
+        """Try to open and write the database, without waiting for a request."""
         self._probing = None
         # A failure is logged, and leads to the next probe.
-        self.write(_touch).addErrback(lambda failure: failure.trap(GatewayError, CancelledError))
+        self.write(self.backend.touch).addErrback(lambda failure: failure.trap(GatewayError, CancelledError))
 
     # In the thread.
 
     def _work(self, jobs: list[Job]) -> None:
-        self._finished.append((jobs, self._file.run(jobs) if jobs else []))
+        self._finished.append((jobs, self._connection.run(jobs) if jobs else []))
         self._reactor.callFromThread(self._deliver)
 
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        migrate(connection, self._migrations)
-
-    def _onReplaced(self) -> None:
-        self._reactor.callFromThread(self._logReplaced)
-
-    def _logReplaced(self) -> None:
-        self._log.warn(
-            "{path} was moved or replaced; it is opened again.", event="state.file_replaced", path=self.path
-        )
-
-
-class SchemaDatabase(Database):
-    """
-    A file without a version, for C{IServiceBuilder.database}, which is deprecated.
-
-    @param schema: SQL statements that create the tables if they do not exist; they run whenever the file is opened.
-    """
-
-    def __init__(self, path: Path, schema: tuple[str, ...], reactor: Any) -> None:
-        self._schema = schema
-        super().__init__(path, (), reactor)
-
-    def _prepare(self, connection: sqlite3.Connection) -> None:
-        for statement in self._schema:
-            connection.execute(statement)
-
-
-def _touch(cursor: sqlite3.Cursor) -> None:
-    """Write a page: only a write shows whether the disk has room."""
-    [version] = cursor.execute("PRAGMA user_version").fetchone()
-    cursor.execute(f"PRAGMA user_version = {version:d}")
+    def _onReopened(self) -> None:
+        self._reactor.callFromThread(self.backend.logReopened)

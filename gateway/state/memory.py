@@ -16,8 +16,9 @@ from zope.interface import implementer
 from gateway.errors import GatewayError, StoreBroken
 from gateway.reports import StatusItem
 from gateway.state.interfaces import IStore
+from gateway.state.jobs import Job, transact
 from gateway.state.migrations import Migrations, migrate
-from gateway.state.sqlite import Job, connect, transact
+from gateway.state.sqlite import SqliteSession, connect
 
 T = TypeVar("T")
 
@@ -26,7 +27,7 @@ T = TypeVar("T")
 def _migrated(migrations: Migrations) -> bytes:
     """Return an empty database of the newest version. A copy takes a quarter of the time."""
     with closing(connect(":memory:", 0)) as connection:
-        migrate(connection, migrations)
+        migrate(SqliteSession(connection), migrations)
         return connection.serialize()
 
 
@@ -41,9 +42,10 @@ class MemoryStore:
     def __init__(self, migrations: Migrations, name: str = "memory") -> None:
         self.name = name
         self.fault: GatewayError | None = None
-        self._connection = connect(":memory:", 0)
+        connection = connect(":memory:", 0)
         if migrations:
-            self._connection.deserialize(_migrated(migrations))
+            connection.deserialize(_migrated(migrations))
+        self._session = SqliteSession(connection)
 
     @property
     def trouble(self) -> str:
@@ -73,8 +75,8 @@ class MemoryStore:
         if self.fault is not None:
             raise self.fault
         try:
-            [result] = transact(self._connection, [job])
+            [result] = transact(self._session, [job])
         except BaseException:
-            self._connection.execute("ROLLBACK")
+            self._session.rollBack()
             raise
         return result

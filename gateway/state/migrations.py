@@ -4,45 +4,42 @@ Schema versions of a store: the number of migrations that were applied to it.
 
 from __future__ import annotations
 
-import sqlite3
-
 from gateway.errors import StoreBroken
+from gateway.state.jobs import ISession
 
 # The SQL statements of each migration, in order. A released migration never changes.
 Migrations = tuple[tuple[str, ...], ...]
 
 
-def migrate(connection: sqlite3.Connection, migrations: Migrations) -> None:
+def migrate(session: ISession, migrations: Migrations) -> None:
     """
     Apply the migrations that a database does not have yet, all in one transaction. After an error or a crash the
     database is unchanged. A database without a version gets all migrations. It may have tables already, if the
     store is older than versions: then its first migration must create tables only if they do not exist.
 
-    @param connection: in autocommit mode.
     @raise StoreBroken: if the database has a newer version.
     """
-    if _version(connection, migrations) == len(migrations):
+    if _version(session, migrations) == len(migrations):
         return
-    connection.execute("BEGIN IMMEDIATE")
+    session.begin(True)
     try:
         # Another process may have migrated it meanwhile.
-        for statements in migrations[_version(connection, migrations) :]:
+        for statements in migrations[_version(session, migrations) :]:
             for statement in statements:
-                connection.execute(statement)
-        connection.execute(f"PRAGMA user_version = {len(migrations):d}")
-        connection.execute("COMMIT")
+                session.execute(statement)
+        session.setVersion(len(migrations))
+        session.commit()
     except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
+        session.rollBack()
         raise
 
 
-def _version(connection: sqlite3.Connection, migrations: Migrations) -> int:
-    [version] = connection.execute("PRAGMA user_version").fetchone()
+def _version(session: ISession, migrations: Migrations) -> int:
+    version = session.version()
     refusal = newerVersion(version, migrations)
     if refusal:
         raise StoreBroken(refusal)
-    return int(version)
+    return version
 
 
 def newerVersion(version: int, migrations: Migrations) -> str:

@@ -1,5 +1,5 @@
 """
-Transactions of requests on a SQLite connection, and the connection to a file. Everything here blocks.
+Stores in SQLite files. Everything here blocks.
 """
 
 from __future__ import annotations
@@ -7,21 +7,25 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
-from attrs import define, field
 from twisted.internet.defer import CancelledError
-from twisted.python.failure import Failure
+from twisted.logger import Logger
 
 from gateway.errors import StoreBroken, StoreBusy
 from gateway.state import files
 from gateway.state.faults import domainError
+from gateway.state.jobs import Job, runAll, transact
+from gateway.state.migrations import Migrations, migrate
 
 # Milliseconds that a request waits for the lock of another process. While a lock is known to be held, no request
 # waits.
 _LOCK_TIMEOUT = 500
+# Seconds that a command waits for the lock of the gateway, which holds it for moments.
+_PATIENCE = 10.0
 # Bytes that a new journal has at once. SQLite moves 1,000 pages into the file together. Fewer would fit into these
 # bytes, but commits wait for each such move: beside a flood, one was seen to take a second.
 _JOURNAL = 1024 * 1024
@@ -29,42 +33,6 @@ _JOURNAL = 1024 * 1024
 _MAX_JOURNAL = 16 * 1024 * 1024
 # Seconds between two attempts to open a broken file.
 _REOPEN_EVERY = 1.0
-
-
-@define(eq=False)
-class Job:
-    """
-    One request.
-
-    @ivar permit: has one item until it is taken: by the thread, to commit, or by the requester, to cancel.
-    @ivar isCommitted: true if the thread has taken it.
-    @ivar overdueAt: seconds on the reactor's clock.
-    """
-
-    interaction: Callable[..., Any]
-    arguments: tuple[object, ...]
-    writes: bool
-    overdueAt: float = float("inf")
-    permit: list[None] = field(factory=lambda: [None])
-    isCommitted: bool = False
-
-    @property
-    def isCancelled(self) -> bool:
-        """True if the requester, or a deadline, has taken the permit."""
-        return not self.permit and not self.isCommitted
-
-    def take(self) -> bool:
-        """Take the permit; return true if it was there. The thread and the reactor may try at the same time."""
-        try:
-            self.permit.pop()
-        except IndexError:
-            return False
-        return True
-
-    def commit(self) -> bool:
-        """Take the permit for the thread; return true if the thread has it."""
-        self.isCommitted = self.isCommitted or self.take()
-        return self.isCommitted
 
 
 def connect(database: Path | str, timeout: float, uri: bool = False) -> sqlite3.Connection:
@@ -85,45 +53,44 @@ def _octetLength(text: str | None) -> int | None:
     return None if text is None else len(text.encode())
 
 
-def transact(connection: sqlite3.Connection, jobs: list[Job]) -> list[Any]:
+class SqliteSession:
     """
-    Run requests in one transaction, in their order, and commit it. If it fails, the caller rolls back.
+    An open connection.
 
     @param connection: in autocommit mode.
-    @return: the outcome of each request: the result of its interaction; or a L{Failure} if the interaction
-        raised: then only its own changes are rolled back.
-    @raise CancelledError: if a request was cancelled meanwhile.
-    @raise Exception: the exception of the interaction, if there is only one request.
-    @raise sqlite3.Error: if the database is at fault.
-    @raise OSError: likewise.
     """
-    cursor = connection.cursor()
-    cursor.execute("BEGIN IMMEDIATE" if any(job.writes for job in jobs) else "BEGIN")
-    if len(jobs) == 1:
-        # The transaction is rolled back if it raises.
-        outcomes = [jobs[0].interaction(cursor, *jobs[0].arguments)]
-    else:
-        outcomes = [_interact(connection, job) for job in jobs]
-    # A requester that was given an error must not find its change stored.
-    if not all(job.commit() for job in jobs):
-        raise CancelledError
-    cursor.execute("COMMIT")
-    return outcomes
 
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.execute = connection.execute
+        self.cursor = connection.cursor
+        self.close = connection.close
 
-def _interact(connection: sqlite3.Connection, job: Job) -> Any:
-    if job.isCancelled:
-        raise CancelledError
-    connection.execute("SAVEPOINT interaction")
-    try:
-        outcome = job.interaction(connection.cursor(), *job.arguments)
-    except Exception as error:
-        if isinstance(error, sqlite3.Error | OSError) and domainError(error) is not None:
-            raise
-        outcome = Failure()
-        connection.execute("ROLLBACK TO interaction")
-    connection.execute("RELEASE interaction")
-    return outcome
+    def begin(self, writes: bool) -> object:
+        """See L{ISession.begin}."""
+        return self.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    def commit(self) -> object:
+        """See L{ISession.commit}."""
+        return self.execute("COMMIT")
+
+    def rollBack(self) -> None:
+        """See L{ISession.rollBack}."""
+        if self.connection.in_transaction:
+            self.execute("ROLLBACK")
+
+    def version(self) -> int:
+        """See L{ISession.version}."""
+        [version] = self.execute("PRAGMA user_version").fetchone()
+        return int(version)
+
+    def setVersion(self, version: int) -> object:
+        """See L{ISession.setVersion}."""
+        return self.execute(f"PRAGMA user_version = {version:d}")
+
+    def isFault(self, error: Exception) -> bool:
+        """See L{ISession.isFault}."""
+        return isinstance(error, sqlite3.Error | OSError) and domainError(error) is not None
 
 
 class SqliteFile:
@@ -138,7 +105,7 @@ class SqliteFile:
     def __init__(
         self,
         path: Path,
-        prepare: Callable[[sqlite3.Connection], object],
+        prepare: Callable[[SqliteSession], object],
         seconds: Callable[[], float],
         onReplaced: Callable[[], object],
     ) -> None:
@@ -147,7 +114,7 @@ class SqliteFile:
         self._prepare = prepare
         self._seconds = seconds
         self._onReplaced = onReplaced
-        self._connection: sqlite3.Connection | None = None
+        self._session: SqliteSession | None = None
         self._identity: tuple[int, int] | None = None
         self._timeout = _LOCK_TIMEOUT
         self._isLocked = {False: False, True: False}
@@ -155,17 +122,8 @@ class SqliteFile:
         self._reopenAt = 0.0
 
     def run(self, jobs: list[Job]) -> list[Any]:
-        """
-        Run requests, and return the outcome of each: its result or a L{Failure}.
-
-        They share a transaction. If it fails, each gets a transaction of its own.
-        """
-        try:
-            return self._attempt(jobs)
-        except BaseException:
-            if len(jobs) == 1:
-                return [Failure()]
-        return [outcome for job in jobs for outcome in self.run([job])]
+        """See L{runAll}."""
+        return runAll(self._attempt, jobs)
 
     def _attempt(self, jobs: list[Job]) -> list[Any]:
         if any(job.isCancelled for job in jobs):
@@ -177,7 +135,7 @@ class SqliteFile:
         try:
             outcomes = transact(self._connected(0 if self._isLocked[writes] else _LOCK_TIMEOUT), jobs)
         except (sqlite3.Error, OSError, StoreBroken) as error:
-            isOpen = self._connection is not None
+            isOpen = self._session is not None
             self._rollBack()
             refusal = error if isinstance(error, StoreBroken) else domainError(error)
             if refusal is None:
@@ -194,71 +152,76 @@ class SqliteFile:
         self._isLocked[writes] = False
         return outcomes
 
-    def _connected(self, timeout: int) -> sqlite3.Connection:
-        connection = self._connection
-        if connection is not None and self._identity != _identity(self._name):
+    def _connected(self, timeout: int) -> SqliteSession:
+        session = self._session
+        if session is not None and self._identity != _identity(self._name):
             # SQLite itself would go on using a file that no longer has a name.
             self._onReplaced()
             self.close()
-            connection = None
-        if connection is None:
-            connection = self._opened(timeout)
+            session = None
+        if session is None:
+            session = self._opened(timeout)
         if timeout != self._timeout:
-            connection.execute(f"PRAGMA busy_timeout = {timeout}")
+            session.execute(f"PRAGMA busy_timeout = {timeout}")
             self._timeout = timeout
-        return connection
+        return session
 
-    def _opened(self, timeout: int) -> sqlite3.Connection:
+    def _opened(self, timeout: int) -> SqliteSession:
         # SQLite gives the journal the same mode.
         files.makeFile(self._path)
-        connection = self._connection = connect(self._path, timeout / 1000)
+        session = self._session = SqliteSession(connect(self._path, timeout / 1000))
         self._timeout = timeout
         self._identity = _identity(self._name)
         try:
             # FULL protects against power failure. A killed process loses nothing either way.
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")
-            connection.execute(f"PRAGMA journal_size_limit = {_MAX_JOURNAL}")
-            self._prepare(connection)
-            self._lengthen(connection)
+            session.execute("PRAGMA journal_mode = WAL")
+            session.execute("PRAGMA synchronous = FULL")
+            session.execute(f"PRAGMA journal_size_limit = {_MAX_JOURNAL}")
+            self._prepare(session)
+            self._lengthen(session)
         except BaseException:
             self.close()
             raise
         self._broken = ""
-        return connection
+        return session
 
-    def _lengthen(self, connection: sqlite3.Connection) -> None:
+    def _lengthen(self, session: SqliteSession) -> None:
         """
         Give the journal its length, if the disk has room and nobody else writes. A commit that makes a file longer
         takes the disk several times as long as one that overwrites a part of it, as all but the first ones do: the
         journal begins anew when its pages have been moved. SQLite takes zeros for the end of the journal.
         """
-        connection.execute("PRAGMA busy_timeout = 0")
+        session.execute("PRAGMA busy_timeout = 0")
         self._timeout = 0
         with suppress(sqlite3.Error, OSError):
             # With the lock, nobody else makes it longer.
-            connection.execute("BEGIN IMMEDIATE")
+            session.begin(True)
             try:
                 files.lengthen(Path(f"{self._path}-wal"), _JOURNAL)
             finally:
-                connection.execute("ROLLBACK")
+                session.rollBack()
 
     def _rollBack(self) -> None:
-        if self._connection is None:
+        if self._session is None:
             return
         try:
-            if self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
+            self._session.rollBack()
         except sqlite3.Error:
             # Closing the connection rolls back as well.
             self.close()
 
+    def leave(self) -> None:
+        """Do nothing: no request waits for longer than for a lock."""
+
+    def abort(self) -> None:
+        """Do nothing: nothing ends a call that waits for a disk."""
+
     def close(self) -> None:
         """Close the connection; the next request opens it again."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
+        session, self._session = self._session, None
+        if session is not None:
             with suppress(sqlite3.Error):
-                connection.close()
+                session.close()
 
 
 def _identity(path: str) -> tuple[int, int] | None:
@@ -267,3 +230,72 @@ def _identity(path: str) -> tuple[int, int] | None:
     except FileNotFoundError:
         return None
     return found.st_dev, found.st_ino
+
+
+def versionOf(path: Path) -> int:
+    """Return the schema version of a file; 0 for one without a version, or without content."""
+    with closing(opened(path)) as connection:
+        return SqliteSession(connection).version()
+
+
+def opened(path: Path) -> sqlite3.Connection:
+    """Return a connection to a file that exists and that the gateway may use as well."""
+    # Not read-only: without the files beside it, such a connection cannot read a file with a write-ahead log.
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=rw", _PATIENCE, uri=True)
+
+
+class SqliteBackend:
+    """
+    One file, for L{gateway.state.database.Database}.
+
+    @ivar path: the file.
+    @raise OSError: if it cannot be created.
+    """
+
+    slow = "its disk does not respond: check the disk"
+    _log = Logger()
+
+    def __init__(self, path: Path, migrations: Migrations) -> None:
+        self.path = path
+        self.name = path.name
+        self.place = str(path)
+        self._migrations = migrations
+        files.makeFile(path)
+
+    def connect(self, seconds: Callable[[], float], onReopened: Callable[[], object]) -> SqliteFile:
+        """See L{IBackend.connect}."""
+        return SqliteFile(self.path, self._prepare, seconds, onReopened)
+
+    def logReopened(self) -> None:
+        """See L{IBackend.logReopened}."""
+        self._log.warn(
+            "{path} was moved or replaced; it is opened again.", event="state.file_replaced", path=self.path
+        )
+
+    def version(self) -> int:
+        """See L{IBackend.version}."""
+        return versionOf(self.path)
+
+    def touch(self, cursor: sqlite3.Cursor) -> None:
+        """See L{IBackend.touch}."""
+        [version] = cursor.execute("PRAGMA user_version").fetchone()
+        cursor.execute(f"PRAGMA user_version = {version:d}")
+
+    def _prepare(self, session: SqliteSession) -> None:
+        migrate(session, self._migrations)
+
+
+class SchemaBackend(SqliteBackend):
+    """
+    A file without a version, for C{IServiceBuilder.database}, which is deprecated.
+
+    @param schema: SQL statements that create the tables if they do not exist; they run whenever the file is opened.
+    """
+
+    def __init__(self, path: Path, schema: tuple[str, ...]) -> None:
+        super().__init__(path, ())
+        self._schema = schema
+
+    def _prepare(self, session: SqliteSession) -> None:
+        for statement in self._schema:
+            session.execute(statement)

@@ -374,7 +374,7 @@ class MakeServiceTests(ServiceCase):
         config.state_dir.mkdir()
         made = composition.store("x", ())
         self.assertEqual(composition.databases, [made])
-        self.assertEqual(composition.databases[0].path, config.state_dir / "x")
+        self.assertEqual(composition.databases[0].place, str(config.state_dir / "x"))
         self.assertIs(composition.store("x", ()), made)
         self.assertEqual(len(composition.databases), 1)
 

@@ -20,6 +20,7 @@ from gateway.delegation.store import MIGRATIONS, PrivateFile
 from gateway.delegation.stored import Entry
 from gateway.state.database import Database
 from gateway.state.migrations import migrate
+from gateway.state.sqlite import SqliteBackend, SqliteSession
 from tests.delegation.test_stored import DOMAIN, EXPORT, USER
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -51,7 +52,7 @@ class ImporterCase(SynchronousTestCase):
         self.folder.mkdir()
         self.storage = self.folder / "c.example.private"
         with closing(sqlite3.connect(self.storage)) as made:
-            migrate(made, MIGRATIONS)
+            migrate(SqliteSession(made), MIGRATIONS)
 
     def run_(self, *arguments: object, code: int = 0) -> list[str]:
         """Run the command; return the lines that it prints."""
@@ -383,7 +384,7 @@ class RunningTests(TestCase):
     def test_open(self) -> Any:
         """The gateway sees imported elements at once, and the command sees elements that the gateway has stored."""
         path = Path(self.mktemp()).absolute()
-        database = Database(path, MIGRATIONS, reactor)
+        database = Database(SqliteBackend(path, MIGRATIONS), reactor)
         self.addCleanup(database.close)
         store = PrivateFile(database)
         yield store.put(USER, {KEY: NEW}, 1_000, 10)

@@ -34,6 +34,7 @@ from gateway.interfaces import (
 from gateway.state import faults
 from gateway.state.database import Database
 from gateway.state.migrations import Migrations
+from gateway.state.sqlite import SqliteBackend
 from tests.delegation.support import COMPONENT, HOST, PUBSUB, FakeNamespace
 from tests.proxy.test_plugin import FakeServiceBuilder
 
@@ -71,7 +72,7 @@ class ServiceBuilder(FakeServiceBuilder):
         return {"fake": self.fake, "private-storage": PrivateStoragePlugin()}
 
     def store(self, name: str, migrations: Migrations) -> Database:
-        return Database(Path(self.stateDir, name), migrations, self.reactor)
+        return Database(SqliteBackend(Path(self.stateDir, name), migrations), self.reactor)
 
     def storeProblem(self, name: str, migrations: Migrations) -> str:
         return faults.problem(Path(self.stateDir, name), migrations)

@@ -35,6 +35,7 @@ from gateway.errors import (
 )
 from gateway.interfaces import IDelegatedNamespace, IDelegatedRequest
 from gateway.state.database import Database
+from gateway.state.sqlite import SqliteBackend
 from tests.delegation import support
 from tests.delegation.support import meaning
 
@@ -360,7 +361,7 @@ class FileTests(PrivateMixin, TestCase):
     """With a store in a file."""
 
     def setUp(self) -> None:
-        database = Database(Path(self.mktemp()), MIGRATIONS, reactor)
+        database = Database(SqliteBackend(Path(self.mktemp()), MIGRATIONS), reactor)
         self.addCleanup(database.close)
         self.storage = PrivateStorage(PrivateFile(database))
 
@@ -377,7 +378,7 @@ class FileImportTests(ImportMixin, TestCase):
     """With a store in a file, and import from a server."""
 
     def setUp(self) -> None:
-        database = Database(Path(self.mktemp()), MIGRATIONS, reactor)
+        database = Database(SqliteBackend(Path(self.mktemp()), MIGRATIONS), reactor)
         self.addCleanup(database.close)
         self.source = FakeSource()
         self.storage = PrivateStorage(PrivateFile(database), self.source)

@@ -17,6 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from gateway.delegation.store import MIGRATIONS, PrivateFile
 from gateway.state.database import Database
+from gateway.state.sqlite import SqliteBackend
 
 USER, KEY = "juliet@capulet.lit", ("urn:x", "x")
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -43,7 +44,7 @@ from pathlib import Path
 from twisted.internet import reactor
 from gateway.state.database import Database
 from gateway.delegation.store import MIGRATIONS, PrivateFile
-store = PrivateFile(Database(Path(sys.argv[1]), MIGRATIONS, reactor))
+store = PrivateFile(Database(SqliteBackend(Path(sys.argv[1]), MIGRATIONS), reactor))
 def stored(kept):
     os.kill(os.getpid(), 9 if kept else 15)
 store.put(sys.argv[2], {("urn:x", "x"): "<x xmlns='urn:x'>\\u20ac</x>"}, 100, 1).addCallback(stored)
@@ -59,7 +60,7 @@ class PrivateFileTests(TestCase):
         self.path = Path(self.mktemp())
 
     def open(self) -> PrivateFile:
-        self.database = Database(self.path, MIGRATIONS, reactor)
+        self.database = Database(SqliteBackend(self.path, MIGRATIONS), reactor)
         self.addCleanup(self.database.close)
         return PrivateFile(self.database)
 

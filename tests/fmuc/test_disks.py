@@ -15,6 +15,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.config.tables import ConfigError
 from gateway.muc.store import MIGRATIONS
 from gateway.state.migrations import migrate
+from gateway.state.sqlite import SqliteSession
 from gateway.testing import MemoryGateway
 from tests.disks import smallDisk
 from tests.fmuc.durable import ROOM, C
@@ -290,7 +291,7 @@ class StartTests(DiskCase):
         self.file.unlink()
         for version in (1, 2):
             with closing(sqlite3.connect(self.file, isolation_level=None)) as connection:
-                migrate(connection, MIGRATIONS[:version])
+                migrate(SqliteSession(connection), MIGRATIONS[:version])
                 connection.executemany("INSERT OR REPLACE INTO secrets VALUES (?, ?)", secret)
                 if version > 1:
                     connection.executemany("INSERT INTO records VALUES (?, ?, ?, ?)", kept)

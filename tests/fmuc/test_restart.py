@@ -23,7 +23,8 @@ from gateway.muc.archive_store import newest
 from gateway.muc.archive_values import ArchivedMessage
 from gateway.muc.room import Bounds
 from gateway.muc.store import loadRecords, save
-from gateway.state.sqlite import Job, SqliteFile
+from gateway.state.jobs import Job
+from gateway.state.sqlite import SqliteFile
 from gateway.stream.link import Link
 from gateway.testing import MemoryGateway
 from gateway.testing.wire import canonicalElement

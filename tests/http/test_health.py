@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
@@ -48,11 +47,11 @@ class FakeFile:
     """A file with a given state."""
 
     def __init__(self, name: str, trouble: str = "") -> None:
-        self.path = Path("/state", name)
+        self.name = name
         self.trouble = trouble
 
     def report(self) -> StatusItem:
-        return StatusItem("file", "{file}: {state}", {"file": self.path.name, "state": self.trouble or "works"})
+        return StatusItem("file", "{file}: {state}", {"file": self.name, "state": self.trouble or "works"})
 
 
 class HealthTests(SynchronousTestCase):

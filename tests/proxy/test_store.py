@@ -21,6 +21,7 @@ from gateway.proxy.store import MIGRATIONS, ExchangeFile, ExchangeStore
 from gateway.state import files
 from gateway.state.database import Database
 from gateway.state.memory import MemoryStore
+from gateway.state.sqlite import SqliteBackend
 from tests.state.support import StartedReactor, closeAll
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -48,7 +49,7 @@ class Killed(ExchangeFile):
             os.kill(os.getpid(), 9)
         super().remove()
         os.kill(os.getpid(), 9)
-store = Database(Path(sys.argv[1], "x.proxy"), MIGRATIONS, MemoryReactorClock())
+store = Database(SqliteBackend(Path(sys.argv[1], "x.proxy"), MIGRATIONS), MemoryReactorClock())
 ExchangeStore(store, Killed(Path(sys.argv[1], "x.exchanges")))
 """
 
@@ -158,11 +159,12 @@ class StoppedTests(SynchronousTestCase):
         """Exchanges that are stored during the shutdown are on the disk when the process ends."""
         closeAll(self)
         path, memory = Path(self.mktemp()), StartedReactor()
-        process = ExchangeStore(Database(path, MIGRATIONS, memory))
+        process = ExchangeStore(Database(SqliteBackend(path, MIGRATIONS), memory))
         memory.run()
         process.leave(OPEN)
         memory.shutDown()
-        self.assertEqual(ExchangeStore(Database(path, MIGRATIONS, MemoryReactorClock())).take(), OPEN)
+        again = Database(SqliteBackend(path, MIGRATIONS), MemoryReactorClock())
+        self.assertEqual(ExchangeStore(again).take(), OPEN)
 
 
 class OldFileTests(ExchangeCase):
@@ -180,7 +182,7 @@ class OldFileTests(ExchangeCase):
 
     def start(self) -> ExchangeStore:
         """Return the exchanges of the next process."""
-        store = Database(self.folder / "x.proxy", MIGRATIONS, MemoryReactorClock())
+        store = Database(SqliteBackend(self.folder / "x.proxy", MIGRATIONS), MemoryReactorClock())
         return ExchangeStore(store, self.file)
 
     def test_takenOver(self) -> None:

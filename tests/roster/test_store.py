@@ -19,6 +19,7 @@ from gateway.roster.refresher import Refresher
 from gateway.roster.store import MIGRATIONS, EntityTags
 from gateway.state.database import Database
 from gateway.state.memory import MemoryStore
+from gateway.state.sqlite import SqliteBackend
 from tests.state.support import StartedReactor, closeAll
 
 SOURCE = "0.1.0 h http://localhost/contacts/%s?key=s3cret"
@@ -151,13 +152,13 @@ class EntityTagsTests(TagsCase):
         """The same in a file."""
         closeAll(self)
         path, reactor = Path(self.mktemp()), StartedReactor()
-        tags = EntityTags(Database(path, MIGRATIONS, reactor), SOURCE, reactor)
+        tags = EntityTags(Database(SqliteBackend(path, MIGRATIONS), reactor), SOURCE, reactor)
         reactor.run()
         tags.remember("ann", '"1"')
         tags.remember("bob", '"1"')
         tags.remember("bob", None)
         reactor.shutDown()
-        tags = EntityTags(Database(path, MIGRATIONS, MemoryReactorClock()), SOURCE, Clock())
+        tags = EntityTags(Database(SqliteBackend(path, MIGRATIONS), MemoryReactorClock()), SOURCE, Clock())
         self.assertEqual((tags.get("ann"), tags.get("bob")), ('"1"', None))
 
 

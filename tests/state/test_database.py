@@ -24,6 +24,7 @@ from gateway.errors import ERRORS, StoreBroken, StoreBusy, StoreFull, TooManyPen
 from gateway.state import database, sqlite
 from gateway.state.database import Database
 from gateway.state.faults import Condition, problem
+from gateway.state.sqlite import SqliteBackend
 from tests.disks import smallDisk
 
 MIGRATIONS = (("CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, content TEXT NOT NULL)",),)
@@ -66,12 +67,12 @@ class DatabaseCase(TestCase):
         self.addCleanup(globalLogPublisher.removeObserver, self.observe)
 
     def observe(self, event: Any) -> None:
-        if event.get("log_namespace") == "gateway.state.database.Database":
+        if str(event.get("log_namespace")).startswith("gateway.state."):
             self.assertNotIn("log_failure", event)
             self.logged.append(formatEvent(event))
 
     def open(self, path: Path | None = None) -> Database:
-        opened = Database(path or self.path, MIGRATIONS, reactor)
+        opened = Database(SqliteBackend(path or self.path, MIGRATIONS), reactor)
         self.addCleanup(opened.close)
         return opened
 
@@ -103,10 +104,11 @@ class FullTests(DatabaseCase):
                 self.assertEqual((yield kept.read(get, "before")), "x")
             self.assertIn("x.db: the disk is full: free some space; ", str(kept.report()))
             [line] = self.logged
-            self.assertTrue(line.startswith(f"{kept.path} does not work: the disk is full: free some space."), line)
+            reason = "does not work: the disk is full: free some space."
+            self.assertTrue(line.startswith(f"{kept.place} {reason}"), line)
             disk.free()
             yield self.until(lambda: not kept.trouble)
-            self.assertEqual(self.logged[1:], [f"{kept.path} works again."])
+            self.assertEqual(self.logged[1:], [f"{kept.place} works again."])
             for number in range(5):
                 self.assertIsNone((yield kept.read(get, f"{number}")))
             yield kept.write(put, "after", "y" * 100_000)
@@ -120,9 +122,9 @@ class FullTests(DatabaseCase):
             kept = self.open(disk.path / "x.db")
             yield self.assertFailure(kept.write(put, "a", "x"), StoreFull)
             kept.close()
-            self.assertEqual(problem(kept.path), "")
+            self.assertEqual(problem(Path(kept.place)), "")
             disk.free()
-            again = self.open(kept.path)
+            again = self.open(Path(kept.place))
             yield again.write(put, "a", "y")
             self.assertEqual((yield again.read(get, "a")), "y")
             again.close()
@@ -371,7 +373,7 @@ class CancelledTests(DatabaseCase):
         kept = self.open()
         yield kept.read(get, "a")
         threads = list(kept._worker.threads)
-        self.patch(kept._file, "run", lambda jobs: [Failure(StoreBusy("locked")) for _ in jobs])
+        self.patch(kept._connection, "run", lambda jobs: [Failure(StoreBusy("locked")) for _ in jobs])
         yield kept.closeLater()
         self.assertFalse(any(each.is_alive() for each in threads))
 
@@ -395,7 +397,7 @@ class CancelledTests(DatabaseCase):
         """A request that waits for the start of the reactor fails if the file is closed before that."""
         clock = MemoryReactorClock()
         clock.hasRun = False
-        kept = Database(self.path, MIGRATIONS, clock)
+        kept = Database(SqliteBackend(self.path, MIGRATIONS), clock)
         waiting = kept.write(put, "a", "x")
         kept.close()
         self.assertTrue(waiting.called)
@@ -466,7 +468,7 @@ class BrokenTests(DatabaseCase):
             yield kept.write(put, "a", "x")
             kept.close()
             disk.remount("ro")
-            again = self.open(kept.path)
+            again = self.open(Path(kept.place))
             yield self.assertFailure(again.write(put, "a", "y"), StoreBroken)
             self.assertIn(
                 f"make the file and its folder writable for the gateway's uid {os.getuid()}", again.trouble
@@ -588,7 +590,7 @@ class ReactorTests(SynchronousTestCase):
         """No thread is started before the reactor runs, because a daemon forks."""
         memory = MemoryReactorClock()
         path = Path(self.mktemp())
-        kept = Database(path, MIGRATIONS, memory)
+        kept = Database(SqliteBackend(path, MIGRATIONS), memory)
         self.addCleanup(kept.close)
         kept.write(put, "a", "x").addErrback(lambda failure: failure.trap(CancelledError))
         self.assertFalse([each for each in kept._worker.threads if each.is_alive()])

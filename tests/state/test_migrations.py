@@ -18,6 +18,7 @@ from gateway.errors import StoreBroken
 from gateway.state.database import Database
 from gateway.state.faults import problem
 from gateway.state.migrations import Migrations, migrate
+from gateway.state.sqlite import SqliteBackend, SqliteSession
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 FIRST = ("CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY)", "INSERT INTO kept VALUES ('first')")
@@ -28,6 +29,7 @@ BROKEN = (SECOND[0], "UPDATE nothing SET content = 1")
 KILLED = """
 import os, sqlite3, sys
 from gateway.state.migrations import migrate
+from gateway.state.sqlite import SqliteSession
 class Killed(tuple):
     def __iter__(self):
         for number, statement in enumerate(super().__iter__()):
@@ -38,7 +40,7 @@ class Killed(tuple):
 first, second = eval(sys.argv[3])
 connection = sqlite3.connect(sys.argv[1], isolation_level=None)
 connection.execute("PRAGMA journal_mode = WAL")
-migrate(connection, (first, Killed(second)))
+migrate(SqliteSession(connection), (first, Killed(second)))
 """
 
 
@@ -50,7 +52,7 @@ class MigrationsTests(SynchronousTestCase):
 
     def migrate(self, *migrations: tuple[str, ...]) -> None:
         with closing(sqlite3.connect(self.path, isolation_level=None)) as connection:
-            migrate(connection, migrations)
+            migrate(SqliteSession(connection), migrations)
 
     def content(self, query: str = "SELECT * FROM kept") -> list[Any]:
         with closing(sqlite3.connect(self.path)) as connection:
@@ -130,7 +132,7 @@ class MigrationsTests(SynchronousTestCase):
                 return super().execute(sql, *parameters)
 
         with closing(sqlite3.connect(self.path, isolation_level=None, factory=Meanwhile)) as connection:
-            migrate(connection, (FIRST,))
+            migrate(SqliteSession(connection), (FIRST,))
         self.assertEqual((self.version(), self.content()), (1, [("first",)]))
 
 
@@ -144,7 +146,7 @@ class RunningTests(TestCase):
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA user_version = 3")
         migrations: Migrations = (FIRST,)
-        store = Database(path, migrations, reactor)
+        store = Database(SqliteBackend(path, migrations), reactor)
         self.addCleanup(store.close)
         for _ in range(3):
             yield self.assertFailure(store.read(lambda cursor: None), StoreBroken)

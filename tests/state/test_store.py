@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from hypothesis import given, strategies
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
@@ -20,11 +21,14 @@ from gateway.errors import StoreBroken, StoreBusy, StoreFull
 from gateway.interfaces import IStore
 from gateway.state import database, sqlite
 from gateway.state.database import Database
+from gateway.state.jobs import Job
 from gateway.state.memory import MemoryStore
 from gateway.state.migrations import Migrations, migrate
-from gateway.state.sqlite import Job, SqliteFile
+from gateway.state.postgresql import PostgresBackend
+from gateway.state.sqlite import SqliteBackend, SqliteFile, SqliteSession
 from tests.disks import smallDisk
 from tests.profiles import steady
+from tests.state.cluster import cluster
 from tests.state.support import StartedReactor, closeAll
 from tests.state.test_database import locked
 
@@ -65,6 +69,11 @@ def total(cursor: sqlite3.Cursor, name: str) -> int | None:
     return length
 
 
+def found(cursor: sqlite3.Cursor) -> list[tuple[str, str]]:
+    """Return all values, in the order of Python."""
+    return sorted(cursor.execute("SELECT * FROM kept").fetchall())
+
+
 def contents(cursor: sqlite3.Cursor) -> list[tuple[str, str]]:
     """Return all values."""
     return cursor.execute("SELECT * FROM kept ORDER BY name").fetchall()
@@ -79,6 +88,7 @@ class StoreTests:
     """The tests; a class that derives from it has C{make}."""
 
     make: Any
+    constraint: type[Exception] = sqlite3.IntegrityError
 
     def test_interface(self: Any) -> None:
         """It provides the interface."""
@@ -122,7 +132,7 @@ class StoreTests:
             store.write(put, "e"),
         )
         yield self.assertFailure(refused, Wrong)
-        yield self.assertFailure(wrong, sqlite3.IntegrityError)
+        yield self.assertFailure(wrong, self.constraint)
         yield self.assertFailure(unreadable, Wrong)
         self.assertEqual((yield gatherResults([first, last])), ["a", "e"])
         self.assertEqual((yield store.read(names)), ["a", "e"])
@@ -143,6 +153,38 @@ class StoreTests:
 
         yield gatherResults([store.write(half, "a"), store.write(put, "b"), store.write(half, "c")])
         self.assertEqual((yield store.read(names)), ["a", "b", "c"])
+
+    @inlineCallbacks
+    def test_collation(self: Any) -> Any:
+        """The order of texts is that of their characters' numbers, on every database and in every language."""
+        store = self.make(MIGRATIONS)
+        shuffled = ["Z", "a", "\u00c4", "", "_", "B", "aa", "%", "?", "\U0001f600", "\uffee", "it's"]
+        yield gatherResults([store.write(put, each) for each in shuffled])
+        self.assertEqual((yield store.read(names)), sorted(shuffled))
+
+    @inlineCallbacks
+    def test_long(self: Any) -> Any:
+        """Names may be as long as JIDs are, and longer; each is found, and replaces nothing but itself."""
+        store = self.make(MIGRATIONS)
+        # No compression makes them short.
+        noise = "".join(chr(0x4E00 + (number * number * 7919) % 20_000) for number in range(3_000))
+        long = [noise[:length] for length in (166, 167, 168, 400, 1_024, 1_025, 3_000)] + ["x" * 500, "x" * 501]
+        for _ in range(2):
+            yield gatherResults([store.write(put, each, each) for each in long])
+        self.assertEqual((yield store.read(found)), sorted((each, each) for each in long))
+        for each in long:
+            yield store.write(addOne, each)
+        self.assertEqual((yield store.read(found)), sorted((each, f"{each}+") for each in long))
+
+    @inlineCallbacks
+    def test_values(self: Any) -> Any:
+        """Numbers, texts and nothing come back as they are."""
+        store = self.make((("CREATE TABLE v (a BIGINT, b DOUBLE PRECISION, c TEXT)",),))
+        rows = [(2**62, 0.1, "\u20ac %s ? \x01"), (-1, 1e300, ""), (None, None, None), (40_000, -2.5, "'")]
+        insert = "INSERT INTO v VALUES (?, ?, ?)"
+        yield store.write(lambda cursor: cursor.executemany(insert, rows) and None)
+        kept = yield store.read(lambda cursor: cursor.execute("SELECT a, b, c FROM v").fetchall())
+        self.assertEqual(kept, rows)
 
     @inlineCallbacks
     def test_bytes(self: Any) -> Any:
@@ -182,7 +224,20 @@ class DatabaseStoreTests(StoreTests, TestCase):
         self.path = Path(self.mktemp())
 
     def make(self, migrations: Migrations) -> Database:
-        made = Database(self.path, migrations, reactor)
+        made = Database(SqliteBackend(self.path, migrations), reactor)
+        self.addCleanup(made.close)
+        return made
+
+
+class PostgresStoreTests(StoreTests, TestCase):
+    """A schema of a database."""
+
+    def setUp(self) -> None:
+        self.database = cluster().database()
+        self.constraint = psycopg.errors.UniqueViolation
+
+    def make(self, migrations: Migrations) -> Database:
+        made = Database(PostgresBackend(cluster().url(self.database), "x.kept", migrations), reactor)
         self.addCleanup(made.close)
         return made
 
@@ -210,14 +265,15 @@ class AtStartTests(TestCase):
     def test_atStart(self) -> None:
         """They are done at once, in a file or in memory; what they store is there. An exception is raised."""
         path = Path(self.mktemp())
-        for store in (Database(path, MIGRATIONS, MemoryReactorClock()), MemoryStore(MIGRATIONS)):
+        for store in (Database(SqliteBackend(path, MIGRATIONS), MemoryReactorClock()), MemoryStore(MIGRATIONS)):
             self.assertEqual(store.atStart(put, "a"), "a")
             self.assertRaises(Wrong, store.atStart, putAndFail, "b")
             self.assertEqual(store.atStart(names), ["a"])
         # There is no connection that a daemon's fork would copy.
         self.assertEqual([each.name for each in path.parent.glob(f"{path.name}-*")], [])
         path.write_bytes(b"something else" * 100)
-        self.assertRaises(StoreBroken, Database(path, MIGRATIONS, MemoryReactorClock()).atStart, names)
+        again = Database(SqliteBackend(path, MIGRATIONS), MemoryReactorClock())
+        self.assertRaises(StoreBroken, again.atStart, names)
 
     @inlineCallbacks
     def test_shutDown(self) -> Any:
@@ -225,13 +281,13 @@ class AtStartTests(TestCase):
         closeAll(self)
         memory = StartedReactor()
         path = Path(self.mktemp())
-        store = Database(path, MIGRATIONS, memory)
+        store = Database(SqliteBackend(path, MIGRATIONS), memory)
         memory.run()
         written = store.write(put, "a")
         memory.shutDown()
         self.assertEqual(self.successResultOf(written), "a")
         self.failureResultOf(store.write(put, "b"), StoreBroken)
-        again = Database(path, MIGRATIONS, reactor)
+        again = Database(SqliteBackend(path, MIGRATIONS), reactor)
         self.assertEqual((yield again.read(names)), ["a"])
 
 
@@ -243,7 +299,7 @@ class JournalTests(TestCase):
         """The space of a large transaction is given back after some more: the journal does not stay as large."""
         self.patch(sqlite, "_MAX_JOURNAL", 64 * 1024)
         path = Path(self.mktemp())
-        store = Database(path, MIGRATIONS, reactor)
+        store = Database(SqliteBackend(path, MIGRATIONS), reactor)
         self.addCleanup(store.close)
         yield store.write(put, "x" * 8_000_000)
         journal = Path(f"{path}-wal")
@@ -313,7 +369,7 @@ class SharedTests(TestCase):
 
     def setUp(self) -> None:
         self.path = Path(self.mktemp())
-        self.store = Database(self.path, MIGRATIONS, reactor)
+        self.store = Database(SqliteBackend(self.path, MIGRATIONS), reactor)
         self.addCleanup(self.store.close)
 
     def commits(self) -> Deferred[int]:
@@ -413,7 +469,7 @@ class SharedTests(TestCase):
         """If a change does not fit on the disk, it fails alone: smaller ones of the same turn are stored."""
         closeAll(self)
         with smallDisk(Path(self.mktemp()).absolute(), "256k") as disk:
-            store = Database(disk.path / "x.db", MIGRATIONS, reactor)
+            store = Database(SqliteBackend(disk.path / "x.db", MIGRATIONS), reactor)
             yield store.write(put, "first")
             small, large, last = (
                 store.write(put, "small"),
@@ -457,10 +513,10 @@ requests = strategies.lists(
 )
 
 
-def prepare(connection: sqlite3.Connection) -> None:
+def prepare(session: SqliteSession) -> None:
     """Make the tables; the disk need not keep them."""
-    connection.execute("PRAGMA synchronous = OFF")
-    migrate(connection, MIGRATIONS)
+    session.execute("PRAGMA synchronous = OFF")
+    migrate(session, MIGRATIONS)
 
 
 class EqualTests(SynchronousTestCase):
