@@ -16,7 +16,7 @@ from zope.interface import implementer
 from gateway.errors import GatewayError, StoreBroken
 from gateway.reports import StatusItem
 from gateway.state.interfaces import IStore
-from gateway.state.jobs import Job, transact
+from gateway.state.jobs import ISession, Job, transact
 from gateway.state.migrations import Migrations, migrate
 from gateway.state.sqlite import SqliteSession, connect
 
@@ -42,10 +42,13 @@ class MemoryStore:
     def __init__(self, migrations: Migrations, name: str = "memory") -> None:
         self.name = name
         self.fault: GatewayError | None = None
+        self._session = self._opened(migrations)
+
+    def _opened(self, migrations: Migrations) -> ISession:
         connection = connect(":memory:", 0)
         if migrations:
             connection.deserialize(_migrated(migrations))
-        self._session = SqliteSession(connection)
+        return SqliteSession(connection)
 
     @property
     def trouble(self) -> str:

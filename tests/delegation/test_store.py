@@ -43,6 +43,7 @@ import os, sys
 from pathlib import Path
 from twisted.internet import reactor
 from gateway.state.database import Database
+from gateway.state.sqlite import SqliteBackend
 from gateway.delegation.store import MIGRATIONS, PrivateFile
 store = PrivateFile(Database(SqliteBackend(Path(sys.argv[1]), MIGRATIONS), reactor))
 def stored(kept):

@@ -77,12 +77,12 @@ class Node:
 
     def dump(self) -> list[str]:
         """Return a copy of the store."""
-        return list(self.store._connection.iterdump())
+        return list(self.store._session.connection.iterdump())
 
     def restore(self, copy: list[str]) -> None:
         """Restore a copy, and start the process with it."""
         self.store = MemoryStore(())
-        self.store._connection.executescript("\n".join(copy[1:-1]))
+        self.store._session.connection.executescript("\n".join(copy[1:-1]))
         self.kill()
 
     def watch(self, isWatched: bool) -> None:

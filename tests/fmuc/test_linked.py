@@ -17,7 +17,7 @@ from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.channel_store import loadChannels
 from gateway.muc.records import Record
 from gateway.muc.room import Bounds
-from gateway.state.sqlite import connect
+from gateway.state.sqlite import SqliteSession, connect
 from gateway.stream.link import Link
 from gateway.testing import MemoryGateway
 from tests.fmuc.durable import HeldStore
@@ -911,15 +911,15 @@ class ComparisonTests(LinkedCase):
         self.link.cut()
         self.link.say(OWN, ROOM, "p")
         self.link.say(ANN, HERE, "b")
-        copy = list(self.link.down.store._connection.iterdump())
+        copy = list(self.link.down.store._session.connection.iterdump())
         self.link.mend()
         self.link.wait(60)
         last = ["p", "b"] if self.mode is Mode.REPLICA else ["b", "p"]
         self.assertEqual(self.link.heard(ANN), ["o", "a", *last])
         self.link.shown[ANN].clear()
         store = self.link.down.store = HeldStore()
-        store._connection = connect(":memory:", 0)
-        store._connection.executescript("\n".join(copy[1:-1]))
+        store._session = SqliteSession(connect(":memory:", 0))
+        store._session.connection.executescript("\n".join(copy[1:-1]))
         self.link.kill(self.link.down)
         self.link.wait(60)
         self.assertEqual([each.epoch for each in self.link.down.channels.table.values()], [EPOCH + 1])

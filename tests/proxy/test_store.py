@@ -37,6 +37,7 @@ from pathlib import Path
 from twisted.internet.testing import MemoryReactorClock
 from gateway.proxy.store import MIGRATIONS, ExchangeFile, ExchangeStore
 from gateway.state.database import Database
+from gateway.state.sqlite import SqliteBackend
 when = sys.argv[2]
 class Killed(ExchangeFile):
     def read(self):

@@ -15,8 +15,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from gateway.state.memory import MemoryStore
-from gateway.state.migrations import Migrations
 from tests.live.processes import Program, freePort, need
 
 _USER = "postgres"
@@ -115,23 +113,3 @@ def _user() -> list[str]:
     if os.geteuid() != 0:
         return []
     return ["setpriv", f"--reuid={_USER}", f"--regid={_USER}", "--init-groups", "--pdeathsig", "KILL", "--"]
-
-
-class PostgresStore(MemoryStore):
-    """A store in a new database of the cluster; each request is done before the call returns."""
-
-    def __init__(self, migrations: Migrations, name: str = "memory") -> None:
-        from gateway.state.postgresql import PostgresConnection
-
-        super().__init__((), name)
-        url = cluster().url(cluster().database())
-        self._connection = PostgresConnection(url, name, migrations, time.monotonic, lambda: None)
-        self._session = self._connection._connected([])  # type: ignore[assignment]  # of another kind
-
-    def end(self) -> None:
-        """Close the connection."""
-        self._connection.close()
-
-
-
-
