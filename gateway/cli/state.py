@@ -1,5 +1,5 @@
 """
-C{xmpp-gateway state}: backups of the state folder, and its schema versions.
+C{xmpp-gateway state}: backups and copies of the durable state, and its schema versions.
 """
 
 from __future__ import annotations
@@ -13,15 +13,17 @@ from twisted.internet.defer import gatherResults
 from gateway.cli.program import CommandFailed, Program, configured, orFail, readConfig
 from gateway.composition import service
 from gateway.composition.reader import Config
-from gateway.config.tables import ConfigError
+from gateway.config.tables import ConfigError, elided
 from gateway.errors import GatewayError
 from gateway.state import backup as backups
+from gateway.state import places
+from gateway.state.copying import CopyFailed
 from gateway.tap import errorsIn, find
 
 
 @click.group
 def state() -> None:
-    """Back up, restore and upgrade the state folder."""
+    """Back up, restore, upgrade and copy the durable state."""
 
 
 @state.command
@@ -34,17 +36,21 @@ def backup(program: Program, archive: Path, force: bool, file: str | None) -> No
     Copy the state folder into ARCHIVE, a tar file, while the gateway runs or not.
 
     Each database is copied as it is between two transactions. The archive contains keys, so only you can read it.
+    It has no stores in PostgreSQL (url of [state]): back them up with pg_dump.
     """
 
     async def main(reactor: Any) -> None:
-        folder = readConfig(file, reactor).state_dir
+        config = readConfig(file, reactor)
+        folder = config.state_dir
         try:
             copied = backups.backUp(folder, archive, force)
         except backups.BackupFailed as error:
             raise CommandFailed(str(error)) from error
         for each in copied:
             click.echo(f"  {each.name}: {each.size} bytes" + f", version {each.version}" * each.isDatabase)
-        click.echo(f"{archive}: {len(copied)} file{'s' if len(copied) != 1 else ''} of {folder}")
+        click.echo(f"{archive}: {_counted(len(copied), 'file')} of {folder}")
+        if config.state.url is not None:
+            click.echo(f"The stores are not in it: back up {elided(config.state.url)} with pg_dump.")
 
     program.run(main)
 
@@ -74,6 +80,37 @@ def restore(program: Program, archive: Path, force: bool, file: str | None) -> N
             click.echo(f"The old folder is {old}; delete it when it is not needed any longer.")
 
     program.run(main)
+
+
+@state.command
+@click.argument("source", metavar="FROM")
+@click.argument("target", metavar="TO")
+@click.pass_obj
+def copy(program: Program, source: str, target: str) -> None:
+    """
+    Copy all stores from FROM to TO, and compare them. Each is a state folder, or the URL of a PostgreSQL database.
+
+    Stop the gateway before. TO must not have stores. Keys and other files stay in the state folder. Write a
+    password in the file of passfile, not here: other users of this machine can see the command.
+    """
+
+    async def main(reactor: Any) -> None:
+        try:
+            copied = places.copy(source, target)
+        except (CopyFailed, OSError) as error:
+            raise CommandFailed(str(error)) from error
+        for each in copied:
+            rows = sum(each.rows.values())
+            counts = f"{_counted(len(each.rows), 'table')}, {_counted(rows, 'row')}"
+            click.echo(f"  {each.name}: version {each.version}, {counts}")
+        click.echo(f"{elided(target)}: {_counted(len(copied), 'store')} of {elided(source)}; all rows are equal.")
+        click.echo("Now name it in the configuration, as url of [state] or as state_dir, and start the gateway.")
+
+    program.run(main)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 @state.command

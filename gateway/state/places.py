@@ -6,8 +6,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.config.tables import DatabaseUrl
-from gateway.state import faults
+from gateway.config.tables import DatabaseUrl, elided
+from gateway.state import copying, faults
+from gateway.state.copying import Copied, CopyFailed, Folder, IPlace
 from gateway.state.jobs import IBackend
 from gateway.state.migrations import Migrations
 from gateway.state.sqlite import SqliteBackend
@@ -43,6 +44,26 @@ def problem(place: Place, name: str, migrations: Migrations) -> str:
 
     found = postgresql.problem(place, name, migrations)
     return f"{name} cannot be used: {found}" if found else ""
+
+
+def copy(source: str, target: str) -> list[Copied]:
+    """
+    Copy all stores of a place to another one; each is the path of a folder, or a URL.
+
+    @raise CopyFailed: if that is not possible; then the target has no stores.
+    """
+    return copying.copy(_copyable(source), _copyable(target))
+
+
+def _copyable(name: str) -> IPlace:
+    if not name.startswith(("postgresql:", "postgres:")):
+        return Folder(Path(name))
+    url = DatabaseUrl(name)
+    if problem := urlProblem(url):
+        raise CopyFailed(f"{elided(url)}: {problem}")
+    from gateway.state.schemas import Schemas
+
+    return Schemas(url)
 
 
 def urlProblem(url: DatabaseUrl) -> str:

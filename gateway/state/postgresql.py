@@ -130,7 +130,7 @@ def connect(url: str, application: str) -> psycopg.Connection[Any]:
     @raise psycopg.Error: if that is not possible.
     """
     given = conninfo_to_dict(url)
-    parameters = {"fallback_application_name": application, **_PARAMETERS, **given, "client_encoding": "UTF8"}
+    parameters = {**_PARAMETERS, **given, "client_encoding": "UTF8", "application_name": application}
     return psycopg.connect(autocommit=True, **parameters)
 
 
@@ -157,7 +157,7 @@ def problem(url: str, name: str = "", migrations: Migrations = ()) -> str:
     @param name: the store; empty for the database alone.
     """
     try:
-        with connect(url, "xmpp-gateway check") as connection:
+        with connect(url, "check of stores") as connection:
             if refusal := unusable(connection):
                 return refusal
             if not name:
@@ -217,17 +217,21 @@ class PostgresSession:
     An open connection, with the schema of a store.
 
     @param connection: in autocommit mode.
+    @param schema: by default, that of the name.
     @ivar transaction: the identifier of the transaction that writes; C{None} if there is none.
     """
 
-    def __init__(self, connection: psycopg.Connection[Any], name: str, dialect: Dialect) -> None:
+    def __init__(
+        self, connection: psycopg.Connection[Any], name: str, dialect: Dialect, schema: str | None = None
+    ) -> None:
         self.connection = connection
         self.transaction: str | None = None
         self._name = name
         self._dialect = dialect
-        self._lock = int.from_bytes(sha256(schemaOf(name).encode()).digest()[:8], "big", signed=True)
+        self._schema = quoted(schema or schemaOf(name))
+        self._lock = int.from_bytes(sha256(self._schema.encode()).digest()[:8], "big", signed=True)
         self._simple(
-            f"SET search_path = {quoted(schemaOf(name))}; SET lock_timeout = {_LOCK_TIMEOUT}; "
+            f"SET search_path = {self._schema}; SET lock_timeout = {_LOCK_TIMEOUT}; "
             f"SET statement_timeout = {_STATEMENT_TIMEOUT}; "
             f"SET idle_in_transaction_session_timeout = {_IDLE_TIMEOUT}; {_SYNCHRONOUS}"
         )
@@ -277,8 +281,7 @@ class PostgresSession:
         self.begin(True)
         try:
             if not self.isThere():
-                schema = quoted(schemaOf(self._name))
-                self._simple(f"CREATE SCHEMA IF NOT EXISTS {schema}; {_STORE}; {KEY_FUNCTION}")
+                self._simple(f"CREATE SCHEMA IF NOT EXISTS {self._schema}; {_STORE}; {KEY_FUNCTION}")
                 self.connection.execute("INSERT INTO gateway_store (name, version) VALUES (%s, 0)", (self._name,))
             self.commit()
         except BaseException:
@@ -519,7 +522,7 @@ class PostgresBackend:
 
     def version(self) -> int:
         """See L{IBackend.version}."""
-        with connect(self._url, f"xmpp-gateway {self.name}") as connection:
+        with connect(self._url, "check of stores") as connection:
             session = PostgresSession(connection, self.name, Dialect(()))
             return session.version() if session.isThere() else 0
 
