@@ -182,6 +182,16 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             mode=0o644,
         ),
         Mistake(
+            "A database of another kind",
+            '[state]\nurl = "mysql://gateway@localhost/gateway"\n',
+            after=PROXY,
+        ),
+        Mistake(
+            "PostgreSQL does not run",
+            '[state]\nurl = "postgresql://gateway@127.0.0.1:1/gateway"\n',
+            after=PROXY,
+        ),
+        Mistake(
             "state_dir is a file",
             'state_dir = "state"\n',
             before="",

@@ -25,7 +25,7 @@ from gateway.composition import service
 from gateway.composition.checks import components, warnings
 from gateway.composition.reader import Config
 from gateway.config import ServerEndpoint
-from gateway.config.tables import ConfigError, HttpTable
+from gateway.config.tables import ConfigError, HttpTable, StateTable
 from gateway.errors import NotGranted
 from gateway.interfaces import IPermissions, IPrivileges
 from gateway.reports import StatusItem
@@ -155,17 +155,18 @@ async def _try(config: Config, server: Server | None, reactor: Any) -> bool:
 def _stateFor(config: Config) -> Iterator[Config]:
     """
     Give the configuration for this command: without the HTTP server, with a try of ejabberd's API where that is
-    used, and with a state folder that is removed at the end, if there is none yet.
+    used, and with a state folder that is removed at the end, if there is none yet, or if the stores are in a
+    database: other gateways may use that.
     """
     services = tuple(evolve(each, table=_trying(each.table)) for each in config.services)
     listen = ServerEndpoint("tcp:0:interface=127.0.0.1")
     quiet = evolve(config, http=HttpTable(listen=listen), services=services)
-    if config.state_dir.exists():
+    if config.state.url is None and config.state_dir.exists():
         yield quiet
         return
     # The gateway's user may be another one, who must create the real folder.
     with tempfile.TemporaryDirectory(prefix="xmpp-gateway-") as folder:
-        yield evolve(quiet, state_dir=Path(folder))
+        yield evolve(quiet, state_dir=Path(folder), state=StateTable())
 
 
 def _trying(table: Any) -> Any:

@@ -13,10 +13,10 @@ from twisted.internet.defer import gatherResults
 from gateway.cli.program import CommandFailed, Program, configured, orFail, readConfig
 from gateway.composition import service
 from gateway.composition.reader import Config
-from gateway.config.tables import ConfigError, elided
+from gateway.config.tables import ConfigError
 from gateway.errors import GatewayError
 from gateway.state import backup as backups
-from gateway.state import places
+from gateway.state import places, urls
 from gateway.state.copying import CopyFailed
 from gateway.tap import errorsIn, find
 
@@ -50,7 +50,7 @@ def backup(program: Program, archive: Path, force: bool, file: str | None) -> No
             click.echo(f"  {each.name}: {each.size} bytes" + f", version {each.version}" * each.isDatabase)
         click.echo(f"{archive}: {_counted(len(copied), 'file')} of {folder}")
         if config.state.url is not None:
-            click.echo(f"The stores are not in it: back up {elided(config.state.url)} with pg_dump.")
+            click.echo(f"The stores are not in it: back up {urls.shown(config.state.url)} with pg_dump.")
 
     program.run(main)
 
@@ -103,10 +103,14 @@ def copy(program: Program, source: str, target: str) -> None:
             rows = sum(each.rows.values())
             counts = f"{_counted(len(each.rows), 'table')}, {_counted(rows, 'row')}"
             click.echo(f"  {each.name}: version {each.version}, {counts}")
-        click.echo(f"{elided(target)}: {_counted(len(copied), 'store')} of {elided(source)}; all rows are equal.")
+        click.echo(f"{_shown(target)}: {_counted(len(copied), 'store')} of {_shown(source)}; all rows are equal.")
         click.echo("Now name it in the configuration, as url of [state] or as state_dir, and start the gateway.")
 
     program.run(main)
+
+
+def _shown(place: str) -> str:
+    return urls.shown(place) if urls.isUrl(place) else place
 
 
 def _counted(number: int, what: str) -> str:

@@ -32,8 +32,8 @@ from gateway.peers.service import Peers
 from gateway.pieces import Pieces
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.privilege.lending import Lending
+from gateway.state import places
 from gateway.state.database import Database
-from gateway.state.jobs import IBackend
 from gateway.state.migrations import Migrations
 from gateway.state.sqlite import SchemaBackend
 from gateway.stream.budget import Budget
@@ -166,7 +166,7 @@ class ServiceBuilder(ServiceEnvironment):
 
     def store(self, name: str, migrations: Migrations) -> IStore:
         if name not in self._stores:
-            self._stores[name] = self._database(name, lambda: self.backend(name, migrations))
+            self._stores[name] = self._database(name, lambda: places.backend(self._place, name, migrations))
         return self._stores[name]
 
     def database(self, name: str, schema: tuple[str, ...]) -> Database:
@@ -179,7 +179,7 @@ class ServiceBuilder(ServiceEnvironment):
         deprecated("IServiceBuilder.database is deprecated; use store", DeprecationWarning, 2)
         return self._database(name, lambda: SchemaBackend(Path(self.stateDir, name), schema))
 
-    def _database(self, name: str, makeBackend: Callable[[], IBackend]) -> Database:
+    def _database(self, name: str, makeBackend: Callable[[], Any]) -> Database:
         try:
             made = Database(makeBackend(), self.reactor)
         except OSError as error:

@@ -30,8 +30,7 @@ from gateway.interfaces import (
 )
 from gateway.peers import identity
 from gateway.requirements import Component, Requirement
-from gateway.state import files, places
-from gateway.state.jobs import IBackend
+from gateway.state import files, places, urls
 from gateway.state.migrations import Migrations
 from gateway.stream.survey import NOTE
 
@@ -241,7 +240,10 @@ def _holdsSecret(table: Any) -> bool:
         value = getattr(table, each.name)
         if each.repr is not False or not value or getattr(table, f"{each.name}_file", None) is not None:
             continue
-        if not {Url, DatabaseUrl} & set(get_args(each.type)) or elided(value) != value:
+        if DatabaseUrl in get_args(each.type):
+            if urls.hasPassword(value):
+                return True
+        elif Url not in get_args(each.type) or elided(value) != value:
             return True
     return False
 
@@ -252,7 +254,8 @@ class ServiceEnvironment:
 
     def __init__(self, config: Config) -> None:
         self.stateDir = str(config.state_dir)
-        self._place = config.state.url or config.state_dir
+        self.stateKey = "state_dir" if config.state.url is None else "state.url"
+        self._place: Path | str = config.state.url or config.state_dir
         self.isEmbedded = config.embedded is not None
         self._services = config.services
         self.components = {service.jid for service in config.services}
@@ -268,10 +271,5 @@ class ServiceEnvironment:
     def storeProblem(self, name: str, migrations: Migrations) -> str:
         return places.problem(self._place, name, migrations)
 
-    def backend(self, name: str, migrations: Migrations) -> IBackend:
-        """
-        Return the place of a store.
-
-        @raise OSError: if its file cannot be created.
-        """
-        return places.backend(self._place, name, migrations)
+    def hasStore(self, name: str) -> bool:
+        return places.exists(self._place, name)

@@ -48,6 +48,7 @@ from gateway.config.tables import (
     keyOf,
 )
 from gateway.requirements import Address
+from gateway.state.urls import isUrl
 
 # Twisted's kinds of endpoints that have a port.
 _WITH_PORT = ("tcp", "tcp6", "ssl", "tls")
@@ -56,13 +57,6 @@ _MAX_PORT = 65535
 _MAX_SOCKET_NAME = 103
 # A host, which is a name or an IPv6 address in brackets, and optionally a port.
 _HOST = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+)(?::[0-9]+)?")
-
-# User and password, hosts with ports, the database's name, and options.
-_DATABASE_URL = re.compile(
-    r"postgres(?:ql)?://(?:[\w.~!$&'()*+,;=%-]*(?::[\w.~!$&'()*+,;=%-]*)?@)?[\w.,:%\[\]-]*(?:/[\w.~!$&'()*+,;=%-]*)?"
-    r"(?:\?[\w.~!$&'()*+,;=%/:-]*)?",
-    re.ASCII,
-)
 
 _LOG_PART = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
@@ -376,8 +370,7 @@ def _checkUrl(value: Any) -> str:
 
 
 def _checkDatabaseUrl(value: Any) -> str:
-    # Where a password with unquoted characters ends is not certain: libpq would show a part of it as a host.
-    if not _DATABASE_URL.fullmatch(_checkString(value)):
+    if not isUrl(_checkString(value)):
         raise ValueError
     return str(value)
 

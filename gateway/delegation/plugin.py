@@ -5,7 +5,6 @@ C{[delegation."component JID"]}: the table of the configuration, and the service
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from attrs import field, frozen
@@ -227,7 +226,7 @@ class PrivateStoragePlugin:
 
     def check(self, jid: str, table: DelegationTable, environment: IServiceEnvironment) -> list[str]:
         problem = environment.storeProblem(_fileName(jid), MIGRATIONS)
-        problems = [f"state_dir: {problem}"] if problem else []
+        problems = [f"{environment.stateKey}: {problem}"] if problem else []
         for namespace, each in table.namespaces.items():
             if each.handler == self.name and namespace != ns.PRIVATE:
                 problems.append(_wrongHandler(namespace, self.name, [ns.PRIVATE]))
@@ -237,7 +236,7 @@ class PrivateStoragePlugin:
         """Warn before the first start of the data that the delegation hides from users."""
         each = table.namespaces.get(Namespace(ns.PRIVATE))
         imports = each is None or each.import_
-        if imports or environment.isEmbedded or Path(environment.stateDir, _fileName(jid)).exists():
+        if imports or environment.isEmbedded or environment.hasStore(_fileName(jid)):
             return []
         hidden = "users will no longer see the data that they have stored with the server"
         advice = 'set "import = true", or see docs/delegation.md, "What the server had stored"'

@@ -164,7 +164,7 @@ def _restore(jid: str, composition: IServiceBuilder, rooms: Rooms) -> None:
         channels.restore(store.atStart(loadChannels), now)
         restore(store, rooms, now)
     except GatewayError as error:
-        raise ConfigError([f"state_dir: {error}"]) from error
+        raise ConfigError([f"{composition.stateKey}: {error}"]) from error
 
 
 def _served(
@@ -205,7 +205,7 @@ def _ids(jid: str, composition: IServiceBuilder) -> Ids:
     try:
         return Ids(loadSecret(composition.store(_storeName(jid), MIGRATIONS)))
     except GatewayError as error:
-        raise ConfigError([f"state_dir: {error}"]) from error
+        raise ConfigError([f"{composition.stateKey}: {error}"]) from error
 
 
 def _owner(jid: str, composition: IServiceBuilder) -> Owner:
@@ -215,13 +215,13 @@ def _owner(jid: str, composition: IServiceBuilder) -> Owner:
         owner = Owner(secrets.token_hex(16), loadSecret(store))
         store.atStart(owner.take)
     except GatewayError as error:
-        raise ConfigError([f"state_dir: {error}"]) from error
+        raise ConfigError([f"{composition.stateKey}: {error}"]) from error
     return owner
 
 
 def _storeProblems(jid: str, environment: IServiceEnvironment) -> list[str]:
     problem = environment.storeProblem(_storeName(jid), MIGRATIONS)
-    return [f"state_dir: {problem}"] if problem else []
+    return [f"{environment.stateKey}: {problem}"] if problem else []
 
 
 def _storeName(jid: str) -> str:

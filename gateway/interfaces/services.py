@@ -33,6 +33,7 @@ class IServiceEnvironment(Interface):
     """The environment that a service will run in."""
 
     stateDir: str = Attribute("The folder for durable state; it may not exist yet.")
+    stateKey: str = Attribute("The key of the configuration that names the place of stores, for messages.")
     isEmbedded: bool = Attribute("True if the gateway runs on its embedded host.")
     components: Collection[str] = Attribute("The JIDs of all components of the configuration, this one included.")
 
@@ -47,6 +48,9 @@ class IServiceEnvironment(Interface):
         Return the reason why a store cannot be used, and a remedy; empty if it can be used or does not exist yet.
         Create and change nothing. The parameters are those of L{IServiceBuilder.store}.
         """
+
+    def hasStore(name: str) -> bool:
+        """True if a store exists; true as well if that cannot be found out."""
 
 
 class IServiceBuilder(IServiceEnvironment):
@@ -103,8 +107,9 @@ class IServiceBuilder(IServiceEnvironment):
 
     def store(name: str, migrations: tuple[tuple[str, ...], ...]) -> IStore:
         """
-        Return the durable state with this name: a SQLite file of that name in the folder for durable state. /readyz
-        and /status report its faults. It is closed when the service is removed.
+        Return the durable state with this name: a SQLite file of that name in the folder for durable state, or
+        tables in the PostgreSQL database of C{[state]}. /readyz and /status report its faults. It is closed when
+        the service is removed.
 
         @param name: by convention C{component JID.kind}. The same name is the same store.
         @param migrations: the SQL statements of each version of its tables. A store gets those that it does not

@@ -80,8 +80,8 @@ class Owner:
             raise StoreEmptied
         if found[0] != self.run:
             raise StoreTaken(
-                "another gateway has taken it over, or the file was replaced by a backup: stop one of two gateways "
-                "with the same component and state_dir, or restart this one to use the file as it is"
+                "another gateway has taken it over, or it was replaced by a backup: stop one of two gateways with "
+                "the same component and the same state_dir or url, or restart this one to use the store as it is"
             )
 
 

@@ -76,7 +76,7 @@ class StoreCopy(ABC):
         """Yield the rows of a table."""
 
 
-class IPlace(Protocol):
+class Place(Protocol):
     """
     A place with stores.
 
@@ -101,7 +101,7 @@ class IPlace(Protocol):
         """Remove a new store."""
 
 
-def copy(source: IPlace, target: IPlace) -> list[Copied]:
+def copy(source: Place, target: Place) -> list[Copied]:
     """
     Copy all stores, all or none, and compare them with the copies.
 
@@ -130,7 +130,7 @@ def copy(source: IPlace, target: IPlace) -> list[Copied]:
     return done
 
 
-def _copied(store: StoreCopy, target: IPlace) -> Copied:
+def _copied(store: StoreCopy, target: Place) -> Copied:
     before = {table: _content(store.rows(table)) for table in store.tables()}
     new = target.make(store)
     after = {table: _content(new.rows(table)) for table in new.tables()}
@@ -172,20 +172,20 @@ class Folder:
         self._path = path
 
     def users(self) -> str:
-        """See L{IPlace.users}."""
+        """See L{Place.users}."""
         if not self._path.is_dir() or not (found := openDatabases(self._path)):
             return ""
         return f"{found[0]} is open: stop the gateway first. If it was killed, start and stop it once"
 
     def stores(self) -> list[StoreCopy]:
-        """See L{IPlace.stores}."""
+        """See L{Place.stores}."""
         found = sorted(self._path.iterdir()) if self._path.is_dir() else []
         stores = [_fileCopy(path) for path in found if path.is_file() and isDatabase(path)]
         # A file without a version is not a store, or has no tables yet.
         return [store for store in stores if store.version]
 
     def make(self, store: StoreCopy) -> StoreCopy:
-        """See L{IPlace.make}."""
+        """See L{Place.make}."""
         files.makeFolder(self._path)
         path = self._new(store.name)
         with suppress(FileNotFoundError):
@@ -205,11 +205,11 @@ class Folder:
         return _fileCopy(path)
 
     def keep(self, name: str) -> None:
-        """See L{IPlace.keep}."""
+        """See L{Place.keep}."""
         self._new(name).rename(self._path / name)
 
     def discard(self, name: str) -> None:
-        """See L{IPlace.discard}."""
+        """See L{Place.discard}."""
         for path in (self._new(name), self._path / name):
             with suppress(FileNotFoundError):
                 path.unlink()

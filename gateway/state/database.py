@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Timer
 from typing import Any, TypeVar
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
@@ -21,7 +20,7 @@ from gateway.metrics import IMetrics, names
 from gateway.reports import StatusItem
 from gateway.state.faults import Condition
 from gateway.state.interfaces import IStore
-from gateway.state.jobs import IBackend, Job
+from gateway.state.jobs import Backend, Job
 from gateway.state.worker import Worker
 
 T = TypeVar("T")
@@ -64,7 +63,7 @@ class Database:
 
     _log = Logger()
 
-    def __init__(self, backend: IBackend, reactor: Any) -> None:
+    def __init__(self, backend: Backend, reactor: Any) -> None:
         self.name = backend.name
         self.place = backend.place
         self.backend = backend
@@ -213,10 +212,9 @@ class Database:
             self._finished.append((waiting, self._connection.run(waiting)))
         # stop() waits for the thread.
         self._connection.leave()
-        aborting = Timer(_GRACE, self._connection.abort)
-        aborting.start()
+        if self._isStarted and not self._worker.isDone(_GRACE):
+            self._connection.abort()
         self._worker.stop()
-        aborting.cancel()
         self._connection.close()
         self._deliver()
 

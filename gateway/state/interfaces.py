@@ -44,7 +44,8 @@ class IStore(Interface):
     def write(interaction: Callable[..., T], *arguments: object) -> Deferred[T]:
         """
         Like L{read}, for an interaction that may write. The Deferred fires after the commit. A commit that has
-        begun has no deadline.
+        begun has no deadline, but some databases end it seconds later. If the connection to the database is lost
+        during a commit, the Deferred may fail with L{gateway.errors.StoreBroken} although the change is stored.
         """
 
     def writeAtOnce(interaction: Callable[..., T], *arguments: object) -> Deferred[T]:

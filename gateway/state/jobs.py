@@ -52,7 +52,7 @@ class CommitUnknown(Exception):
     """Nobody knows whether a transaction is stored: it must not run again."""
 
 
-class ISession(Protocol):
+class Session(Protocol):
     """A connection to a database, for one thread at a time; nothing begins a transaction by itself."""
 
     def begin(self, writes: bool) -> object:
@@ -84,7 +84,7 @@ class ISession(Protocol):
         """True if an exception of an interaction shows a fault of the database, not of the interaction."""
 
 
-class IConnection(Protocol):
+class Connection(Protocol):
     """
     The connection of one store, for one thread at a time. It is opened with the first request, and again after a
     fault.
@@ -103,7 +103,7 @@ class IConnection(Protocol):
         """Close the connection; the next request opens it again."""
 
 
-class IBackend(Protocol):
+class Backend(Protocol):
     """
     A kind of database, and the place of one store in it.
 
@@ -116,7 +116,7 @@ class IBackend(Protocol):
     place: str
     slow: str
 
-    def connect(self, seconds: Callable[[], float], onReopened: Callable[[], object]) -> IConnection:
+    def connect(self, seconds: Callable[[], float], onReopened: Callable[[], object]) -> Connection:
         """
         Return a connection, which is not open yet.
 
@@ -134,14 +134,14 @@ class IBackend(Protocol):
         """An interaction that writes: only that shows whether the disk has room."""
 
 
-def transact(session: ISession, jobs: list[Job]) -> list[Any]:
+def transact(session: Session, jobs: list[Job]) -> list[Any]:
     """
     Run requests in one transaction, in their order, and commit it. If it fails, the caller rolls back.
 
     @return: the outcome of each request: the result of its interaction; or a L{Failure} if the interaction
         raised: then only its own changes are rolled back.
     @raise CancelledError: if a request was cancelled meanwhile.
-    @raise CommitUnknown: as L{ISession.commit}.
+    @raise CommitUnknown: as L{Session.commit}.
     @raise Exception: the exception of the interaction, if there is only one request; or of the database.
     """
     session.begin(any(job.writes for job in jobs))
@@ -157,7 +157,7 @@ def transact(session: ISession, jobs: list[Job]) -> list[Any]:
     return outcomes
 
 
-def _interact(session: ISession, job: Job) -> Any:
+def _interact(session: Session, job: Job) -> Any:
     if job.isCancelled:
         raise CancelledError
     session.execute("SAVEPOINT interaction")

@@ -16,7 +16,7 @@ from zope.interface import implementer
 from gateway.errors import GatewayError, StoreBroken
 from gateway.reports import StatusItem
 from gateway.state.interfaces import IStore
-from gateway.state.jobs import ISession, Job, transact
+from gateway.state.jobs import Job, Session, transact
 from gateway.state.migrations import Migrations, migrate
 from gateway.state.sqlite import SqliteSession, connect
 
@@ -44,7 +44,7 @@ class MemoryStore:
         self.fault: GatewayError | None = None
         self._session = self._opened(migrations)
 
-    def _opened(self, migrations: Migrations) -> ISession:
+    def _opened(self, migrations: Migrations) -> Session:
         connection = connect(":memory:", 0)
         if migrations:
             connection.deserialize(_migrated(migrations))

@@ -5,13 +5,13 @@ Schema versions of a store: the number of migrations that were applied to it.
 from __future__ import annotations
 
 from gateway.errors import StoreBroken
-from gateway.state.jobs import ISession
+from gateway.state.jobs import Session
 
 # The SQL statements of each migration, in order. A released migration never changes.
 Migrations = tuple[tuple[str, ...], ...]
 
 
-def migrate(session: ISession, migrations: Migrations) -> None:
+def migrate(session: Session, migrations: Migrations) -> None:
     """
     Apply the migrations that a database does not have yet, all in one transaction. After an error or a crash the
     database is unchanged. A database without a version gets all migrations. It may have tables already, if the
@@ -34,7 +34,7 @@ def migrate(session: ISession, migrations: Migrations) -> None:
         raise
 
 
-def _version(session: ISession, migrations: Migrations) -> int:
+def _version(session: Session, migrations: Migrations) -> int:
     version = session.version()
     refusal = newerVersion(version, migrations)
     if refusal:

@@ -1,22 +1,19 @@
 """
-The places that stores are in: the state folder, or a database of PostgreSQL. Everything here blocks.
+The places that stores are in: the path of a state folder, or the URL of a PostgreSQL database. Everything blocks.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from gateway.config.tables import DatabaseUrl, elided
-from gateway.state import copying, faults
-from gateway.state.copying import Copied, CopyFailed, Folder, IPlace
-from gateway.state.jobs import IBackend
+from gateway.state import copying, faults, urls
+from gateway.state.copying import Copied, CopyFailed, Folder, Place
+from gateway.state.jobs import Backend
 from gateway.state.migrations import Migrations
 from gateway.state.sqlite import SqliteBackend
 
-Place = Path | DatabaseUrl
 
-
-def backend(place: Place, name: str, migrations: Migrations) -> IBackend:
+def backend(place: Path | str, name: str, migrations: Migrations) -> Backend:
     """
     Return the place of one store.
 
@@ -30,7 +27,7 @@ def backend(place: Place, name: str, migrations: Migrations) -> IBackend:
     return PostgresBackend(place, name, migrations)
 
 
-def problem(place: Place, name: str, migrations: Migrations) -> str:
+def problem(place: Path | str, name: str, migrations: Migrations) -> str:
     """
     Return the reason why a store cannot be used, and a remedy; empty if it can be used or does not exist yet.
     Create nothing.
@@ -46,6 +43,17 @@ def problem(place: Place, name: str, migrations: Migrations) -> str:
     return f"{name} cannot be used: {found}" if found else ""
 
 
+def exists(place: Path | str, name: str) -> bool:
+    """True if a store exists; true as well if that cannot be found out."""
+    if isinstance(place, Path):
+        return (place / name).exists()
+    if urlProblem(place):
+        return True
+    from gateway.state import postgresql
+
+    return postgresql.exists(place, name)
+
+
 def copy(source: str, target: str) -> list[Copied]:
     """
     Copy all stores of a place to another one; each is the path of a folder, or a URL.
@@ -55,18 +63,19 @@ def copy(source: str, target: str) -> list[Copied]:
     return copying.copy(_copyable(source), _copyable(target))
 
 
-def _copyable(name: str) -> IPlace:
+def _copyable(name: str) -> Place:
     if not name.startswith(("postgresql:", "postgres:")):
         return Folder(Path(name))
-    url = DatabaseUrl(name)
-    if problem := urlProblem(url):
-        raise CopyFailed(f"{elided(url)}: {problem}")
+    if not urls.isUrl(name):
+        raise CopyFailed(f"{urls.shown(name)} is not a valid URL: write special characters as %40")
+    if unusable := urlProblem(name):
+        raise CopyFailed(f"{urls.shown(name)}: {unusable}")
     from gateway.state.schemas import Schemas
 
-    return Schemas(url)
+    return Schemas(name)
 
 
-def urlProblem(url: DatabaseUrl) -> str:
+def urlProblem(url: str) -> str:
     """Return the reason why a database cannot be used, and a remedy; empty if it can. Create nothing."""
     try:
         from gateway.state import postgresql

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from hashlib import sha256
-from threading import Event, Lock
+from queue import Empty, SimpleQueue
 from typing import Any, Self
 
 import psycopg
@@ -20,11 +20,11 @@ from psycopg.conninfo import conninfo_to_dict
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from gateway.config.tables import elided
 from gateway.errors import GatewayError, StoreBroken, StoreBusy, StoreFull
 from gateway.state.dialect import KEY_FUNCTION, Dialect
 from gateway.state.jobs import CommitUnknown, Job, runAll, transact
 from gateway.state.migrations import Migrations, migrate, newerVersion
+from gateway.state.urls import shown
 
 # The schemas of stores; and the table in each one that has the store's whole name, its version, and the statements
 # that made its tables.
@@ -168,6 +168,15 @@ def problem(url: str, name: str = "", migrations: Migrations = ()) -> str:
         return str(domainError(error) or _reason(error))
 
 
+def exists(url: str, name: str) -> bool:
+    """True if a store exists, or if the server does not answer."""
+    try:
+        with connect(url, "check of stores") as connection:
+            return PostgresSession(connection, name, Dialect(())).isThere()
+    except psycopg.Error:
+        return True
+
+
 def unusable(connection: psycopg.Connection[Any]) -> str:
     """Return the reason why a database cannot have stores, and a remedy; empty if it can."""
     version, encoding = connection.info.server_version, connection.info.parameter_status("server_encoding")
@@ -244,7 +253,7 @@ class PostgresSession:
         return cursor.fetchone() if cursor.description else None
 
     def begin(self, writes: bool) -> None:
-        """See L{ISession.begin}."""
+        """See L{Session.begin}."""
         self.transaction = None
         if not writes:
             # All statements find the same state, as in a file.
@@ -254,16 +263,16 @@ class PostgresSession:
         [self.transaction] = self._simple(f"BEGIN; {lock}; SELECT pg_current_xact_id()::text")
 
     def commit(self) -> None:
-        """See L{ISession.commit}, but raise a L{psycopg.Error} if the connection is lost."""
+        """See L{Session.commit}, but raise a L{psycopg.Error} if the connection is lost."""
         self._simple("COMMIT")
 
     def rollBack(self) -> None:
-        """See L{ISession.rollBack}."""
+        """See L{Session.rollBack}."""
         if self.connection.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
             self._simple("ROLLBACK")
 
     def execute(self, statement: str) -> None:
-        """See L{ISession.execute}."""
+        """See L{Session.execute}."""
         for each in self._dialect.translated(statement):
             self.connection.execute(each.encode(), (), prepare=False)
         if statement.lstrip().startswith(("CREATE", "ALTER", "DROP")):
@@ -289,20 +298,20 @@ class PostgresSession:
             raise
 
     def version(self) -> int:
-        """See L{ISession.version}."""
+        """See L{Session.version}."""
         [version] = self._simple("SELECT version FROM gateway_store")
         return int(version)
 
     def setVersion(self, version: int) -> None:
-        """See L{ISession.setVersion}."""
+        """See L{Session.setVersion}."""
         self.connection.execute("UPDATE gateway_store SET version = %s", (version,))
 
     def cursor(self) -> PostgresCursor:
-        """See L{ISession.cursor}."""
+        """See L{Session.cursor}."""
         return PostgresCursor(self.connection.cursor(), self._dialect)
 
     def isFault(self, error: Exception) -> bool:
-        """See L{ISession.isFault}."""
+        """See L{Session.isFault}."""
         return domainError(error) is not None
 
     def isStored(self, transaction: str) -> bool | None:
@@ -335,10 +344,11 @@ class PostgresConnection:
         self._seconds = seconds
         self._onReopened = onReopened
         self._session: PostgresSession | None = None
-        # A second descriptor of the connection's socket: nobody else closes it.
-        self._socket: socket.socket | None = None
-        self._closing = Lock()
-        self._leaving = Event()
+        # A second descriptor of the connection's socket, until it is taken: by the thread, to close it, or by the
+        # reactor, to end the wait of the thread.
+        self._socket: list[socket.socket] = []
+        # Has an item when the store ends.
+        self._leaving: SimpleQueue[None] = SimpleQueue()
         self._isLost = False
         self._broken = ""
         self._reopenAt = 0.0
@@ -381,18 +391,21 @@ class PostgresConnection:
         now = self._seconds()
         if self._broken and now < self._reopenAt:
             raise StoreBroken(self._broken)
-        until = now if self._broken else self._waitUntil(jobs)
+        patience = 0.0 if self._broken else self._patience(jobs, now)
         delay = _FIRST_DELAY
+        waited = 0.0
         while True:
             try:
                 session = self._open()
             except (psycopg.Error, GatewayError) as error:
                 self.close()
-                now = self._seconds()
-                if now + delay > until or all(job.isCancelled for job in jobs) or self._leaving.wait(delay):
+                # The delays count as well: the clock of a test may stand still.
+                isTooLate = max(waited, self._seconds() - now) + delay > patience
+                if isTooLate or all(job.isCancelled for job in jobs) or self._isLeaving(delay):
                     refusal = domainError(error) or StoreBroken(_reason(error))
-                    self._broken, self._reopenAt = str(refusal), now + _REOPEN_EVERY
+                    self._broken, self._reopenAt = str(refusal), self._seconds() + _REOPEN_EVERY
                     raise refusal from None
+                waited += delay
                 delay = min(2 * delay, _MAX_DELAY)
             else:
                 if self._isLost and not self._broken:
@@ -400,9 +413,19 @@ class PostgresConnection:
                 self._isLost, self._broken = False, ""
                 return session
 
-    def _waitUntil(self, jobs: list[Job]) -> float:
-        """Return the time up to which requests may wait; in the past if they have no deadline, as at a start."""
-        return max((job.overdueAt for job in jobs if job.overdueAt != float("inf")), default=0.0) - _MARGIN
+    def _patience(self, jobs: list[Job], now: float) -> float:
+        """Return the seconds that requests may wait; none if they have no deadline, as at a start."""
+        deadlines = [job.overdueAt for job in jobs if job.overdueAt != float("inf")]
+        return max(deadlines, default=0.0) - now - _MARGIN
+
+    def _isLeaving(self, seconds: float) -> bool:
+        """Wait; return true at once if the store ends."""
+        try:
+            self._leaving.get(timeout=seconds)
+        except Empty:
+            return False
+        self._leaving.put(None)
+        return True
 
     def _open(self) -> PostgresSession:
         connection = connect(self._url, f"xmpp-gateway {self._name}")
@@ -416,7 +439,7 @@ class PostgresConnection:
             connection.close()
             raise
         self._session = session
-        self._socket = socket.socket(fileno=os.dup(connection.fileno()))
+        self._socket = [socket.socket(fileno=os.dup(connection.fileno()))]
         return session
 
     def _rollBack(self) -> None:
@@ -431,25 +454,22 @@ class PostgresConnection:
                 self.close()
 
     def leave(self) -> None:
-        """See L{IConnection.leave}."""
-        self._leaving.set()
+        """See L{Connection.leave}."""
+        self._leaving.put(None)
 
     def abort(self) -> None:
-        """See L{IConnection.abort}."""
-        with self._closing, suppress(OSError):
-            if self._socket is not None:
-                self._socket.shutdown(socket.SHUT_RDWR)
+        """See L{Connection.abort}."""
+        with suppress(IndexError, OSError), self._socket.pop() as taken:
+            taken.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """See L{IConnection.close}."""
+        """See L{Connection.close}."""
         session, self._session = self._session, None
         if session is None:
             return
         self._isLost = self._isLost or session.connection.closed
-        with self._closing:
-            if self._socket is not None:
-                self._socket.close()
-            self._socket = None
+        with suppress(IndexError):
+            self._socket.pop().close()
         with suppress(psycopg.Error):
             session.connection.close()
 
@@ -473,7 +493,7 @@ class _Asking:
         self.version, self.setVersion = session.version, session.setVersion
 
     def commit(self) -> None:
-        """See L{ISession.commit}."""
+        """See L{Session.commit}."""
         try:
             self._session.commit()
         except psycopg.Error as error:
@@ -504,16 +524,16 @@ class PostgresBackend:
 
     def __init__(self, url: str, name: str, migrations: Migrations) -> None:
         self.name = name
-        self.place = f"{elided(url)}, {name}"
+        self.place = f"{shown(url)}, {name}"
         self._url = url
         self._migrations = migrations
 
     def connect(self, seconds: Callable[[], float], onReopened: Callable[[], object]) -> PostgresConnection:
-        """See L{IBackend.connect}."""
+        """See L{Backend.connect}."""
         return PostgresConnection(self._url, self.name, self._migrations, seconds, onReopened)
 
     def logReopened(self) -> None:
-        """See L{IBackend.logReopened}."""
+        """See L{Backend.logReopened}."""
         self._log.warn(
             "{place}: the connection was lost, and is open again; no request has failed.",
             event="state.reconnected",
@@ -521,11 +541,11 @@ class PostgresBackend:
         )
 
     def version(self) -> int:
-        """See L{IBackend.version}."""
+        """See L{Backend.version}."""
         with connect(self._url, "check of stores") as connection:
             session = PostgresSession(connection, self.name, Dialect(()))
             return session.version() if session.isThere() else 0
 
     def touch(self, cursor: Any) -> None:
-        """See L{IBackend.touch}."""
+        """See L{Backend.touch}."""
         cursor.execute("UPDATE gateway_store SET version = version")

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from attrs import frozen
 
-from gateway.config.tables import DatabaseUrl, elided
+from gateway.state import urls
 from gateway.state.copying import CopyFailed, StoreCopy, insert
 from gateway.state.dialect import Dialect
 from gateway.state.postgresql import PREFIX, PostgresSession, connect, domainError, quoted, schemaOf, unusable
@@ -26,7 +26,7 @@ _MAX_NAME = 63
 class _SchemaCopy(StoreCopy):
     """A store in a schema."""
 
-    url: DatabaseUrl
+    url: str
     schema: str
 
     def tables(self) -> list[str]:
@@ -44,12 +44,12 @@ class _SchemaCopy(StoreCopy):
 class Schemas:
     """The schemas of a database."""
 
-    def __init__(self, url: DatabaseUrl) -> None:
-        self.shown = elided(url)
+    def __init__(self, url: str) -> None:
+        self.shown = urls.shown(url)
         self._url = url
 
     def users(self) -> str:
-        """See L{IPlace.users}."""
+        """See L{Place.users}."""
         query = (
             "SELECT application_name, pid FROM pg_stat_activity WHERE datname = current_database() "
             "AND application_name LIKE 'xmpp-gateway %' AND pid <> pg_backend_pid()"
@@ -63,7 +63,7 @@ class Schemas:
         return f"{self.shown} is in use by {found[0]} (pid {found[1]}): stop the gateway first"
 
     def stores(self) -> list[StoreCopy]:
-        """See L{IPlace.stores}."""
+        """See L{Place.stores}."""
         query = (
             "SELECT schemaname FROM pg_tables WHERE tablename = 'gateway_store' AND starts_with(schemaname, %s) "
             "ORDER BY schemaname"
@@ -82,7 +82,7 @@ class Schemas:
         return _SchemaCopy(name, version, statements, self._url, schema)
 
     def make(self, store: StoreCopy) -> StoreCopy:
-        """See L{IPlace.make}."""
+        """See L{Place.make}."""
         self._run(f"DROP SCHEMA IF EXISTS {quoted(self._new(store.name))} CASCADE")
         with _connected(self._url) as connection:
             session = PostgresSession(connection, store.name, Dialect(store.statements), self._new(store.name))
@@ -97,11 +97,11 @@ class Schemas:
             return self._copy(connection, self._new(store.name))
 
     def keep(self, name: str) -> None:
-        """See L{IPlace.keep}."""
+        """See L{Place.keep}."""
         self._run(f"ALTER SCHEMA {quoted(self._new(name))} RENAME TO {quoted(schemaOf(name))}")
 
     def discard(self, name: str) -> None:
-        """See L{IPlace.discard}."""
+        """See L{Place.discard}."""
         for schema in (self._new(name), schemaOf(name)):
             self._run(f"DROP SCHEMA IF EXISTS {quoted(schema)} CASCADE")
 
@@ -114,9 +114,9 @@ class Schemas:
 
 
 @contextmanager
-def _connected(url: DatabaseUrl) -> Iterator[psycopg.Connection[Any]]:
+def _connected(url: str) -> Iterator[psycopg.Connection[Any]]:
     try:
         with connect(url, "copy of stores") as connection:
             yield connection
     except psycopg.Error as error:
-        raise CopyFailed(f"{elided(url)}: {domainError(error) or error}") from error
+        raise CopyFailed(f"{urls.shown(url)}: {domainError(error) or error}") from error

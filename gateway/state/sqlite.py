@@ -67,29 +67,29 @@ class SqliteSession:
         self.close = connection.close
 
     def begin(self, writes: bool) -> object:
-        """See L{ISession.begin}."""
+        """See L{Session.begin}."""
         return self.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     def commit(self) -> object:
-        """See L{ISession.commit}."""
+        """See L{Session.commit}."""
         return self.execute("COMMIT")
 
     def rollBack(self) -> None:
-        """See L{ISession.rollBack}."""
+        """See L{Session.rollBack}."""
         if self.connection.in_transaction:
             self.execute("ROLLBACK")
 
     def version(self) -> int:
-        """See L{ISession.version}."""
+        """See L{Session.version}."""
         [version] = self.execute("PRAGMA user_version").fetchone()
         return int(version)
 
     def setVersion(self, version: int) -> object:
-        """See L{ISession.setVersion}."""
+        """See L{Session.setVersion}."""
         return self.execute(f"PRAGMA user_version = {version:d}")
 
     def isFault(self, error: Exception) -> bool:
-        """See L{ISession.isFault}."""
+        """See L{Session.isFault}."""
         return isinstance(error, sqlite3.Error | OSError) and domainError(error) is not None
 
 
@@ -263,21 +263,21 @@ class SqliteBackend:
         files.makeFile(path)
 
     def connect(self, seconds: Callable[[], float], onReopened: Callable[[], object]) -> SqliteFile:
-        """See L{IBackend.connect}."""
+        """See L{Backend.connect}."""
         return SqliteFile(self.path, self._prepare, seconds, onReopened)
 
     def logReopened(self) -> None:
-        """See L{IBackend.logReopened}."""
+        """See L{Backend.logReopened}."""
         self._log.warn(
             "{path} was moved or replaced; it is opened again.", event="state.file_replaced", path=self.path
         )
 
     def version(self) -> int:
-        """See L{IBackend.version}."""
+        """See L{Backend.version}."""
         return versionOf(self.path)
 
     def touch(self, cursor: sqlite3.Cursor) -> None:
-        """See L{IBackend.touch}."""
+        """See L{Backend.touch}."""
         [version] = cursor.execute("PRAGMA user_version").fetchone()
         cursor.execute(f"PRAGMA user_version = {version:d}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from twisted.logger import Logger
@@ -35,6 +35,16 @@ class Worker:
     def call(self, act: Callable[[Any], object], argument: Any) -> None:
         """Call a function in the thread."""
         self._calls.put((act, argument))
+
+    def isDone(self, seconds: float) -> bool:
+        """Wait until all calls were carried out; return false if that takes longer than so many seconds."""
+        done: SimpleQueue[None] = SimpleQueue()
+        self.call(done.put, None)
+        try:
+            done.get(timeout=seconds)
+        except Empty:
+            return False
+        return True
 
     def stop(self) -> None:
         """Wait for all calls, and end the thread."""

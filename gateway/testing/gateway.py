@@ -39,6 +39,10 @@ class _Worker:
 
     stop = start
 
+    def isDone(self, seconds: float) -> bool:
+        """Return true."""
+        return True
+
     def call(self, act: Callable[[Any], object], argument: Any) -> None:
         act(argument)
 

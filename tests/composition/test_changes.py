@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.composition.changes import Changes, compare, linkSettings
 from gateway.composition.reader import Config, Service
 from gateway.config import Bytes, ClientEndpoint, ComponentTable, Domain, LargeBytes
-from gateway.config.tables import EmbeddedTable, HttpTable, ServerTable
+from gateway.config.tables import DatabaseUrl, EmbeddedTable, HttpTable, ServerTable, StateTable
 
 
 @frozen(kw_only=True)
@@ -86,6 +86,7 @@ class CompareTests(SynchronousTestCase):
         own = {"server": None, "embedded": embedded}
         for key, old, new in (
             ("state_dir", {}, {"state_dir": Path("/g")}),
+            ("state", {}, {"state": StateTable(url=DatabaseUrl("postgresql:///g"))}),
             ("http", {}, {"http": HttpTable()}),
             ("embedded", own, {"server": None, "embedded": evolve(embedded, domain=Domain("i"))}),
             ("server", own, {}),

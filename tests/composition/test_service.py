@@ -29,7 +29,15 @@ from gateway.composition import checks
 from gateway.composition.reader import Config, load
 from gateway.composition.reader import Service as ConfiguredService
 from gateway.composition.service import ServiceBuilder, check, findPlugins, makeService, read, warnings
-from gateway.config.tables import BareJid, ClientEndpoint, ComponentTable, ConfigError, EmbeddedTable
+from gateway.config.tables import (
+    BareJid,
+    ClientEndpoint,
+    ComponentTable,
+    ConfigError,
+    DatabaseUrl,
+    EmbeddedTable,
+    StateTable,
+)
 from gateway.embedded.host import EmbeddedHost
 from gateway.errors import NotGranted
 from gateway.interfaces import (
@@ -353,6 +361,14 @@ class MakeServiceTests(ServiceCase):
             f"{self.folder / name}"
             for name, mode in modes.items()
         ]
+
+    def test_warningsDatabase(self) -> None:
+        """The file with a database's password should be readable for few."""
+        for name, isSecret in (("u@h/x?sslmode=a", False), ("u:p@h/x", True), ("h/x?password=p", True)):
+            url = DatabaseUrl(f"postgresql://{name}")
+            config = evolve(self.config(), server=None, services=(), state=StateTable(url=url))
+            found = [each for each in warnings(config) if "gateway.toml" in each]
+            self.assertEqual(found, self.readable("gateway.toml") if isSecret else [])
 
     def test_warnings_url(self) -> None:
         """A configuration file is reported if a URL has a query, which may be a secret, and not for other URLs."""

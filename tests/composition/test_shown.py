@@ -21,6 +21,8 @@ endpoint = "tcp:127.0.0.1:5347"
 secret = "hidden"
 domain = "example.com"
 max_stanza_size = 4194304
+[state]
+url = "postgresql://g:hidden@db/x?password=hidden"
 [log]
 level = "warn"
 [proxy."proxy.example.com"]
@@ -54,6 +56,7 @@ class ShownTests(SynchronousTestCase):
         """Each table has its settings, except the defaults and secrets."""
         found = self.settings(TEXT)
         expected = {
+            "state": 'url = "postgresql://...@db/x?..."',
             "server": 'endpoint = "tcp:127.0.0.1:5347", secret = (not shown), domain = "example.com"',
             "log": 'level = "warn"',
             'proxy."proxy.example.com"': 'secret = (not shown), target = "implementation@example.com", '

@@ -74,6 +74,9 @@ class ServiceBuilder(FakeServiceBuilder):
     def store(self, name: str, migrations: Migrations) -> Database:
         return Database(SqliteBackend(Path(self.stateDir, name), migrations), self.reactor)
 
+    def hasStore(self, name: str) -> bool:
+        return Path(self.stateDir, name).exists()
+
     def storeProblem(self, name: str, migrations: Migrations) -> str:
         return faults.problem(Path(self.stateDir, name), migrations)
 

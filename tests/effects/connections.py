@@ -101,6 +101,17 @@ EFFECTS = (
             'state_dir = "two"': ["two/c.example.com.key"],
         },
     ),
+    # tests/composition/test_postgresql.py runs a gateway with a database.
+    Effect(
+        "state.url",
+        f"[state]\n{HERE}\n{SERVER}{PROXY}",
+        stateFolder,
+        {
+            "": ["state/c.example.com.key"],
+            'url = "postgresql://127.0.0.1:1/gateway"': ["state.url"],
+            'url = "mysql://127.0.0.1/gateway"': ["state.url"],
+        },
+    ),
     Effect(
         "server.endpoint",
         f'[server]\nsecret = "common"\n{HERE}\n{PROXY}',

@@ -30,7 +30,8 @@ class CompleteTests(SynchronousTestCase):
 
     def test_everyKind(self) -> None:
         """The keys that all services share are tried with each kind of service."""
-        self.assertEqual(set(connections.MINIMAL), set(tables()) - {"server", "embedded", "http", "log", "peers"})
+        others = {"state", "server", "embedded", "http", "log", "peers"}
+        self.assertEqual(set(connections.MINIMAL), set(tables()) - others)
 
     def test_twoValues(self) -> None:
         """The configurations of a row differ in its key alone, and so do the observations."""

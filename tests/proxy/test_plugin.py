@@ -42,6 +42,7 @@ class FakeServiceBuilder:
 
     def __init__(self, stateDir: str) -> None:
         self.stateDir = stateDir
+        self.stateKey = "state_dir"
         self.reactor = MemoryReactorClock()
         self.wallClock = lambda: 5e8
         self.asked: list[tuple[str, ComponentTable]] = []
@@ -153,6 +154,7 @@ class FakeServiceEnvironment:
 
     def __init__(self, stateDir: str) -> None:
         self.stateDir = stateDir
+        self.stateKey = "state_dir"
 
     def delegationPlugins(self) -> dict[str, IDelegationPlugin]:
         return {}

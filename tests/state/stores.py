@@ -7,7 +7,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from gateway.state.jobs import ISession
+from gateway.state.jobs import Session
 from gateway.state.memory import MemoryStore
 from gateway.state.migrations import Migrations, migrate
 from gateway.state.sqlite import SqliteSession, connect
@@ -27,7 +27,7 @@ class _Stores:
 class OnFiles(_Stores):
     """Each store is a SQLite file."""
 
-    def _opened(self: Any, migrations: Migrations) -> ISession:
+    def _opened(self: Any, migrations: Migrations) -> Session:
         connection = connect(Path(self.mktemp()), 0)
         self.addCleanup(connection.close)
         # Nothing is tried here about power failures.
@@ -40,7 +40,7 @@ class OnFiles(_Stores):
 class OnPostgres(_Stores):
     """Each store is a schema of one PostgreSQL database."""
 
-    def _opened(self: Any, migrations: Migrations) -> ISession:
+    def _opened(self: Any, migrations: Migrations) -> Session:
         # Imported here, because the cluster skips the test if it is missing.
         from gateway.state.postgresql import PostgresConnection
 

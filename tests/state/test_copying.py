@@ -13,7 +13,6 @@ from unittest import mock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.config.tables import DatabaseUrl
 from gateway.delegation import store as private
 from gateway.delegation.store import PrivateFile
 from gateway.muc import store as rooms
@@ -67,13 +66,13 @@ class CopyTests(SynchronousTestCase):
         self.folder, self.back = Path(self.mktemp()).absolute(), Path(self.mktemp()).absolute()
         self.folder.mkdir()
         self.database = cluster().database()
-        self.url = DatabaseUrl(cluster().url(self.database))
+        self.url = cluster().url(self.database)
         (self.folder / "proxy.example.key").write_text("a key")
         (self.folder / "empty").touch()
         for name, (migrations, statement, row) in STORES.items():
             self.open(self.folder, name, migrations).atStart(run, statement, row)
 
-    def open(self, place: places.Place, name: str, migrations: Migrations) -> Database:
+    def open(self, place: Path | str, name: str, migrations: Migrations) -> Database:
         return Database(places.backend(place, name, migrations), MemoryReactorClock())
 
     def content(self, folder: Path) -> dict[str, list[str]]:

@@ -432,7 +432,7 @@ class PasswordTests(PostgresCase):
         self.assertIn('password authentication failed for user "guarded"', str(error))
         said = [str(error), *self.logged, str(wrong.report()), str(right.report()), right.place]
         said.append(problem(url % "wr0ng"))
-        self.assertTrue(right.place.startswith("postgresql://...@127.0.0.1:"), right.place)
+        self.assertTrue(right.place.startswith("postgresql://127.0.0.1:"), right.place)
         self.assertFalse([each for each in said if "s3cret" in each or "wr0ng" in each])
 
     def test_urls(self) -> None:
