@@ -31,7 +31,7 @@ FIRST := $(wordlist 1,21,$(OTHERS))
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
 .PHONY: run tour test unit unit-first unit-second installs unit-newest \
-	live live-first live-second live-alone soak-rooms soak-fmuc soak-chain lint types mutants mutants-all clean
+	live live-first live-second live-alone soak-rooms soak-fmuc soak-database soak-chain lint types mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
@@ -79,6 +79,11 @@ soak-rooms: $(VENV)/made
 # The same of mirrors, while the link between two servers fails: about ten minutes for each of eight runs.
 soak-fmuc: $(VENV)/made
 	$(BOUND) 7200 $(TRIAL) tests.live.soak_fmuc
+
+# The load of services while PostgreSQL is restarted, and away for 30 seconds: two minutes, with the table of
+# docs/postgresql.md.
+soak-database: $(VENV)/made
+	$(BOUND) 600 $(TRIAL) tests.live.soak_database
 
 # Chains of nodes with losses: 100,000 examples, in about two hours. COUNT=1000 tries fewer, SEED=7 repeats a run.
 soak-chain: $(VENV)/made

@@ -1,0 +1,178 @@
+"""
+A gateway under load while its PostgreSQL server is restarted or away: what each requester got, and whether what was
+acknowledged is stored.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from attrs import define, field
+
+from gateway import ns
+from gateway.state.postgresql import schemaOf
+from tests.live.case import PROXY, ROOMS, LiveTests, proxy
+from tests.live.clients import Client, local, newId, untilServed
+from tests.live.delegations import STORAGE_GATEWAY
+from tests.live.servers import DOMAIN
+from tests.state.cluster import cluster
+
+ROOM = f"talk@{ROOMS}"
+# Seconds between two requests of a kind; seconds that a requester waits.
+_EVERY = 0.1
+_PATIENCE = 40.0
+# The parts of a run.
+BEFORE, AWAY, AFTER = "before", "while it is away", "after"
+
+
+@define
+class Got:
+    """
+    The outcomes of one kind of requests, in one part of a run.
+
+    @ivar seconds: of each request, by its outcome: "result", or the condition of an error.
+    """
+
+    seconds: dict[str, list[float]] = field(factory=dict)
+
+    def add(self, outcome: str, seconds: float) -> None:
+        """Add an outcome."""
+        self.seconds.setdefault(outcome, []).append(seconds)
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{len(each)} {outcome}, at most {max(each):.1f} s" for outcome, each in sorted(self.seconds.items())
+        )
+
+
+def outcomeOf(answer: Element) -> str:
+    """Return "result", or the condition of an error."""
+    if answer.get("type") != "error":
+        return "result"
+    return local(next(each for each in answer.iter() if each.tag.startswith(f"{{{ns.STANZA_ERRORS}}}")))
+
+
+class DatabaseOutage:
+    """
+    One run. The part of a request is that in which it is sent.
+
+    @ivar got: the outcomes by kind and part.
+    @ivar unknown: number of refused changes that are stored all the same.
+    """
+
+    def __init__(self, case: LiveTests) -> None:
+        self._case = case
+        self.database = cluster().database()
+        self.got: dict[tuple[str, str], Got] = {}
+        self.unknown = 0
+        self._part = BEFORE
+        self._stored: list[str] = []
+        self._refused: list[str] = []
+        self._shown: list[str] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def run(self, change: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
+        """
+        Load the gateway before, while and after something happens to the server.
+
+        @param change: returns when the server is back.
+        @param seconds: of load before and after.
+        """
+        case = self._case
+        gateway = await case.startGateway(
+            {
+                "state": {"url": cluster().url(self.database)},
+                **proxy(PROXY),
+                f'rooms."{ROOMS}"': {},
+                f'delegation."{STORAGE_GATEWAY}"': {"servers": [DOMAIN]},
+                f'delegation."{STORAGE_GATEWAY}".namespaces."{ns.PRIVATE}"': {"handler": "private-storage"},
+            }
+        )
+        await case.implementing("a")
+        alice, bob = await case.user("alice"), await case.user("bob")
+        await untilServed(alice, PROXY)
+        await case.granted(alice, self._private("<warm xmlns='urn:x'/>"))
+        await self._enter(alice)
+        loads = [
+            asyncio.create_task(self._load(each))
+            for each in (
+                lambda: self._put(alice),
+                lambda: self._request("private storage, get", bob, None, self._private("<x xmlns='urn:x'/>")),
+                lambda: self._request("proxied request", bob, PROXY, "<query xmlns='urn:x'/>"),
+                lambda: self._say(alice),
+            )
+        ]
+        await asyncio.sleep(seconds)
+        self._part = AWAY
+        await change()
+        self._part = AFTER
+        await asyncio.sleep(seconds)
+        for task in loads:
+            task.cancel()
+        await asyncio.gather(*self._tasks)
+        assert gateway.running()
+        await self._check(alice)
+
+    def _private(self, inner: str) -> str:
+        return f"<query xmlns='{ns.PRIVATE}'>{inner}</query>"
+
+    async def _enter(self, user: Client) -> None:
+        nick = f"{ROOM}/{user.bare.partition('@')[0]}"
+        user.send(f"<presence to='{nick}'><x xmlns='{ns.MUC}'/></presence>")
+        await user.expect(lambda each: each.get("from") == nick, "its own presence")
+        owner = "http://jabber.org/protocol/muc#owner"
+        form = f"<query xmlns='{owner}'><x xmlns='jabber:x:data' type='submit'/></query>"
+        await user.request(ROOM, form, "set")
+
+    async def _load(self, request: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        while True:
+            task = asyncio.create_task(request())
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            await asyncio.sleep(_EVERY)
+
+    async def _request(self, kind: str, user: Client, to: str | None, inner: str, type_: str = "get") -> str:
+        part, began = self._part, time.monotonic()
+        outcome = outcomeOf(await user.request(to or user.bare, inner, type_, seconds=_PATIENCE))
+        self.got.setdefault((kind, part), Got()).add(outcome, time.monotonic() - began)
+        return outcome
+
+    async def _put(self, user: Client) -> None:
+        name = f"n{newId()}"
+        inner = self._private(f"<{name} xmlns='urn:x'/>")
+        outcome = await self._request("private storage, set", user, None, inner, "set")
+        (self._stored if outcome == "result" else self._refused).append(name)
+
+    async def _say(self, user: Client) -> None:
+        part, began, text = self._part, time.monotonic(), newId()
+        user.send(f"<message to='{ROOM}' type='groupchat' id='{text}'><body>{text}</body></message>")
+        answer = await user.expectId(text, "the message or an error", _PATIENCE)
+        outcome = outcomeOf(answer)
+        self.got.setdefault(("message to a room", part), Got()).add(outcome, time.monotonic() - began)
+        if outcome == "result":
+            self._shown.append(text)
+
+    async def _check(self, user: Client) -> None:
+        """Everything that was acknowledged is stored; messages that were shown are stored once."""
+        names = [row[2] for row in self._table(f"{STORAGE_GATEWAY}.private", "private")]
+        assert set(self._stored) <= set(names), set(self._stored) - set(names)
+        payloads = [row[14] for row in self._table(f"{ROOMS}.rooms", "archive")]
+        for text in self._shown:
+            assert sum(f">{text}<" in each for each in payloads) == 1, text
+        self.unknown = len(set(self._refused) & set(names))
+        assert not user.repeated(), user.repeated()
+
+    def _table(self, store: str, table: str) -> list[Any]:
+        return cluster().sql(f'TABLE "{schemaOf(store)}".{table}', self.database)
+
+    def rows(self) -> list[str]:
+        """Return the rows of a table in Markdown."""
+        found = []
+        for kind in dict.fromkeys(kind for kind, _ in self.got):
+            cells = [str(self.got.get((kind, part), "")) for part in (BEFORE, AWAY, AFTER)]
+            found.append(f"| {' | '.join((kind, *cells))} |")
+        return found

@@ -1,0 +1,53 @@
+"""A gateway whose PostgreSQL server is restarted, and stopped for some seconds, under load."""
+
+from __future__ import annotations
+
+import asyncio
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.live.case import LiveTests, scenario
+from tests.live.database import AFTER, AWAY, DatabaseOutage
+from tests.live.servers import Prosody
+from tests.state.cluster import cluster
+
+
+class DatabaseTests(LiveTests, SynchronousTestCase):
+    """On Prosody: the gateway's side is the same on each server."""
+
+    serverClass = Prosody
+    hasTwin = False
+
+    @scenario(60)
+    async def test_restart(self) -> None:
+        """During a restart of the server requests wait: none fails, and all are stored."""
+        cluster()
+        outage = DatabaseOutage(self)
+
+        async def restart() -> None:
+            await asyncio.to_thread(cluster().stopFast)
+            cluster().start()
+
+        await outage.run(restart, 2)
+        for key, got in outage.got.items():
+            self.assertEqual(set(got.seconds), {"result"}, (key, str(got)))
+
+    @scenario(90)
+    async def test_away(self) -> None:
+        """While the server is away for longer than requests wait, each gets an error in time; later all goes on."""
+        cluster()
+        outage = DatabaseOutage(self)
+
+        async def stop() -> None:
+            await asyncio.to_thread(cluster().stopFast)
+            await asyncio.sleep(15)
+            cluster().start()
+
+        await outage.run(stop, 8)
+        for (kind, part), got in outage.got.items():
+            if kind == "proxied request":
+                self.assertEqual(set(got.seconds), {"result"}, (kind, part))
+            for seconds in got.seconds.values():
+                self.assertLess(max(seconds), 15, (kind, part, str(got)))
+        self.assertIn("internal-server-error", outage.got["private storage, set", AWAY].seconds)
+        self.assertIn("result", outage.got["message to a room", AFTER].seconds)
