@@ -1041,7 +1041,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/cli/check.py": (
         ("if await running.isThere():", "if False:"),
-        ("if config.state_dir.exists():", "if True:"),
+        ("if config.state.url is None and config.state_dir.exists():", "if True:"),
         ("if jid not in links:", "if False:"),
     ),
     "gateway/cli/findings.py": (
@@ -1053,10 +1053,24 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/requirements/ejabberd.py": (("if others:", "if False:"),),
     "gateway/requirements/prosody.py": (('["privilege"] * bool(component.having(Privilege))', "[]"),),
     "gateway/state/sqlite.py": (
-        ("            self._lengthen(connection)\n", ""),
-        ('                connection.execute("ROLLBACK")\n\n', "                pass\n\n"),
+        ("            self._lengthen(session)\n", ""),
+        ("                session.rollBack()\n\n", "                pass\n\n"),
         ("        self._timeout = 0\n", ""),
     ),
+    "gateway/state/jobs.py": (
+        ("        return [Failure(error.__cause__) for _ in jobs]\n", "        pass\n"),
+        ("session.execute(\"ROLLBACK TO interaction\")", "pass"),
+    ),
+    "gateway/state/postgresql.py": (
+        ("if not self._isStored(self._session.transaction):", "if True:"),
+        ("isinstance(error, _NotStored)", "False"),
+        ("pg_advisory_xact_lock({self._lock})", "1"),
+    ),
+    "gateway/state/dialect.py": (
+        ('TEXT COLLATE "C"', "TEXT"),
+        ("<= 500", "<= 5_000"),
+    ),
+    "gateway/state/copying.py": (("    if before != after:\n", "    if False:\n"),),
     "gateway/state/files.py": (("            file.truncate(old)\n", "            pass\n"),),
     "gateway/state/backup.py": (
         ("member.isreg() and ", ""),

@@ -25,7 +25,7 @@ from gateway.state.migrations import Migrations, migrate
 # waits.
 _LOCK_TIMEOUT = 500
 # Seconds that a command waits for the lock of the gateway, which holds it for moments.
-_PATIENCE = 10.0
+_COMMAND_TIMEOUT = 10.0
 # Bytes that a new journal has at once. SQLite moves 1,000 pages into the file together. Fewer would fit into these
 # bytes, but commits wait for each such move: beside a flood, one was seen to take a second.
 _JOURNAL = 1024 * 1024
@@ -241,7 +241,7 @@ def versionOf(path: Path) -> int:
 def opened(path: Path) -> sqlite3.Connection:
     """Return a connection to a file that exists and that the gateway may use as well."""
     # Not read-only: without the files beside it, such a connection cannot read a file with a write-ahead log.
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=rw", _PATIENCE, uri=True)
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=rw", _COMMAND_TIMEOUT, uri=True)
 
 
 class SqliteBackend:

@@ -9,6 +9,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import state
+from gateway.cli.check import _stateFor
 from gateway.composition import service
 from gateway.config.tables import ConfigError
 from gateway.state.postgresql import schemaOf
@@ -69,7 +70,7 @@ class DatabaseTests(SynchronousTestCase):
         self.assertIn("ids", dict(found))
 
     def test_commands(self) -> None:
-        """What the commands do with a database."""
+        """A backup names pg_dump, and an upgrade tells the versions."""
         gateway = MemoryGateway(self.folder, self.text(self.url))
         gateway.stop()
         file, archive = str(self.folder / "gateway.toml"), str(self.folder / "backup.tar")
@@ -79,6 +80,14 @@ class DatabaseTests(SynchronousTestCase):
         done = call("state", "upgrade", "--config", file)
         self.assertEqual(done.exit_code, 0, done.output)
         self.assertIn(f"{self.database}, delegate.example.com.private: version 0 is now 1\n", done.stdout)
+
+    def test_check(self) -> None:
+        """The command that tries a configuration does not use the database: another gateway may have its rooms."""
+        MemoryGateway(self.folder, self.text(self.url)).stop()
+        config = service.read(self.folder / "gateway.toml", MemoryReactorClock())
+        with _stateFor(config) as own:
+            self.assertIsNone(own.state.url)
+            self.assertNotEqual(own.state_dir, config.state_dir)
 
     def test_refused(self) -> None:
         """A newer store, a server that does not run and a missing psycopg are found before the start."""

@@ -18,13 +18,14 @@ from gateway.state.postgresql import schemaOf
 from tests.live.case import PROXY, ROOMS, LiveTests, proxy
 from tests.live.clients import Client, local, newId, untilServed
 from tests.live.delegations import STORAGE_GATEWAY
+from tests.live.processes import until
 from tests.live.servers import DOMAIN
 from tests.state.cluster import cluster
 
 ROOM = f"talk@{ROOMS}"
 # Seconds between two requests of a kind; seconds that a requester waits.
-_EVERY = 0.1
-_PATIENCE = 40.0
+_EVERY = 0.05
+_TIMEOUT = 40.0
 # The parts of a run.
 BEFORE, AWAY, AFTER = "before", "while it is away", "after"
 
@@ -75,11 +76,11 @@ class DatabaseOutage:
         self._shown: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def run(self, change: Callable[[], Coroutine[Any, Any, None]], seconds: float) -> None:
+    async def run(self, away: float, seconds: float) -> None:
         """
-        Load the gateway before, while and after something happens to the server.
+        Load the gateway before, while and after the server is away.
 
-        @param change: returns when the server is back.
+        @param away: seconds between its stop and its start.
         @param seconds: of load before and after.
         """
         case = self._case
@@ -108,7 +109,10 @@ class DatabaseOutage:
         ]
         await asyncio.sleep(seconds)
         self._part = AWAY
-        await change()
+        await asyncio.to_thread(cluster().stopFast)
+        await asyncio.sleep(away)
+        cluster().begin()
+        await until(lambda: asyncio.to_thread(cluster().answers), 30, "PostgreSQL accepts connections")
         self._part = AFTER
         await asyncio.sleep(seconds)
         for task in loads:
@@ -137,7 +141,7 @@ class DatabaseOutage:
 
     async def _request(self, kind: str, user: Client, to: str | None, inner: str, type_: str = "get") -> str:
         part, began = self._part, time.monotonic()
-        outcome = outcomeOf(await user.request(to or user.bare, inner, type_, seconds=_PATIENCE))
+        outcome = outcomeOf(await user.request(to or user.bare, inner, type_, seconds=_TIMEOUT))
         self.got.setdefault((kind, part), Got()).add(outcome, time.monotonic() - began)
         return outcome
 
@@ -150,7 +154,7 @@ class DatabaseOutage:
     async def _say(self, user: Client) -> None:
         part, began, text = self._part, time.monotonic(), newId()
         user.send(f"<message to='{ROOM}' type='groupchat' id='{text}'><body>{text}</body></message>")
-        answer = await user.expectId(text, "the message or an error", _PATIENCE)
+        answer = await user.expectId(text, "the message or an error", _TIMEOUT)
         outcome = outcomeOf(answer)
         self.got.setdefault(("message to a room", part), Got()).add(outcome, time.monotonic() - began)
         if outcome == "result":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 
 from twisted.trial.unittest import SynchronousTestCase
@@ -27,13 +26,7 @@ class DatabaseSoak(LiveTests, SynchronousTestCase):
         cluster()
         for name, seconds in STOPS.items():
             outage = DatabaseOutage(self)
-
-            async def stop(seconds: float = seconds) -> None:
-                await asyncio.to_thread(cluster().stopFast)
-                await asyncio.sleep(seconds)
-                cluster().start()
-
-            await outage.run(stop, 15)
+            await outage.run(seconds, 15)
             rows = "\n".join(outage.rows())
             sys.stdout.write(f"\n{name}:\n{rows}\nstored though refused: {outage.unknown}\n")
             for gateway in self._gateways:

@@ -50,15 +50,20 @@ class Cluster(Program):
 
     def start(self) -> None:
         """Start it, and wait until it accepts connections."""
-        settings = [f"-c{each}" for each in (*_SETTINGS, f"port={self.port}")]
-        argv = [*_user(), f"{self._programs}/postgres", "-D", str(self._data), "-k", str(self.directory), *settings]
-        self._run(argv, {})
+        self.begin()
         deadline = time.monotonic() + 30
-        while not self._answers():
+        while not self.answers():
             assert self.running() and time.monotonic() < deadline, self.log()
             time.sleep(0.05)
 
-    def _answers(self) -> bool:
+    def begin(self) -> None:
+        """Start it."""
+        settings = [f"-c{each}" for each in (*_SETTINGS, f"port={self.port}")]
+        argv = [*_user(), f"{self._programs}/postgres", "-D", str(self._data), "-k", str(self.directory), *settings]
+        self._run(argv, {})
+
+    def answers(self) -> bool:
+        """True if it accepts connections."""
         ready = [f"{self._programs}/pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-q"]
         return subprocess.run(ready, check=False, timeout=10).returncode == 0
 
