@@ -207,18 +207,11 @@ class PostgresCursor:
         self._cursor.executemany(translated.encode(), rows)
         return self
 
-    def fetchone(self) -> Any:
-        return self._cursor.fetchone()
-
-    def fetchall(self) -> list[Any]:
-        return self._cursor.fetchall()
-
     def __iter__(self) -> Iterator[Any]:
         return iter(self._cursor)
 
-    @property
-    def rowcount(self) -> int:
-        return self._cursor.rowcount
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._cursor, name)
 
 
 class PostgresSession:
@@ -240,9 +233,14 @@ class PostgresSession:
         self._schema = quoted(schema or schemaOf(name))
         self._lock = int.from_bytes(sha256(self._schema.encode()).digest()[:8], "big", signed=True)
         self._simple(
-            f"SET search_path = {self._schema}; SET lock_timeout = {_LOCK_TIMEOUT}; "
+            f"SET search_path = {self._schema}; SET lock_timeout = {_LOCK_TIMEOUT}; {_SYNCHRONOUS}"
+        )
+
+    def limit(self) -> None:
+        """Bound the time of later statements; migrations take the time that they need."""
+        self._simple(
             f"SET statement_timeout = {_STATEMENT_TIMEOUT}; "
-            f"SET idle_in_transaction_session_timeout = {_IDLE_TIMEOUT}; {_SYNCHRONOUS}"
+            f"SET idle_in_transaction_session_timeout = {_IDLE_TIMEOUT}"
         )
 
     def _simple(self, statements: str) -> Any:
@@ -435,6 +433,7 @@ class PostgresConnection:
             session = PostgresSession(connection, self._name, self._dialect)
             session.make()
             migrate(session, self._migrations)
+            session.limit()
         except BaseException:
             connection.close()
             raise
