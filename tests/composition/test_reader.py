@@ -351,7 +351,7 @@ class WrongTests(ConfigCase):
             "state_dir = 3\n" + whole: ("state_dir: found 3", "the name of a file"),
             "sever = 3\n" + whole: (
                 "sever: found an unknown key",
-                "delegation, echo, embedded, http, log, mirror, peers, proxy, rooms, roster, server, state_dir, or",
+                "delegation, echo, embedded, http, log, mirror, peers, proxy, rooms, roster, server, state, ",
             ),
             "echo = 3\n" + whole: ("echo: found 3", '[echo."echo.example.com"]'),
             whole + "[echo]\nx = 3\n": (

@@ -230,7 +230,7 @@ class RunningTests(DiskCase):
         self.later(20)
         [line] = [each for each in self.lines if each.startswith("rooms.store_taken")]
         self.assertIn(f"{C}.rooms: another gateway has taken it over", line)
-        self.assertIn("stop one of two gateways with the same component and state_dir", self.status())
+        self.assertIn("stop one of two gateways with the same component and the same state_dir", self.status())
         self.assertEqual(self.restored(), (["before", "z"], {"b0@x.example"}))
 
     def found(self, statement: str) -> list[tuple[object, ...]]:

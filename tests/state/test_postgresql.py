@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 from hypothesis import given, strategies
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, gatherResults, inlineCallbacks
+from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
 from twisted.internet.task import deferLater
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import formatEvent, globalLogPublisher
@@ -247,6 +247,40 @@ class CommitTests(PostgresCase):
         self.relay.onCommit = "unanswered"
         self.assertEqual((yield store.read(counts)), {"first": 1})
         self.assertEqual(self.relay.onCommit, "")
+
+
+class SharedTransactionTests(PostgresCase):
+    """Requests that share a transaction."""
+
+    @inlineCallbacks
+    def test_group(self) -> Any:
+        """
+        The requests of one reactor turn have one commit, also if one of them fails. A write that begins at once
+        shares the commit of earlier ones, and later ones share the next.
+        """
+        store = yield self.idle()
+        before = self.relay.commits
+        done = [store.write(add, f"{number}") for number in range(50)]
+        refused = store.write(lambda cursor: 1 // 0)
+        done.append(store.read(counts))
+        yield self.assertFailure(refused, ZeroDivisionError)
+        yield gatherResults(done)
+        self.assertEqual(self.relay.commits - before, 1)
+        calls = (store.write, store.writeAtOnce, store.write, store.writeAtOnce)
+        self.assertEqual((yield gatherResults([call(add, "a") for call in calls])), [1, 2, 3, 4])
+        self.assertEqual(self.relay.commits - before, 3)
+
+    @inlineCallbacks
+    def test_cancelled(self) -> Any:
+        """A request that is cancelled before its commit is not stored, and its neighbours are, once each."""
+        store = yield self.idle()
+        cancelled, kept = store.write(add, "a"), store.write(add, "b")
+        slow = store.write(lambda cursor: time.sleep(0.2))
+        yield deferLater(reactor, 0.1)
+        cancelled.cancel()
+        yield self.assertFailure(cancelled, CancelledError)
+        yield gatherResults([kept, slow])
+        self.assertEqual(self.kept(), {"first": 1, "b": 1})
 
 
 class HungTests(PostgresCase):
