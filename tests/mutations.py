@@ -1064,8 +1064,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/state/postgresql.py": (
         ("if not self._isStored(self._session.transaction):", "if True:"),
         ("isinstance(error, _NotStored)", "False"),
-        ("pg_advisory_xact_lock({self._lock})", "1"),
     ),
+    "gateway/state/postgresql_session.py": (("pg_advisory_xact_lock({self._lock})", "1"),),
     "gateway/state/dialect.py": (
         ('TEXT COLLATE "C"', "TEXT"),
         ("<= 500", "<= 5_000"),

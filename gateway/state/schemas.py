@@ -14,7 +14,8 @@ from attrs import frozen
 from gateway.state import urls
 from gateway.state.copying import CopyFailed, StoreCopy, insert
 from gateway.state.dialect import Dialect
-from gateway.state.postgresql import PREFIX, PostgresSession, connect, domainError, quoted, schemaOf, unusable
+from gateway.state.postgresql_faults import domainError
+from gateway.state.postgresql_session import PREFIX, PostgresSession, connect, quoted, schemaOf, unusable
 
 # Schemas that are not complete.
 _NEW = "gateway-copy:"

@@ -12,7 +12,7 @@ from gateway import state
 from gateway.cli.check import _stateFor
 from gateway.composition import service
 from gateway.config.tables import ConfigError
-from gateway.state.postgresql import schemaOf
+from gateway.state.postgresql_session import schemaOf
 from gateway.testing import MemoryGateway
 from tests.cli.support import call
 from tests.state.cluster import cluster

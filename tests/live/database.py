@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 from attrs import define, field
 
 from gateway import ns
-from gateway.state.postgresql import schemaOf
+from gateway.state.postgresql_session import schemaOf
 from tests.live.case import PROXY, ROOMS, LiveTests, proxy
 from tests.live.clients import Client, local, newId, untilServed
 from tests.live.delegations import STORAGE_GATEWAY

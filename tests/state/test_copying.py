@@ -22,7 +22,7 @@ from gateway.state import copying, places
 from gateway.state.copying import CopyFailed
 from gateway.state.database import Database
 from gateway.state.migrations import Migrations
-from gateway.state.postgresql import schemaOf
+from gateway.state.postgresql_session import schemaOf
 from tests.cli.support import call
 from tests.state.cluster import cluster
 

@@ -19,19 +19,13 @@ from gateway.errors import StoreBroken, StoreBusy, StoreFull, StoreTaken
 from gateway.muc import store as rooms
 from gateway.muc.archive_values import Retention
 from gateway.muc.store import Owner, StoreEmptied
-from gateway.state import database, postgresql
+from gateway.state import database, postgresql, postgresql_session
 from gateway.state.database import Database
 from gateway.state.dialect import Dialect
 from gateway.state.migrations import Migrations
-from gateway.state.postgresql import (
-    PREFIX,
-    UNKNOWN,
-    PostgresBackend,
-    domainError,
-    problem,
-    schemaOf,
-    urlProblem,
-)
+from gateway.state.postgresql import UNKNOWN, PostgresBackend, problem, urlProblem
+from gateway.state.postgresql_faults import domainError
+from gateway.state.postgresql_session import PREFIX, PostgresSession, connect, schemaOf
 from tests.profiles import steady
 from tests.state.cluster import cluster
 from tests.state.relay import Relay
@@ -328,7 +322,7 @@ class HungTests(PostgresCase):
         store.atStart(add, "a")
         memory.run()
         self.relay.isSilent = True
-        self.patch(postgresql, "_PARAMETERS", {**postgresql._PARAMETERS, "connect_timeout": 1})
+        self.patch(postgresql_session, "_PARAMETERS", {**postgresql_session._PARAMETERS, "connect_timeout": 1})
         store.write(add, "a").addErrback(lambda failure: failure.trap(StoreBroken, StoreBusy))
         started = time.monotonic()
         memory.shutDown()
@@ -358,8 +352,8 @@ class FaultTests(PostgresCase):
 
     def lock(self) -> int:
         """Return the key of the lock."""
-        with postgresql.connect(self.url, "test") as connection:
-            return postgresql.PostgresSession(connection, NAME, Dialect(()))._lock
+        with connect(self.url, "test") as connection:
+            return PostgresSession(connection, NAME, Dialect(()))._lock
 
     @inlineCallbacks
     def test_readOnly(self) -> Any:
