@@ -112,7 +112,8 @@ class PostgresConnection:
         # Has an item when the store ends.
         self._leaving: SimpleQueue[None] = SimpleQueue()
         self._isLost = False
-        self._broken = ""
+        # The reason why the last attempt to connect has failed.
+        self._refusal: GatewayError | None = None
         self._reopenAt = 0.0
 
     def run(self, jobs: list[Job]) -> list[Any]:
@@ -151,9 +152,9 @@ class PostgresConnection:
             return self._session
         self.close()
         now = self._seconds()
-        if self._broken and now < self._reopenAt:
-            raise StoreBroken(self._broken)
-        patience = 0.0 if self._broken else self._patience(jobs, now)
+        if self._refusal is not None and now < self._reopenAt:
+            raise type(self._refusal)(str(self._refusal))
+        patience = self._patience(jobs, now) if self._refusal is None else 0.0
         delay = _FIRST_DELAY
         waited = 0.0
         while True:
@@ -161,18 +162,18 @@ class PostgresConnection:
                 session = self._open()
             except (psycopg.Error, GatewayError) as error:
                 self.close()
-                # The delays count as well: the clock of a test may stand still.
-                isTooLate = max(waited, self._seconds() - now) + delay > patience
-                if isTooLate or all(job.isCancelled for job in jobs) or self._isLeaving(delay):
-                    refusal = domainError(error) or StoreBroken(reasonOf(error))
-                    self._broken, self._reopenAt = str(refusal), self._seconds() + _REOPEN_EVERY
-                    raise refusal from None
+                # A database that cannot be used stays so. The delays count as well: a test's clock may stand still.
+                isFinal = isinstance(error, GatewayError) or max(waited, self._seconds() - now) + delay > patience
+                if isFinal or all(job.isCancelled for job in jobs) or self._isLeaving(delay):
+                    self._refusal = domainError(error) or StoreBroken(reasonOf(error))
+                    self._reopenAt = self._seconds() + _REOPEN_EVERY
+                    raise self._refusal from None
                 waited += delay
                 delay = min(2 * delay, _MAX_DELAY)
             else:
-                if self._isLost and not self._broken:
+                if self._isLost and self._refusal is None:
                     self._onReopened()
-                self._isLost, self._broken = False, ""
+                self._isLost, self._refusal = False, None
                 return session
 
     def _patience(self, jobs: list[Job], now: float) -> float:

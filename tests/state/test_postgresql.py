@@ -383,14 +383,27 @@ class FaultTests(PostgresCase):
         """A store of a newer release is refused, before the start as well."""
         store = self.open()
         yield store.write(add, "a")
-        older = self.open(MIGRATIONS[:1])
+        older, started = self.open(MIGRATIONS[:1]), time.monotonic()
         error = yield self.assertFailure(older.read(counts), StoreBroken)
+        self.assertLess(time.monotonic() - started, 5)
         self.assertIn("a newer release of the gateway has changed it (schema version 2", str(error))
         self.assertEqual(problem(self.url, NAME, MIGRATIONS[:1]), str(error))
         self.assertEqual(problem(self.url, NAME, MIGRATIONS), "")
         self.assertEqual(problem(self.url, "another", MIGRATIONS), "")
         self.assertEqual(problem(self.url), "")
         self.assertEqual(store.backend.version(), 2)
+
+    @inlineCallbacks
+    def test_connections(self) -> Any:
+        """If the server has no connection left, requests fail with its reason, and later ones at once."""
+        self.patch(postgresql, "_REOPEN_EVERY", 30.0)
+        self.hasten(2.0)
+        cluster().sql(f"ALTER DATABASE {self.database} CONNECTION LIMIT 0")
+        cluster().sql("DROP ROLE IF EXISTS limited; CREATE ROLE limited LOGIN")
+        store = self.open(url=self.url.replace("gateway@", "limited@"))
+        for _ in range(3):
+            error = yield self.assertFailure(store.write(add, "a"), StoreBroken)
+            self.assertIn("too many connections for database", str(error))
 
     def test_unusable(self) -> None:
         """A database with another encoding, none, and no server."""
