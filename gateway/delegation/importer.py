@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
@@ -22,11 +23,15 @@ from gateway.delegation import exports
 from gateway.delegation.private import MAX_BYTES, MAX_ELEMENTS
 from gateway.delegation.store import MIGRATIONS, insert
 from gateway.delegation.stored import BadData, Entry, Skipped
-from gateway.errors import ResourceLimit
+from gateway.errors import GatewayError, ResourceLimit
 from gateway.log.printable import printable
+from gateway.state import places, urls
 from gateway.state.faults import domainError
 from gateway.state.migrations import newerVersion
-from gateway.state.sqlite import connect
+from gateway.state.sqlite import SqliteSession, connect
+
+if TYPE_CHECKING:
+    from gateway.state.postgresql_session import PostgresSession
 
 # Elements and characters of one transaction. The gateway waits for the lock half a second at most.
 _MAX_AT_ONCE = 100
@@ -71,12 +76,12 @@ class Importer:
     """
     Stores elements, a few in each transaction.
 
-    @ivar connection: connection to the storage, in autocommit mode.
+    @ivar session: of the storage.
     @ivar tell: is called with a line for each element that is not stored.
     @ivar isTrial: true if nothing is to be stored.
     """
 
-    connection: sqlite3.Connection
+    session: SqliteSession | PostgresSession
     tell: Callable[[str], object]
     isTrial: bool = False
     counts: Counts = field(factory=Counts)
@@ -105,17 +110,20 @@ class Importer:
         batch, self._batch, self._characters = self._batch, [], 0
         if not batch:
             return
+        session = self.session
         try:
-            cursor = self.connection.cursor()
-            cursor.execute("BEGIN IMMEDIATE")
+            session.begin(True)
             try:
-                outcomes = [_insert(cursor, each) for each in batch]
+                outcomes = [_insert(session.cursor(), each) for each in batch]
             except BaseException:
-                cursor.execute("ROLLBACK")
+                session.rollBack()
                 raise
-            cursor.execute("ROLLBACK" if self.isTrial else "COMMIT")
-        except sqlite3.Error as error:
-            raise Failed(f"the storage: {domainError(error) or error}") from error
+            if self.isTrial:
+                session.rollBack()
+            else:
+                session.commit()
+        except session.connection.Error as error:
+            raise Failed(f"the storage: {session.domainError(error) or error}") from error
         for each, outcome in zip(batch, outcomes, strict=True):
             if outcome is None:
                 self.counts.imported += 1
@@ -141,7 +149,7 @@ def _same(one: str, other: str) -> bool:
     return one == other or ElementTree.canonicalize(one) == ElementTree.canonicalize(other)
 
 
-def _insert(cursor: sqlite3.Cursor, entry: Entry) -> str | None:
+def _insert(cursor: Any, entry: Entry) -> str | None:
     """
     Store an element and return C{None}. If another one is stored already, return that; if there is no room, C{""}.
     """
@@ -151,12 +159,32 @@ def _insert(cursor: sqlite3.Cursor, entry: Entry) -> str | None:
         return ""
 
 
-def openStorage(path: Path) -> sqlite3.Connection:
+def openStorage(place: str) -> SqliteSession | PostgresSession:
     """
-    Open the file of a component's private storage, which exists.
+    Open a component's private storage, which exists.
 
+    @param place: the path of a file; or the URL of a PostgreSQL database, C{#} and the name of the store.
     @raise Failed: if it does not exist, is another kind of file, or one of a newer release.
     """
+    url, _, name = place.partition("#")
+    if name and urls.isUrl(url):
+        return _openSchema(url, name)
+    return _openFile(Path(place))
+
+
+def _openSchema(url: str, name: str) -> PostgresSession:
+    if unusable := places.urlProblem(url):
+        raise Failed(f"{urls.shown(url)}: {unusable}")
+    # Imported here: it needs psycopg, which is optional.
+    from gateway.state.postgresql import openStore
+
+    try:
+        return openStore(url, name, MIGRATIONS, _LOCK_TIMEOUT)
+    except GatewayError as error:
+        raise Failed(f"{urls.shown(url)}, {name} cannot be used: {error}") from error
+
+
+def _openFile(path: Path) -> SqliteSession:
     wanted = "expected COMPONENT.private in the gateway's state_dir, which the gateway creates when it starts"
     if not path.is_file():
         raise Failed(f"{path} does not exist: {wanted}")
@@ -174,7 +202,7 @@ def openStorage(path: Path) -> sqlite3.Connection:
     if refusal := newerVersion(version, MIGRATIONS):
         connection.close()
         raise Failed(f"{path} cannot be used: {refusal}")
-    return connection
+    return SqliteSession(connection)
 
 
 def main(arguments: list[str], write: Callable[[str], object]) -> int:
@@ -196,8 +224,8 @@ def main(arguments: list[str], write: Callable[[str], object]) -> int:
         tell(f"{options.domain} is not a domain")
         return 1
     try:
-        with closing(openStorage(options.storage)) as connection:
-            importer = Importer(connection, tell, options.dry_run)
+        with closing(openStorage(options.storage)) as session:
+            importer = Importer(session, tell, options.dry_run)
             for source in options.source:
                 try:
                     importer.run(exports.read(source, domain))
@@ -222,7 +250,11 @@ def _parser() -> argparse.ArgumentParser:
         "may run meanwhile. See docs/delegation.md.",
     )
     parser.add_argument("--dry-run", action="store_true", help="only report; store nothing")
-    parser.add_argument("storage", type=Path, help="STATE_DIR/COMPONENT.private, which the gateway has created")
+    parser.add_argument(
+        "storage",
+        help="STATE_DIR/COMPONENT.private, or URL#COMPONENT.private with the url of [state], which the gateway has "
+        "created",
+    )
     parser.add_argument("domain", help="domain of the users, such as example.com")
     parser.add_argument(
         "source",

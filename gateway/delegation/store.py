@@ -4,7 +4,7 @@ Private data in a store.
 
 from __future__ import annotations
 
-import sqlite3
+from typing import Any
 
 from twisted.internet.defer import Deferred
 
@@ -54,13 +54,13 @@ class PrivateFile:
         return self._store.write(_adopt, user, key, xml, maxBytes, maxElements)
 
 
-def _get(cursor: sqlite3.Cursor, user: str, key: Key) -> str | None:
+def _get(cursor: Any, user: str, key: Key) -> str | None:
     cursor.execute('SELECT xml FROM private WHERE "user" = ? AND namespace = ? AND name = ?', (user, *key))
     row = cursor.fetchone()
     return None if row is None else row[0]
 
 
-def _put(cursor: sqlite3.Cursor, user: str, elements: dict[Key, str], maxBytes: int, maxElements: int) -> bool:
+def _put(cursor: Any, user: str, elements: dict[Key, str], maxBytes: int, maxElements: int) -> bool:
     cursor.execute("SAVEPOINT before")
     cursor.executemany(
         'INSERT INTO private VALUES (?, ?, ?, ?) ON CONFLICT ("user", namespace, name) '
@@ -70,7 +70,7 @@ def _put(cursor: sqlite3.Cursor, user: str, elements: dict[Key, str], maxBytes: 
     return _fits(cursor, user, maxBytes, maxElements)
 
 
-def _fits(cursor: sqlite3.Cursor, user: str, maxBytes: int, maxElements: int) -> bool:
+def _fits(cursor: Any, user: str, maxBytes: int, maxElements: int) -> bool:
     """Return true if the user is within the limits; if not, roll back to the savepoint."""
     cursor.execute('SELECT count(*), sum(octet_length(xml)) FROM private WHERE "user" = ?', (user,))
     count, size = cursor.fetchone()
@@ -80,7 +80,7 @@ def _fits(cursor: sqlite3.Cursor, user: str, maxBytes: int, maxElements: int) ->
     return True
 
 
-def insert(cursor: sqlite3.Cursor, user: str, key: Key, xml: str, maxBytes: int, maxElements: int) -> str | None:
+def insert(cursor: Any, user: str, key: Key, xml: str, maxBytes: int, maxElements: int) -> str | None:
     """
     Store an element that was stored elsewhere before, unless the user has one already.
 
@@ -97,7 +97,7 @@ def insert(cursor: sqlite3.Cursor, user: str, key: Key, xml: str, maxBytes: int,
 
 
 def _adopt(
-    cursor: sqlite3.Cursor, user: str, key: Key, xml: str | None, maxBytes: int, maxElements: int
+    cursor: Any, user: str, key: Key, xml: str | None, maxBytes: int, maxElements: int
 ) -> str | None:
     if xml is not None:
         try:
@@ -113,6 +113,6 @@ def _adopt(
     return there
 
 
-def _wasAsked(cursor: sqlite3.Cursor, user: str, key: Key) -> bool:
+def _wasAsked(cursor: Any, user: str, key: Key) -> bool:
     cursor.execute('SELECT 1 FROM asked WHERE "user" = ? AND namespace = ? AND name = ?', (user, *key))
     return cursor.fetchone() is not None

@@ -5,9 +5,9 @@ Open exchanges that are kept over a restart of the gateway.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from attrs import evolve
 from cattrs import BaseValidationError, structure
@@ -166,7 +166,7 @@ class ExchangeFile:
         return structure(found, list[OpenExchange])
 
 
-def _adopt(cursor: sqlite3.Cursor, exchanges: Sequence[OpenExchange]) -> list[OpenExchange]:
+def _adopt(cursor: Any, exchanges: Sequence[OpenExchange]) -> list[OpenExchange]:
     """Add exchanges that are not there yet, and return all."""
     _insert(cursor, exchanges)
     cursor.execute("SELECT requester, address, id, resource, deadline, copies FROM exchanges ORDER BY deadline")
@@ -176,12 +176,12 @@ def _adopt(cursor: sqlite3.Cursor, exchanges: Sequence[OpenExchange]) -> list[Op
     ]
 
 
-def _replace(cursor: sqlite3.Cursor, exchanges: Sequence[OpenExchange]) -> None:
+def _replace(cursor: Any, exchanges: Sequence[OpenExchange]) -> None:
     cursor.execute("DELETE FROM exchanges")
     _insert(cursor, exchanges)
 
 
-def _insert(cursor: sqlite3.Cursor, exchanges: Sequence[OpenExchange]) -> None:
+def _insert(cursor: Any, exchanges: Sequence[OpenExchange]) -> None:
     cursor.executemany(
         "INSERT INTO exchanges VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         [

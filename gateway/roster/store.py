@@ -4,9 +4,9 @@ Entity tags of the application's documents, kept over a restart of the gateway.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import OrderedDict
 from hashlib import sha256
+from typing import Any
 
 from twisted.internet import defer
 from twisted.internet.defer import CancelledError, ensureDeferred
@@ -96,7 +96,7 @@ class EntityTags:
             self._isStale = self._isStale and not isStale
 
 
-def _load(cursor: sqlite3.Cursor, source: str) -> dict[str, str]:
+def _load(cursor: Any, source: str) -> dict[str, str]:
     """Return the tags by user name. Tags of another source, and any that do not fit, are removed."""
     cursor.execute("DELETE FROM tags WHERE source <> ?", (source,))
     cursor.execute("SELECT name, tag FROM tags")
@@ -107,7 +107,7 @@ def _load(cursor: sqlite3.Cursor, source: str) -> dict[str, str]:
     return found
 
 
-def _put(cursor: sqlite3.Cursor, name: str, source: str, tag: str | None, isStale: bool) -> None:
+def _put(cursor: Any, name: str, source: str, tag: str | None, isStale: bool) -> None:
     if isStale:
         cursor.execute("DELETE FROM tags")
     if tag is None:

@@ -11,6 +11,8 @@ from attrs import define, field
 from twisted.internet.defer import CancelledError
 from twisted.python.failure import Failure
 
+from gateway.errors import GatewayError
+
 
 @define(eq=False)
 class Job:
@@ -80,8 +82,8 @@ class Session(Protocol):
     def cursor(self) -> Any:
         """Return a cursor for an interaction (L{gateway.state.interfaces.IStore})."""
 
-    def isFault(self, error: Exception) -> bool:
-        """True if an exception of an interaction shows a fault of the database, not of the interaction."""
+    def domainError(self, error: Exception) -> GatewayError | None:
+        """Return the error for a requester if the database is at fault; C{None} if the interaction is."""
 
 
 class Connection(Protocol):
@@ -164,7 +166,7 @@ def _interact(session: Session, job: Job) -> Any:
     try:
         outcome = job.interaction(session.cursor(), *job.arguments)
     except Exception as error:
-        if session.isFault(error):
+        if session.domainError(error) is not None:
             raise
         outcome = Failure()
         session.execute("ROLLBACK TO interaction")

@@ -73,6 +73,26 @@ def problem(url: str, name: str = "", migrations: Migrations = ()) -> str:
         return str(domainError(error) or reasonOf(error))
 
 
+def openStore(url: str, name: str, migrations: Migrations, timeout: float) -> PostgresSession:
+    """
+    Return a session with a store that exists, for a command.
+
+    @param timeout: seconds to wait for a transaction of the gateway.
+    @raise GatewayError: if it does not exist, or cannot be used.
+    """
+    try:
+        connection = connect(url, f"xmpp-gateway import into {name}")
+        session = PostgresSession(connection, name, Dialect(each for some in migrations for each in some))
+        connection.execute(f"SET lock_timeout = {timeout * 1000:.0f}".encode())
+        if not session.isThere():
+            raise StoreBroken("it does not exist: the gateway creates it when it starts")
+        if refusal := newerVersion(session.version(), migrations):
+            raise StoreBroken(refusal)
+    except psycopg.Error as error:
+        raise domainError(error) or StoreBroken(reasonOf(error)) from error
+    return session
+
+
 def exists(url: str, name: str) -> bool:
     """True if a store exists, or if the server does not answer."""
     try:
@@ -253,7 +273,8 @@ class _Asking:
         self._session = session
         self._connected = connected
         self.begin, self.execute = session.begin, session.execute
-        self.rollBack, self.cursor, self.isFault = session.rollBack, session.cursor, session.isFault
+        self.rollBack, self.cursor = session.rollBack, session.cursor
+        self.domainError = session.domainError
         self.version, self.setVersion = session.version, session.setVersion
 
     def commit(self) -> None:

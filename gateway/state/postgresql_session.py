@@ -11,6 +11,7 @@ from typing import Any, Self
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
+from gateway.errors import GatewayError
 from gateway.state.dialect import KEY_FUNCTION, Dialect
 from gateway.state.postgresql_faults import domainError
 
@@ -121,6 +122,7 @@ class PostgresSession:
         self, connection: psycopg.Connection[Any], name: str, dialect: Dialect, schema: str | None = None
     ) -> None:
         self.connection = connection
+        self.close = connection.close
         self.transaction: str | None = None
         self._name = name
         self._dialect = dialect
@@ -202,9 +204,9 @@ class PostgresSession:
         """See L{Session.cursor}."""
         return PostgresCursor(self.connection.cursor(), self._dialect)
 
-    def isFault(self, error: Exception) -> bool:
-        """See L{Session.isFault}."""
-        return domainError(error) is not None
+    def domainError(self, error: Exception) -> GatewayError | None:
+        """See L{Session.domainError}."""
+        return domainError(error)
 
     def isStored(self, transaction: str) -> bool | None:
         """True if an earlier transaction is stored, false if it is not; C{None} if it may still be."""

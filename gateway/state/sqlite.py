@@ -15,7 +15,7 @@ from urllib.parse import quote
 from twisted.internet.defer import CancelledError
 from twisted.logger import Logger
 
-from gateway.errors import StoreBroken, StoreBusy
+from gateway.errors import GatewayError, StoreBroken, StoreBusy
 from gateway.state import files
 from gateway.state.faults import domainError
 from gateway.state.jobs import Job, runAll, transact
@@ -88,9 +88,9 @@ class SqliteSession:
         """See L{Session.setVersion}."""
         return self.execute(f"PRAGMA user_version = {version:d}")
 
-    def isFault(self, error: Exception) -> bool:
-        """See L{Session.isFault}."""
-        return isinstance(error, sqlite3.Error | OSError) and domainError(error) is not None
+    def domainError(self, error: Exception) -> GatewayError | None:
+        """See L{Session.domainError}."""
+        return domainError(error) if isinstance(error, sqlite3.Error | OSError) else None
 
 
 class SqliteFile:

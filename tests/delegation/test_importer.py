@@ -12,16 +12,19 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
+from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 
 from gateway.delegation import exports, importer
 from gateway.delegation.private import MAX_ELEMENT_SIZE
 from gateway.delegation.store import MIGRATIONS, PrivateFile
 from gateway.delegation.stored import Entry
+from gateway.state import places
 from gateway.state.database import Database
 from gateway.state.migrations import migrate
 from gateway.state.sqlite import SqliteBackend, SqliteSession
 from tests.delegation.test_stored import DOMAIN, EXPORT, USER
+from tests.state.cluster import cluster
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 KEY = ("urn:1", "a")
@@ -343,6 +346,26 @@ class BadTests(ImporterCase):
         self.addCleanup(sys.stderr.close)
         error = self.assertRaises(SystemExit, importer.main, [str(self.storage)], lambda text: None)
         self.assertEqual(error.code, 2)
+
+
+class PostgresTests(ImporterCase):
+    """A storage in PostgreSQL."""
+
+    def test_stored(self) -> None:
+        """Elements are stored once; a dry run stores nothing; a storage that does not exist is named."""
+        url, name = cluster().url(cluster().database()), self.storage.name
+        [line] = self.run_(f"{url}#{name}", DOMAIN, self.file(EXPORT), code=1)
+        self.assertIn(f", {name} cannot be used: it does not exist: the gateway creates it when it starts", line)
+        store = Database(places.backend(url, name, MIGRATIONS), MemoryReactorClock())
+        store.atStart(lambda cursor: None)
+        expected = self.imported(self.file(EXPORT))
+        dry = self.run_("--dry-run", f"{url}#{name}", DOMAIN, self.file(EXPORT))
+        self.assertEqual(dry[-1], f"This is a dry run: nothing is stored. {expected[-1]}")
+        self.assertEqual(self.run_(f"{url}#{name}", DOMAIN, self.file(EXPORT)), expected)
+        rows = store.atStart(lambda cursor: cursor.execute("SELECT * FROM private").fetchall())
+        self.assertEqual({row[:3]: row[3] for row in rows}, self.stored())
+        self.assertIn("already stored: ", self.run_(f"{url}#{name}", DOMAIN, self.file(EXPORT))[-1])
+        self.assertEqual(store.atStart(lambda cursor: cursor.execute("SELECT * FROM private").fetchall()), rows)
 
 
 class LockTests(ImporterCase):
