@@ -797,6 +797,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        del self._ofAccounts[key]\n", "        pass\n"),
     ),
     "gateway/fmuc/backing.py": (
+        ("if puppet.unsent is None and not isSame(held.payload, wanted):", "if False:"),
         ("            if self._restoring.withdraw(puppet):\n", "            if False:\n"),
         ("if isIn(condition) and held is not None and not held.unavailable:", "if False:"),
         ("uplink.state is UplinkState.JOINED and not uplink.pending", "uplink.state is UplinkState.JOINED"),

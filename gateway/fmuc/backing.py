@@ -28,7 +28,7 @@ from gateway.fmuc.actions import (
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.former_puppets import FormerPuppets
 from gateway.fmuc.from_ordinary import FromOrdinary
-from gateway.fmuc.ordinary import ToOrdinary, leaveOf
+from gateway.fmuc.ordinary import ToOrdinary, isSame, leaveOf, presenceOf
 from gateway.fmuc.puppet_iqs import PuppetIqs, answerOf
 from gateway.fmuc.puppets import Puppet, Puppets, PuppetState, addressOf, isLoop
 from gateway.fmuc.restoring import Check, Restoring, isIn
@@ -373,8 +373,11 @@ class Backing:
             return self._answer(puppets.room, check.ask, answer, now)
         if puppet.state is not PuppetState.CHECKING:
             return []
-        held = puppet.held
+        held, wanted = puppet.held, check.join.request.payload
         if isIn(condition) and held is not None and not held.unavailable:
+            if puppet.unsent is None and not isSame(held.payload, wanted):
+                # The user's presence has changed, and the ordinary room was not told.
+                puppet.unsent = presenceOf(puppets.source, puppet.address, puppet.nick, wanted)
             return self._taken.own(puppets, puppet, held, (), now)
         puppet.state = PuppetState.JOINING
         return [ToOrdinary(puppets.source, puppet.address, check.join)]

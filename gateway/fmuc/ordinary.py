@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
+from xml.etree.ElementTree import canonicalize
 
 from attrs import evolve, frozen
 
@@ -73,6 +74,26 @@ def leaveOf(source: str, address: str, nick: str) -> ToOrdinary:
         nick=nick, realJid="", nonAnonymous=False, standing=Standing(), payload=Payload(), change=UNAVAILABLE
     )
     return ToOrdinary(source, address, presence)
+
+
+def presenceOf(source: str, address: str, nick: str, payload: Payload) -> ToOrdinary:
+    """Return the presence of a puppet that is in; parameters as of L{leaveOf}."""
+    presence = OccupantPresence(
+        nick=nick, realJid="", nonAnonymous=False, standing=Standing(), payload=payload
+    )
+    return ToOrdinary(source, address, presence)
+
+
+def isSame(one: Payload, other: Payload) -> bool:
+    """True if two presences tell the same. A room may write one anew."""
+    if one.raw == other.raw:
+        return True
+    return len(set(map(_canonical, (one.raw, other.raw)))) == 1
+
+
+def _canonical(raw: bytes) -> str:
+    inside = b"<x xmlns='%b'>%b</x>" % (ns.COMPONENT_ACCEPT.encode(), raw)
+    return canonicalize(inside.decode(), rewrite_prefixes=True)
 
 
 def _join(action: ToOrdinary, stanza: Join) -> bytes:

@@ -25,7 +25,7 @@ from tests.fmuc.test_backing_stanzas import (
     own,
     presence,
 )
-from tests.fmuc.wire import seedJoin
+from tests.fmuc.wire import read, seedJoin
 
 GONE = f"<x {USER}><item affiliation='none' role='none'/><status code='110'/></x>"
 EVE = "eve@users.example/e"
@@ -84,6 +84,23 @@ class LossTests(BackedCase):
         self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
         self.take(own(CAROLS, "carol"))
         self.assertIn("bob", self.wire.room(ROOM).occupants)
+
+    def test_changed(self) -> None:
+        """
+        An occupant changes the presence while the first one is joined anew. The puppet is still in, so it does not
+        join: the ordinary room is told the new presence, and nobody is shown the old one again.
+        """
+        for status in ("", "<status>away</status>"):
+            self.setUp()
+            self.enter()
+            self.wire.handler.connectionInitialized()
+            self.wire.settled()
+            self.take(f"<presence from='{CAROL}' to='{ROOM}/carol'>{status}</presence>")
+            joined = own(BOBS, "bob") + presence(BOBS, "carol") + message(BOBS, "", "<subject/>")
+            [ping] = read(self.wire.settled(joined))
+            sent = self.take(f"<iq from='{SOURCE}/carol' to='{CAROLS}' type='result' id='{ping.get('id')}'/>")
+            told = f"<presence from='{CAROLS}' to='{SOURCE}/carol'>{status}</presence>"
+            self.assertSent(sent, *[told] * bool(status))
 
     def test_deaf(self) -> None:
         """A listener that gets nothing, while others get messages, joins anew: it need not say that it is in."""
