@@ -92,8 +92,7 @@ def isSame(one: Payload, other: Payload) -> bool:
 
 
 def _canonical(raw: bytes) -> str:
-    inside = b"<x xmlns='%b'>%b</x>" % (ns.COMPONENT_ACCEPT.encode(), raw)
-    return canonicalize(inside.decode(), rewrite_prefixes=True)
+    return canonicalize(tag("x", raw.decode(), xmlns=ns.COMPONENT_ACCEPT), rewrite_prefixes=True)
 
 
 def _join(action: ToOrdinary, stanza: Join) -> bytes:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from random import Random
 from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from gateway import ns
+from gateway.fmuc.ordinary import isSame
+from gateway.muc.occupant import Occupant
 from gateway.muc.room import Bounds
 from tests.fmuc.backed import COMPONENT, NORTH, ROOM, SERVICE, SOURCE, SOUTH, Site, backed
 from tests.fmuc.test_backing import ANN, FORM, admin
@@ -160,7 +163,8 @@ class RandomTests(WireCase):
             act = self.site.join if self.random.randrange(2) else self.site.leave
             return act(SOURCE, nick, local)
         if step == 10:
-            return self.site.send(f"<presence from='{user}' to='{room}/{known}'><show>away</show></presence>")
+            status = f"<status>{self.random.randrange(1_000)}</status>"
+            return self.site.send(f"<presence from='{user}' to='{room}/{known}'>{status}</presence>")
         return self.site.tick(self.random.choice((1, 2, 5, 12)))
 
     def lose(self) -> list[str]:
@@ -215,10 +219,19 @@ class RandomTests(WireCase):
         here = federation.room.occupants.values()
         self.assertEqual({each.nick: federation.isDownstream(each) for each in here}, puppets)
         self.assertEqual(wire.backing.count, list(puppets.values()).count(True))
+        self.checkPresence(federation.room.occupants)
         for domain, room in (("north.example", NORTH), ("south.example", SOUTH)):
             found = self.site.wires[domain].rooms.rooms.get(room)
             if found is not None:
                 self.assertEqual(set(found.occupants), set(puppets))
+                self.checkPresence(found.occupants)
+
+    def checkPresence(self, occupants: Mapping[str, Occupant]) -> None:
+        """Compare the presence that users have sent with that in the ordinary room."""
+        there = self.service.room(SOURCE).occupants
+        for nick, occupant in occupants.items():
+            if occupant.localJids:
+                self.assertTrue(isSame(occupant.payload, there[nick].payload), nick)
 
     def checkTalk(self) -> None:
         """A message of the ordinary room is shown once to each occupant."""
