@@ -29,7 +29,7 @@ from gateway.muc.archive_values import ArchivedMessage, Retention
 from gateway.muc.room import Settings
 from gateway.muc.store import MIGRATIONS
 from gateway.state.migrations import migrate
-from gateway.state.sqlite import connect
+from gateway.state.sqlite import SqliteSession, connect
 
 # Messages of one room: more exceed 32 MiB.
 _OF_ROOM = 30_000
@@ -50,7 +50,7 @@ def fill(path: pathlib.Path, count: int) -> None:
     retention = Retention(1_000_000, 1e9)
     with closing(connect(path, 1.0)) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
-        migrate(connection, MIGRATIONS)
+        migrate(SqliteSession(connection), MIGRATIONS)
         for number in range(-(-count // _OF_ROOM)):
             connection.execute("BEGIN")
             cursor, room = connection.cursor(), f"old{number}@{mucs.ROOMS}"
