@@ -24,7 +24,7 @@ from gateway.state.dialect import Dialect
 from gateway.state.jobs import CommitUnknown, Job, runAll, transact
 from gateway.state.migrations import Migrations, migrate, newerVersion
 from gateway.state.postgresql_faults import domainError, reasonOf
-from gateway.state.postgresql_session import PostgresSession, connect, unusable
+from gateway.state.postgresql_session import PostgresSession, Transaction, connect, unusable
 from gateway.state.urls import shown
 
 # Seconds between two attempts to connect: those of a request that waits, and those while the server is known to be
@@ -287,7 +287,7 @@ class _Asking:
             if not self._isStored(self._session.transaction):
                 raise _NotStored(str(error)) from error
 
-    def _isStored(self, transaction: str) -> bool:
+    def _isStored(self, transaction: Transaction) -> bool:
         try:
             isStored = self._connected().isStored(transaction)
         except (psycopg.Error, GatewayError):

@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any, Self
 
 import psycopg
+from attrs import frozen
 from psycopg.conninfo import conninfo_to_dict
 
 from gateway.errors import GatewayError
@@ -39,6 +40,7 @@ _PARAMETERS: dict[str, Any] = {
 _LOCK_TIMEOUT = 500
 _STATEMENT_TIMEOUT = 10_000
 _IDLE_TIMEOUT = 60_000
+_TIMELINE = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 # What was acknowledged has to survive a power failure.
 _SYNCHRONOUS = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
@@ -82,6 +84,18 @@ def unusable(connection: psycopg.Connection[Any]) -> str:
     return ""
 
 
+@frozen
+class Transaction:
+    """
+    A transaction that writes.
+
+    @ivar timeline: of the server. A standby that becomes the primary begins a new one, with numbers of its own.
+    """
+
+    number: str
+    timeline: str
+
+
 class PostgresCursor:
     """The cursor of an interaction: takes the statements of SQLite."""
 
@@ -115,7 +129,7 @@ class PostgresSession:
 
     @param connection: in autocommit mode.
     @param schema: by default, that of the name.
-    @ivar transaction: the identifier of the transaction that writes; C{None} if there is none.
+    @ivar transaction: the last one that writes; C{None} if there is none, or a later one that reads.
     """
 
     def __init__(
@@ -123,7 +137,7 @@ class PostgresSession:
     ) -> None:
         self.connection = connection
         self.close = connection.close
-        self.transaction: str | None = None
+        self.transaction: Transaction | None = None
         self._name = name
         self._dialect = dialect
         self._schema = quoted(schema or schemaOf(name))
@@ -154,7 +168,8 @@ class PostgresSession:
             self._simple("BEGIN ISOLATION LEVEL REPEATABLE READ")
             return
         lock = f"SELECT pg_advisory_xact_lock({self._lock})"
-        [self.transaction] = self._simple(f"BEGIN; {lock}; SELECT pg_current_xact_id()::text")
+        number, timeline = self._simple(f"BEGIN; {lock}; SELECT pg_current_xact_id()::text, {_TIMELINE}")
+        self.transaction = Transaction(number, timeline)
 
     def commit(self) -> None:
         """See L{Session.commit}, but raise a L{psycopg.Error} if the connection is lost."""
@@ -208,7 +223,9 @@ class PostgresSession:
         """See L{Session.domainError}."""
         return domainError(error)
 
-    def isStored(self, transaction: str) -> bool | None:
-        """True if an earlier transaction is stored, false if it is not; C{None} if it may still be."""
-        [status] = self._simple(f"SELECT pg_xact_status('{int(transaction)}'::xid8)")
+    def isStored(self, transaction: Transaction) -> bool | None:
+        """True if an earlier transaction is stored, false if it is not; C{None} if that is not known."""
+        status, timeline = self._simple(f"SELECT pg_xact_status('{int(transaction.number)}'::xid8), {_TIMELINE}")
+        if timeline != transaction.timeline:
+            return None
         return {"committed": True, "aborted": False}.get(status)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psycopg
+from attrs import evolve
 from hypothesis import given, strategies
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred, gatherResults, inlineCallbacks
@@ -234,6 +235,22 @@ class CommitTests(PostgresCase):
             self.hasten(10.0)
             self.assertEqual(len(ran), together)
         self.assertEqual(self.kept(), {"first": 2, "0": 2, "1": 1, "2": 1})
+
+    @inlineCallbacks
+    def test_otherServer(self) -> Any:
+        """A former standby that has become the primary is not asked: its transactions have other numbers."""
+        store = yield self.idle()
+        self.relay.onCommit = "unanswered"
+        begin = PostgresSession.begin
+
+        def begun(session: PostgresSession, writes: bool) -> None:
+            begin(session, writes)
+            if session.transaction is not None:
+                session.transaction = evolve(session.transaction, timeline="00000000")
+
+        self.patch(PostgresSession, "begin", begun)
+        error = yield self.assertFailure(store.write(add, "a"), StoreBroken)
+        self.assertEqual(str(error), UNKNOWN)
 
     @inlineCallbacks
     def test_read(self) -> Any:
