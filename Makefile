@@ -13,11 +13,12 @@ TRIAL := $(BIN)/python -m twisted.trial
 unexport PYTHONDONTWRITEBYTECODE
 # Those that build and install distributions.
 INSTALLS := $(addprefix tests/test_,packaging.py examples.py)
-# All others except the live tests: the packages of tests, each with an __init__.py, and the test modules. Two halves that
-# take about the same time.
+# All others except the live tests: the packages of tests, each with an __init__.py, and the test modules. Two parts that
+# take about the same time, and the stores.
 UNIT := $(filter-out tests/live $(INSTALLS),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
 	$(wildcard tests/test_*.py))
 UNIT_FIRST := $(addprefix tests/,fmuc muc stream)
+UNIT_STORES := tests/state
 # The tests flush small files thousands of times: in memory, if the system has a folder for that, and 1 GB of space in it.
 # Nothing of it stays; tests that are run by hand leave their files in _trial_temp.
 MEMORY := $(shell free=$$(df --output=avail /dev/shm 2>&1 | tail -n 1); [ "$$free" -gt 1000000 ] 2>&- && echo /dev/shm || echo /tmp)
@@ -30,23 +31,26 @@ FIRST := $(wordlist 1,21,$(OTHERS))
 # Compares the stubs with wokkel, which can only be imported after the gateway package.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
-.PHONY: run tour test unit unit-first unit-second installs unit-newest \
+.PHONY: run tour test unit unit-first unit-second unit-stores installs unit-newest \
 	live live-first live-second live-alone soak-rooms soak-fmuc soak-database soak-chain lint types mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
 test: lint types unit installs live
 
-# Two processes of trial: with its option --jobs, the messages between its processes take a fifth of the time. The output
-# of each comes at its end.
+# Processes of trial: with its option --jobs, the messages between its processes take a fifth of the time. That of the
+# stores mostly waits for PostgreSQL. The output of each comes at its end.
 unit: $(VENV)/made
-	@$(MAKE) --jobs=2 --output-sync=target unit-first unit-second
+	@$(MAKE) --jobs=3 --output-sync=target unit-first unit-second unit-stores
 
 unit-first: $(VENV)/made
 	$(call UNIT_RUN,$(UNIT_FIRST))
 
 unit-second: $(VENV)/made
-	$(call UNIT_RUN,$(filter-out $(UNIT_FIRST),$(UNIT)))
+	$(call UNIT_RUN,$(filter-out $(UNIT_FIRST) $(UNIT_STORES),$(UNIT)))
+
+unit-stores: $(VENV)/made
+	$(call UNIT_RUN,$(UNIT_STORES))
 
 # The source and binary distributions and the example packages, each installed in an environment of its own.
 installs: $(VENV)/made
