@@ -1071,7 +1071,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ('TEXT COLLATE "C"', "TEXT"),
         ("<= 500", "<= 5_000"),
     ),
-    "gateway/state/copying.py": (("    if before != after:\n", "    if False:\n"),),
+    "gateway/state/copying.py": (
+        ("    if before != after:\n", "    if False:\n"),
+        ("        if path.exists():\n", "        if False:\n"),
+        ("target.discard(name, name in kept)", "target.discard(name, True)"),
+    ),
     "gateway/state/files.py": (("            file.truncate(old)\n", "            pass\n"),),
     "gateway/state/backup.py": (
         ("member.isreg() and ", ""),

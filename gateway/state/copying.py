@@ -17,6 +17,7 @@ from attrs import frozen
 
 from gateway.state import files
 from gateway.state.backup import isDatabase, openDatabases
+from gateway.state.jobs import Session
 from gateway.state.sqlite import SqliteSession, connect, opened
 
 # Rows that are written together.
@@ -95,10 +96,14 @@ class Place(Protocol):
         """Make a store with the content of another one, in one transaction. It has no name yet."""
 
     def keep(self, name: str) -> None:
-        """Give a new store its name."""
+        """
+        Give a new store its name.
 
-    def discard(self, name: str) -> None:
-        """Remove a new store."""
+        @raise CopyFailed: if something else has that name.
+        """
+
+    def discard(self, name: str, isKept: bool) -> None:
+        """Remove a new store, and nothing else that has its name; C{isKept}: L{keep} has named it."""
 
 
 def copy(source: Place, target: Place) -> list[Copied]:
@@ -117,15 +122,17 @@ def copy(source: Place, target: Place) -> list[Copied]:
         raise CopyFailed(f"{target.shown} has stores already, such as {there[0].name}: name an empty place")
     done: list[Copied] = []
     made: list[str] = []
+    kept: set[str] = set()
     try:
         for store in found:
             made.append(store.name)
             done.append(_copied(store, target))
         for name in made:
             target.keep(name)
+            kept.add(name)
     except BaseException:
         for name in made:
-            target.discard(name)
+            target.discard(name, name in kept)
         raise
     return done
 
@@ -193,26 +200,23 @@ class Folder:
         files.makeFile(path)
         session = SqliteSession(connect(path, 0))
         try:
-            session.begin(True)
-            for statement in store.statements:
-                session.execute(statement)
-            session.setVersion(store.version)
-            for table in store.tables():
-                insert(session.cursor(), table, store.rows(table))
-            session.commit()
+            fill(session, store)
         finally:
             session.close()
         return _fileCopy(path)
 
     def keep(self, name: str) -> None:
         """See L{Place.keep}."""
-        self._new(name).rename(self._path / name)
+        path = self._path / name
+        if path.exists():
+            # It is no store; a renamed file would replace it.
+            raise CopyFailed(f"{path} is there already: move it away, or name an empty folder")
+        self._new(name).rename(path)
 
-    def discard(self, name: str) -> None:
+    def discard(self, name: str, isKept: bool) -> None:
         """See L{Place.discard}."""
-        for path in (self._new(name), self._path / name):
-            with suppress(FileNotFoundError):
-                path.unlink()
+        with suppress(FileNotFoundError):
+            (self._path / name if isKept else self._new(name)).unlink()
 
     def _new(self, name: str) -> Path:
         return self._path / f"{name}.copy.new"
@@ -227,7 +231,18 @@ def _fileCopy(path: Path) -> _FileCopy:
     return _FileCopy(path.name, version, [row[0] for row in rows], path)
 
 
-def insert(cursor: Any, table: str, rows: Iterator[tuple[Any, ...]]) -> None:
+def fill(session: Session, store: StoreCopy) -> None:
+    """Make the tables of a store, with its rows, in one transaction."""
+    session.begin(True)
+    for statement in store.statements:
+        session.execute(statement)
+    session.setVersion(store.version)
+    for table in store.tables():
+        _insert(session.cursor(), table, store.rows(table))
+    session.commit()
+
+
+def _insert(cursor: Any, table: str, rows: Iterator[tuple[Any, ...]]) -> None:
     """Write rows to a table."""
     while some := list(islice(rows, _ROWS)):
         places = ", ".join("?" * len(some[0]))

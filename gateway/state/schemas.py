@@ -12,7 +12,7 @@ import psycopg
 from attrs import frozen
 
 from gateway.state import urls
-from gateway.state.copying import CopyFailed, StoreCopy, insert
+from gateway.state.copying import CopyFailed, StoreCopy, fill
 from gateway.state.dialect import Dialect
 from gateway.state.postgresql_faults import domainError
 from gateway.state.postgresql_session import PREFIX, PostgresSession, connect, quoted, schemaOf, unusable
@@ -88,23 +88,17 @@ class Schemas:
         with _connected(self._url) as connection:
             session = PostgresSession(connection, store.name, Dialect(store.statements), self._new(store.name))
             session.make()
-            session.begin(True)
-            for statement in store.statements:
-                session.execute(statement)
-            session.setVersion(store.version)
-            for table in store.tables():
-                insert(session.cursor(), table, store.rows(table))
-            session.commit()
+            fill(session, store)
             return self._copy(connection, self._new(store.name))
 
     def keep(self, name: str) -> None:
         """See L{Place.keep}."""
         self._run(f"ALTER SCHEMA {quoted(self._new(name))} RENAME TO {quoted(schemaOf(name))}")
 
-    def discard(self, name: str) -> None:
+    def discard(self, name: str, isKept: bool) -> None:
         """See L{Place.discard}."""
-        for schema in (self._new(name), schemaOf(name)):
-            self._run(f"DROP SCHEMA IF EXISTS {quoted(schema)} CASCADE")
+        schema = schemaOf(name) if isKept else self._new(name)
+        self._run(f"DROP SCHEMA IF EXISTS {quoted(schema)} CASCADE")
 
     def _run(self, statement: str) -> None:
         with _connected(self._url) as connection:

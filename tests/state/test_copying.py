@@ -141,3 +141,16 @@ class CopyTests(SynchronousTestCase):
         self.assertEqual(list(self.back.iterdir()), [])
         left = cluster().sql("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'gateway%'", self.database)
         self.assertEqual(left, [])
+
+    def test_others(self) -> None:
+        """A file or schema that has the name of a store, and is none, stays as it is; then nothing is copied."""
+        name = "roster.example.roster"
+        self.back.mkdir()
+        (self.back / name).write_text("no store")
+        error = self.assertRaises(CopyFailed, places.copy, str(self.folder), str(self.back))
+        self.assertIn(f"{name} is there already: move it away, or name an empty folder", str(error))
+        self.assertEqual([each.read_text() for each in self.back.iterdir()], ["no store"])
+        cluster().sql(f'CREATE SCHEMA "{schemaOf(name)}" CREATE TABLE other (id INT)', self.database)
+        self.assertRaises(CopyFailed, places.copy, str(self.folder), self.url)
+        query = "SELECT schemaname, tablename FROM pg_tables WHERE schemaname LIKE 'gateway%'"
+        self.assertEqual(cluster().sql(query, self.database), [(schemaOf(name), "other")])
