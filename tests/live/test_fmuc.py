@@ -15,6 +15,7 @@ from slixmpp import JID
 from slixmpp.exceptions import IqError, PresenceError
 from twisted.trial.unittest import SynchronousTestCase
 
+from gateway.fmuc.profiles import BROADBAND
 from tests.live.case import ENDED_WELL, MIRRORS, ROOMS, TogetherTests, scenario
 from tests.live.clients import Client, condition, loginAll, stanza
 from tests.live.processes import holds, need, until
@@ -216,8 +217,9 @@ class FmucTests(RoomsCase):
             gateway.start()
             await gateway.ready()
         own.send(stanza("message", "<body>still here</body>", to=there, type="groupchat"))
-        # What the mirrors' gateway has asked the other one may be lost when that one is stopped.
-        await until(self.hasHeard(users[1], [(f"{here}/own", "still here")]), 40, "the mirror's user hears it")
+        # A question of the mirrors' gateway may be lost with the process that it is for: it has this deadline.
+        seconds = BROADBAND.answer + 5
+        await until(self.hasHeard(users[1], [(f"{here}/own", "still here")]), seconds, "the mirror's user hears it")
         left = [each for client in (own, users[1]) for each in client.received if each.get("type") == "unavailable"]
         self.assertEqual(left, [])
 
