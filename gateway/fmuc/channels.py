@@ -44,6 +44,8 @@ Place = tuple[str, str]
 _MAX_REST = 600.0
 # Channels whose nodes have left; above this number, the oldest one ends.
 _MAX_RESTING = 1_000
+# Ended channels whose epochs are known; of more, the oldest one is forgotten.
+_MAX_ENDED = 1_000
 # Channels that are opened each second after a start.
 _MAX_RESUMED = 50
 # Offered epochs are minutes since 2026-01-01, so that another process offers a greater one.
@@ -108,6 +110,8 @@ class Channels:
     _closed: dict[Place, None] = field(factory=dict)
     # Channels whose stanzas may be lost; the values mean nothing.
     _linked: dict[Place, None] = field(factory=dict)
+    # Epochs of ended channels: a node that has lost its state may offer the same one within the minute.
+    _ended: dict[Place, int] = field(factory=dict)
     # Times at which nodes have left whose channels are in the table.
     _resting: dict[Place, float] = field(factory=dict)
 
@@ -137,19 +141,19 @@ class Channels:
 
     def offer(self, room: str, node: Node, now: float) -> int:
         """Return the epoch that a first join offers; an earlier channel has ended."""
-        known = self.table.get((room, node.jid))
-        least = 0 if known is None else known.epoch + 1
         self.end(room, node)
         self._offered = max(self._offered + 1, int((self.utc(now) - _SINCE) / _MINUTE))
         # One node may have chosen an epoch that is no number for others.
-        return max(least, self._offered)
+        return max(self._ended.get((room, node.jid), -1) + 1, self._offered)
 
     def agreed(self, room: str, node: JoiningNode) -> int | None:
         """Return the epoch of a channel that is accepted (rule 2); C{None} if none was offered."""
-        known = self.table.get((room, node.jid))
-        if node.offer is None or known is None:
-            return node.offer
-        return max(node.offer, known.epoch + 1)
+        if node.offer is None:
+            return None
+        place = room, node.jid
+        known = self.table.get(place)
+        latest = self._ended.get(place, -1) if known is None else known.epoch
+        return max(node.offer, latest + 1)
 
     def begin(self, room: str, node: Node, epoch: int, now: float) -> None:
         """Begin a channel that was negotiated."""
@@ -174,6 +178,10 @@ class Channels:
         self._resting.pop(place, None)
         if channel is None:
             return []
+        self._ended.pop(place, None)
+        self._ended[place] = channel.epoch
+        if len(self._ended) > _MAX_ENDED:
+            del self._ended[next(iter(self._ended))]
         messages = [each for each in channel.unacknowledged() if channel_xml.nameOf(each) == b"message"]
         self._taken.records += channel.end()
         return messages

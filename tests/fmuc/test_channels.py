@@ -32,6 +32,24 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(self.channels.agreed(ROOM, self.node), _EPOCH + 1)
         self.assertEqual(self.channels.offer(ROOM, self.node, 0.0), _EPOCH + 1)
 
+    def test_offeredAgain(self) -> None:
+        """The same of a channel that has ended: a node that has lost its state may offer the same epoch again."""
+        self.channels.end(ROOM, self.node)
+        self.node.offer = _EPOCH
+        self.assertEqual(self.channels.agreed(ROOM, self.node), _EPOCH + 1)
+        other = JoiningNode(TOP, Dialect.XEP_0289, FederationMode(Mode.PRIMARY), offer=_EPOCH)
+        self.assertEqual(self.channels.agreed(ROOM, other), _EPOCH)
+
+    def test_forgotten(self) -> None:
+        """The epochs of the last thousand ended channels are known."""
+        self.channels.end(ROOM, self.node)
+        self.node.offer = _EPOCH
+        for number in range(1_000):
+            self.assertEqual(self.channels.agreed(ROOM, self.node), _EPOCH + 1)
+            self.channels.begin(f"r{number}@other.example", self.node, _EPOCH, 0.0)
+            self.channels.end(f"r{number}@other.example", self.node)
+        self.assertEqual(self.channels.agreed(ROOM, self.node), _EPOCH)
+
     def test_ended(self) -> None:
         """The commit of a channel that has ended meanwhile changes nothing."""
         [(channel, mark)] = self.channels.take().marks

@@ -212,6 +212,19 @@ class LossesTests(SynchronousTestCase):
         ),
         steps("cut1a crash7d forget6d wait4d skip5f say2c settle5d forget3f join7f"),
     )
+    # A node loses its state twice within a minute, and offers the same epoch each time.
+    @example(
+        (
+            Node(Dialect.PROTOXEP, Mode.REPLICA, isStored=False),
+            Node(Dialect.PROTOXEP),
+            Node(Dialect.PROTOXEP, Mode.REPLICA),
+            Node(mode=Mode.REPLICA),
+        ),
+        steps(
+            "wait3d forget7d crash0b say3f join6d join2b bounce2a reconnect5b forget5f repeat0e forget3a join6b"
+            " leave4c say4b"
+        ),
+    )
     @given(ANY, FORGETTING)
     def test_any(self, nodes: tuple[Node, ...], whatHappens: list[tuple[str, int, str]]) -> None:
         """Both protocols, both modes, with stores and without: nodes have the same occupants at last."""
