@@ -55,8 +55,27 @@ _NOT_IN_NAMES: Ranges = [(ord(each), ord(each)) for each in "\"&'/:<>@ "]
 # A dot separates labels, and the preparation turns some characters into a dot; in the configuration,
 # "*" means all domains.
 _NOT_IN_LABELS: Ranges = [(ord(each), ord(each)) for each in ".*"]
-# The planes in which Unicode 3.2 assigns code points; above these is private use.
-_PLANES = range(0x10000), range(0x10000, 0x30000), range(0xE0000, 0xE1000)
+# Blocks in which Unicode 3.2 assigns all code points, each with the same properties, and no mapping changes them.
+_EVEN = (
+    range(0x3400, 0x4DB6),
+    range(0x4E00, 0x9FA6),
+    range(0xAC00, 0xD7A4),
+    range(0xD800, 0xE000),
+    range(0xE000, 0xF900),
+    range(0x20000, 0x2A6D7),
+)
+# The other parts of its planes that have assigned code points. To look at the whole planes takes three times as
+# long.
+_UNEVEN = (
+    range(0x3400),
+    range(0x4DB6, 0x4E00),
+    range(0xA000, 0xA4D0),
+    range(0xF900, 0x10000),
+    range(0x10300, 0x10450),
+    range(0x1D000, 0x1D800),
+    range(0x2F800, 0x2FA20),
+    range(0xE0000, 0xE0080),
+)
 _PRIVATE: Ranges = [(0xF0000, 0x10FFFF)]
 
 # A loose form of RFC 3986 section 3.2.2: the address in the brackets is only compared, never connected to.
@@ -65,7 +84,9 @@ _IP_LITERAL = re.compile(r"\[[0-9A-Fa-f:.]+\]")
 
 def _runs(property_: Callable[[str], str]) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield ranges of equal Unicode property. No range crosses the end of the Basic Multilingual Plane."""
-    for points in _PLANES:
+    for points in _EVEN:
+        yield property_(chr(points[0])), (points[0], points[-1])
+    for points in _UNEVEN:
         for value, run in groupby(map(chr, points), property_):
             characters = list(run)
             yield value, (ord(characters[0]), ord(characters[-1]))
@@ -84,7 +105,7 @@ def _folding() -> dict[int, str]:
     """
     changed = (
         each
-        for each in map(chr, chain(*_PLANES))
+        for each in map(chr, chain(*_UNEVEN))
         if each.lower() != each or unicode.decomposition(each) or ord(each) in stringprep.b3_exceptions
     )
     folded = {each: stringprep.map_table_b2(each) for each in changed if _isKnown(each)}

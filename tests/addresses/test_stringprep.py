@@ -80,6 +80,19 @@ class ProfileTests(SynchronousTestCase):
         folded = {point: text for point, text in stringprep._FOLDED.items() if text != chr(point)}
         self.assertEqual(len(folded), 1398)
 
+    def test_blocks(self) -> None:
+        """The blocks have each assigned code point; the properties of an even block are equal."""
+        uneven = {point for block in stringprep._UNEVEN for point in block}
+        for block in stringprep._EVEN:
+            found = {(ucd_3_2_0.category(each), ucd_3_2_0.bidirectional(each)) for each in map(chr, block)}
+            self.assertEqual(len(found), 1, block)
+            text = "".join(map(chr, block))
+            self.assertEqual((text.lower(), ucd_3_2_0.normalize("NFKC", text)), (text, text))
+            self.assertFalse(uneven & set(block))
+            uneven |= set(block)
+        for point in set(range(0xF0000)) - uneven:
+            self.assertEqual(ucd_3_2_0.category(chr(point)), "Cn", hex(point))
+
     def assertAlike(self, text: str) -> None:
         """Check all three profiles: they accept more than Twisted, and only refuse more without a glyph."""
         for fast, slow in _PROFILES:
