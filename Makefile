@@ -32,7 +32,7 @@ FIRST := $(wordlist 1,21,$(OTHERS))
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
 .PHONY: run tour test unit unit-first unit-second unit-stores installs unit-newest \
-	live live-first live-second live-alone soak-rooms soak-fmuc soak-database soak-chain lint types mutants mutants-all clean
+	live live-first live-second live-alone live-again soak-rooms soak-fmuc soak-database soak-chain lint types mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
@@ -61,11 +61,9 @@ installs: $(VENV)/made
 unit-newest:
 	.ci/newer sh -c 'mount -t tmpfs tmpfs /dev/shm && exec $(MAKE) unit installs VENV=.venv-newest PYTHON=python3'
 
-# On the servers of this machine, the newer ones and the embedded host: two halves at once, and then those that compare
-# times. The output of each comes at its end.
+# On the servers of this machine, the newer ones and the embedded host. The output of each part comes at its end.
 live: $(VENV)/made
-	@status=0; $(MAKE) --jobs=2 --output-sync=target live-first live-second || status=1; \
-		$(MAKE) live-alone && exit $$status
+	@.ci/live $(MAKE)
 
 live-first: $(VENV)/made
 	$(BOUND) 2000 $(TRIAL) $(FIRST)
@@ -75,6 +73,9 @@ live-second: $(VENV)/made
 
 live-alone: $(VENV)/made
 	$(BOUND) 900 $(TRIAL) $(ALONE)
+
+live-again: $(VENV)/made
+	$(BOUND) 900 $(TRIAL) $(AGAIN)
 
 # The long fault run of rooms, which is not part of `make test`: about five minutes for each server, with a report.
 soak-rooms: $(VENV)/made
