@@ -183,9 +183,9 @@ class NegotiationTests(SynchronousTestCase):
         link.mend()
         link.wait(5)
         self.assertEqual(link.occupants(), (["ann", "own"], ["ann", "own"]))
-        asked = [text for _, text in link.crossed if "iq" in text]
+        asked = [text for _, text in link.crossed if ":iq " in text]
         link.wait(50)
-        self.assertEqual([text for _, text in link.crossed if "iq" in text], asked)
+        self.assertEqual([text for _, text in link.crossed if ":iq " in text], asked)
 
     def test_bad(self) -> None:
         """An offer without an epoch is refused; an acceptance of a smaller epoch than the offer is ignored."""
@@ -599,7 +599,7 @@ class ForgottenTests(LinkedCase):
 
     def test_joinInFlight(self) -> None:
         """A comparison says that a join is missing which the channel has kept: it is delivered, and not refused."""
-        self.link.isLost = lambda sender, text: "cat" in text and ":iq " not in text
+        self.link.isLost = lambda sender, text: "/cat" in text and ":iq " not in text
         self.link.join(CAT, HERE, "cat")
         self.link.crossed.clear()
         self.link.uplink.disturbed(self.link.down.server.clock.seconds())
@@ -693,7 +693,7 @@ class LostTests(LinkedCase):
         self.link.crossed.clear()
         self.link.say(ANN, HERE, "a")
         self.link.send(DOWN, f"<message type='error' id='a' from='{ROOM}' to='{HERE}/ann'>{error}</message>")
-        asked = [text for _, text in self.link.crossed if "iq" in text]
+        asked = [text for _, text in self.link.crossed if ":iq " in text]
         [identifier] = [text.partition(' id="')[2].partition('"')[0] for text in asked]
         self.link.send(DOWN, f"<iq type='error' id='{identifier}' from='{ROOM}' to='{HERE}'>{error}</iq>")
         self.assertIs(self.link.state, UplinkState.LOST)
