@@ -53,6 +53,18 @@ def locked(path: Path) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
+def hang(cursor: sqlite3.Cursor, finish: list[None]) -> None:
+    """
+    Do not end before C{finish} has an item.
+
+    @raise AssertionError: if the reactor has waited meanwhile.
+    """
+    deadline = time.monotonic() + 10
+    while not finish:
+        assert time.monotonic() < deadline, "the reactor has waited for the thread"
+        time.sleep(0.01)
+
+
 class DatabaseCase(TestCase):
     """A database in a folder, and its log lines."""
 
@@ -332,11 +344,12 @@ class CancelledTests(DatabaseCase):
         """The requests that wait are still stored, without blocking the reactor; then the thread ends."""
         kept = self.open()
         yield kept.write(put, "a", "x")
-        slow = kept.write(lambda cursor: time.sleep(0.3))
+        finish: list[None] = []
+        slow = kept.write(hang, finish)
         stored = kept.write(put, "a", "y")
-        began = time.monotonic()
         closing = kept.closeLater()
-        self.assertTrue(time.monotonic() - began < 0.2)
+        self.assertNoResult(closing)
+        finish.append(None)
         yield gatherResults([slow, stored])
         yield closing
         self.assertFalse([each for each in kept._worker.threads if each.is_alive()])
@@ -355,15 +368,16 @@ class CancelledTests(DatabaseCase):
         kept = self.open()
         yield kept.read(get, "a")
         threads = list(kept._worker.threads)
-        hung = kept.write(lambda cursor: time.sleep(0.5))
+        finish: list[None] = []
+        hung = kept.write(hang, finish)
         hung.addErrback(lambda failure: None)
-        began = time.monotonic()
         yield kept.closeLater()
-        self.assertTrue(time.monotonic() - began < 0.4)
+        self.assertTrue(any(each.is_alive() for each in threads))
         self.assertIn(f"{self.path} is still open: its disk does not respond: check the disk.", self.logged)
         yield hung
         yield self.assertFailure(kept.read(get, "a"), StoreBroken)
         # The thread ends when the disk responds.
+        finish.append(None)
         yield self.until(lambda: not any(each.is_alive() for each in threads))
         self.assertEqual((kept._watching, kept._probing, kept._trigger), (None, None, None))
 
@@ -384,12 +398,13 @@ class CancelledTests(DatabaseCase):
         kept = self.open()
         yield kept.read(get, "a")
         yield self.until(lambda: str(kept.report()).endswith("that wait: 0"))
-        slow = kept.write(lambda cursor: time.sleep(0.3))
+        finish: list[None] = []
+        slow = kept.write(hang, finish)
         stored = kept.write(put, "a", "y")
         threads = list(kept._worker.threads)
-        began = time.monotonic()
         kept.closeLater()
-        self.assertLess(time.monotonic() - began, 0.2)
+        self.assertNoResult(slow)
+        finish.append(None)
         yield gatherResults([slow, stored])
         yield self.until(lambda: not any(each.is_alive() for each in threads))
 
