@@ -21,8 +21,11 @@ from twisted.trial.unittest import SkipTest
 # Linux ends the child when the thread that started it ends: also after a kill -9, when no atexit handler runs.
 _TIED = ["setpriv", "--pdeathsig", "KILL", "--"] if shutil.which("setpriv") else []
 
-# Below those of connections, by default from 32,768.
-_PORTS = range(10_000, 32_000)
+# Blocks of ports below those of connections, by default from 32,768.
+_BLOCKS = range(10_000, 32_000, 100)
+# Sockets whose names claim the blocks of this process, and the ports of these blocks that are left.
+_claims: list[socket.socket] = []
+_left: list[int] = []
 
 _children: set[subprocess.Popen[bytes]] = set()
 
@@ -42,13 +45,30 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 def freePort() -> int:
     """
     Return a TCP port on the loopback that is free, and stays free while a server is restarted: the system gives
-    connections others.
+    connections others, and no test process on this machine is given it a second time.
     """
     while True:
-        port = random.choice(_PORTS)
+        if not _left:
+            _claimPorts()
+        port = _left.pop()
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
             return port
+
+
+def _claimPorts() -> None:
+    """Claim a block of ports, until this process ends."""
+    for block in random.sample(_BLOCKS, len(_BLOCKS)):
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0xmpp-gateway-tests-{block}")
+        except OSError:
+            claim.close()
+        else:
+            _claims.append(claim)
+            _left.extend(range(block, block + _BLOCKS.step))
+            return
+    raise AssertionError("test processes have claimed all ports")
 
 
 def need(missing: str | None) -> None:
