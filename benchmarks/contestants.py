@@ -94,6 +94,11 @@ def relay(name: str, port: int, timeout: int = 30) -> "Contestant":
     return _script(name, script, str(port), component, target, *how)
 
 
+def proxy(port: int, component: str, target: str) -> "Contestant":
+    """Return the gateway with a proxy, on a real server."""
+    return _gateway(port, _PROXY.format(component=component, target=target, timeout=30))
+
+
 def managingEntity(name: str, port: int) -> "Contestant":
     """
     Start one of L{ENTITIES}: it echoes delegated requests.

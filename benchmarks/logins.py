@@ -5,24 +5,22 @@ The client logs in, requests its roster, and becomes available. The roster is ri
 contact of the application's document, from the answer or from pushes.
 """
 
-import base64
 import http.client
 import json
-import pathlib
 import re
 import shutil
-import socket
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import NamedTuple
 
 import contestants
+import prosody
 import rosters
 import rounds
 from fakeapplication import FakeApplication
-from fakeserver import Broken, Wire
+from fakeserver import Broken
 
 # The module, the gateway, and the gateway with locked rosters.
 SIZES = (20, 500)
@@ -31,33 +29,6 @@ MODULE = "mod_http_roster_admin"
 # The first login of an account, one without changes since, and one with one new contact.
 LOGINS = ("first", "same", "changed")
 
-_PASSWORD = "pencil"
-_ACCOUNT = f'return {{ ["password"] = "{_PASSWORD}" }};\n'
-_MODULE_PATHS = ("/usr/lib/prosody/modules", "/usr/share/prosody/modules", "/usr/local/lib/prosody/modules")
-
-_PROSODY = """\
-run_as_root = true
-daemonize = false
-pidfile = "prosody.pid"
-data_path = "data"
-plugin_paths = {{ {paths} }}
-log = {{ warn = "*console" }}
-modules_enabled = {{ "saslauth", "disco", "posix", {modules} }}
-modules_disabled = {{ "s2s", "offline" }}
-authentication = "internal_plain"
-c2s_require_encryption = false
-allow_unencrypted_plain_auth = true
-c2s_interfaces = {{ "127.0.0.1" }}
-c2s_ports = {{ {c2s} }}
-component_interfaces = {{ "127.0.0.1" }}
-component_ports = {{ {port} }}
-component_stanza_size_limit = 8 * 1024 * 1024
-network_settings = {{ nagle = false }}
-http_interfaces = {{ "127.0.0.1" }}
-http_ports = {{ {http} }}
-https_ports = {{ }}
-VirtualHost "{server}"
-"""
 _MODULE = """\
   storage = {{ roster = "memory" }}
   http_roster_url = "{url}"
@@ -83,7 +54,7 @@ def missing(name: str, paths: Sequence[str]) -> str | None:
     """
     if shutil.which("prosody") is None:
         return "prosody is not installed"
-    if name == "module" and not any(pathlib.Path(path, MODULE).exists() for path in (*paths, *_MODULE_PATHS)):
+    if name == "module" and not prosody.hasModule(MODULE, paths):
         return f"{MODULE} is not among Prosody's modules; --modules names a folder with it"
     return None
 
@@ -118,8 +89,8 @@ def measure(name: str, size: int, users: int, paths: Sequence[str]) -> rounds.Fi
                 before = [process.cpu() for process in processes]
                 seconds = _login(port, account, {jid.encode() for jid in known})
                 _settle(processes)
-                prosody, gateway = (process.cpu() - cpu for process, cpu in zip(processes, before, strict=True))
-                found[kind].append(Login(seconds, prosody, 0.0 if name == "module" else gateway))
+                server, gateway = (process.cpu() - cpu for process, cpu in zip(processes, before, strict=True))
+                found[kind].append(Login(seconds, server, 0.0 if name == "module" else gateway))
     figures = {kind: statistics.median(each.seconds for each in logins) * 1e3 for kind, logins in found.items()}
     for process in ("prosody", "gateway"):
         figures[process] = statistics.median(getattr(each, process) for each in found["first"]) * 1e3
@@ -162,27 +133,25 @@ def _served(
     Start a Prosody with these accounts, and the source of their rosters; return the port for clients, and both
     processes.
     """
-    c2s, port, web = (contestants.freePort() for _ in range(3))
     url = f"http://127.0.0.1:{application.port}/contacts/%s"
     names = {"server": rosters.SERVER, "component": rosters.COMPONENT, "url": url}
     if name == "module":
-        modules, more = '"http_roster_admin", "http"', _MODULE.format(**names)
+        modules, more = ["http_roster_admin", "http"], _MODULE.format(**names)
     else:
         delegations = _DELEGATIONS.format(**names) if name == "gateway-lock" else ""
-        modules, more = '"roster", "privilege", "delegation"', _GRANTS.format(**names, delegations=delegations)
-    written = ", ".join(json.dumps(str(pathlib.Path(path).resolve())) for path in paths)
-    config = _PROSODY.format(c2s=c2s, port=port, http=web, modules=modules, paths=written, **names) + more
-    folder = f"data/{_stored(rosters.SERVER)}/accounts"
-    files = {f"{folder}/{each}.dat": _ACCOUNT for each in accounts} | {"prosody.cfg.lua": config}
+        modules, more = ["roster", "privilege", "delegation"], _GRANTS.format(**names, delegations=delegations)
     with ExitStack() as stack:
-        command = ["prosody", "--config", "./prosody.cfg.lua", "-F"]
-        prosody = gateway = stack.enter_context(contestants.Contestant("prosody", command, files))
-        _until(lambda: _listens(c2s) and (name == "module" or _listens(port)), "Prosody listens")
+        server = stack.enter_context(prosody.Prosody(rosters.SERVER, accounts, modules, more, paths))
+        gateway: contestants.Contestant = server
+        isUp = (server.c2s,) if name == "module" else (server.c2s, server.component)
+        prosody.until(lambda: all(map(prosody.listens, isUp)), "Prosody listens")
         if name != "module":
-            gateway = contestants.rosterGateway(port, url, isLocked=name == "gateway-lock")
+            gateway = contestants.rosterGateway(server.component, url, isLocked=name == "gateway-lock")
             stack.enter_context(gateway)
-            _until(lambda: _isGranted(gateway.http, name == "gateway-lock"), "the gateway is granted what it needs")
-        yield c2s, [prosody, gateway]
+            prosody.until(
+                lambda: _isGranted(gateway.http, name == "gateway-lock"), "the gateway is granted what it needs"
+            )
+        yield server.c2s, [server, gateway]
 
 
 def _settle(processes: list[contestants.Contestant]) -> None:
@@ -196,29 +165,15 @@ def _settle(processes: list[contestants.Contestant]) -> None:
 
 def _login(port: int, account: str, wanted: set[bytes]) -> float:
     """Log in; return the seconds from the request for the roster until the client knows these contacts."""
-    client = _Client(port, account)
+    client = _Client(port, rosters.SERVER, account)
     try:
         return client.roster(wanted)
     finally:
         client.close()
 
 
-class _Client(Wire):
+class _Client(prosody.Client):
     """A client that is logged in."""
-
-    def __init__(self, port: int, account: str) -> None:
-        super().__init__()
-        self._take(socket.create_connection(("127.0.0.1", port), 5))
-        header = f"<stream:stream to='{rosters.SERVER}' version='1.0' xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>"
-        proof = base64.b64encode(f"\0{account}\0{_PASSWORD}".encode()).decode()
-        for request, mark in (
-            (header, b"</stream:features>"),
-            (f"<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>{proof}</auth>", b"<success"),
-            (header, b"</stream:features>"),
-            ("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>", b"</bind>"),
-        ):
-            self.send(request.encode())
-            self.readUntil(mark, 10)
 
     def roster(self, wanted: set[bytes], seconds: float = 60.0) -> float:
         """
@@ -243,19 +198,6 @@ class _Client(Wire):
         return time.perf_counter() - started
 
 
-def _stored(name: str) -> str:
-    """Return the name of Prosody's folder for a domain."""
-    return "".join(each if each.isalnum() else f"%{ord(each):02x}" for each in name)
-
-
-def _listens(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), 1).close()
-    except OSError:
-        return False
-    return True
-
-
 def _isGranted(port: int, isLocked: bool) -> bool:
     """True if the gateway's status page reports the grants that it needs."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
@@ -267,16 +209,3 @@ def _isGranted(port: int, isLocked: bool) -> bool:
     finally:
         connection.close()
     return b"grants roster both" in status and (not isLocked or b"delegates" in status)
-
-
-def _until(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
-    """
-    Wait until a condition is true.
-
-    @raise Broken: if it is not true in time.
-    """
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            raise Broken(f"not within {seconds:g} s: {what}")
-        time.sleep(0.1)

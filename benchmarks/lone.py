@@ -1,8 +1,8 @@
 """
 The cost of what comes alone: an exchange, a delegated iq, and a room's message to two occupants, one by one.
 
-This process is the server. Each contestant is a process of its own. Every answer is checked; the exit status is 1
-if one was lost or wrong.
+This process is the server; of exchanges through Prosody, it is both clients. Each contestant is a process of its
+own. Every answer is checked; the exit status is 1 if one was lost or wrong.
 """
 
 import argparse
@@ -22,6 +22,7 @@ import fanout
 import forwards
 import mucs
 import rounds
+import through
 from contestants import Contestant
 from fakeserver import Exchanges, FakeServer, OpenExchanges
 
@@ -34,6 +35,7 @@ _PAIRS = (
     ("gateway", "gateway-memory"),
     ("prosody", "gateway"),
     ("ejabberd", "gateway"),
+    ("gateway", "module"),
 )
 _OCCUPANTS, _TRACED = 2, 200
 _TOTAL = re.compile(r"^100\.00\s+\S+\s+\S+\s+(\d+)\s.*total$", re.MULTILINE)
@@ -78,6 +80,11 @@ def message(name: str, options: argparse.Namespace) -> rounds.Figures:
         wire.close()
 
 
+def throughProsody(name: str, options: argparse.Namespace) -> rounds.Figures:
+    """Measure a round of exchanges through a real server (`through.py`)."""
+    return through.measure(name, options.exchanges, options.warmup, options.modules)
+
+
 def _one(books: OpenExchanges) -> None:
     books.begin(1)
     books.drain(10.0)
@@ -120,15 +127,32 @@ PARTS: Mapping[str, tuple[tuple[str, ...], Callable[[str, argparse.Namespace], r
     "exchange": (contestants.RELAYS, exchange),
     "delegated iq": (contestants.ENTITIES, delegated),
     "message": (tuple(mucs.MUCS), message),
+    "through Prosody": (through.NAMES, throughProsody),
 }
+# Figures of a round, in the tables.
+_COLUMNS = {
+    "cpu": ("CPU us", 0),
+    "calls": ("system calls", 1),
+    "server": ("of Prosody", 0),
+    "gateway": ("of the gateway", 0),
+    "median": ("us until the answer", 0),
+    "slow": ("p99", 0),
+}
+
+
+def _missing(part: str, name: str, options: argparse.Namespace) -> str | None:
+    """Return the reason for which a contestant is left out, or None."""
+    if part == "message":
+        return mucs.missing(name)
+    return through.missing(name, options.modules) if part == "through Prosody" else None
 
 
 def report(part: str, gathered: rounds.Rounds, markdown: bool) -> str:
     """Return the tables of a part."""
-    heading = (part, "CPU us", "system calls", "us until the answer", "p99")
-    columns = (("cpu", 0), ("calls", 1), ("median", 0), ("slow", 0))
+    columns = [key for key in _COLUMNS if all(key in each for figures in gathered.values() for each in figures)]
+    heading = (part, *(_COLUMNS[key][0] for key in columns))
     rows = [
-        (name, *(rounds.spread([f[key] for f in figures], digits) for key, digits in columns))
+        (name, *(rounds.spread([each[key] for each in figures], _COLUMNS[key][1]) for key in columns))
         for name, figures in gathered.items()
     ]
     parts = [rounds.table([heading, *rows], markdown)]
@@ -143,6 +167,7 @@ def main() -> int:
     names = sorted({name for contestants_, _ in PARTS.values() for name in contestants_})
     parser = rounds.newParser(__doc__, names, 3)
     parser.add_argument("--part", action="append", choices=list(PARTS), help="may be repeated")
+    parser.add_argument("--modules", action="append", default=[], metavar="DIR", help="of Prosody; may be repeated")
     parser.add_argument("--exchanges", type=int, default=2_000, help="counted in a round (%(default)s)")
     parser.add_argument("--warmup", type=int, default=200, help="before the count (%(default)s)")
     options = parser.parse_args()
@@ -150,7 +175,10 @@ def main() -> int:
     for part in options.part or PARTS:
         contenders, measure = PARTS[part]
         chosen = [name for name in contenders if not options.only or name in options.only]
-        there = [name for name in chosen if measure is not message or not mucs.missing(name)]
+        why = {name: _missing(part, name, options) for name in chosen}
+        for name in filter(why.get, chosen):
+            print(f"{part}, {name} is left out: {why[name]}", file=sys.stderr)
+        there = [name for name in chosen if not why[name]]
         gathered = rounds.gather({name: partial(measure, name, options) for name in there}, options)
         if there and not gathered:
             return 1
