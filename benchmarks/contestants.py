@@ -129,14 +129,16 @@ def refresher(name: str, port: int, application: int) -> "Contestant":
     return _script(name, "wokkel_roster.py", *arguments, http=freePort())
 
 
-def rosterGateway(port: int, url: str, isLocked: bool) -> "Contestant":
+def rosterGateway(port: int, url: str, isLocked: bool = False, api: str = "") -> "Contestant":
     """
     Return the gateway with rosters, on a real server.
 
     @param url: of the web application.
+    @param api: of ejabberd.
     """
     table = _ROSTER.format(component=rosters.COMPONENT, server=rosters.SERVER, url=url)
-    return _gateway(port, table + "lock = true\n" * isLocked, largest=_MAX_STANZA)
+    more = "lock = true\n" * isLocked + (f'api = "{api}"\n' if api else "")
+    return _gateway(port, table + more, largest=_MAX_STANZA)
 
 
 def rooms(port: int, component: str, isArchived: bool, isDurable: bool = True) -> "Contestant":

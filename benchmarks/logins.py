@@ -7,6 +7,7 @@ contact of the application's document, from the answer or from pushes.
 
 import http.client
 import json
+import pathlib
 import re
 import shutil
 import statistics
@@ -22,9 +23,9 @@ import rounds
 from fakeapplication import FakeApplication
 from fakeserver import Broken
 
-# The module, the gateway, and the gateway with locked rosters.
+# The module, the gateway, the gateway with a Prosody that saves rosters with a delay, and with locked rosters.
 SIZES = (20, 500)
-NAMES = ("module", "gateway", "gateway-lock")
+NAMES = ("module", "gateway", "gateway-delay", "gateway-lock")
 MODULE = "mod_http_roster_admin"
 # The first login of an account, one without changes since, and one with one new contact.
 LOGINS = ("first", "same", "changed")
@@ -43,6 +44,9 @@ Component "{component}"
   modules_enabled = {{ "privilege", "delegation" }}
 """
 _DELEGATIONS = 'delegations = {{ ["jabber:iq:roster"] = {{ jid = "{component}" }} }}'
+# Lines for the host, and the folder with the module.
+DELAY = '  modules_enabled = { "roster_save_delay" }\n'
+_CONTRIB = pathlib.Path(__file__).resolve().parents[1] / "contrib" / "prosody"
 _ITEM = re.compile(rb"<item\s[^>]*jid=['\"]([^'\"]+)")
 
 
@@ -79,7 +83,8 @@ def measure(name: str, size: int, users: int, paths: Sequence[str]) -> rounds.Fi
     with ExitStack() as stack:
         application = FakeApplication()
         stack.callback(application.close)
-        port, processes = stack.enter_context(_served(name, accounts, application, paths))
+        options = DELAY if name == "gateway-delay" else ""
+        port, processes = stack.enter_context(served(name, accounts, application, paths, options))
         contacts = [f"friend{number}@{rosters.SERVER}" for number in range(size + 1)]
         for kind, known in (("first", contacts[:-1]), ("same", contacts[:-1]), ("changed", contacts[1:])):
             document = {jid: {"name": f"Friend {jid}", "groups": {"Friends": True}} for jid in known}
@@ -126,31 +131,36 @@ def report(gathered: Mapping[tuple[str, int], list[rounds.Figures]], markdown: b
 
 
 @contextmanager
-def _served(
-    name: str, accounts: list[str], application: FakeApplication, paths: Sequence[str]
+def served(
+    name: str, accounts: list[str], application: FakeApplication, paths: Sequence[str], options: str = ""
 ) -> Iterator[tuple[int, list[contestants.Contestant]]]:
     """
     Start a Prosody with these accounts, and the source of their rosters; return the port for clients, and both
-    processes.
+    processes. That of a module is Prosody itself.
+
+    @param name: one of L{NAMES}, or the name of another module that serves HTTP.
+    @param options: lines for the host in Prosody's configuration.
     """
     url = f"http://127.0.0.1:{application.port}/contacts/%s"
     names = {"server": rosters.SERVER, "component": rosters.COMPONENT, "url": url}
-    if name == "module":
+    isGateway, isLocked = name.startswith("gateway"), name == "gateway-lock"
+    if isGateway:
+        delegations = _DELEGATIONS.format(**names) if isLocked else ""
+        modules, more = ["roster", "privilege", "delegation"], _GRANTS.format(**names, delegations=delegations)
+    elif name == "module":
         modules, more = ["http_roster_admin", "http"], _MODULE.format(**names)
     else:
-        delegations = _DELEGATIONS.format(**names) if name == "gateway-lock" else ""
-        modules, more = ["roster", "privilege", "delegation"], _GRANTS.format(**names, delegations=delegations)
+        modules, more = ["roster", "http", name], ""
     with ExitStack() as stack:
-        server = stack.enter_context(prosody.Prosody(rosters.SERVER, accounts, modules, more, paths))
+        folders = [str(_CONTRIB), *paths]
+        server = stack.enter_context(prosody.Prosody(rosters.SERVER, accounts, modules, options + more, folders))
         gateway: contestants.Contestant = server
-        isUp = (server.c2s,) if name == "module" else (server.c2s, server.component)
+        isUp = (server.c2s, server.component if isGateway else server.http)
         prosody.until(lambda: all(map(prosody.listens, isUp)), "Prosody listens")
-        if name != "module":
-            gateway = contestants.rosterGateway(server.component, url, isLocked=name == "gateway-lock")
+        if isGateway:
+            gateway = contestants.rosterGateway(server.component, url, isLocked)
             stack.enter_context(gateway)
-            prosody.until(
-                lambda: _isGranted(gateway.http, name == "gateway-lock"), "the gateway is granted what it needs"
-            )
+            prosody.until(lambda: _isGranted(gateway.http, isLocked), "the gateway is granted what it needs")
         yield server.c2s, [server, gateway]
 
 
@@ -165,14 +175,14 @@ def _settle(processes: list[contestants.Contestant]) -> None:
 
 def _login(port: int, account: str, wanted: set[bytes]) -> float:
     """Log in; return the seconds from the request for the roster until the client knows these contacts."""
-    client = _Client(port, rosters.SERVER, account)
+    client = Client(port, rosters.SERVER, account)
     try:
         return client.roster(wanted)
     finally:
         client.close()
 
 
-class _Client(prosody.Client):
+class Client(prosody.Client):
     """A client that is logged in."""
 
     def roster(self, wanted: set[bytes], seconds: float = 60.0) -> float:
@@ -198,14 +208,24 @@ class _Client(prosody.Client):
         return time.perf_counter() - started
 
 
+def isReady(port: int) -> bool:
+    """True if the gateway is connected."""
+    return _status(port, "/readyz")[0] == 200
+
+
 def _isGranted(port: int, isLocked: bool) -> bool:
     """True if the gateway's status page reports the grants that it needs."""
+    _, status = _status(port, "/status")
+    return b"grants roster both" in status and (not isLocked or b"delegates" in status)
+
+
+def _status(port: int, path: str) -> tuple[int, bytes]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     try:
-        connection.request("GET", "/status")
-        status = connection.getresponse().read()
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
     except OSError:
-        return False
+        return 0, b""
     finally:
         connection.close()
-    return b"grants roster both" in status and (not isLocked or b"delegates" in status)

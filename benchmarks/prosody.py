@@ -52,6 +52,7 @@ class Prosody(Contestant):
     @param paths: folders of modules, in addition to its own.
     @ivar c2s: the port for clients.
     @ivar component: the port for components.
+    @ivar http: the port for HTTP requests, if a module serves them.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Prosody(Contestant):
         )
         folder = f"data/{_stored(domain)}/accounts"
         files = {f"{folder}/{each}.dat": _ACCOUNT for each in accounts} | {"prosody.cfg.lua": config + more}
-        super().__init__("prosody", ["prosody", "--config", "./prosody.cfg.lua", "-F"], files)
+        super().__init__("prosody", ["prosody", "--config", "./prosody.cfg.lua", "-F"], files, http=web)
 
 
 class Client(Wire):
@@ -106,7 +107,7 @@ def listens(port: int) -> bool:
     return True
 
 
-def until(holds: Callable[[], bool], what: str, seconds: float = 20.0) -> None:
+def until(holds: Callable[[], bool], what: str, seconds: float = 60.0) -> None:
     """
     Wait until a condition is true.
 

@@ -4,7 +4,8 @@ The cost of refreshing rosters from a web application: the gateway and others in
 This process is the server; the web application and each contestant are processes of their own. Everything that is
 requested, set and answered is checked; the exit status is 1 if anything was lost, wrong or done twice.
 
-Then, with a Prosody: the time that a client waits for its roster after a login (`logins.py`).
+Then, with a Prosody: the time that a client waits for its roster after a login (`logins.py`). And only with
+C{--part scale}, with Prosody and ejabberd: one request for the rosters of many users (`scale.py`).
 """
 
 import argparse
@@ -21,6 +22,7 @@ import contestants
 import logins
 import rosters
 import rounds
+import scale
 from fakeapplication import FakeApplication
 from fakeserver import FakeServer
 
@@ -40,16 +42,19 @@ def measure(name: str, size: int, total: int) -> rounds.Figures:
     @raise Broken: if anything was lost, wrong or done twice.
     """
     server, application = FakeServer(), FakeApplication()
+    # Before the contestant connects: with many users this takes a while.
+    books = rosters.Rosters(server, application, max(4, total // size), size)
+    books.change()
     try:
         with contestants.refresher(name, server.port, application.port) as contestant:
             server.accept(rosters.COMPONENT.encode())
-            books = rosters.Rosters(server, application, max(4, total // size), size)
             books.advertise()
             # Everything runs twice: the first time creates parsers, connections and tables that are kept.
-            for _ in range(2):
-                books.change()
-                changed, elapsed = _cost(contestant, books)
-                books.expectAll()
+            _cost(contestant, books)
+            books.expectAll()
+            books.change()
+            changed, elapsed = _cost(contestant, books)
+            books.expectAll()
             figures = {
                 "cpu": changed,
                 "rate": 1 / elapsed,
@@ -127,17 +132,19 @@ def _median(figures: list[rounds.Figures]) -> float:
 
 def main() -> int:
     """Run the rounds and print the tables. Return the exit status."""
-    names = list(dict.fromkeys((*contestants.REFRESHERS, *logins.NAMES)))
+    names = list(dict.fromkeys((*contestants.REFRESHERS, *logins.NAMES, *scale.WAYS)))
     parser = rounds.newParser(__doc__, names, 3)
     parser.add_argument("--size", type=int, action="append", help=f"contacts of a user; may be repeated {SIZES}")
     parser.add_argument("--total", type=int, default=TOTAL, help="contacts of all users (%(default)s)")
     parser.add_argument("--plot", type=pathlib.Path, metavar="FILE", help="CPU by size, as SVG")
-    parser.add_argument("--part", choices=("refreshes", "logins"), help="only one of both parts")
-    parser.add_argument("--users", type=int, default=5, help="who log in, in a round (%(default)s)")
+    parser.add_argument("--part", choices=("refreshes", "logins", "scale"), help="only this part")
+    parser.add_argument("--users", type=int, help="who log in, in a round (5); or of one request (200)")
     parser.add_argument(
         "--modules", action="append", default=[], metavar="DIR", help=f"where {logins.MODULE} is; may be repeated"
     )
     options: argparse.Namespace = parser.parse_args()
+    if options.part == "scale":
+        return 0 if _scale(options) else 1
     refreshes = options.part == "logins" or _refreshes(options)
     return 0 if (options.part == "refreshes" or _logins(options)) and refreshes else 1
 
@@ -163,7 +170,27 @@ def _refreshes(options: argparse.Namespace) -> bool:
     return True
 
 
+def _scale(options: argparse.Namespace) -> bool:
+    users, [size] = options.users or 200, options.size or [100]
+    left = {name: scale.missing(name, options.modules) for name in options.only or scale.WAYS}
+    for name, reason in left.items():
+        if reason is not None:
+            print(f"left out: {name}: {reason}")
+    measures = {
+        name: partial(scale.measure, name, users, size, options.modules)
+        for name, reason in left.items()
+        if reason is None
+    }
+    gathered = rounds.gather(measures, options)
+    if gathered:
+        print(scale.report(gathered, users, size, options.markdown))
+    if gathered and options.json:
+        options.json.write_text(json.dumps({"users": users, "size": size, "rounds": gathered}, indent=2) + "\n")
+    return bool(gathered)
+
+
 def _logins(options: argparse.Namespace) -> bool:
+    users = options.users or 5
     left = {name: logins.missing(name, options.modules) for name in logins.NAMES}
     chosen = {
         f"{name}, {size} contacts": (name, size)
@@ -171,13 +198,13 @@ def _logins(options: argparse.Namespace) -> bool:
         for name, reason in left.items()
         if reason is None and name in (options.only or logins.NAMES)
     }
-    print(f"\n{options.rounds} rounds of {options.users} users who log in to Prosody, one after the other\n")
+    print(f"\n{options.rounds} rounds of {users} users who log in to Prosody, one after the other\n")
     for name, reason in left.items():
         if reason is not None:
             print(f"left out: {name}: {reason}")
     if not chosen:
         return True
-    measures = {each: partial(logins.measure, *chosen[each], options.users, options.modules) for each in chosen}
+    measures = {each: partial(logins.measure, *chosen[each], users, options.modules) for each in chosen}
     gathered = rounds.gather(measures, options)
     if gathered:
         print(logins.report({chosen[each]: found for each, found in gathered.items()}, options.markdown))

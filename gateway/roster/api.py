@@ -28,6 +28,9 @@ from gateway.roster.visibility import isSameDomain
 # Bytes of an answer of ejabberd's API. A roster has about 300 for each contact and group.
 _MAX_BYTES = 32 * 1024 * 1024
 
+# Seconds without calls after one that was not answered in time, while no other call is answered.
+_SILENCE = 10.0
+
 # Separator of group names in ejabberd's API before 24.02.
 _BETWEEN_GROUPS = ";"
 _BAD_REQUEST = 400
@@ -55,6 +58,8 @@ class EjabberdApplier:
         self.problem = ""
         # Number of calls that were answered.
         self._answered = 0
+        # Until this time no call is made: each would wait for its timeout, one user after another.
+        self._silentUntil = 0.0
         # Groups are a list since 24.02, and a string before that. Each version refuses the other form, so the form
         # that was accepted last is tried first.
         self._listsGroups = True
@@ -84,6 +89,7 @@ class EjabberdApplier:
 
     def connectionLost(self) -> None:
         self.problem = ""
+        self._silentUntil = 0.0
 
     def onLoopback(self) -> None:
         """Nothing to do: a request to the API is never delegated."""
@@ -111,12 +117,16 @@ class EjabberdApplier:
 
     async def _call(self, command: str, domain: str, arguments: Mapping[str, object], what: str) -> Any:
         done = self._answered
+        if self._reactor.seconds() < self._silentUntil:
+            raise ApiUnusable(f"{what}: {self.problem}")
         try:
             answer = await self._checkedCall(command, domain, arguments)
         except ApiUnusable as failure:
             if self._answered == done:
                 # No call was answered meanwhile, so the API is down, not just one call late.
                 self._setProblem(str(failure))
+                if isinstance(failure, _Silent):
+                    self._silentUntil = self._reactor.seconds() + _SILENCE
             raise ApiUnusable(f"{what}: {failure}") from failure
         except RefreshFailed as failure:
             self._setProblem("")
@@ -125,7 +135,9 @@ class EjabberdApplier:
         return answer
 
     def _setProblem(self, problem: str) -> None:
-        self._answered += not problem
+        if not problem:
+            self._answered += 1
+            self._silentUntil = 0.0
         isOther = bool(problem) != bool(self.problem)
         self.problem = problem
         if isOther:
@@ -208,12 +220,16 @@ class ApiUnusable(RefreshFailed):
     """The API does not answer, or does not allow this machine. Other commands would fail, too."""
 
 
+class _Silent(ApiUnusable):
+    """The API has not answered in time."""
+
+
 class _Refused(RefreshFailed):
     """The API refuses these arguments."""
 
 
 def _raiseTimeout(outcome: object, timeout: float) -> Any:
-    raise ApiUnusable(f"ejabberd's API did not answer within {timeout:g} s")
+    raise _Silent(f"ejabberd's API did not answer within {timeout:g} s")
 
 
 def _readRoster(rows: list[dict[str, Any]]) -> Generator[None, None, list[RosterItem]]:

@@ -35,8 +35,8 @@ _TOO_MANY = f"the answer would list more than {_MAX_CHANGES} changes; ask for fe
 
 class Batch:
     """
-    Refreshes users, each once. It asks for no more refreshes at a time than the refresher runs. So a long list
-    takes little memory, and does not delay a short one.
+    Refreshes users, each once. It takes at most three quarters of the refresher's slots. So a long list takes
+    little memory, does not delay a short one, and users who log in find a free slot.
 
     @param postpone: called for each user, except in a dry run. True means that the user is not online and is not
         refreshed now.
@@ -74,7 +74,8 @@ class Batch:
         @param names: items of the request's array, already announced to the refresher.
         """
         left = iter(names)
-        lanes = min(len(names), self._refresher.concurrency)
+        most = self._refresher.concurrency
+        lanes = min(len(names), most - most // 4)
         try:
             await gatherResults([ensureDeferred(self._lane(left)) for _ in range(lanes)], consumeErrors=True)
         finally:

@@ -197,10 +197,13 @@ def concurrentCalls(gateway: Gateway) -> list[int]:
 
 
 def connections(gateway: Gateway) -> int:
-    """Return the number of connections to the application, for two refreshes of each of forty users."""
+    """
+    Return the number of connections to the application, for two refreshes of each of forty users, in two requests.
+    """
     server = granted(gateway)
     for _ in "12":
-        refresh(gateway, *(f"u{number}" for number in range(40)))
+        for first in (0, 20):
+            refresh(gateway, *(f"u{number}" for number in range(first, first + 20)))
         while calls := gateway.calls():
             for call in calls:
                 applied(server, call, {})

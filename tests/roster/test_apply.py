@@ -22,7 +22,7 @@ from gateway.interfaces import RosterItem
 from gateway.pieces import Pieces
 from gateway.privilege.core import Permissions
 from gateway.roster import api
-from gateway.roster.api import EjabberdApplier
+from gateway.roster.api import ApiUnusable, EjabberdApplier
 from gateway.roster.apply import PrivilegeApplier
 from gateway.roster.failures import RefreshFailed, RosterTooLarge
 from tests.proxy.support import stanza
@@ -402,6 +402,55 @@ class EjabberdTests(ApplierCase):
         client: Any = Client()
         reason = self.reason(EjabberdApplier("http://h/api", client, Clock(), 5.0, Pieces(Clock())).get(JOHN))
         self.assertEqual(reason, "the roster could not be read: the answer of ejabberd's API is incomplete")
+
+    def test_silent(self) -> None:
+        """
+        If the API does not answer in time, further calls fail at once for ten seconds, so that a request for many
+        users ends. If another call is answered meanwhile, the first one is only late.
+        """
+        clock = Clock()
+        calls: list[Deferred[Any]] = []
+
+        class Client:
+            def post(self, url: str, **more: Any) -> Deferred[Any]:
+                calls.append(Deferred())
+                return calls[-1]
+
+        client: Any = Client()
+        api = EjabberdApplier("http://h/api", client, clock, 5.0, Pieces(clock))
+
+        def ask() -> Deferred[Any]:
+            return ensureDeferred(api.get(JOHN))
+
+        asked = [ask() for _ in range(3)]
+        clock.advance(5)
+        for each in asked:
+            self.assertIn("did not answer within 5 s", str(self.failureResultOf(each, ApiUnusable).value))
+        for _ in range(100):
+            self.assertIn("did not answer within 5 s", self.reason(ask()))
+        self.assertEqual(len(calls), 3)
+        clock.advance(10)
+        asked = [ask(), ask()]
+        self.assertEqual(len(calls), 5)
+        calls[-1].errback(ConnectionRefusedError("refused"))
+        self.failureResultOf(asked[1], ApiUnusable)
+        # A refusal costs nothing.
+        asked.append(ask())
+        self.assertEqual(len(calls), 6)
+        clock.advance(5)
+        self.failureResultOf(asked[0], ApiUnusable)
+        self.failureResultOf(asked[2], ApiUnusable)
+        self.failureResultOf(ask(), ApiUnusable)
+        # Another server has an API of its own.
+        api.connectionLost()
+        self.assertNoResult(late := ask())
+        # Another call is answered meanwhile.
+        api._setProblem("")
+        clock.advance(5)
+        self.failureResultOf(late, ApiUnusable)
+        self.assertNoResult(last := ask())
+        clock.advance(5)
+        self.failureResultOf(last, ApiUnusable)
 
     def test_failures(self) -> None:
         """Any other answer of the API is the reason of the failure."""
