@@ -75,8 +75,8 @@ class MirrorPlugin:
         bounds = Bounds(made=table.max_rooms_per_user, silence=table.ping_after, archived=_archived(table))
         bounds = evolve(bounds, gone=table.gone_after)
         rooms = _rooms(jid, table, composition, mirroring, bounds)
-        _restore(jid, composition, rooms)
-        return _served(jid, table, composition, rooms)
+        owner = _restore(jid, composition, rooms)
+        return _served(jid, table, composition, rooms, owner)
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
         return {f"mirror.{domain}": {"allow": [f"rooms.{domain}"], "users": [domain]}}
@@ -113,14 +113,14 @@ class RoomsPlugin:
             most = evolve(most, idle=0.0)
             rooms = _rooms(jid, table, composition, backed, most)
             rooms.name = "Rooms"
-            _restore(jid, composition, rooms)
-            return _served(jid, table, composition, rooms, Backing(rooms, table.backing))
+            owner = _restore(jid, composition, rooms)
+            return _served(jid, table, composition, rooms, owner, Backing(rooms, table.backing))
         rooms = _rooms(jid, table, composition, None, most)
         rooms.shownRoles = ordered(table.presence_broadcast)
-        _restore(jid, composition, rooms)
+        owner = _restore(jid, composition, rooms)
         if composition.isEmbedded:
             rooms.open(_LOBBY, Settings(name="The lobby", persistent=True))
-        link = _served(jid, table, composition, rooms)
+        link = _served(jid, table, composition, rooms, owner)
         default = prepared(table.peers) | _local(jid, rooms.home)
         rooms.creators = default if table.create is None else frozenset(map(creator, table.create))
         return link
@@ -155,9 +155,11 @@ def _rooms(
     return rooms
 
 
-def _restore(jid: str, composition: IServiceBuilder, rooms: Rooms) -> None:
-    """Restore the rooms, or mirrors, of an earlier process."""
+def _restore(jid: str, composition: IServiceBuilder, rooms: Rooms) -> Owner:
+    """Take the store over, and restore the rooms, or mirrors, of an earlier process."""
     store = composition.store(_storeName(jid), MIGRATIONS)
+    # First: what another process stores after this one has read the records would be lost.
+    owner = _owner(jid, composition)
     now = composition.reactor.seconds()
     channels = rooms.channels = Channels(rooms.token, rooms.utcClock.utc, rooms.mayBeNode)
     try:
@@ -165,6 +167,7 @@ def _restore(jid: str, composition: IServiceBuilder, rooms: Rooms) -> None:
         restore(store, rooms, now)
     except GatewayError as error:
         raise ConfigError([f"{composition.stateKey}: {error}"]) from error
+    return owner
 
 
 def _served(
@@ -172,6 +175,7 @@ def _served(
     table: MirrorTable | RoomsTable,
     composition: IServiceBuilder,
     rooms: Rooms,
+    owner: Owner,
     backing: Backing | None = None,
 ) -> IService:
     link = composition.link(jid, table)
@@ -181,7 +185,6 @@ def _served(
     rooms.home = link.domain or ""
     store = composition.store(_storeName(jid), MIGRATIONS)
     retention = Retention(table.archive_messages, table.archive_days * _DAY)
-    owner = _owner(jid, composition)
     commits = Commits(store, rooms.durability, link.afterInput, retention, owner, partial(_snapshot, rooms))
     archiving = Archiving(store, retention) if rooms.areArchived else None
     RoomsHandler(rooms, composition.wallClock, commits, archiving, backing).setHandlerParent(link)

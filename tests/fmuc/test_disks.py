@@ -7,13 +7,16 @@ import sqlite3
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Any
+from unittest import mock
 from xml.etree import ElementTree
 
 from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.config.tables import ConfigError
-from gateway.muc.store import MIGRATIONS
+from gateway.fmuc import plugin
+from gateway.muc.store import MIGRATIONS, restore
 from gateway.state.migrations import migrate
 from gateway.state.sqlite import SqliteSession
 from gateway.testing import MemoryGateway
@@ -232,6 +235,20 @@ class RunningTests(DiskCase):
         self.assertIn(f"{C}.rooms: another gateway has taken it over", line)
         self.assertIn("stop one of two gateways with the same component and the same state_dir", self.status())
         self.assertEqual(self.restored(), (["before", "z"], {"b0@x.example"}))
+
+    def test_takenFirst(self) -> None:
+        """A second gateway takes the file over before it reads the rooms: then the first one can store nothing."""
+        self.begin()
+        first, heard = self.server, list[str]()
+
+        def restored(*arguments: Any) -> None:
+            restore(*arguments)
+            heard.extend(_described(each) for each in first.ask(said(ANN, "x")))
+
+        with mock.patch.object(plugin, "restore", restored):
+            self.start()
+        self.assertEqual(heard, [])
+        self.assertEqual(self.restored(), (["before"], {"b0@x.example"}))
 
     def found(self, statement: str) -> list[tuple[object, ...]]:
         with closing(sqlite3.connect(self.file)) as connection:
