@@ -9,10 +9,11 @@ BIN := $(VENV)/bin
 BOUND := timeout --foreground --signal=INT --kill-after=30
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 TRIAL := $(BIN)/python -m twisted.trial
+SPHINX := $(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going
 # Tests start many processes, which load compiled modules in two thirds of the time.
 unexport PYTHONDONTWRITEBYTECODE
-# Those that build and install distributions.
-INSTALLS := $(addprefix tests/test_,packaging.py examples.py)
+# Those that build and install distributions, and the documentation.
+INSTALLS := $(addprefix tests/test_,packaging.py examples.py site.py)
 # All others except the live tests: the packages of tests, each with an __init__.py, and the test modules. Two parts that
 # take about the same time, and the stores.
 UNIT := $(filter-out tests/live $(INSTALLS),$(patsubst %/__init__.py,%,$(wildcard tests/*/__init__.py)) \
@@ -32,7 +33,8 @@ FIRST := $(wordlist 1,21,$(OTHERS))
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
 .PHONY: run tour test unit unit-first unit-second unit-stores installs unit-newest \
-	live live-first live-second live-alone live-again soak-rooms soak-fmuc soak-database soak-chain lint types mutants mutants-all clean
+	live live-first live-second live-alone live-again soak-rooms soak-fmuc soak-database soak-chain packages \
+	lint types docs docs-links mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
@@ -94,6 +96,10 @@ soak-database: $(VENV)/made
 soak-chain: $(VENV)/made
 	$(BOUND) 28800 $(TRIAL) tests.fmuc.soak_chain
 
+# The Debian package, built and tried in fresh roots of two releases, as root: some ten minutes.
+packages:
+	packaging/try-debian
+
 lint: $(VENV)/made
 	$(BOUND) 120 $(BIN)/ruff check
 	@find gateway -name '*.py' -exec awk 'END { if (NR > 400) print FILENAME ": " NR " lines: does it hold two ideas?" }' {} \;
@@ -102,6 +108,14 @@ types: $(VENV)/made
 	$(BOUND) 300 $(BIN)/mypy
 	$(BOUND) 300 $(BIN)/python -W ignore -c '$(STUBTEST)' --concise --ignore-missing-stub \
 		--mypy-config-file setup.cfg --allowlist stubs/allowlist.txt wokkel
+
+# The web site of the documentation, in build/docs. Warnings are errors; links within the site are checked.
+docs: $(VENV)/made
+	$(BOUND) 300 $(SPHINX) -b html docs build/docs
+
+# All links to other sites; this needs the network.
+docs-links: $(VENV)/made
+	$(BOUND) 900 $(SPHINX) -b linkcheck docs build/docs-links
 
 # Not part of `make test`: both run the nearest tests for each change. `mutants` tries the chosen changes, and a test must
 # fail for each. `mutants-all` tries every change of some files, about 800, and somebody must judge the result.
@@ -128,9 +142,9 @@ $(VENV)/ready: setup.cfg pyproject.toml constraints.txt
 	@$(INSTALL) --no-build-isolation --editable .
 	@touch $@
 
-# The additional requirements of the tests.
+# The additional requirements of the tests and of the documentation.
 $(VENV)/made: $(VENV)/ready
-	@$(INSTALL) --no-build-isolation --editable '.[test]'
+	@$(INSTALL) --no-build-isolation --editable '.[docs,test]'
 	@touch $@
 
 clean:

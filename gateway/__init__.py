@@ -13,7 +13,8 @@ The modules and packages:
       (C{write}), other content namespaces (C{move}), stanza errors (C{errors}); C{context}: a stream's header.
     - C{stream}: bytes to stanzas and back, the link to the server, requests and their answers.
     - C{config}: the tables of the configuration (C{tables}), checks of single values (C{values}), and the lines
-      that report errors (C{problems}), with advice (C{repairs}, C{syntax}).
+      that report errors (C{problems}), with advice (C{repairs}, C{syntax}); keys from the environment
+      (C{overrides}).
     - C{state}: C{files} writes every file; stores: C{database} (a SQLite file), C{memory}, their transactions
       (C{sqlite}), schema versions (C{migrations}) and faults (C{faults}); C{backup} copies the folder.
     - C{log}: C{output} writes the log, as text or JSON (C{lines}); C{printable} escapes untrusted text in the log
@@ -43,7 +44,7 @@ The modules and packages:
       with the plugins; C{builder}, the parts of one service; C{service}, which composes all of this and changes it
       while it runs: C{changes} finds the differences, C{reload} reads the file again; C{shown}, the settings as
       the log has them.
-    - C{tap}: the twistd command; C{cli}: the command C{xmpp-gateway}.
+    - C{systemd}: the notifications of systemd. C{tap}: the twistd command; C{cli}: the command C{xmpp-gateway}.
 
 A feature is a package whose files are layers, each knowing only those before it: C{core} (rules, no I/O),
 C{stanzas} (to and from the wire), C{handler} (the XMPP handler), C{plugin} (its table, how it is composed).

@@ -22,6 +22,7 @@ from twisted.logger import Logger, globalLogPublisher
 from twisted.python import usage
 
 from gateway.composition import service
+from gateway.composition.checks import origins
 from gateway.composition.reload import Reloader, logStart
 from gateway.config.tables import ConfigError, LogTable
 from gateway.errors import StartFailed
@@ -29,13 +30,16 @@ from gateway.log.output import LogOutput, Standard
 from gateway.log.printable import makePrintable, printable
 from gateway.metrics.prometheus import PrometheusMetrics
 from gateway.stream.trace import NAME as TRACE
+from gateway.systemd import serviceManager
 
 T = TypeVar("T")
 
 _DEFAULT = "gateway.toml"
+# The environment variable that names another default, such as /etc/xmpp-gateway/gateway.toml.
+VARIABLE = "GATEWAY_CONFIG"
 _CONFIG = (
-    f"The configuration file. Default: {_DEFAULT} in the working directory; without that file, the gateway runs on "
-    "an embedded host, for trying it out."
+    f"The configuration file. Default: the one that the environment variable {VARIABLE} names, or {_DEFAULT} in "
+    "the working directory; without such a file, the gateway runs on an embedded host, for trying it out."
 )
 
 # Signals that end a process by default, but that operators and tools send for other purposes.
@@ -60,7 +64,7 @@ class Options(usage.Options):
             config = _orQuit(self, service.read)
             for warning in service.warnings(config):
                 sys.stderr.write(f"warning: {printable(warning)}\n")
-            for note in service.notes(config):
+            for note in (*origins(config), *service.notes(config)):
                 sys.stdout.write("".join(f"{printable(line)}\n" for line in note.split("\n")))
             name = find(self["config"]) or "The embedded default"
             sys.stdout.write(f"{name}: OK\n")
@@ -96,9 +100,15 @@ def _make(path: Path | None, reactor: Any, twistd: Mapping[str, Any] | None = No
     gateway = service.makeService(config, reactor, time, PrometheusMetrics())
     log = ConfiguredLog(LogOutput(Standard(twistd, sys.stdout)), gateway.trace)
     log.begin(config.log)
-    reloader = Reloader(path, reactor, gateway, lambda config: log.change(config.log))
-    process = Process(config.state_dir, reactor, reloader.reload, log)
+    reload = Reloader(path, reactor, gateway, lambda config: log.change(config.log)).reload
+    manager = serviceManager(gateway, reactor, os.environ, monotonic)
+    if manager is not None:
+        reload = partial(manager.reloading, reload)
+    process = Process(config.state_dir, reactor, reload, log)
     gateway.setServiceParent(process)
+    if manager is not None:
+        # The last one is the first to stop.
+        manager.setServiceParent(process)
     return process
 
 
@@ -331,6 +341,7 @@ def find(named: str | None) -> Path | None:
     @param named: the value of C{--config}.
     @return: C{None} for the embedded default.
     """
+    named = named or os.environ.get(VARIABLE)
     path = Path(named or _DEFAULT)
     return path if named or path.exists() else None
 

@@ -37,6 +37,7 @@ class Mistake:
     @ivar after: lines below these.
     @ivar files: other files in the folder.
     @ivar mode: the mode of the configuration file; C{None} if it does not exist.
+    @ivar environment: variables of the process.
     """
 
     title: str
@@ -45,6 +46,7 @@ class Mistake:
     after: str = ""
     files: Mapping[str, str] = field(factory=dict)
     mode: int | None = 0o600
+    environment: Mapping[str, str] = field(factory=dict)
 
 
 def messageOf(mistake: Mistake, folder: Path) -> str:
@@ -58,7 +60,7 @@ def messageOf(mistake: Mistake, folder: Path) -> str:
         path.write_bytes(text.encode(errors="surrogateescape"))
         path.chmod(mistake.mode)
     try:
-        config = service.read(path, MemoryReactorClock())
+        config = service.read(path, MemoryReactorClock(), mistake.environment)
     except ConfigError as error:
         found = errorsIn(path, error)
     else:
@@ -166,6 +168,18 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             before="",
             after='endpoint = "tcp:127.0.0.1:5347"\n' + PROXY,
             files={"component.secret": "# secret\ns3cret\n"},
+        ),
+        Mistake(
+            "A variable of the environment with a wrong name",
+            "",
+            after=PROXY,
+            environment={"GATEWAY_SERVER__SECERT_FILE": "/run/secrets/component"},
+        ),
+        Mistake(
+            "A variable of the environment that names a missing file",
+            "",
+            after=PROXY,
+            environment={"GATEWAY_SERVER__SECRET_FILE": "/run/secrets/component"},
         ),
         Mistake(
             "secret and secret_file",

@@ -39,7 +39,7 @@ DECLARE = {"frozen", "define", "field"}
 # The tests of modules that are not in a package.
 OF_THE_WHOLE = [
     *(f"tests.{package}" for package in ("composition", "http", "tour")),
-    *(f"tests.test_{name}" for name in ("plugins", "tap", "metrics", "prometheus", "samples")),
+    *(f"tests.test_{name}" for name in ("plugins", "tap", "systemd", "metrics", "prometheus", "samples")),
 ]
 
 # Names of variables that hold a table of the configuration.

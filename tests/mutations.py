@@ -115,8 +115,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/http/health.py": (("each for link in self._links if link.ready for each in _blocking(link)", ""),),
     "gateway/composition/shown.py": (
         ("'(not shown)' if isSecret else _inToml(value)", "_inToml(value)"),
-        ("isHidden or keyOf(each.name).endswith(_SECRET)", "isHidden"),
-        ("isHidden or keyOf(each.name).endswith(_SECRET)", "keyOf(each.name).endswith(_SECRET)"),
+        ("isHidden or keyOf(each.name).endswith(SECRET_ENDINGS)", "isHidden"),
+        ("isHidden or keyOf(each.name).endswith(SECRET_ENDINGS)", "keyOf(each.name).endswith(SECRET_ENDINGS)"),
     ),
     "gateway/peers/entry.py": (
         (" or jids.split(sender)[1] not in self._domains", ""),
@@ -276,7 +276,21 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ('if kind != "application/json":', "if False:"),
     ),
     "gateway/roster/signature.py": (("abs(int(time) - utc) > WINDOW", "False"),),
-    "gateway/roster/fetch.py": (('if name in (".", ".."):', "if False:"),),
+    "gateway/roster/fetch.py": (
+        ('if name in (".", ".."):', "if False:"),
+        ("await deferLater(self._reactor, 0 if isHopeless else pause)", "await deferLater(self._reactor, pause)"),
+        ("if not isinstance(failure, _Retriable) or failure.isAnswer:", "if not isinstance(failure, _Retriable):"),
+        ("        self._onAnswer()\n        return answer", "        return answer"),
+    ),
+    "gateway/roster/batch.py": (("most - most // 4", "most"),),
+    "gateway/roster/api.py": (
+        ("if isinstance(failure, _Silent):", "if True:"),
+        ("self._reactor.seconds() < self._silentUntil", "False"),
+    ),
+    "gateway/roster/outage.py": (
+        ("        if not self._users:\n            self._since = now", "        self._since = now"),
+        ("        self._users.clear()", "        pass"),
+    ),
     "gateway/muc/administration.py": (
         ("if reserved.setdefault(each.reserved, each.jid) != each.jid:", "if False:"),
         ("if theirs > own:", "if False:"),
@@ -1037,6 +1051,19 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/stream/budget.py": (("if self.isOver(requester, now):", "if False:"),),
     "gateway/stream/shares.py": (("if self.taken * _PART >= left or", "if"),),
     "gateway/stream/lane.py": (("if key is None or not self.replies.closed(key):", "if key is None:"),),
+    "gateway/config/overrides.py": (
+        ("                if others:\n", "                if False:\n"),
+        ("            table.pop(key.twin.name, None)\n", "            pass\n"),
+        ("if not {str(key), str(key.twin)} & self.origins.keys():", "if True:"),
+        ("or any(isLike(name, each) for each in names)", ""),
+    ),
+    "gateway/systemd.py": (
+        ("        if not self._isReady:\n", "        if False:\n"),
+        ("not self._waiting() or ", ""),
+        (" or now - self._started >= _MAX_START", ""),
+        ("        if self.running:\n", "        if True:\n"),
+        ("if isOurs and ", "if "),
+    ),
     "gateway/config/problems.py": (('"write it in quotes" if isSecret(key) else ', ""),),
     "gateway/config/values.py": (("if position and not _HOST_NAME", "if False and not _HOST_NAME"),),
     "gateway/composition/checks.py": (

@@ -127,7 +127,7 @@ TREE: tuple[str | tuple[str, ...], ...] = (
     *("reports", "requirements", "metrics", "pieces"),
     *("xml", "log", "state", "stream", "http", "config", "peers", "interfaces"),
     tuple(sorted(FEATURES)),
-    *("embedded", "plugins", "composition", "tap", "tour", "cli", "testing"),
+    *("embedded", "plugins", "composition", "systemd", "tap", "tour", "cli", "testing"),
 )
 RANK = {name: rank for rank, names in enumerate(TREE) for name in ([names] if isinstance(names, str) else names)}
 

@@ -78,7 +78,7 @@ class FourStanzasTests(SynchronousTestCase):
             for row in rows:
                 self.assertTrue([names for _, names in IN_FILE.findall(row) if names], row)
         for text in four:
-            self.assertRegex(text, r"(?m)^    .*──")
+            self.assertRegex(text, r"(?m)^.*──")
 
     def test_finds(self) -> None:
         """Names that do not exist are found."""

@@ -65,6 +65,7 @@ def indented(text: str) -> str:
 def written(mistake: Mistake, message: str) -> str:
     """Return the part of the page about a mistake in the file."""
     lines = mistake.lines.encode(errors="surrogateescape").decode(errors="replace")
+    lines += "".join(f"{name}={value}\n" for name, value in mistake.environment.items())
     shown = f"\n{indented(lines)}\n" if lines else "\n"
     return f"\n#### {mistake.title}\n{shown}{'gives' if lines else 'It gives'}\n\n{indented(message)}"
 

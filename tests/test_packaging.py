@@ -1,7 +1,7 @@
 """
 The distributions, their installation and use, away from the checkout and without network.
 
-The wheel is installed into a new environment, which sees the dependencies of the one that runs the tests,
+Each distribution is installed into a new environment, which sees the dependencies of the one that runs the tests,
 but not a gateway that may be installed there.
 """
 
@@ -24,14 +24,21 @@ from email.parser import HeaderParser
 from functools import cache
 from http.client import HTTPConnection
 from pathlib import Path
-from shutil import copytree, ignore_patterns, unpack_archive
+from shutil import copytree, ignore_patterns
+from typing import TYPE_CHECKING
 
 from twisted.trial.unittest import SynchronousTestCase
 
 import gateway
 
+if TYPE_CHECKING:
+    from twisted.trial.unittest import SynchronousTestCase as _Mixin
+else:
+    _Mixin = object
+
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 30  # deadline of each process
+COMMAND = "xmpp-gateway"
 TWISTD = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 CONFIGURATION = """
 [server]
@@ -62,30 +69,48 @@ def tree() -> Path:
     return copytree(ROOT, base / "tree", ignore=ignored)
 
 
-@cache
-def build(kind: str) -> Path:
-    """Return the "wheel" or the "sdist", built with the installed setuptools."""
-    into = tree().parent / kind
-    into.mkdir(exist_ok=True)
-    source = copytree(tree(), into.with_suffix(".tree"), dirs_exist_ok=True)
-    code = f"import sys; from setuptools.build_meta import build_{kind} as build; build(sys.argv[1])"
-    command = [sys.executable, "-c", code, str(into)]
-    done = subprocess.run(command, cwd=source, capture_output=True, text=True, timeout=SECONDS, check=False)
+def run(*command: str, cwd: Path | None = None) -> str:
+    """Run a module of Python to its end; return its output."""
+    done = subprocess.run(
+        [sys.executable, "-m", *command],
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=2 * SECONDS,
+        check=False,
+    )
     if done.returncode != 0:
-        raise AssertionError(done.stderr)
-    (built,) = into.iterdir()
+        raise AssertionError(done.stdout)
+    return done.stdout
+
+
+@cache
+def distributions() -> Path:
+    """Return a directory with both: C{build} makes the sdist, and then the wheel from the sdist."""
+    into = tree().parent / "dist"
+    source = copytree(tree(), tree().with_suffix(".source"))
+    run("build", "--no-isolation", "--outdir", str(into), cwd=source)
+    return into
+
+
+def build(kind: str) -> Path:
+    """Return the "wheel" or the "sdist"."""
+    (built,) = distributions().glob({"wheel": "*.whl", "sdist": "*.tar.gz"}[kind])
     return built
 
 
 @cache
-def install() -> Path:
-    """Make a new environment with the wheel; return its directory."""
-    environment = tree().parent / "environment"
+def install(kind: str) -> Path:
+    """Make a new environment with the wheel or the sdist; return its directory."""
+    environment = tree().parent / f"{kind}.environment"
     venv.create(environment, symlinks=True)
     packages = Path(sysconfig.get_path("purelib", "venv", {"base": str(environment)}))
-    unpack_archive(build("wheel"), packages, "zip")
     # A .pth file in a directory that another .pth file names has no effect, so an editable install is not seen.
     (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib"))
+    options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation", "--ignore-installed"]
+    python = str(environment / "bin" / "python")
+    run("pip", "--disable-pip-version-check", "--python", python, "install", *options, str(build(kind)))
     return environment
 
 
@@ -148,6 +173,12 @@ class DistributionTests(SynchronousTestCase):
         }
         self.assertEqual(names("\n".join(always)), wanted)
 
+    def test_twine(self) -> None:
+        """A package index accepts both, and shows the description."""
+        files = [str(build(kind)) for kind in ("wheel", "sdist")]
+        printed = run("twine", "check", "--strict", *files)
+        self.assertEqual(printed.count("PASSED"), 2, printed)
+
     def test_constraints(self) -> None:
         """All requirements of setup.cfg, extras included, have one exact version in constraints.txt."""
         setup = configparser.ConfigParser()
@@ -161,20 +192,29 @@ class DistributionTests(SynchronousTestCase):
         self.assertLessEqual(asked, names("\n".join(fixed)))
 
 
-class InstalledTests(SynchronousTestCase):
-    """The installation of an operator: a verb of twistd, which runs from any directory."""
+class Installation(_Mixin):
+    """
+    A mix-in for a SynchronousTestCase: the installation of a distribution.
+
+    @cvar kind: the distribution.
+    """
+
+    kind = "wheel"
 
     def setUp(self) -> None:
         """Make a directory that contains only a configuration."""
-        self.python = install() / "bin" / "python"
+        self.environment = install(self.kind)
         self.directory = Path(self.mktemp())
         self.directory.mkdir()
         (self.directory / "gateway.toml").write_text(CONFIGURATION)
 
-    def start(self, code: str, *arguments: str) -> "subprocess.Popen[str]":
-        """Start the environment's Python there."""
+    def start(self, *command: str) -> "subprocess.Popen[str]":
+        """Start a command there, which is one of the environment, or code and arguments for its Python."""
+        program, *arguments = command
+        own = self.environment / "bin" / program
+        python = self.environment / "bin" / "python"
         return subprocess.Popen(
-            [self.python, "-c", code, *arguments],
+            [own, *arguments] if program == COMMAND else [python, "-c", program, *arguments],
             cwd=self.directory,
             env={"PATH": os.defpath, "HOME": str(self.directory)},
             stdout=subprocess.PIPE,
@@ -182,9 +222,9 @@ class InstalledTests(SynchronousTestCase):
             text=True,
         )
 
-    def output(self, code: str, *arguments: str) -> tuple[int, str]:
+    def output(self, *command: str) -> tuple[int, str]:
         """Run a process to its end; return the exit status and its output."""
-        with self.start(code, *arguments) as process:
+        with self.start(*command) as process:
             try:
                 printed, _ = process.communicate(timeout=SECONDS)
             finally:
@@ -193,10 +233,10 @@ class InstalledTests(SynchronousTestCase):
         return process.returncode, printed
 
     @contextmanager
-    def running(self, *arguments: str) -> Iterator[HTTPConnection]:
-        """Run C{twistd} for the length of the block, with a connection to its HTTP server, which starts last."""
+    def running(self, *command: str) -> Iterator[HTTPConnection]:
+        """Run a gateway for the length of the block, with a connection to its HTTP server, which starts last."""
         said = []
-        with self.start(TWISTD, "--pidfile=", *arguments) as process:
+        with self.start(*command) as process:
             deadline = threading.Timer(SECONDS, process.kill)
             deadline.start()
             try:
@@ -219,14 +259,41 @@ class InstalledTests(SynchronousTestCase):
         self.assertEqual(process.returncode, -signal.SIGTERM, log)
 
     def test_location(self) -> None:
-        """The tests of this class run the installed wheel, not the checkout."""
+        """The tests of this class run the installed distribution, not the checkout."""
         status, printed = self.output("import gateway; print(gateway.__file__)")
         self.assertEqual(status, 0, printed)
-        self.assertTrue(printed.startswith(str(install())), printed)
+        self.assertTrue(printed.startswith(str(self.environment)), printed)
+
+    def test_run(self) -> None:
+        """All ways to run the gateway run the same services, and end well."""
+        for command in (
+            (TWISTD, "--pidfile=", "-n", "gateway", "--config", "gateway.toml"),
+            (TWISTD, "--pidfile=", "-ny", str(tree() / "gateway.tac")),
+            (COMMAND, "run"),
+        ):
+            with self.running(*command) as http:
+                http.request("GET", "/healthz")
+                healthy = http.getresponse()
+                healthy.read()
+                self.assertEqual(healthy.status, 200)
+                http.request("GET", "/readyz")
+                ready = http.getresponse()
+                self.assertEqual(ready.status, 503)
+                self.assertIn("proxy.localhost", ready.read().decode())
+
+
+class SdistTests(Installation, SynchronousTestCase):
+    """The installation of the source distribution."""
+
+    kind = "sdist"
+
+
+class InstalledTests(Installation, SynchronousTestCase):
+    """The installation of an operator, from the wheel; it runs from any directory."""
 
     def test_verb(self) -> None:
         """`twistd --help` lists the verb, both with a new plugin cache and with an existing one."""
-        for stale in install().rglob("dropin.cache"):
+        for stale in self.environment.rglob("dropin.cache"):
             stale.unlink()
         for _ in range(2):
             status, printed = self.output(TWISTD, "--help")
@@ -235,18 +302,16 @@ class InstalledTests(SynchronousTestCase):
 
     def test_command(self) -> None:
         """The installed command `xmpp-gateway` prints the server's side, and asks a running gateway."""
-        command = "from importlib.metadata import entry_points as found; import sys; sys.argv[0] = 'xmpp-gateway'; "
-        command += "[each] = found(group='console_scripts', name='xmpp-gateway'); each.load()()"
-        status, printed = self.output(command, "snippet", "prosody")
+        status, printed = self.output(COMMAND, "snippet", "prosody")
         self.assertEqual(status, 0, printed)
         self.assertIn('Component "proxy.localhost" {\n    component_secret = "s3cret";', printed)
-        status, printed = self.output(command, "status")
+        status, printed = self.output(COMMAND, "status")
         self.assertEqual(status, 1, printed)
         self.assertIn("http.listen has port 0", printed)
-        with self.running("-n", "gateway") as http:
+        with self.running(COMMAND, "run") as http:
             text = CONFIGURATION.replace("tcp:0:", f"tcp:{http.port}:")
             (self.directory / "running.toml").write_text(text)
-            status, printed = self.output(command, "status", "--config", "running.toml")
+            status, printed = self.output(COMMAND, "status", "--config", "running.toml")
         self.assertEqual(status, 1, printed)
         self.assertIn("proxy.localhost: not connected: nothing listens at tcp:127.0.0.1:1", printed)
         self.assertIn("Not ready:", printed)
@@ -270,7 +335,7 @@ class InstalledTests(SynchronousTestCase):
         status, printed = self.output(tour)
         self.assertEqual(status, 1, printed)
         self.assertIn("first start a gateway here, with twistd -n gateway", printed)
-        with self.running("-n", "gateway"):
+        with self.running(COMMAND, "run"):
             status, printed = self.output(tour)
         self.assertEqual(status, 0, printed)
         self.assertIn("proxy: proxy.localhost", printed)
@@ -278,17 +343,3 @@ class InstalledTests(SynchronousTestCase):
         self.assertEqual(status, 1, printed)
         self.assertIn("no gateway listens at", printed)
 
-    def test_run(self) -> None:
-        """`twistd -n gateway --config FILE` and `twistd -ny gateway.tac` run the same services, and end well."""
-        verb = ["-n", "gateway", "--config", "gateway.toml"]
-        model = ["-ny", str(tree() / "gateway.tac")]
-        for arguments in (verb, model):
-            with self.running(*arguments) as http:
-                http.request("GET", "/healthz")
-                healthy = http.getresponse()
-                healthy.read()
-                self.assertEqual(healthy.status, 200)
-                http.request("GET", "/readyz")
-                ready = http.getresponse()
-                self.assertEqual(ready.status, 503)
-                self.assertIn("proxy.localhost", ready.read().decode())

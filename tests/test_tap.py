@@ -157,6 +157,25 @@ class TapTests(SynchronousTestCase):
         self.assertIn('proxy."proxy.example.com".key_file: ', done.stderr)
         self.assertNotIn("Traceback", done.stderr)
 
+    def test_origins(self) -> None:
+        """C{--check} tells which keys are from the environment, without their values."""
+        self.patch(os, "environ", {**os.environ, "GATEWAY_SERVER__SECRET": "s3cret"})
+        done = self.check(self.write(RIGHT))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertTrue(done.stdout.startswith("server.secret: from GATEWAY_SERVER__SECRET\n"), done.stdout)
+        self.assertNotIn("s3cret", done.stdout + done.stderr)
+
+    def test_variable(self) -> None:
+        """GATEWAY_CONFIG names the file if C{--config} does not; an empty one does not."""
+        path = self.write(RIGHT, "mine.toml")
+        for value, expected in ((path, path), ("", "The embedded default"), (f"{path}.no", "")):
+            self.patch(os, "environ", {**os.environ, "GATEWAY_CONFIG": value})
+            out = StringIO()
+            self.patch(sys, "stdout", out)
+            self.patch(sys, "stderr", StringIO())
+            self.assertRaises(SystemExit, Options().parseOptions, ["--check"])
+            self.assertIn(f"{expected}: OK\n" if expected else "", out.getvalue())
+
     def test_noFile(self) -> None:
         """Without a file there is the embedded default; a named file must exist."""
         done = self.twistd("--check")

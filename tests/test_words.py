@@ -38,8 +38,8 @@ def filesOf(*patterns: str) -> list[Path]:
     return [path for pattern in patterns for path in sorted(ROOT.glob(pattern)) if path != Path(__file__)]
 
 
-MODULES = filesOf("gateway/**/*.py", "tests/**/*.py", "benchmarks/*.py", "gateway.tac")
-PAGES = filesOf("README.md", "docs/*.md", "benchmarks/README.md", "gateway.example.toml", "newsfragments/[0-9]*")
+MODULES = filesOf("gateway/**/*.py", "tests/**/*.py", "benchmarks/*.py", "docs/*.py", "gateway.tac")
+PAGES = filesOf("README.md", "docs/**/*.md", "benchmarks/README.md", "gateway.example.toml", "newsfragments/[0-9]*")
 
 
 @frozen

@@ -22,7 +22,7 @@ from gateway.cli.program import CommandFailed, Program, configured, orFail, say
 from gateway.cli.tries import NOBODY, items, query, tries
 from gateway.cli.web import RunningGateway
 from gateway.composition import service
-from gateway.composition.checks import components, warnings
+from gateway.composition.checks import components, origins, warnings
 from gateway.composition.reader import Config
 from gateway.config import ServerEndpoint
 from gateway.config.tables import ConfigError, HttpTable, StateTable
@@ -62,6 +62,8 @@ def check(program: Program, kind: str | None, file: str | None) -> None:
         config = orFail(path, lambda: service.read(path, reactor))
         for warning in warnings(config):
             say(f"warning: {warning}", err=True)
+        for origin in origins(config):
+            say(origin)
         say(f"{path or 'The embedded default'}: OK")
         running = program.gateway(config, reactor)
         if await running.isThere():

@@ -15,6 +15,7 @@ from gateway.cli.peers import peers
 from gateway.cli.program import Program, runOnReactor
 from gateway.cli.refresh import refresh
 from gateway.cli.reload import reload
+from gateway.cli.run import run
 from gateway.cli.snippet import snippet
 from gateway.cli.state import state
 from gateway.cli.status import status
@@ -25,7 +26,7 @@ from gateway.cli.web import RunningGateway
 
 # In the order of --help.
 COMMANDS: tuple[click.Command, ...] = (
-    *(init, check, snippet, status, top, refresh, reload),
+    *(init, check, run, snippet, status, top, refresh, reload),
     *(peers, state, tour, version, completion, manual),
 )
 
@@ -43,7 +44,7 @@ def commands() -> None:
     """
     Configure, check and watch an XMPP gateway.
 
-    The gateway itself runs as: twistd -n gateway --config FILE
+    The gateway itself runs as: xmpp-gateway run, or twistd -n gateway --config FILE
     """
 
 

@@ -5,8 +5,10 @@ C{xmpp-gateway init}: a configuration from the answers to a few questions.
 from __future__ import annotations
 
 import json
+import os
 import secrets
 import tempfile
+import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -23,6 +25,7 @@ from gateway.config.values import Values, describe
 from gateway.requirements.ejabberd import API
 from gateway.requirements.servers import SERVERS, blocks
 from gateway.state import files
+from gateway.tap import VARIABLE
 
 _SECRET = "component.secret"  # the name of a file
 _SECRET_BYTES = 24
@@ -124,6 +127,8 @@ _TODO = {
     "ejabberd": "copy {name} to /etc/ejabberd, name it in ejabberd.yml (include_config_file), and restart ejabberd",
     "openfire": "follow {name} in Openfire's admin console",
 }
+# The start of a gateway whose package or container names its configuration file.
+_SERVICE = "start the service: systemctl enable --now xmpp-gateway, or start the container again"
 # Only Prosody lets a component read what it delegates to it. Elsewhere, users do not see any longer what they have
 # stored, until it is imported.
 _IMPORTS = {"prosody": ", import = true"}
@@ -145,11 +150,11 @@ _API = f'api = "{API}"'
 )
 @click.option("--yes", is_flag=True, help="Ask nothing: take the defaults.")
 @click.option("--force", is_flag=True, help="Replace files that exist.")
-@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), default=".")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path), required=False)
 @click.pass_obj
 def init(
     program: Program,
-    folder: Path,
+    folder: Path | None,
     force: bool,
     yes: bool,
     answers: tuple[str, ...],
@@ -159,15 +164,19 @@ def init(
     kind: str | None,
 ) -> None:
     """
-    Ask a few questions, and write the configuration into FOLDER, by default the working directory.
+    Ask a few questions, and write the configuration into FOLDER, by default the folder of the file that
+    GATEWAY_CONFIG names, or the working directory.
 
     The files are gateway.toml, the secret of the components, and the server's side of the configuration. Nothing is
-    written if an answer cannot be right.
+    written if an answer cannot be right. A file that has only state_dir is replaced; state_dir is kept.
     """
+    folder = folder or Path(os.environ.get(VARIABLE, "gateway.toml")).parent
     given = dict(_pair(each) for each in answers)
     ask = _Asking(given, yes)
     kind = kind or ask.choice("server", "Kind of the server", "prosody", list(SERVERS))
-    there = [str(path) for path in (folder / "gateway.toml", folder / _NAMES[kind]) if path.exists()]
+    stateDir = _templateIn(folder / "gateway.toml")
+    own = [folder / "gateway.toml"] if stateDir is None else []
+    there = [str(path) for path in (*own, folder / _NAMES[kind]) if path.exists()]
     if there and not force:
         raise CommandFailed(f"{', '.join(there)} exists already: choose another folder, or give --force")
     domain = domain or ask("", _Question("domain", "Domain of the server", Domain))
@@ -176,7 +185,7 @@ def init(
     chosen = list(kinds) or [name for name in _SERVICES if ask.whether(name)]
     if not chosen:
         raise CommandFailed("no service was chosen: a gateway needs at least one")
-    text = "\n".join(_written(kind, domain, endpoint, chosen, ask)) + "\n"
+    text = "\n".join(_written(kind, domain, endpoint, chosen, ask, stateDir)) + "\n"
     if unused := sorted(given.keys() - ask.used):
         questions = ", ".join(ask.used)
         raise click.UsageError(f"--answer: {', '.join(unused)} answers no question; questions: {questions}")
@@ -187,6 +196,16 @@ def init(
             click.echo(f"\n{_HIDDEN}")
 
     program.run(main)
+
+
+def _templateIn(path: Path) -> str | None:
+    """Return C{state_dir} if a file configures nothing else, as one of a package; C{None} for other files."""
+    try:
+        document = tomllib.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+    found = document.get("state_dir")
+    return found if isinstance(found, str) and len(document) == 1 else None
 
 
 def _pair(text: str) -> tuple[str, str]:
@@ -249,10 +268,14 @@ class _Asking:
         return bool(answer == "y")
 
 
-def _written(kind: str, domain: str, endpoint: str, chosen: list[str], ask: Callable[..., str]) -> Iterator[str]:
+def _written(
+    kind: str, domain: str, endpoint: str, chosen: list[str], ask: Callable[..., str], stateDir: str | None
+) -> Iterator[str]:
     """Yield the lines of the configuration file."""
+    yield "# Written by xmpp-gateway init. gateway.example.toml has all options."
+    if stateDir is not None:
+        yield from ("", f"state_dir = {_quoted(stateDir)}")
     yield from (
-        "# Written by xmpp-gateway init. gateway.example.toml has all options.",
         "",
         "[server]",
         f"endpoint = {_quoted(endpoint)}",
@@ -313,10 +336,12 @@ def _write(folder: Path, text: str, kind: str, reactor: Any) -> None:
     except OSError as error:
         raise CommandFailed(f"{folder} cannot be written to: {error.strerror}") from error
     file = folder / "gateway.toml"
-    option = "" if folder == Path() else f" --config {file}"
+    isDefault = str(file) == os.environ.get(VARIABLE)
+    option = "" if isDefault or folder == Path() else f" --config {file}"
+    start = _SERVICE if isDefault else f"xmpp-gateway run{option}"
     click.echo(
         f"\nNow:\n  1. {_TODO[kind].format(name=folder / _NAMES[kind])}\n"
-        f"  2. xmpp-gateway check{option}\n  3. twistd -n gateway{option}"
+        f"  2. xmpp-gateway check{option}\n  3. {start}"
     )
 
 
@@ -327,4 +352,4 @@ def _checked(text: str, secret: str, reactor: Any) -> Config:
         files.write(folder / _SECRET, secret.encode())
         files.write(folder / "gateway.toml", text.encode())
         path = Path("gateway.toml")
-        return orFail(path, lambda: read(folder / path, reactor))
+        return orFail(path, lambda: read(folder / path, reactor, {}))

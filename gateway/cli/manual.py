@@ -17,6 +17,11 @@ _FILES = (
     ("gateway.toml", "The configuration; gateway.example.toml has every option."),
     ("state_dir", "The folder with the durable state, by default state beside the configuration."),
 )
+_ENVIRONMENT = (
+    ("GATEWAY_CONFIG", "The configuration file, if --config does not name one."),
+    ("GATEWAY_TABLE__KEY", "A key that holds a secret, or names its file: GATEWAY_SERVER__SECRET_FILE."),
+    ("CREDENTIALS_DIRECTORY", "The folder of systemd's credentials, which set such keys as well: server.secret."),
+)
 _STATUS = (("0", "Everything is well."), ("1", "Something is wrong; it is printed."), ("2", "The call is wrong."))
 
 
@@ -44,6 +49,8 @@ def page(command: click.Command) -> str:
         *_entries([("-h, --help", "Show what a command does, and its options.")]),
         ".SH EXIT STATUS",
         *_entries(_STATUS),
+        ".SH ENVIRONMENT",
+        *_entries(_ENVIRONMENT),
         ".SH FILES",
         *_entries(_FILES),
         ".SH SEE ALSO",

@@ -20,7 +20,7 @@ from gateway.composition.checks import findPlugins
 from gateway.composition.reader import Config, load
 from gateway.config.tables import ConfigError
 from gateway.log.printable import printable
-from gateway.tap import errorsIn, find, useMonotonicClock
+from gateway.tap import VARIABLE, errorsIn, find, useMonotonicClock
 
 Main = Callable[[Any], Coroutine[Deferred[Any], Any, None]]
 
@@ -71,7 +71,7 @@ configured = click.option(
     "--config",
     "file",
     type=click.Path(dir_okay=False),
-    help="The configuration file. Default: gateway.toml in the working directory.",
+    help=f"The configuration file. Default: {VARIABLE}, or gateway.toml in the working directory.",
 )
 
 
@@ -83,7 +83,7 @@ def readConfig(file: str | None, reactor: Any) -> Config:
     @raise CommandFailed: with all of its errors.
     """
     path = find(file)
-    return orFail(path, lambda: load(path, findPlugins(), reactor))
+    return orFail(path, lambda: load(path, findPlugins(), reactor, environment=os.environ))
 
 
 def orFail(path: Path | None, read: Callable[[], Config]) -> Config:

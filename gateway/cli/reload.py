@@ -112,7 +112,7 @@ def _processIn(pidfile: Path) -> int:
     try:
         process = int(files.readLine(pidfile))
     except OSError as error:
-        advice = "name the gateway's file with --pidfile, or send its process SIGHUP"
+        advice = "name the gateway's file with --pidfile, or use systemctl reload, or send its process SIGHUP"
         raise CommandFailed(f"{pidfile} cannot be read: {error.strerror}; {advice}") from error
     except ValueError as error:
         raise CommandFailed(f"{pidfile} does not contain the number of a process") from error

@@ -4,7 +4,8 @@ Find the plugins, and check a configuration with them before anything is created
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -82,14 +83,15 @@ def _findPlugins(interface: Any, name: str) -> dict[str, Any]:
     return found
 
 
-def read(path: Path | None, reactor: Any) -> Config:
+def read(path: Path | None, reactor: Any, environment: Mapping[str, str] | None = None) -> Config:
     """
     Read a configuration file, and L{check} it.
 
     @param path: as in L{load}.
+    @param environment: as in L{load}; C{None} for that of this process.
     @raise ConfigError: with all problems, those of the file and those that L{check} finds.
     """
-    return load(path, findPlugins(), reactor, _problems)
+    return load(path, findPlugins(), reactor, _problems, os.environ if environment is None else environment)
 
 
 def check(config: Config) -> None:
@@ -148,10 +150,9 @@ def warnings(config: Config) -> list[str]:
     of the plugins.
     """
     found = list(files.openFilesIn(config.state_dir))
-    tables: list[Any] = [config.state, config.server, config.embedded, config.http, *config.peers.values()]
-    tables += [service.table for service in config.services]
-    named = {Path(name) for table in tables if table is not None for name in fileNames(table)}
-    if config.file is not None and any(_holdsSecret(table) for table in tables if table is not None):
+    tables = dict(_tables(config))
+    named = {Path(name) for table in tables.values() for name in fileNames(table)}
+    if config.file is not None and any(_holdsSecret(*each, config.origins) for each in tables.items()):
         named.add(config.file)
     found += [warning for warning in map(files.openToOthers, sorted(named)) if warning]
     for service in config.services:
@@ -168,6 +169,20 @@ def warnings(config: Config) -> list[str]:
             told = IConfigWarnings(service.plugin).warnings(service.jid, service.table, environment)
             found += [f'{service.kind}."{service.jid}": {each}' for each in told]
     return list(dict.fromkeys(found))
+
+
+def _tables(config: Config) -> Iterator[tuple[str, Any]]:
+    """Yield all tables with their names."""
+    for name in ("state", "server", "embedded", "http"):
+        if (table := getattr(config, name)) is not None:
+            yield name, table
+    yield from ((f'peers."{name}"', peer) for name, peer in config.peers.items())
+    yield from ((f'{each.kind}."{each.jid}"', each.table) for each in config.services)
+
+
+def origins(config: Config) -> list[str]:
+    """Return a line for each key whose value is not from the file; it does not show the value."""
+    return [f"{key}: from {origin}" for key, origin in config.origins.items()]
 
 
 def _unusedPeers(config: Config) -> list[str]:
@@ -234,11 +249,17 @@ def fileNames(table: Any) -> Iterator[str]:
             yield getattr(table, each.name)
 
 
-def _holdsSecret(table: Any) -> bool:
-    """True if the table itself contains a secret: as the value of a secret key, or in the query of a URL."""
+def _holdsSecret(name: str, table: Any, origins: Mapping[str, str]) -> bool:
+    """
+    True if the table in the file contains a secret: as the value of a secret key, or in the query of a URL.
+
+    @param origins: the keys with values from elsewhere.
+    """
     for each in fields(type(table)):
         value = getattr(table, each.name)
         if each.repr is not False or not value or getattr(table, f"{each.name}_file", None) is not None:
+            continue
+        if f"{name}.{each.name}" in origins:
             continue
         if DatabaseUrl in get_args(each.type):
             if urls.hasPassword(value):

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from attrs import evolve, field, frozen
 
 from gateway.config import syntax
+from gateway.config.overrides import Overrides
 from gateway.config.problems import Problems, shown, shownUnlessSecret
 from gateway.config.repairs import meant, repaired
 from gateway.config.tables import (
@@ -55,8 +57,11 @@ class Config:
     The whole configuration.
 
     @ivar file: the configuration file; C{None} if there is none.
+    @ivar state_dir: the folder of durable state and keys, which only the gateway's user can read.
     @ivar server: C{None} if the gateway runs on the embedded host. Exactly one of C{server} and C{embedded} is set.
     @ivar http: C{None} if the file has no such table: then the default is used if its port is free.
+    @ivar origins: the keys whose values are not from the file, each with the origin: the name of an environment
+        variable, or of a credential.
     """
 
     file: Path | None = None
@@ -68,6 +73,7 @@ class Config:
     log: LogTable = field(factory=LogTable)
     peers: dict[Domain, PeerTable] = field(factory=dict)
     services: tuple[Service, ...]
+    origins: dict[str, str] = field(factory=dict, eq=False)
 
 
 def load(
@@ -75,6 +81,7 @@ def load(
     plugins: Iterable[IServicePlugin],
     reactor: Any,
     check: Callable[[Config], list[str]] = lambda config: [],
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Config:
     """
     Read a configuration file.
@@ -83,10 +90,11 @@ def load(
     @param reactor: only used to parse endpoint strings; nothing is connected.
     @param check: called with the configuration; returns further problems. If the file has errors, the configuration
         is the part that could be read.
+    @param environment: of the process; it may set keys that hold secrets.
     @raise ConfigError: with all problems.
     """
     if path is None:
-        return _Reader(Path.cwd(), plugins, reactor, check).read({})
+        return _Reader(Path.cwd(), plugins, reactor, check).read({}, environment)
     try:
         text = path.read_text(_ENCODING)
     except FileNotFoundError as error:
@@ -101,7 +109,7 @@ def load(
         document = tomllib.loads(text)
     except ValueError as error:
         raise ConfigError([f"{path} is not TOML: {error}; {syntax.advice(text, str(error))}"]) from error
-    return _Reader(path.parent.absolute(), plugins, reactor, check, path).read(document)
+    return _Reader(path.parent.absolute(), plugins, reactor, check, path).read(document, environment)
 
 
 class _Reader:
@@ -121,7 +129,10 @@ class _Reader:
         self._plugins = {plugin.kind: plugin for plugin in plugins}
         self._problems = Problems(Values(folder, reactor))
 
-    def read(self, document: dict[str, Any]) -> Config:
+    def read(self, document: dict[str, Any], environment: Mapping[str, str]) -> Config:
+        named = {kind: plugin.table for kind, plugin in self._plugins.items()}
+        overrides = Overrides(document, named, self._problems.add)
+        overrides.apply(environment)
         known = {"state_dir", "state", "server", "embedded", "http", "log", "peers", *self._plugins}
         for key in document.keys() - known:
             allowed = f"one of {', '.join(sorted(known))}, or the kind of an installed plugin"
@@ -152,11 +163,12 @@ class _Reader:
             log=log or LogTable(),
             peers=peers,
             services=services,
+            origins=overrides.origins,
         )
         if server or embedded:
             self._problems.found += self._check(config)
         if self._problems.found:
-            raise ConfigError(self._problems.found)
+            raise ConfigError(list(map(overrides.explained, self._problems.found)))
         return config
 
     def _hosts(self, document: dict[str, Any]) -> tuple[ServerTable | None, EmbeddedTable | None]:

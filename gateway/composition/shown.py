@@ -11,10 +11,7 @@ from attrs import NOTHING, Factory, fields, has
 
 from gateway.composition.reader import Config, Service
 from gateway.config.problems import shown
-from gateway.config.tables import DatabaseUrl, LogTable, StateTable, Url, keyOf
-
-# The ends of the names of keys that are secrets, also in tables of other software.
-_SECRET = ("secret", "password", "token", "key")
+from gateway.config.tables import SECRET_ENDINGS, DatabaseUrl, LogTable, StateTable, Url, keyOf
 
 
 def settings(config: Config) -> Iterator[tuple[str, str]]:
@@ -42,7 +39,7 @@ def tableSettings(table: Any) -> str:
             continue
         # repr=False marks a secret, except for URLs: they are shown without the password that they may contain.
         isHidden = each.repr is False and not {Url, DatabaseUrl} & {each.type, *get_args(each.type)}
-        isSecret = isHidden or keyOf(each.name).endswith(_SECRET)
+        isSecret = isHidden or keyOf(each.name).endswith(SECRET_ENDINGS)
         found.append(f"{keyOf(each.name)} = {'(not shown)' if isSecret else _inToml(value)}")
     return ", ".join(found) or "the defaults"
 

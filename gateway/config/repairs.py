@@ -41,6 +41,11 @@ def meant(name: str, names: Iterable[str]) -> str:
     return "" if found is None else f"did you mean {found}?"
 
 
+def isLike(name: str, other: str) -> bool:
+    """True if two names differ only in case, hyphens, underscores and spaces."""
+    return _plain(name) == _plain(other)
+
+
 def _plain(name: str) -> str:
     return re.sub(r"[-_ ]", "", name.lower())
 

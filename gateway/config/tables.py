@@ -17,6 +17,9 @@ _WORD = re.compile(r"\S+")
 _USER_INFO = re.compile(r"(?<=//)[^/?#]*@|(?<![^/?#]):*[^/?#:]+:[^/?#]*@")
 _QUERY = re.compile(r"[?#].+")
 
+# The ends of the names of keys that are secrets, also in tables of other software.
+SECRET_ENDINGS = ("secret", "password", "token", "key")
+
 BareJid = NewType("BareJid", str)
 Seconds = NewType("Seconds", float)
 # A time with its unit.
@@ -89,7 +92,9 @@ class ComponentTable:
     """
     The keys that every service's table has. Each may override the key of the same name in C{[server]}.
 
+    @ivar endpoint: the address of the server's port for components.
     @ivar secret: the component's shared secret (XEP-0114).
+    @ivar secret_file: a file with the secret in one line, in place of C{secret}.
     """
 
     endpoint: ClientEndpoint | None = None
@@ -100,12 +105,11 @@ class ComponentTable:
 @frozen(kw_only=True)
 class ServerTable(ComponentTable):
     """
-    C{[server]}.
+    C{[server]}: the server that components connect to.
 
-    @ivar endpoint: a Twisted client endpoint string.
-    @ivar domain: the server's XMPP domain.
-    @ivar max_stanza_size: bytes; a larger stanza from the server is refused.
-    @ivar max_outgoing_stanza_size: bytes; a larger stanza is not sent, because the server would end the stream.
+    @ivar domain: the server's XMPP domain, which is pinged after a minute without input.
+    @ivar max_stanza_size: a larger stanza from the server is refused.
+    @ivar max_outgoing_stanza_size: a larger stanza is not sent, because the server would end the stream.
     @ivar answer_budget: bytes that one user may be sent at once in answers that are larger than the requests.
     """
 
@@ -133,7 +137,10 @@ class PrivilegesTable:
     """
     C{[embedded.privileges]}: the privileges that the host grants to one component (XEP-0356).
 
-    @ivar push: true if roster pushes are sent to it; C{None} for the default: if it may read rosters.
+    @ivar roster: which requests for users' rosters it may send.
+    @ivar push: true if roster pushes are sent to it; C{None} for true if it may read rosters.
+    @ivar message: C{outgoing} if it may send messages in users' names.
+    @ivar presence: C{managed_entity} for the presence of users, C{roster} for that of their contacts, too.
     @ivar iq: permissions by the namespace of the payload.
     """
 
@@ -149,12 +156,13 @@ class EmbeddedTable:
     """
     C{[embedded]}: the host for trying out.
 
-    @ivar c2s: the address for clients: a Twisted server endpoint string.
-    @ivar component: the address for components: a Twisted server endpoint string.
+    @ivar domain: the host's XMPP domain.
+    @ivar c2s: the address for clients.
+    @ivar component: the address for components.
     @ivar accounts: passwords by user name; C{None} for three accounts with random passwords.
     @ivar components: secrets of components that are not part of the gateway, by domain.
-    @ivar delegations: by namespace; C{None} delegates private storage to C{delegate.DOMAIN}.
-    @ivar privileges: by the component's domain; C{None} grants rosters and presence to C{roster.DOMAIN}.
+    @ivar delegations: by namespace; C{None} for private storage, to C{delegate.DOMAIN}.
+    @ivar privileges: by the component's domain; C{None} for rosters and presence, to C{roster.DOMAIN}.
     """
 
     domain: Domain = Domain("localhost")
@@ -171,11 +179,14 @@ class PeerTable:
     """
     C{[peers."domain"]}: a direct link to another gateway.
 
-    @ivar endpoint: a Twisted client endpoint string; exactly one of C{endpoint} and C{listen} is given.
-    @ivar listen: a Twisted server endpoint string; several peers may use the same.
+    @ivar endpoint: the address to connect to; exactly one of C{endpoint} and C{listen} is given.
+    @ivar listen: the address to listen on; several peers may use the same.
     @ivar fingerprint: those of the other gateway's key; several while the key is replaced.
     @ivar domains: further domains that the peer speaks for, beside the name of the table.
-    @ivar key_file: the file of this gateway's own key; it is created if it does not exist.
+    @ivar key_file: the file of this gateway's own key, which is created if it does not exist; C{None} for
+        C{peers.key} in C{state_dir}.
+    @ivar profile: the kind of link, which sets the timers of the connection.
+    @ivar fallback: C{s2s} if stanzas go by the server while the link is down; C{none} if they are refused.
     """
 
     endpoint: PeerEndpoint | None = None
@@ -190,7 +201,7 @@ class PeerTable:
 @frozen(kw_only=True)
 class StateTable:
     """
-    C{[state]}.
+    C{[state]}: the place of the stores.
 
     @ivar url: a database that has the stores, instead of files in C{state_dir}.
     """
@@ -201,8 +212,9 @@ class StateTable:
 @frozen(kw_only=True)
 class LogTable:
     """
-    C{[log]}.
+    C{[log]}: format, level and place of the log.
 
+    @ivar format: C{json} for one object in each line.
     @ivar level: lines below this level are not written.
     @ivar levels: other levels for parts of the gateway, by the name of the part as lines show it, or the beginning
         of the name up to a dot.
@@ -218,10 +230,10 @@ class LogTable:
 @frozen(kw_only=True)
 class HttpTable:
     """
-    C{[http]}.
+    C{[http]}: the HTTP server, with the status page, metrics and resources of services.
 
-    @ivar listen: a Twisted server endpoint string.
-    @ivar token_file: file with the token that a caller must send.
+    @ivar listen: the address to listen on.
+    @ivar token_file: file with the token that a caller must send; required if other machines can connect.
     @ivar hosts: further names of this server, beside the listening address.
     """
 

@@ -69,6 +69,7 @@ _HOST_NAME = re.compile(r"[^\s/@]+")
 _DESCRIPTIONS: dict[Any, str] = {
     str: "a string",
     bool: "true or false",
+    int: "a whole number",
     BareJid: 'a JID without a resource, such as "user@example.com"',
     Domain: 'a domain, such as "example.com"',
     AnyDomain: 'a domain, such as "example.com", or "*" for all',

@@ -66,7 +66,10 @@ class DelegationTable(ComponentTable):
     """
     The keys of C{[delegation."component JID"]}; see docs/delegation.md.
 
+    @ivar servers: domains of the servers whose delegations are accepted.
+    @ivar users: domains whose users may delegate namespaces for themselves (client mode).
     @ivar lend_privileges: managing entities that may use the component's own privileges.
+    @ivar namespaces: the handlers and managing entities of each namespace.
     """
 
     servers: frozenset[Domain] = frozenset()

@@ -32,7 +32,26 @@ _ROLES: frozenset[_Role] = frozenset(("moderator", "participant", "visitor"))
 
 @frozen(kw_only=True)
 class MirrorTable(ComponentTable):
-    """Keys of C{[mirror."component JID"]}; see docs/fmuc.md."""
+    """
+    Keys of C{[mirror."component JID"]}; see docs/fmuc.md.
+
+    @ivar mode: C{replica} to show a message when the room returns it, C{primary} to show it at once.
+    @ivar protocol: the protocol between the mirror and the room.
+    @ivar allow: domains whose rooms may be mirrored.
+    @ivar users: domains whose users may join through the mirror.
+    @ivar peers: domains whose nodes may join the mirrors, in a chain.
+    @ivar administering_peers: those in C{peers} whose nodes may act for owners, admins and moderators.
+    @ivar max_rooms_per_user: mirrors in use that the same user was the first to join.
+    @ivar ping_after: seconds of silence, 60 or more, after which a client gets a ping.
+    @ivar gone_after: seconds, 60 or more, for which occupants behind another node stay when it cannot be reached.
+    @ivar archive_days: days, up to 36,500, that messages stay in the archive; 0 for no archive.
+    @ivar archive_messages: messages, up to 1,000,000, that stay in the archive; 0 for no archive.
+    @ivar profile: the kind of link to the rooms, which decides what crosses it, and when.
+    @ivar profiles: other profiles for the rooms of some domains.
+    @ivar allow_exposed_private_messages: true if private messages are sent to rooms of Openfire, which show them to
+        all occupants.
+    @ivar keep: time, up to 1h, for which a mirror stays in the room without users.
+    """
 
     mode: Literal["replica", "primary"] = "replica"
     protocol: Literal["xep-0289", "protoxep"] = "xep-0289"
@@ -56,7 +75,21 @@ class RoomsTable(ComponentTable):
     """
     Keys of C{[rooms."component JID"]}; see docs/fmuc.md.
 
-    @ivar create: C{None} for local users, and those of nodes in C{peers}.
+    @ivar create: domains and bare JIDs of users who may create rooms; C{None} for local users, and the users of
+        nodes in C{peers}.
+    @ivar peers: domains whose nodes may join the rooms.
+    @ivar administering_peers: those in C{peers} whose nodes may act for owners, admins and moderators.
+    @ivar max_rooms_per_user: existing rooms that one user may have created.
+    @ivar lock_timeout: seconds that a new room waits for its owner's configuration.
+    @ivar idle_timeout: seconds, 60 or more, without a message or presence, after which a temporary room ends.
+    @ivar ping_after: seconds of silence, 60 or more, after which a client gets a ping.
+    @ivar gone_after: seconds, 60 or more, for which occupants behind another node stay when it cannot be reached.
+    @ivar archive_days: days, up to 36,500, that messages stay in the archive; 0 for no archive.
+    @ivar archive_messages: messages, up to 1,000,000, that stay in the archive; 0 for no archive.
+    @ivar presence_broadcast: roles whose presence new rooms send to all occupants.
+    @ivar allow_exposed_private_messages: true if private messages are sent to rooms of Openfire, which show them to
+        all occupants.
+    @ivar backing: domain of the server's own rooms: each room stands for the one there with the same name.
     """
 
     create: frozenset[str] | None = None

@@ -14,6 +14,7 @@ import click
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import serverFromString
+from twisted.scripts import twistd
 from twisted.trial.unittest import SynchronousTestCase, TestCase
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
@@ -94,6 +95,19 @@ class PrintTests(SynchronousTestCase):
             r""".x a\b-c"""
 
         self.assertIn("\n\\&.x a\\eb\\-c\n", manual.page(odd))
+
+
+class RunTests(SynchronousTestCase):
+    """The gateway itself; tests/test_packaging.py runs it as a process."""
+
+    def test_arguments(self) -> None:
+        """Options are those of the verb of twistd, which stays in the foreground and writes no pid file."""
+        ran: list[list[str]] = []
+        self.patch(twistd, "run", lambda: ran.append(sys.argv))
+        self.patch(sys, "argv", [])
+        for arguments in ((), ("--config", "x"), ("--check",)):
+            self.assertEqual(call("run", *arguments).exit_code, 0)
+            self.assertEqual(ran.pop(), ["twistd", "--nodaemon", "--pidfile=", "gateway", *arguments])
 
 
 class ProcessTests(SynchronousTestCase):

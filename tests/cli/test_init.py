@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import tomllib
 from pathlib import Path
@@ -56,6 +57,32 @@ class InitTests(SynchronousTestCase):
         document = self.document()
         self.assertEqual(document["rooms"]["rooms.example.com"]["peers"], ["m.example.net"])
         self.assertEqual(document["mirror"]["mirror.example.com"]["allow"], ["b.example.net", "*"])
+
+    def test_template(self) -> None:
+        """A file of a package, which has only state_dir, is replaced and state_dir is kept; no other file is."""
+        self.folder.mkdir()
+        file = self.folder / "gateway.toml"
+        arguments = ("--yes", "--server=prosody", "--domain=example.com")
+        for text in ("", "state_dir = 1\n", 'state_dir = "a"\n[http]\n', "no TOML"):
+            file.write_text(text)
+            done = self.init(*arguments)
+            self.assertEqual(done.exit_code, 1)
+            self.assertIn(f"{file} exists already", done.output)
+        there = str(self.folder.absolute() / "own state")
+        file.write_text(f"# A comment.\nstate_dir = '{there}'\n")
+        self.assertEqual(self.init(*arguments).exit_code, 0)
+        document = self.document()
+        self.assertEqual(document["state_dir"], there)
+        self.assertIn("proxy", document)
+
+    def test_variable(self) -> None:
+        """The folder of the file that GATEWAY_CONFIG names is the default, and the next steps need no --config."""
+        self.folder = self.folder.absolute()
+        self.patch(os, "environ", {**os.environ, "GATEWAY_CONFIG": str(self.folder / "gateway.toml")})
+        done = call("init", "--yes", "--server=prosody", "--domain=example.com")
+        self.assertEqual(done.exit_code, 0, done.output)
+        self.assertIn("\n  2. xmpp-gateway check\n  3. start the service: ", done.output)
+        self.assertEqual(self.document()["server"]["domain"], "example.com")
 
     def test_optional(self) -> None:
         """Rooms need no mirrors."""

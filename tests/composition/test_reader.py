@@ -95,13 +95,13 @@ class RightTests(ConfigCase):
 
     def test_examples(self) -> None:
         """
-        The README's file works, and the example file with every option switched on; the example file shows all
+        The file of docs/running.md works, and the example file with every option switched on, which shows all
         options with their defaults.
         """
         for name in ("component.secret", "http.token"):
             self.file(name, "hidden\n")
-        [readme] = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-        self.assertEqual(len(self.read(readme).services), 1)
+        [page] = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "running.md").read_text(), re.DOTALL)
+        self.assertEqual(len(self.read(page).services), 1)
         example = (ROOT / "gateway.example.toml").read_text()
         config = self.read(re.sub(r"(?m)^# (?=\w+ = )", "", example))
         proxy, delegation, roster, rooms, mirror = config.services

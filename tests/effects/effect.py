@@ -16,7 +16,7 @@ from gateway.config.tables import keyOf
 from tests.effects.world import Gateway
 
 # Fields of the configuration that are not keys of the file.
-NO_KEYS = {"folder", "file", "services"}
+NO_KEYS = {"folder", "file", "services", "origins"}
 
 # In a configuration, stands for the text with the key.
 HERE = "@@"

@@ -72,9 +72,13 @@ class Gateway(Program):
         """GET a path of its HTTP listener: status and body; status 0 while nothing listens."""
         return await self._ask(f"GET {path} HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n".encode())
 
-    async def post(self, path: str, body: bytes, seconds: float = 30) -> tuple[int, str]:
-        """POST JSON: the same; status 0 also if the gateway ends before it answers."""
-        head = f"POST {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+    async def post(self, path: str, body: bytes, seconds: float = 30, more: str = "") -> tuple[int, str]:
+        """
+        POST JSON: the same; status 0 also if the gateway ends before it answers.
+
+        @param more: further headers, each with its line break.
+        """
+        head = f"POST {path} HTTP/1.0\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n{more}"
         return await self._ask(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body, seconds)
 
     async def _ask(self, request: bytes, seconds: float = 5) -> tuple[int, str]:

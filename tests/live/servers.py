@@ -23,6 +23,9 @@ from tests.live.processes import TWISTD, Program, Value, freePort, need, toml, u
 NEWER = Path(__file__).resolve().parents[2] / ".ci" / "newer"
 NEWER_ROOT = Path(os.environ.get("NEWER_ROOT") or "/var/cache/xmpp-gateway/newer")
 
+# Modules for Prosody.
+CONTRIB = Path(__file__).resolve().parents[2] / "contrib" / "prosody"
+
 PASSWORD = "pencil"
 
 # If they are among its components, each server grants these all privileges that it can (XEP-0356).
@@ -196,6 +199,8 @@ class Prosody(Server):
     absent = "remote-server-timeout"
     nestsOnce = True
     answersItself = True
+    # Modules of this project.
+    contributed: ClassVar[Sequence[str]] = ()
 
     def configure(self) -> None:
         accounts = self.directory / "data" / _stored(self.domain) / "accounts"
@@ -214,6 +219,7 @@ class Prosody(Server):
             f'data_path = "{self.directory}/data"',
             f'log = {{ info = "{self.directory}/prosody.log" }}',
             f"modules_enabled = {_lua(shared)}",
+            *([f'plugin_paths = {{ "{CONTRIB}" }}'] if self.contributed else []),
             *self._federated(),
             'authentication = "internal_plain"',
             "c2s_require_encryption = false",
@@ -224,7 +230,7 @@ class Prosody(Server):
             f"component_ports = {{ {self.componentPort} }}",
             *(() if self.shippedLimits else _LARGE),
             f'VirtualHost "{self.domain}"',
-            '  modules_enabled = { "delegation", "privilege" }',
+            f"  modules_enabled = {_lua(['delegation', 'privilege', *self.contributed])}",
             "  privileged_entities = {",
         ]
         for jid in self.privileged:
@@ -279,6 +285,13 @@ class Prosody(Server):
 
     def logFiles(self) -> list[Path]:
         return [self.output, self.directory / "prosody.log"]
+
+
+class DelayingProsody(Prosody):
+    """Prosody that saves rosters with a delay."""
+
+    name = "prosody-delaying"
+    contributed = ("roster_save_delay",)
 
 
 class Ejabberd(Server):
@@ -458,6 +471,13 @@ class NewerProsody(Newer, Prosody):
     longestDomain = 253
 
 
+class NewerDelayingProsody(Newer, DelayingProsody):
+    """Prosody 13 that saves rosters with a delay."""
+
+    name = "newer-prosody-delaying"
+    longestDomain = 253
+
+
 class NewerEjabberd(Newer, Ejabberd):
     """ejabberd 26."""
 
@@ -472,7 +492,11 @@ class NewerEjabberd(Newer, Ejabberd):
 
 
 # The next generation of each server that has one.
-GENERATIONS: Mapping[type[Server], type[Server]] = {Prosody: NewerProsody, Ejabberd: NewerEjabberd}
+GENERATIONS: Mapping[type[Server], type[Server]] = {
+    Prosody: NewerProsody,
+    DelayingProsody: NewerDelayingProsody,
+    Ejabberd: NewerEjabberd,
+}
 
 
 class Embedded(Server):

@@ -10,10 +10,11 @@ from typing import Any
 from twisted.internet import reactor
 from twisted.internet.defer import inlineCallbacks
 from twisted.internet.endpoints import clientFromString, serverFromString
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory
 from twisted.internet.task import deferLater
-from twisted.trial.unittest import TestCase
+from twisted.trial.unittest import SkipTest, TestCase
 from twisted.words.protocols.jabber.xmlstream import XmlStreamServerFactory
 from wokkel.component import ListenComponentAuthenticator
 
@@ -64,6 +65,17 @@ class EndpointTests(TestCase):
         """tcp: connects, with the options of other address families as well."""
         port = yield self.listen("tcp:0:interface=127.0.0.1")
         link = self.start(f"tcp:127.0.0.1:{port.getHost().port}")
+        yield self.settled(link)
+        self.assertEqual((link.ready, link.trouble), (True, ""))
+
+    @inlineCallbacks
+    def test_ipv6(self) -> Any:
+        """tcp: connects to an address of IPv6, as docs/connection.md writes it."""
+        try:
+            port = yield self.listen(r"tcp6:0:interface=\:\:1")
+        except CannotListenError as error:
+            raise SkipTest("there is no loopback interface with IPv6") from error
+        link = self.start(rf"tcp:host=\:\:1:port={port.getHost().port}")
         yield self.settled(link)
         self.assertEqual((link.ready, link.trouble), (True, ""))
 
