@@ -319,7 +319,8 @@ class HungTests(PostgresCase):
     def test_commit(self) -> Any:
         """A commit without an answer is ended some seconds after the deadline; then the server is asked."""
         store = yield self.idle()
-        self.hasten(0.8)
+        # Sufficient for a busy machine: the server is asked after that.
+        self.hasten(3.0)
         self.relay.onCommit = "silent"
         started = time.monotonic()
         written = store.write(add, "a")
@@ -328,7 +329,7 @@ class HungTests(PostgresCase):
         yield deferLater(reactor, 0.1)
         self.relay.isSilent = False
         yield written
-        self.assertGreater(time.monotonic() - started, 0.8)
+        self.assertGreater(time.monotonic() - started, 3.0)
         self.assertEqual(self.kept(), {"first": 1, "a": 1})
 
     def test_end(self) -> None:
