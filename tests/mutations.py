@@ -675,6 +675,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/rejections.py": (
         ("        if pending.isSent and user == pending.request.realJid:\n", "        if False:\n"),
+        ("    uplink.rejoinNext(now)\n", "    pass\n"),
     ),
     "gateway/fmuc/pending.py": (
         ("            self.owedTo.clear()\n", "            pass\n"),
@@ -684,8 +685,14 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/leaving.py": (
         ("if self.state in JOINED and self._mirror.downstreamCount and not isJoining:", "if False:"),
+        ("self.state in (UplinkState.JOINED, UplinkState.LOST)", "self.state is UplinkState.JOINED"),
+        ("isNeeded = self.lasts and self._mirror.keepsNodes", "isNeeded = False"),
+        (" and all(join.isWithdrawn for join in self.pending.values())", ""),
+        ("            self.emptyUntil = now + _LOOK if isNeeded else", "            self.emptyUntil ="),
     ),
     "gateway/fmuc/joining.py": (
+        ("            if self.isKept and self.node.isOrdinary:\n", "            if False:\n"),
+        ("if node.returnsPresence or not node.hasJoined or node.channel is not None:", "if node.returnsPresence:"),
         ('"profile": profile not in ("", configured.profile.name)', '"profile": False'),
         ("FederationMode(configured.mode.asked, agreed)", "node.mode"),
         ("if error is not None and error.condition in _NOT_SENT:", "if False:"),
@@ -709,6 +716,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "gateway/fmuc/returning.py": (
+        ("if first is None and self.node.isOrdinary and self._mirror.keepsNodes:", "if False:"),
+        ("        if isComparing and not self._mirror.downstreamCount:\n", "        if False:\n"),
+        ("if isComparing and not self._mirror.downstreamCount:", "if isComparing:"),
         ("        if not isSame:\n", "        if False:\n"),
         ("isWhole = self.resumption.seen == told", "isWhole = True"),
         ("self.isLeaving and self.node.channel is not None", "False"),
@@ -769,6 +779,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/from_ordinary.py": (
         ("self._speaking.refused(puppets, puppet) if isRemoved else []", "[]"),
+        ("        if missed is not None and not isComplete:\n", "        if False:\n"),
+        ("            if CREATED in codes:\n", "            if False:\n"),
         ("        if puppets.called(puppet.nick) is not puppet:\n", "        if False:\n"),
         ("if held is not None and not held.unavailable and puppets.room", "if False and puppets.room"),
         ("        left = self.release(puppets, puppet)\n", "        left: list[Action] = []\n"),
@@ -817,7 +829,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            if self._restoring.withdraw(puppet):\n", "            if False:\n"),
         ("if isIn(condition) and held is not None and not held.unavailable:", "if False:"),
         ("uplink.state is UplinkState.JOINED and not uplink.pending", "uplink.state is UplinkState.JOINED"),
-        ("            if puppets.listener is None and self._isSettled(puppets.room):\n", "            if False:\n"),
+        ("if puppets.listener is None and self._isSettled(puppets.room) and not", "if False and"),
+        (" and not self._isEmpty(puppets.room):", ":"),
+        ("        if self._isEmpty(action.room):\n", "        if False:\n"),
+        ("puppets.last = puppets.last if self._isReturn(puppets.room) else", "puppets.last ="),
         ("left = self._release(puppets) if stanza.isFirst else []", "left: list[Action] = []"),
         ("if puppet.state is PuppetState.UNKNOWN or self._isLost:", "if puppet.state is PuppetState.UNKNOWN:"),
         ("            if isLoop(self._rooms.jid, request.realJid):\n", "            if False:\n"),
@@ -928,6 +943,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/federation.py": (
         ("(self.uplink is None or self.isReturned)", "True"),
+        ("            self._confirmLeft(node)\n            self.release(node)\n", "            pass\n"),
         ("if isOwn and node.resumes and node.channel", "if isOwn and node.channel"),
         ("        return isSent and joined.returnsMessages\n", "        return joined.returnsMessages\n"),
         ("                    if not isSender:\n", "                    if True:\n"),

@@ -185,7 +185,7 @@ class Backing:
         stanza = evolve(stanza, request=evolve(request, password=puppet.password))
         if stanza.isFirst:
             puppets.listen(puppet)
-            puppets.last = puppets.last if self._isAnew(puppets.room, request.nick) else ""
+            puppets.last = puppets.last if self._isReturn(puppets.room) else ""
             puppet.state = PuppetState.JOINING
             return [*left, ToOrdinary(action.peer, address, stanza, hasHistory=True)]
         if puppet.state is PuppetState.UNKNOWN or self._isLost:
@@ -195,11 +195,10 @@ class Backing:
         puppet.state = PuppetState.JOINING
         return [ToOrdinary(action.peer, address, stanza)]
 
-    def _isAnew(self, room: str, nick: str) -> bool:
-        """True if the join is that of an occupant, who is joined anew."""
+    def _isReturn(self, room: str) -> bool:
+        """True if a mirror joins anew, and compares what it knows with the ordinary room."""
         federation = self._rooms.federation(room)
-        join = None if federation is None else federation.pending.get(nick)
-        return join is not None and join.occupant is not None
+        return federation is not None and federation.uplink is not None and federation.uplink.resumption.isComparing
 
     def _presence(
         self, puppets: Puppets, action: ToNode, stanza: OccupantPresence, now: float
@@ -248,13 +247,23 @@ class Backing:
         """
         Handle the mirror's question whether stanzas were lost: if the connection has lasted and the listener is in,
         none was. Otherwise the mirror joins anew, and the answers of the ordinary room are those to the listener.
+        If nobody is in here, the next user who joins is the listener.
         """
         listener, puppets.last = puppets.listener, stanza.last or ""
+        if self._isEmpty(action.room):
+            puppets.doubt()
+            self._due.append(partial(self._answer, action.room, stanza.id, ResumeAnswer()))
+            return []
         if listener is None or listener.state is not PuppetState.IN:
             puppets.doubt()
             self._due.append(partial(self._answer, action.room, stanza.id, _UNKNOWN))
             return []
         return [self._restoring.ask(puppets, listener, now, ask=stanza.id)]
+
+    def _isEmpty(self, room: str) -> bool:
+        """True if nobody is in a mirror, or asks to enter: it stays for its joining nodes."""
+        federation = self._rooms.federation(room)
+        return federation is not None and not (federation.downstreamCount or federation.pending)
 
     def _answer(self, room: str, identifier: str, answer: ResumeAnswer, now: float) -> list[Action]:
         federation = self._rooms.federation(room)
@@ -289,8 +298,10 @@ class Backing:
         for puppets in self._puppets.values():
             if puppets.missed is not None and puppets.missed.deadline <= now:
                 found += self._taken.caughtUp(puppets, False, now)
-            if puppets.listener is None and self._isSettled(puppets.room):
+            if puppets.listener is None and self._isSettled(puppets.room) and not self._isEmpty(puppets.room):
                 found += self._taken.disturb(puppets.room, now)
+            if not puppets:
+                found += self._taken.left(puppets, now)
             if puppets.isHistory and self._isSettled(puppets.room):
                 # Old rooms need not send a subject.
                 puppets.isHistory = False

@@ -304,6 +304,13 @@ class Federation(NodeTable):
             self._confirmLeft(node)
         self.room.changes.nodes = True
 
+    def endStays(self) -> None:
+        """End the stays of joining nodes without occupants: this node leaves, and cannot keep them up to date."""
+        for node in [each for each in self.joiningNodes.values() if each.isKept and not each.occupants]:
+            # If a join through it waits, the node gets the answer to a first join.
+            self._confirmLeft(node)
+            self.release(node)
+
     def _confirmLeft(self, node: JoiningNode) -> None:
         node.hasJoined = False
         self.room.changes.nodes = True

@@ -262,7 +262,7 @@ def _enter(federation: Federation, known: JoiningNode | None, incoming: _Incomin
     try:
         if known is None:
             _checkNode(federation, incoming.peer)
-            if federation.isMirror:
+            if federation.joinedNode is not None and not federation.joinedNode.isOrdinary:
                 # This node leaves when nobody is in here, and then knows nothing to keep that node up to date with.
                 node.keep = 0
             federation.joiningNodes[incoming.peer] = node

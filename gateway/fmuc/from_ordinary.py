@@ -98,6 +98,9 @@ class FromOrdinary:
         puppet.unsent = None
         if isNew and puppet is puppets.listener:
             self._learn(puppets, NON_ANONYMOUS in codes, bool(presence.occupantId))
+            if CREATED in codes:
+                # It is another room than before.
+                self._beginAnew(puppets)
             self._askArchive(puppets, found, now)
         elif puppets.listener is None:
             # The last listener has left while this join was on its way.
@@ -182,7 +185,7 @@ class FromOrdinary:
         if not puppet.leaves and puppet.state is not PuppetState.JOINING:
             puppets.remove(puppet)
         found += self._give(puppets, puppet.nick, presence, puppet.realJid, now)
-        return found + self._left(puppets, now)
+        return found + self.left(puppets, now)
 
     def leaveReturned(self, puppets: Puppets, puppet: Puppet) -> None:
         """The leave of a puppet is not sent: its user is back."""
@@ -190,7 +193,7 @@ class FromOrdinary:
         if federation is not None and federation.uplink is not None:
             federation.uplink.leaveReturned(puppet.nick)
 
-    def _left(self, puppets: Puppets, now: float) -> list[Action]:
+    def left(self, puppets: Puppets, now: float) -> list[Action]:
         """Tell a mirror that leaves that its last puppet has left."""
         federation = self._rooms.federation(puppets.room)
         if federation is None or federation.uplink is None or not federation.uplink.isLeaving or puppets:
@@ -227,7 +230,7 @@ class FromOrdinary:
         if puppets.called(puppet.nick) is not puppet:
             # Another user has asked for the nick since, so what the listener gets with it is about others.
             puppets.remove(puppet)
-            return self._left(puppets, now)
+            return self.left(puppets, now)
         found = self.gone(puppets, puppet, NodePresence(unavailable=True), now)
         if held is not None and not held.unavailable and puppets.room in self._rooms.rooms:
             found += self._give(puppets, puppet.nick, held, self._realJid(held.jid), now)
@@ -327,10 +330,18 @@ class FromOrdinary:
         an error; then what was missed comes from the history.
         """
         listener, last, puppets.last = puppets.listener, puppets.last, ""
-        if listener is not None and last:
+        if not last:
+            self._beginAnew(puppets)
+        elif listener is not None:
             puppets.missed = Missed(self._newId(), now + WAIT)
             asked = AskArchive(puppets.missed.id, last)
             found.append(ToOrdinary(puppets.source, listener.address, asked))
+
+    def _beginAnew(self, puppets: Puppets) -> None:
+        """If nobody was in the mirror, nobody knows what was missed."""
+        federation = self._rooms.federation(puppets.room)
+        if federation is not None and federation.uplink is not None:
+            federation.uplink.beginAnew()
 
     def _newId(self) -> str:
         self._asked += 1
@@ -366,6 +377,8 @@ class FromOrdinary:
         """Continue with the messages that have come meanwhile."""
         missed, puppets.missed = puppets.missed, None
         puppets.isWhole = missed is not None and isComplete
+        if missed is not None and not isComplete:
+            self._beginAnew(puppets)
         found: list[Action] = []
         for sender, message in [] if missed is None else missed.left(isComplete):
             found += self._rooms.message(sender, puppets.room, message, now)

@@ -108,6 +108,9 @@ class Joining(Leaving):
                 self._sendJoin(now, join)
             self.enterLost(join, now)
         else:
+            if self.isKept and self.node.isOrdinary:
+                # Nobody here has heard the ordinary room: this join is the first one, and tells what was missed.
+                self.feed(Event.DISTURBED, now)
             self.feed(Event.JOIN, now, join)
 
     def mayEnterLost(self, join: PendingJoin) -> bool:
@@ -147,8 +150,9 @@ class Joining(Leaving):
         self.leaveIfEmpty(now)
         self._answerFence(join)
         if node is not None:
-            # The joining node may wait for two answers: that to the join, and its own unavailable presence.
-            if node.returnsPresence or not node.hasJoined:
+            # The joining node may wait for two answers: that to the join, and its own unavailable presence. With a
+            # channel, it counts the answers to joins by one nick.
+            if node.returnsPresence or not node.hasJoined or node.channel is not None:
                 self._mirror.toNode(node, Reject(nick, join.request.realJid, stanzaError(RecipientUnavailable)))
             if node.returnsPresence:
                 self._mirror.toNode(node, join.unavailable())

@@ -20,6 +20,8 @@ from gateway.muc.whois import show
 _MAX_FAREWELL = 600.0
 # Leaves by one nick that have not come back, and are remembered.
 _MAX_LEAVES = 100
+# Seconds after which a room that stands for an ordinary one looks whether joining nodes still stay.
+_LOOK = 1.0
 # States in which the joined node may know other occupants of this node than there are.
 _AWAY = JOINED - {UplinkState.JOINED}
 
@@ -109,7 +111,13 @@ class Leaving(Machine):
 
         @param told: False if the joined node removed the last occupant itself and so knows it.
         """
-        if self._mirror.downstreamCount or not self.isIn or self.stays(now):
+        if self._mirror.downstreamCount or not self.isIn:
+            return
+        if self.stays(now):
+            if self.state is UplinkState.JOINING and all(join.isWithdrawn for join in self.pending.values()):
+                # The next join compares.
+                self.resumption.clear()
+                self.feed(Event.STAYS, now)
             return
         isProtoxep, isAway = self.node.dialect is Dialect.PROTOXEP, self.state in _AWAY
         if not isProtoxep or self.lastLeave or isAway:
@@ -131,8 +139,16 @@ class Leaving(Machine):
         return self.state in JOINED and self.emptyUntil < float("inf")
 
     def stays(self, now: float) -> bool:
-        """Return True if this node stays in though nobody is in here: the joined node has agreed to that."""
-        mayStay = self.state is UplinkState.JOINED and self.node.keep and self.node.channel is not None
+        """
+        Return True if this node stays in though nobody is in here: the joined node has agreed to that. An ordinary
+        room knows nothing of it. A room that stands for one stays as long as a joining node does.
+        """
+        if self.node.isOrdinary:
+            isNeeded = self.lasts and self._mirror.keepsNodes
+            self.emptyUntil = now + _LOOK if isNeeded else float("inf")
+            return isNeeded
+        isIn = self.state in (UplinkState.JOINED, UplinkState.LOST)
+        mayStay = isIn and self.node.keep and self.node.channel is not None
         if mayStay and not self.isKept:
             self.emptyUntil = now + self.node.keep + self.node.profile.answer
         return self.isKept and now < self.emptyUntil
@@ -161,6 +177,7 @@ class Leaving(Machine):
     def _discard(self, now: float, join: PendingJoin | None) -> None:
         """Drop the joined node's occupants, the history, the subject and withdrawn joins: all of it is stale."""
         room = self._mirror.room
+        self._mirror.endStays()
         for nick, each in list(self.pending.items()):
             if each.isSent and each.isWithdrawn:
                 del self.pending[nick]
@@ -191,6 +208,7 @@ class Leaving(Machine):
 
     def _removeTheirs(self, now: float, join: PendingJoin | None) -> None:
         """Remove the joined node's occupants and the history."""
+        self._mirror.endStays()
         for occupant in list(self.node.occupants.values()):
             remove(self._mirror.room, occupant, UNAVAILABLE)
         self._mirror.room.history.clear()

@@ -81,6 +81,11 @@ class NodeTable:
         """Number of downstream occupants: local users and occupants of joining nodes."""
         return len(self.room.occupants) - (0 if self.uplink is None else len(self.uplink.node.occupants))
 
+    @property
+    def keepsNodes(self) -> bool:
+        """True if a joining node may stay without occupants."""
+        return any(node.isKept for node in self.joiningNodes.values())
+
     def toNode(self, node: Node, stanza: Content, identifier: str | None = None) -> bool:
         """Send a stanza to a node; return False if nothing of it crosses the link."""
         whole = stanza

@@ -29,6 +29,10 @@ class Mirror(Protocol):
     def downstreamCount(self) -> int:
         """Number of downstream occupants: local users and occupants of joining nodes."""
 
+    @property
+    def keepsNodes(self) -> bool:
+        """True if a joining node may stay without occupants."""
+
     def isDownstream(self, occupant: Occupant) -> bool:
         """True if the occupant is connected through this node: a local user, or an occupant of a joining node."""
 
@@ -45,3 +49,6 @@ class Mirror(Protocol):
 
     def release(self, node: JoiningNode) -> None:
         """Remove a joining node that has no occupants and no pending joins."""
+
+    def endStays(self) -> None:
+        """End the stays of joining nodes without occupants."""

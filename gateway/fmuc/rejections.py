@@ -103,7 +103,7 @@ def _rejectJoin(
     # Somebody else may have the nick since.
     if occupant is not None and federation.room.occupants.get(occupant.nick) is occupant:
         expel(federation, uplink, occupant, error, now)
-        uplink.rejoinNext(now)
+    uplink.rejoinNext(now)
     uplink.leaveIfEmpty(now)
 
 

@@ -349,9 +349,7 @@ class Resumption:
         @return: the occupants whose presence the joined node must be sent, with the ids of their stanzas.
         """
         room = self.mirror.room
-        for occupant in self._unseen.values():
-            if self.node.occupants.get(occupant.nick) is occupant:
-                remove(room, occupant, UNAVAILABLE)
+        self.removeUnseen()
         old = {identity for each in room.history for identity in ((each.stanzaId,), _contentOf(each))}
         missed = [each for identity, each in self._missed.items() if identity not in old]
         if not self.node.returnsMessages:
@@ -373,6 +371,12 @@ class Resumption:
             offered.append((occupant, identifier))
         self.clear()
         return offered
+
+    def removeUnseen(self) -> None:
+        """Remove the occupants of the joined node whose presence has not come since the return has begun."""
+        for occupant in self._unseen.values():
+            if self.node.occupants.get(occupant.nick) is occupant:
+                remove(self.mirror.room, occupant, UNAVAILABLE)
 
     def clear(self) -> None:
         """Forget all: the mirror has returned, or has left."""

@@ -204,6 +204,18 @@ class Uplink(Questioning):
                 self._awaitAnswer(now, join)
                 self._sendFirstJoin(now, join)
 
+    def beginAnew(self) -> None:
+        """
+        The ordinary room does not tell all that was missed. If nobody has been in here, what follows is the answer
+        to a first join; so it is for joining nodes that stay.
+        """
+        isComparing = self.state is UplinkState.JOINING and self.resumption.isComparing
+        if isComparing and not self._mirror.downstreamCount:
+            self._mirror.endStays()
+            self._mirror.room.history.clear()
+            self.resumption.removeUnseen()
+            self.resumption.clear()
+
     # Time.
 
     def expire(self, now: float) -> None:
@@ -232,9 +244,10 @@ class Uplink(Questioning):
             self.leaveIfEmpty(now)
 
     def _endStay(self, now: float) -> None:
-        """The joined node has not ended this node's stay without users in time."""
+        """The joined node has not ended this node's stay without users in time; or joining nodes have left."""
         self.emptyUntil = float("inf")
-        if self.isIn and not (self._mirror.downstreamCount or self.pending):
+        isEmpty = self.isIn and not (self._mirror.downstreamCount or self.pending)
+        if isEmpty and not (self.node.isOrdinary and self.stays(now)):
             self.feed(Event.EMPTY_TOLD, now)
 
     def _isLate(self, join: PendingJoin, now: float) -> bool:
@@ -300,6 +313,9 @@ class Uplink(Questioning):
         self.leaves.clear()
         self.lastLeave = ""
         first = self.resumption.rejoin(now + 2 * self.node.profile.answer, parts=not self.node.resumes)
+        if first is None and self.node.isOrdinary and self._mirror.keepsNodes:
+            # Its joining nodes know what this one knows.
+            first = next((each for each in self.pending.values() if each.isQueued), None)
         if first is not None:
             self._sendFirstJoin(now, first)
         else:

@@ -35,6 +35,7 @@ class Event(Enum):
     EMPTY_TOLD = "no downstream occupant is left, and the joined node was told"
     EMPTY = "no downstream occupant is left, and no confirmation is to come"
     EMPTY_BUT_JOINS = "the joined node removed the last downstream occupant; joins are in flight"
+    STAYS = "no downstream occupant is left, but joining nodes stay; the joined node is an ordinary room"
     LEFT = "the joined node confirms that this node has left"
     LEFT_BUT_JOINS = "the same, but there are downstream occupants, or joins in flight"
     RETURNED = "the last unavailable presence comes back (ProtoXEP)"
@@ -179,6 +180,7 @@ TRANSITIONS: dict[tuple[UplinkState, Event], Transition] = {
     (_S.JOINED, _E.EMPTY): Transition(_S.IDLE, (_O.DISCARD, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _PROXY_LEAVES),
     (_S.JOINING, _E.EMPTY_BUT_JOINS): Transition(_S.JOINING, (_O.DISCARD, _O.AWAIT_ANSWER), _REJOINS),
     (_S.JOINED, _E.EMPTY_BUT_JOINS): Transition(_S.JOINING, (_O.DISCARD, _O.AWAIT_ANSWER), _REJOINS),
+    (_S.JOINING, _E.STAYS): Transition(_S.JOINED, (), _NO_BANDWIDTH),
     (_S.JOINED, _E.LEFT): Transition(_S.IDLE, (_O.REMOVE_THEIRS, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _CONFIRMS),
     (_S.JOINED, _E.LEFT_BUT_JOINS): Transition(_S.JOINING, (_O.REMOVE_THEIRS, _O.AWAIT_ANSWER), _REJOINS),
     (_S.LEAVING, _E.LEFT): Transition(_S.IDLE, (_O.LOG_LEFT, _O.SEND_NEXT_FIRST), _CONFIRMS),

@@ -145,6 +145,31 @@ class KeepTests(KeepCase):
         self.link.wait(60)
         self.assertInside("ann", "own")
 
+    def test_leftWhileLost(self) -> None:
+        """The last user leaves while the link is down: the mirror stays, and gets what was said meanwhile."""
+        self.link.join(ANN, HERE, "ann")
+        self.link.cut()
+        self.link.say(OWN, ROOM, "x")
+        self.link.wait(200)
+        federation = self.link.down.rooms.federation(HERE)
+        assert federation is not None
+        self.assertTrue(federation.isLost)
+        self.link.leave(ANN, HERE, "ann")
+        self.link.wait(60)
+        self.link.mend()
+        self.link.wait(60)
+        self.assertEqual(self.states, (True, True))
+        self.assertEqual(self.link.occupants(), (["own"], ["own"]))
+        self.link.shown[ANN].clear()
+        self.link.crossed.clear()
+        self.link.join(ANN, HERE, "ann")
+        self.assertEqual(len(self.link.crossed), 2)
+        self.assertEqual(self.link.heard(ANN), ["x"])
+        self.assertInside("ann", "own")
+        self.link.leave(ANN, HERE, "ann")
+        self.link.wait(KEEP + 60)
+        self.assertEqual(self.states, (False, False))
+
     def test_kicked(self) -> None:
         """XEP-0045 section 8.2: a kick of the last user is a leave as any other."""
         self.link.join(ANN, HERE, "ann")

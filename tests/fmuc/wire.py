@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
+from gateway.fmuc.archiving import Archiving
 from gateway.fmuc.backing import Backing
 from gateway.fmuc.channels import Channels
 from gateway.fmuc.commits import Commits
@@ -87,13 +88,15 @@ class Wire:
         self.backing = backing
         self.link = FakeLink(rooms.jid)
         self.store = store or MemoryStore(MIGRATIONS)
-        commits = None
+        commits = archiving = None
         if isStored:
             rooms.channels = Channels(rooms.token, rooms.utcClock.utc, rooms.mayBeNode)
             later = partial(self.link.clock.callLater, 0)
-            commits = Commits(self.store, rooms.durability, later, Retention(0, 0.0))
+            retention = Retention(10_000, float("inf")) if rooms.areArchived else Retention(0, 0.0)
+            commits = Commits(self.store, rooms.durability, later, retention)
+            archiving = Archiving(self.store, retention) if rooms.areArchived else None
             self.link.ready = True
-        self.handler = RoomsHandler(rooms, commits=commits, backing=backing)
+        self.handler = RoomsHandler(rooms, commits=commits, archiving=archiving, backing=backing)
         self.handler.setHandlerParent(self.link)
 
     def room(self, jid: str) -> Room:
@@ -240,11 +243,12 @@ def mirror(
     bounds: Bounds | None = None,
     profile: Profile = BROADBAND,
     isStored: bool = False,
+    keep: int = 0,
 ) -> Wire:
     """Return mirrors; by default of all rooms, for all users."""
     mode = Mode.REPLICA if replica else Mode.PRIMARY
     allowed, served = frozenset(allow), frozenset(users)
-    mirroring = Mirroring(dialect=dialect, mode=mode, allow=allowed, users=served, profile=profile)
+    mirroring = Mirroring(dialect=dialect, mode=mode, allow=allowed, users=served, profile=profile, keep=keep)
     return Wire(Rooms(jid, mirroring, frozenset(peers), bounds), isStored)
 
 

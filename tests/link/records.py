@@ -57,7 +57,6 @@ class Figures:
     @ivar refused: messages that came back, by condition.
     @ivar lost: messages that were neither stored nor refused, because a process was killed before it had them.
     @ivar read: copies that are missing because a gateway was killed after it had stored them: only in the archive.
-    @ivar before: messages before the mirror's archive, which has begun anew.
     """
 
     said: int = 0
@@ -66,39 +65,32 @@ class Figures:
     refused: Counter[str] = field(factory=Counter)
     lost: int = 0
     read: int = 0
-    before: int = 0
 
 
-def check(
-    ends: Sequence[tuple[Sequence[Message], Sequence[Record]]], isOneOrder: bool, isAnew: bool = False
-) -> Figures:
+def check(ends: Sequence[tuple[Sequence[Message], Sequence[Record]]], isOneOrder: bool) -> Figures:
     """
     Check a room and its mirror: each message is at both ends once, or was refused; each sender's are in order.
 
     @param ends: for the room, and for the mirror: the archive, and the records of the occupants there.
     @param isOneOrder: True if both ends must have one order.
-    @param isAnew: True if the mirror's archive, which is in the room's order, may have begun anew.
     @raise AssertionError: if it is not so.
     """
     figures = Figures()
     records = [record for _, each in ends for record in each]
     for archive, _ in ends:
         _checkEnd(archive, records)
-    whole, second = (archive for archive, _ in ends)
-    if isAnew and second[0] in whole:
-        figures.before = whole.index(second[0])
-    first = whole[figures.before :]
+    first, second = (archive for archive, _ in ends)
     if isOneOrder:
         place = next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
         assert list(first) == list(second), (
             f"the orders differ from {place} on: {first[place:][:5]}, {second[place:][:5]}"
         )
-    differ = {body for _, body in first} ^ {body for _, body in second}
+    bodies = {body for _, body in first}
+    differ = bodies ^ {body for _, body in second}
     assert not differ, f"only one end has {sorted(differ)}"
-    bodies = {body for _, body in whole}
     for archive, there in ends:
         for record in there:
-            figures.read += _checkShown(whole if isAnew else archive, record)
+            figures.read += _checkShown(archive, record)
             figures.deliveries += len(record.shown)
     for record in records:
         figures.lost += _checkSaid(bodies, record)

@@ -82,18 +82,6 @@ class CheckTests(SynchronousTestCase):
             self.far.readings[:] = [("1", read)]
             self.assertRaises(AssertionError, self.check)
 
-    def test_anew(self) -> None:
-        """The archive of a mirror that was empty may begin anew; what it has must be the end of the room's."""
-        self.far.shown[:] = [A1, B2]
-        self.far.gaps[:] = [(1, 1)]
-        records = [self.near], [self.far]
-        for begin in (0, 2, len(ALL) - 1):
-            figures = check(list(zip((ALL, ALL[begin:]), records, strict=True)), isOneOrder=True, isAnew=True)
-            self.assertEqual(figures.before, begin)
-        for archive in (ALL[1:-1], [*ALL[1:], A1], [("9", "a.9")]):
-            with self.assertRaises(AssertionError):
-                check(list(zip((ALL, archive), records, strict=True)), isOneOrder=True, isAnew=True)
-
     def test_said(self) -> None:
         """A message was neither shown nor refused: only a process that is killed at that moment may cause this."""
         self.near = record("a", ALL, 3)

@@ -28,7 +28,7 @@ from tests.live.gateway import Gateway
 from tests.live.link_forms import Form, SharedRoom, Tables
 from tests.live.processes import holds, until
 from tests.live.servers import Server
-from tests.live.storm import ArchiveRefused, Occupant, users
+from tests.live.storm import Occupant, users
 
 # Rooms of each form.
 _ROOMS = 2
@@ -95,7 +95,6 @@ class Member(Occupant):
     @param isDirect: as of L{LinkStorm}.
     @ivar record: what the user has sent and seen.
     @ivar status: status of the user's last presence.
-    @ivar isAnew: True if the archive may have begun anew: the user is in a mirror that was empty.
     @ivar view: the occupants who are shown to the user: status and C{show} by nick.
     """
 
@@ -105,9 +104,7 @@ class Member(Occupant):
         # Both servers have users of this name.
         self.nick = f"{user}{side.value}"
         self.status = ""
-        self.isAnew = False
         self.view: dict[str, tuple[str, str]] = {}
-        self.home, self.isBacked = room.home, bool(room.backing)
         isRefused = room.mode == "replica" and side is not room.home
         self.record = Record(self.nick, isRefused, shown=self.shown, readings=self.readings)
 
@@ -162,16 +159,8 @@ class Member(Occupant):
             return await super().returns()
 
     async def archive(self, after: str = "") -> list[tuple[str, str]]:
-        try:
-            found = await super().archive(after)
-        except ArchiveRefused as refused:
-            if not (self.isAnew and refused.condition == "item-not-found"):
-                raise
-            # The archive has begun anew: it does not tell what was said between.
-            self.record.gaps.append((len(self.shown), len(self.shown)))
-            return []
         # Archives of ordinary rooms have their subjects, too.
-        return [each for each in found if each[1]]
+        return [each for each in await super().archive(after) if each[1]]
 
     async def leave(self, isOrderly: bool) -> None:
         """Leave and log out, or cut the connection."""
@@ -374,8 +363,6 @@ class LinkStorm:
         if victim.isServer:
             for each in there:
                 each.isIn = False
-                # A mirror does not stay in a room that stands for an ordinary one.
-                each.isAnew |= each.isBacked and each.side is not each.home
         program.kill9()
         if victim.isServer:
             for each in there:
@@ -415,8 +402,7 @@ class LinkStorm:
                 (await each.archive(), [other.record for other in members if other.side is each.side])
                 for each in members[:2]
             ]
-            isAnew = any(each.isAnew for each in members)
-            self._report(f"{room.name}: {check(ends, isOneOrder=room.mode == 'replica', isAnew=isAnew)}")
+            self._report(f"{room.name}: {check(ends, isOneOrder=room.mode == 'replica')}")
         for gateway in self._gateways.values():
             assert "Traceback" not in gateway.log(100_000), "the log has a traceback"
             if self._isDirect:

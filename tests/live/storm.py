@@ -84,18 +84,6 @@ class Figures:
     away: float = 0.0
 
 
-class ArchiveRefused(AssertionError):
-    """
-    An archive refuses a query.
-
-    @ivar condition: of the error.
-    """
-
-    def __init__(self, nick: str, condition: str) -> None:
-        super().__init__(f"{nick}: the archive answers {condition}")
-        self.condition = condition
-
-
 class Occupant(Client):
     """
     A user in one room, whose client talks, answers pings, and notes what it is shown.
@@ -204,7 +192,7 @@ class Occupant(Client):
             results = self._results.pop(queryId)
             fin = reply.find(f"{{{ns.MAM}}}fin")
             if fin is None:
-                raise ArchiveRefused(self.nick, condition(reply) or "")
+                raise AssertionError(f"{self.nick}: the archive answers {condition(reply)}")
             found += results
             if fin.get("complete") == "true" or not results:
                 return found
