@@ -91,8 +91,9 @@ class FromOrdinary:
             return left
         puppet.held = None
         if puppet.leaves:
-            # It is the answer to a join before the leave.
-            return self._give(puppets, puppet.nick, presence, puppet.realJid, now)
+            # It is the answer to a join before the leave, or an earlier presence of a user who has left since.
+            isAnswer = self._isAsked(puppets, puppet)
+            return self._give(puppets, puppet.nick, presence, puppet.realJid, now) if isAnswer else []
         isNew, puppet.state = puppet.state is PuppetState.JOINING, PuppetState.IN
         found: list[Action] = [] if puppet.unsent is None else [puppet.unsent]
         puppet.unsent = None

@@ -139,7 +139,9 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
     )
     if _isOmitted(room, uplink, sender, occupant or gone, stanza):
         return
-    origin = submitter if occupant is None else occupant.node
+    # Another occupant may have the nick since.
+    known = occupant or gone
+    origin = submitter if submitter is not None or known is None else known.node
     if uplink.state is UplinkState.JOINING:
         uplink.feed(Event.PART, now)
         if message.subject or not uplink.resumption.isComparing:
@@ -152,9 +154,7 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
         elif uplink.resumption.isReturn:
             uplink.resumption.keep(_ofHere(room, message), isGiven=bool(stanza.stanzaId), origin=submitter)
         return
-    if occupant is None:
-        origin = submitter if gone is None else gone.node
-    elif federation.isDownstream(occupant) and not uplink.node.returnsMessages:
+    if occupant is not None and federation.isDownstream(occupant) and not uplink.node.returnsMessages:
         if stanza.fmuc is not None and realJid == occupant.realJid:
             _ofPrimary(room, message, now)
             return

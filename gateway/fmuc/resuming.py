@@ -405,5 +405,5 @@ def _show(room: Room, message: RoomMessage, origin: Node | None) -> None:
     assert message.delay is not None
     room.stamped = max(room.stamped, message.delay.stamp)
     sender = room.occupants.get(message.nick)
-    origin = origin if sender is None else sender.node
+    origin = origin if origin is not None or sender is None else sender.node
     room.broadcastMessage(message, origin, evolve(message, delay=None))

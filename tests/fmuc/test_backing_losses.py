@@ -25,7 +25,7 @@ from tests.fmuc.test_backing_stanzas import (
     own,
     presence,
 )
-from tests.fmuc.wire import read, seedJoin
+from tests.fmuc.wire import fmuc, read, seedJoin
 
 GONE = f"<x {USER}><item affiliation='none' role='none'/><status code='110'/></x>"
 EVE = "eve@users.example/e"
@@ -101,6 +101,27 @@ class LossTests(BackedCase):
             sent = self.take(f"<iq from='{SOURCE}/carol' to='{CAROLS}' type='result' id='{ping.get('id')}'/>")
             told = f"<presence from='{CAROLS}' to='{SOURCE}/carol'>{status}</presence>"
             self.assertSent(sent, *[told] * bool(status))
+
+    def test_slow(self) -> None:
+        """
+        A user changes the presence, says something, and leaves. The ordinary room shows that later: the user is not
+        in again, and a mirror in primary mode does not get what it has shown.
+        """
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol'>{MUC}</presence>")
+        self.take(own(CAROLS, "carol") + message(CAROLS, "", "<subject/>"))
+        self.take(f"<presence from='{NORTH}/bob' to='{ROOM}/bob'>{fmuc(BOB)}{MUC}</presence>")
+        self.take(presence(CAROLS, "bob") + own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
+        sender = f"from='{NORTH}/bob' to='{ROOM}"
+        said = "<body>said</body>"
+        self.take(f"<presence {sender}/bob'>{fmuc(BOB)}<status>away</status></presence>")
+        self.take(f"<message {sender}' type='groupchat' id='m'>{said}</message>")
+        self.take(f"<presence {sender}/bob' type='unavailable'>{fmuc(BOB)}</presence>")
+        away = own(BOBS, "bob").replace("</presence>", "<status>away</status></presence>")
+        self.assertSent(self.take(presence(CAROLS, "bob") + away))
+        shown = f"<message from='{ROOM}/bob' to='{CAROL}' type='groupchat' id='m'>{said}</message>"
+        self.assertSent(self.take(message(CAROLS, "bob", said) + message(BOBS, "bob", said)), shown)
+        gone = presence(CAROLS, "bob", GONE.replace("<status code='110'/>", ""), "unavailable")
+        self.assertSent(self.take(gone + presence(BOBS, "bob", GONE, "unavailable")))
 
     def test_deaf(self) -> None:
         """A listener that gets nothing, while others get messages, joins anew: it need not say that it is in."""
