@@ -780,6 +780,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/from_ordinary.py": (
         ("self._speaking.refused(puppets, puppet) if isRemoved else []", "[]"),
         ("        if missed is not None and not isComplete:\n", "        if False:\n"),
+        ("self._isAsked(puppets, puppet) and not isChange", "self._isAsked(puppets, puppet)"),
+        ("self._isAsked(puppets, puppet) and not isChange", "not isChange"),
         ("            if CREATED in codes:\n", "            if False:\n"),
         ("        if puppets.called(puppet.nick) is not puppet:\n", "        if False:\n"),
         ("if held is not None and not held.unavailable and puppets.room", "if False and puppets.room"),

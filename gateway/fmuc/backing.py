@@ -218,6 +218,7 @@ class Backing:
         if puppet.state in (PuppetState.UNKNOWN, PuppetState.CHECKING):
             puppet.unsent = sent
             return []
+        puppet.changes += not stanza.change.unavailable
         return [sent]
 
     def _leave(self, puppets: Puppets, puppet: Puppet, now: float) -> None:

@@ -90,13 +90,15 @@ class FromOrdinary:
         if left:
             return left
         puppet.held = None
+        isNew = puppet.state is PuppetState.JOINING and not puppet.leaves
+        isChange, puppet.changes = bool(puppet.changes) and not isNew, max(0, puppet.changes - (not isNew))
         if puppet.leaves:
             # It is the answer to a join before the leave, or an earlier presence of a user who has left since.
-            isAnswer = self._isAsked(puppets, puppet)
+            isAnswer = self._isAsked(puppets, puppet) and not isChange
             return self._give(puppets, puppet.nick, presence, puppet.realJid, now) if isAnswer else []
-        isNew, puppet.state = puppet.state is PuppetState.JOINING, PuppetState.IN
+        puppet.state = PuppetState.IN
         found: list[Action] = [] if puppet.unsent is None else [puppet.unsent]
-        puppet.unsent = None
+        puppet.changes, puppet.unsent = puppet.changes + len(found), None
         if isNew and puppet is puppets.listener:
             self._learn(puppets, NON_ANONYMOUS in codes, bool(presence.occupantId))
             if CREATED in codes:
@@ -178,7 +180,7 @@ class FromOrdinary:
     def gone(self, puppets: Puppets, puppet: Puppet, presence: NodePresence, now: float) -> list[Action]:
         """Handle the unavailable presence of a puppet."""
         if puppet.leaves:
-            puppet.leaves -= 1
+            puppet.leaves, puppet.changes = puppet.leaves - 1, 0
         elif puppet.state is PuppetState.JOINING:
             # A join is refused with an error: this is the end of an earlier stay.
             return []
@@ -223,7 +225,7 @@ class FromOrdinary:
 
     def expired(self, puppets: Puppets, puppet: Puppet, now: float) -> list[Action]:
         """The leave of a puppet has not come back: it was not in, and another user may have its nick."""
-        held, puppet.leaves = puppet.held, 0
+        held, puppet.leaves, puppet.changes = puppet.held, 0, 0
         if puppet.state is not PuppetState.LEAVING:
             # The user has joined again since, and the answer to that join was taken for one to an earlier join.
             puppets.doubt()

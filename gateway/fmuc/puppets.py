@@ -43,6 +43,7 @@ class Puppet:
     @ivar realJid: full JID of the user.
     @ivar password: with which the user has joined, to join anew after a loss.
     @ivar leaves: leaves that were sent, and have not come back. What comes before them is none of a later join's.
+    @ivar changes: presences since its join that were sent, and have not come back.
     @ivar deadline: end of the wait for the last leave, in seconds of the link's clock.
     @ivar unsent: last presence of the user, until it is known that the puppet is in: an ordinary room answers the
         presence of others with an error, or takes it for a join.
@@ -56,6 +57,7 @@ class Puppet:
     state: PuppetState = PuppetState.JOINING
     password: str = ""
     leaves: int = 0
+    changes: int = 0
     deadline: float = float("inf")
     unsent: ToOrdinary | None = None
     farewell: ToOrdinary | None = None
@@ -64,8 +66,8 @@ class Puppet:
     _ahead: int = 0
 
     def count(self) -> None:
-        """Begin anew to count messages."""
-        self._heard, self._ahead = -1, 0
+        """Begin anew to count messages, and presences: some may be lost."""
+        self._heard, self._ahead, self.changes = -1, 0, 0
 
     def isAhead(self, heard: int) -> bool:
         """

@@ -123,6 +123,19 @@ class LossTests(BackedCase):
         gone = presence(CAROLS, "bob", GONE.replace("<status code='110'/>", ""), "unavailable")
         self.assertSent(self.take(gone + presence(BOBS, "bob", GONE, "unavailable")))
 
+    def test_slowAgain(self) -> None:
+        """The same, and the user joins again meanwhile: the earlier presence is not the answer to that join."""
+        self.enter()
+        for show in ("away", "xa"):
+            self.take(f"<presence from='{CAROL}' to='{ROOM}/carol'><show>{show}</show></presence>")
+        self.take(own(CAROLS, "carol"))
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' type='unavailable'/>")
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='k'>{MUC}</presence>")
+        self.assertSent(self.take(own(CAROLS, "carol")))
+        self.assertSent(self.take(presence(CAROLS, "carol", GONE, "unavailable")))
+        sent = self.take(own(CAROLS, "carol")).decode()
+        self.assertIn(f"<presence from='{ROOM}/carol' to='{CAROL}' id='k'>", sent)
+
     def test_deaf(self) -> None:
         """A listener that gets nothing, while others get messages, joins anew: it need not say that it is in."""
         self.enter()
