@@ -109,7 +109,8 @@ class RandomTests(WireCase):
         self.random, self.isLossy = Random(number), isLossy
         self.service = OddWire(self.random)
         self.isStored = bool(self.random.randrange(2))
-        mirrors = [mirror(f"{name}.example", isStored=self.isStored) for name in ("north", "south")]
+        keeps = {"north": 60, "south": 0}
+        mirrors = [mirror(f"{name}.example", isStored=self.isStored, keep=keep) for name, keep in keeps.items()]
         self.site = Site(self.service, backed(isStored=self.isStored), *mirrors)
         for wire in self.site.wires.values():
             wire.link.ready = True
