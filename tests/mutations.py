@@ -718,6 +718,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/returning.py": (
         ("if first is None and self.node.isOrdinary and self._mirror.keepsNodes:", "if False:"),
         ("        if isComparing and not self._mirror.downstreamCount:\n", "        if False:\n"),
+        ("if channel is None or channel.isDelivered(now):", "if True:"),
         ("if isComparing and not self._mirror.downstreamCount:", "if isComparing:"),
         ("        if not isSame:\n", "        if False:\n"),
         ("isWhole = self.resumption.seen == told", "isWhole = True"),

@@ -352,6 +352,15 @@ class Channel(Generic[T]):
         """The last stanza that this node has given a number."""
         return Position(self.epoch, self._outbox.assigned)
 
+    def isDelivered(self, now: float) -> bool:
+        """
+        True if everything is delivered that this node has kept, and what both had kept when the channel opened.
+        Otherwise L{outputs} tell when it is (rule 20).
+        """
+        if self.state is ChannelState.OPEN and self._kept is None and len(self._outbox):
+            self._kept = self._outbox.assigned, self._inbox.received, now
+        return self.state is ChannelState.OPEN and self._kept is None
+
     def holds(self, position: Position, answer: T) -> bool:
         """
         Return True if an answer is kept, because stanzas that the other node has numbered before are on their way:

@@ -160,7 +160,7 @@ class Rooms(FederatedRooms):
             if not uplink.isIn or stanza.type != "get":
                 raise NoSuchAddress
             answer = SendResult(federation.room.jid, uplink.node.jid, stanza.id or "")
-            uplink.disturbed(now)
+            uplink.asked(now)
             return self.settled(federation.room, answer)
         if not within(jids.split(peer)[1], self._peers):
             raise NoSuchAddress

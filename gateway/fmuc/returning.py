@@ -62,6 +62,15 @@ class Uplink(Questioning):
             # The server may have been restarted.
             self.probeAt = now
 
+    def asked(self, now: float) -> None:
+        """Handle the joined node's request to compare."""
+        channel = self.node.channel
+        if channel is None or channel.isDelivered(now):
+            self.disturbed(now)
+        else:
+            # What is on its way would be a difference. L{channelChanged} tells when all is delivered.
+            self.resumption.isRestored = True
+
     def accepted(self, epoch: int, keep: int, told: int, now: float) -> None:
         """
         Handle the joined node's acceptance of a channel, even if the users have left meanwhile.

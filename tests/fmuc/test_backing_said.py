@@ -296,6 +296,9 @@ class PrimaryTests(WireCase):
         """
         site = self.opened()
         site.say(NORTH, BOB, "own")
+        for _ in range(5):
+            # Until it is acknowledged.
+            site.tick(1)
         ask = f"<iq from='{ROOM}' to='{NORTH}' type='get' id='q'><compare xmlns='{ns.CHANNEL}'/></iq>"
         found = read(site.wires["north.example"].settled(ask))
         asked = [part.get("m") for each in found for part in each.iter(f"{{{ns.CHANNEL}}}compare")]

@@ -881,6 +881,29 @@ class ComparisonTests(LinkedCase):
         self.assertEqual(self.link.heard(BEN)[2:], shown)
         self.assertEqual(*self.link.occupants())
 
+    def test_askedEarly(self) -> None:
+        """
+        Rule 20: a room that was killed, and is a mirror itself, asks the mirror to compare before it has got all
+        that this mirror has kept. What a user has said before the leave is not refused.
+        """
+        self.link.cut()
+        self.link.say(ANN, HERE, "y")
+        self.link.leave(ANN, HERE, "ann")
+        self.link.kill(self.link.top)
+        self.link.isLost = lambda sender, text: "body>y<" in text
+        self.link.wait(20)
+        self.link.crossed.clear()
+        payload = f"<compare xmlns='{ns.CHANNEL}'/>"
+        self.link.send(DOWN, f"<iq from='{ROOM}' to='{HERE}' type='get' id='q'>{payload}</iq>")
+        self.link.wait(1)
+        self.assertEqual([text for _, text in self.link.crossed if "compare" in text], [])
+        self.link.mend()
+        self.link.wait(60)
+        self.assertEqual(len([text for _, text in self.link.crossed if "compare" in text]), 2)
+        self.assertEqual(self.link.heard(OWN)[-1], "y")
+        self.assertEqual(self.link.errors(ANN), [])
+        self.assertEqual(*self.link.occupants())
+
     def test_one(self) -> None:
         """Rules 22, 23: an occupant of each node whom the other one does not know: a few presences cross."""
         for side, jid, nick in ((self.link.down, HERE, "u2"), (self.link.top, ROOM, "u1")):
