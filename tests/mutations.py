@@ -834,7 +834,6 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("uplink.state is UplinkState.JOINED and not uplink.pending", "uplink.state is UplinkState.JOINED"),
         ("if puppets.listener is None and self._isSettled(puppets.room) and not", "if False and"),
         (" and not self._isEmpty(puppets.room):", ":"),
-        ("        if self._isEmpty(action.room):\n", "        if False:\n"),
         ("puppets.last = puppets.last if self._isReturn(puppets.room) else", "puppets.last ="),
         ("left = self._release(puppets) if stanza.isFirst else []", "left: list[Action] = []"),
         ("if puppet.state is PuppetState.UNKNOWN or self._isLost:", "if puppet.state is PuppetState.UNKNOWN:"),

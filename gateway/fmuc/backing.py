@@ -248,13 +248,8 @@ class Backing:
         """
         Handle the mirror's question whether stanzas were lost: if the connection has lasted and the listener is in,
         none was. Otherwise the mirror joins anew, and the answers of the ordinary room are those to the listener.
-        If nobody is in here, the next user who joins is the listener.
         """
         listener, puppets.last = puppets.listener, stanza.last or ""
-        if self._isEmpty(action.room):
-            puppets.doubt()
-            self._due.append(partial(self._answer, action.room, stanza.id, ResumeAnswer()))
-            return []
         if listener is None or listener.state is not PuppetState.IN:
             puppets.doubt()
             self._due.append(partial(self._answer, action.room, stanza.id, _UNKNOWN))
@@ -262,9 +257,9 @@ class Backing:
         return [self._restoring.ask(puppets, listener, now, ask=stanza.id)]
 
     def _isEmpty(self, room: str) -> bool:
-        """True if nobody is in a mirror, or asks to enter: it stays for its joining nodes."""
+        """True if nobody is in a mirror, which stays for its joining nodes."""
         federation = self._rooms.federation(room)
-        return federation is not None and not (federation.downstreamCount or federation.pending)
+        return federation is not None and not federation.downstreamCount
 
     def _answer(self, room: str, identifier: str, answer: ResumeAnswer, now: float) -> list[Action]:
         federation = self._rooms.federation(room)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
+from gateway import ns
 from gateway.fmuc.nodes import JoiningNode
 from gateway.muc import archive_store
 from gateway.muc.room import Bounds
@@ -77,6 +79,7 @@ class KeepTests(WireCase):
         self.site.crossed.clear()
         self.wait(KEEP // 2)
         self.assertEqual(self.site.crossed, [])
+        self.assertEqual(self.site.wires[COMPONENT].rooms.comparisons, {})
         self.assertTrue(self.stays)
         found = self.site.join(NORTH, "bob", BOB) + self.wait(3)
         heard = [each.partition("body=")[2] for each in to(BOB, found) if "body=" in each]
@@ -118,7 +121,19 @@ class KeepTests(WireCase):
         self.assertTrue(self.stays)
 
     def test_otherRoom(self) -> None:
-        """The ordinary room has ended meanwhile, and is made anew: nothing of the former one is shown."""
+        """
+        The ordinary room has ended meanwhile, and is made anew: nothing of the former one is shown. For some
+        servers, an archive without the last known message is complete.
+        """
+        service = self.site.wires[SERVICE]
+        settled = service.settled
+
+        def lenient(xml: str | bytes = b"") -> bytes:
+            fin = f"<fin xmlns='{ns.MAM}' complete='true'/>".encode()
+            result = b"type='result'>" + fin + b"</iq>"
+            return re.sub(rb"type='error'><error .*?</error></iq>", result, settled(xml))
+
+        self.patch(service, "settled", lenient)
         self.site.leave(SOURCE, "ann", ANN)
         found = self.site.join(NORTH, "bob", BOB) + self.wait(3)
         self.assertEqual([each for each in found if "before" in each], [])

@@ -117,7 +117,7 @@ class LossTests(BackedCase):
         self.take(f"<message {sender}' type='groupchat' id='m'>{said}</message>")
         self.take(f"<presence {sender}/bob' type='unavailable'>{fmuc(BOB)}</presence>")
         away = own(BOBS, "bob").replace("</presence>", "<status>away</status></presence>")
-        self.assertSent(self.take(presence(CAROLS, "bob") + away))
+        self.assertSent(self.take(presence(CAROLS, "bob") + 2 * away))
         shown = f"<message from='{ROOM}/bob' to='{CAROL}' type='groupchat' id='m'>{said}</message>"
         self.assertSent(self.take(message(CAROLS, "bob", said) + message(BOBS, "bob", said)), shown)
         gone = presence(CAROLS, "bob", GONE.replace("<status code='110'/>", ""), "unavailable")
