@@ -636,6 +636,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("    \"\"\"\n    room.sessionsChanged()\n", "    \"\"\"\n"),
         ("        room.nodes.sessionReplaced(occupant, known)\n", "        pass\n"),
         ("None if occupant.isHidden else presence, True, None)", "None, True, None)"),
+        ("payload)\n        room.changes.nicks[occupant.nick] = None\n", "payload)\n"),
+        ("    room.changes.nicks[occupant.nick] = None\n    known =", "    known ="),
     ),
     "gateway/muc/voice.py": (
         ("checkEntitled(room, user)", "pass"),
@@ -762,7 +764,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/puppets.py": (
         ("puppet.state, puppet.leaves = PuppetState.GONE, 0", "puppet.leaves = 0"),
-        ("                puppet.leaves = 0 if isLost else puppet.leaves\n", ""),
+        ("                puppet.leaves = int(isLeaving)\n", "                pass\n"),
+        ("            puppet.held = None\n", ""),
         ("        if self.listener is puppet:\n", "        if False:\n"),
         ("if each.state is PuppetState.IN)", "if True)"),
         ("return self._ahead >= _MAX_AHEAD", "return False"),
@@ -829,6 +832,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/backing.py": (
         ("if puppet.unsent is None and not isSame(held.payload, wanted):", "if False:"),
+        ("            puppet.realJid = stanza.realJid\n", "            pass\n"),
+        ("                if puppet.state is PuppetState.LEAVING:\n", "                if False:\n"),
+        ("                    self._awaitLeave(puppets, puppet, now)\n", ""),
         ("            if self._restoring.withdraw(puppet):\n", "            if False:\n"),
         ("if isIn(condition) and held is not None and not held.unavailable:", "if False:"),
         ("uplink.state is UplinkState.JOINED and not uplink.pending", "uplink.state is UplinkState.JOINED"),
@@ -998,6 +1004,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        federation.toNode(node, join.unavailable())\n", ""),
         ("stanzaError(Banned if isBanned else NotAllowed)", "stanzaError(NotAllowed)"),
         ("quirks.showsRealJids(room, node) if node.isOpenfire else ", ""),
+        ("uplink.node.returnsPresence and gone is None and not isDownstream", "False"),
+        ("uplink.node.returnsPresence and gone is None and not isDownstream", "gone is None and not isDownstream"),
+        ("uplink.node.returnsPresence and gone is None and not isDownstream", "True"),
     ),
     "gateway/fmuc/quirks.py": (
         ("return stanza.item is not None and not stanza.jid", "return False"),
@@ -1032,7 +1041,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("stanza.change.nick, stanza, own=True)", "stanza.change.nick, stanza)"),
         ("    if join.isWithdrawn or join.held is not None:\n", "    if join.held is not None:\n"),
         ("if realJid not in (\"\", own) and not isOther:", "if False:"),
-        ("            rename(occupant, session, realJid)\n", "            pass\n"),
+        ("            rename(federation.room, occupant, session, realJid)\n", "            pass\n"),
         ("if occupant is None or node not in occupant.nodes:", "if occupant is None:"),
         ("if len(federation.joiningNodes) >= federation.room.bounds.nodes:", "if False:"),
     ),

@@ -91,10 +91,17 @@ class Backing:
         isToAll = (stanza.name == "presence" and stanza.type is None) or stanza.type == "groupchat"
         return isToAll and self.isFrom(stanza)
 
-    def disturbed(self) -> None:
-        """Stanzas may have been lost: the connection is a new one."""
+    def disturbed(self, now: float) -> list[Action]:
+        """Stanzas may have been lost: the connection is a new one. Return the leaves that are sent again."""
         self.lost()
         self._isLost = False
+        found: list[Action] = []
+        for puppets in self._puppets.values():
+            for puppet in puppets:
+                if puppet.state is PuppetState.LEAVING:
+                    self._awaitLeave(puppets, puppet, now)
+                    found.append(leaveOf(puppets.source, puppet.address, puppet.nick))
+        return found
 
     def lost(self) -> None:
         """The connection is lost. What is sent until there is a new one would come before the joins anew."""
@@ -206,6 +213,9 @@ class Backing:
         puppet = puppets.called(stanza.nick)
         if puppet is None:
             return []
+        if not stanza.change.unavailable:
+            # It may be that of another session of the user.
+            puppet.realJid = stanza.realJid
         sent = ToOrdinary(action.peer, puppet.address, stanza, action.id)
         if stanza.change.unavailable and self._speaking.waits(puppets, puppet):
             puppet.farewell = sent
@@ -225,7 +235,11 @@ class Backing:
         """Wait for the answer to a leave, which is sent."""
         puppet.leaves += 1
         puppet.unsent = puppet.farewell = None
-        puppet.state, puppet.deadline = PuppetState.LEAVING, now + _WAIT
+        puppet.state = PuppetState.LEAVING
+        self._awaitLeave(puppets, puppet, now)
+
+    def _awaitLeave(self, puppets: Puppets, puppet: Puppet, now: float) -> None:
+        puppet.deadline = now + _WAIT
         self._leaving.append((puppet.deadline, puppets, puppet))
 
     def _rejoin(self, puppets: Puppets, puppet: Puppet) -> None:

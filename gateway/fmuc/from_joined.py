@@ -289,14 +289,17 @@ def _unavailable(federation: Federation, uplink: Uplink, nick: str, stanza: Node
     if occupant is None:
         return
     realJid, _ = _realJid(federation.room, uplink.node, stanza)
-    if realJid != occupant.realJid and _isOfPerson(occupant.realJid, realJid):
+    isDownstream, isChanging = federation.isDownstream(occupant), uplink.changes[nick] > 0
+    # In replica mode, a node is told of no session's leave but those of its own. So what has told it of the last
+    # session of an occupant of the joined node was lost.
+    isUntold = uplink.node.returnsPresence and gone is None and not isDownstream
+    if realJid != occupant.realJid and _isOfPerson(occupant.realJid, realJid) and not isUntold:
         # Another session of the user has left.
         return
     occupant.payload = stanza.payload
     if stanza.item is not None:
         # An occupant who changes the nick keeps the role.
         occupant.standing = stanza.item if change.nick else Standing(stanza.item.affiliation, NO_ROLE)
-    isDownstream, isChanging = federation.isDownstream(occupant), uplink.changes[nick] > 0
     if isDownstream and not set(change.codes) & _REMOVED:
         # Downstream occupants leave by their own presence and keep their nicks. In the ProtoXEP this may be the
         # presence of another occupant who had the nick that a downstream user is joining with.

@@ -198,7 +198,7 @@ def _fromOccupant(federation: Federation, node: JoiningNode, incoming: _Incoming
         session = occupant.sessionAt(node)
         if isOther:
             # The user's session that this node knows has left there, and another one has stayed.
-            rename(occupant, session, realJid)
+            rename(federation.room, occupant, session, realJid)
         changePresence(federation.room, occupant, incoming.stanza.payload, incoming.stanza.id, session)
         if occupant.realJid != known:
             federation.sessionReplaced(occupant, known)

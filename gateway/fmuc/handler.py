@@ -115,7 +115,7 @@ class RoomsHandler(RawHandler):
         self._readWallClock(self._link.now)
         self._delivery.connected()
         if self._backing is not None:
-            self._backing.disturbed()
+            self._perform(self._backing.disturbed(self._link.now))
         if self._rooms.durability.isOn:
             # The server may have been restarted.
             self._rooms.ghosts.verify(self._rooms.rooms, self._link.now)

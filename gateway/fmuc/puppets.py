@@ -188,9 +188,14 @@ class Puppets:
         self.isDue, self.isWhole = True, False
         for puppet in self._byAddress.values():
             puppet.count()
-            if puppet.state is not PuppetState.LEAVING:
-                puppet.state, puppet.held = PuppetState.UNKNOWN, None
-                puppet.leaves = 0 if isLost else puppet.leaves
+            # The next listener is told who has the nick.
+            puppet.held = None
+            isLeaving = puppet.state is PuppetState.LEAVING
+            if not isLeaving:
+                puppet.state = PuppetState.UNKNOWN
+            if isLost:
+                # The leave is sent again.
+                puppet.leaves = int(isLeaving)
 
 
 def addressOf(component: str, user: str, nick: str) -> str:

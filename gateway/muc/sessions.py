@@ -32,6 +32,7 @@ def changePresence(
     """
     if session is not None:
         occupant.showSession(session, payload)
+        room.changes.nicks[occupant.nick] = None
     if room.nodes.submitPresence(occupant, payload, identifier):
         return
     occupant.payload = payload
@@ -124,12 +125,13 @@ def _extract(room: Room, occupant: Occupant, session: Session) -> Payload:
     return last.payload
 
 
-def rename(occupant: Occupant, session: Session | None, jid: str) -> None:
+def rename(room: Room, occupant: Occupant, session: Session | None, jid: str) -> None:
     """
     Replace the full JID of a session through another node.
 
     @param session: C{None} if the occupant has no other.
     """
+    room.changes.nicks[occupant.nick] = None
     known = occupant.realJid if session is None else session.jid
     node = occupant.node if session is None else session.node
     if node is not None:

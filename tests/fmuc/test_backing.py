@@ -113,6 +113,31 @@ class OccupantTests(WireCase):
             ],
         )
 
+    def test_sessions(self) -> None:
+        """Section 7.2.8: of two clients in one mirror, the first one leaves. Users of the other mirror see all."""
+        other = CAROL.replace("/c", "/other")
+        self.site.join(SOUTH, "dan", DAN)
+        for client in (CAROL, other):
+            self.site.join(NORTH, "carol", client)
+        status = "<status>here</status>"
+        self.site.leave(NORTH, "carol", CAROL)
+        shown = self.site.send(f"<presence from='{other}' to='{NORTH}/carol'>{status}</presence>")
+        self.assertTold(to(DAN, shown), f"presence {SOUTH}/carol none/participant status=here")
+        kicked = self.site.ask(SOURCE, ANN, admin("carol"), "set")
+        self.assertTold(to(DAN, kicked), f"presence {SOUTH}/carol unavailable none/none actor=ann 307 status=here")
+
+    def test_sessionUntold(self) -> None:
+        """The same; what tells the other mirror of the second client is lost. It is told when that one leaves."""
+        other = CAROL.replace("/c", "/other")
+        self.site.join(SOUTH, "dan", DAN)
+        for client in (CAROL, other):
+            self.site.join(NORTH, "carol", client)
+        self.site.away = {SERVICE}
+        self.site.leave(NORTH, "carol", CAROL)
+        self.site.away = set()
+        left = self.site.leave(NORTH, "carol", other)
+        self.assertTold(to(DAN, left), f"presence {SOUTH}/carol unavailable none/none")
+
     def test_nick(self) -> None:
         """Section 7.6: an occupant of the ordinary room changes the nick."""
         self.site.join(NORTH, "bob", BOB)
@@ -396,6 +421,31 @@ class ReturnTests(WireCase):
         own = [each for each in self.sent() if "/u29 " in f"{each} " and each.startswith("presence")]
         self.assertEqual(own, [f"presence {last} > {SOURCE}/u29", f"presence {last} > {SOURCE}/u29 show=xa"])
         self.assertIn(f"presence {NORTH}/u29 > {BOB} none/participant show=xa", shown)
+
+    def test_sessions(self) -> None:
+        """
+        The process is killed before the ordinary room has returned the presence of another client of a user: it is
+        known by which client the user is in, and what that one has told.
+        """
+        other = CAROL.replace("/c", "/other")
+        self.site.join(NORTH, "carol", other)
+        self.site.away = {SERVICE}
+        self.site.leave(NORTH, "carol", CAROL)
+        self.site.away = set()
+        self.site.restart()
+        self.site.leave(NORTH, "carol", other)
+        self.assertEqual(sorted(self.site.wires[COMPONENT].room(ROOM).occupants), ["ann", "bob", "dan"])
+
+    def test_sessionsHere(self) -> None:
+        """The same of a user who is in the room here."""
+        other, status = DAN.replace("/d", "/other"), "<status>here</status>"
+        self.site.join(ROOM, "dan", other)
+        self.site.away = {SERVICE}
+        self.site.send(f"<presence from='{DAN}' to='{ROOM}/dan'>{status}</presence>")
+        self.site.away = set()
+        self.site.restart()
+        self.site.leave(ROOM, "dan", other)
+        self.assertIn(status.encode(), self.site.wires[SERVICE].room(SOURCE).occupants["dan"].payload.raw)
 
     def test_missed(self) -> None:
         """Messages that were missed come from the history, once."""

@@ -250,6 +250,30 @@ class LossTests(BackedCase):
             self.take(f"<iq from='{SOURCE}/{nick}' to='{address}' type='result' id='{asked}'/>")
         self.assertSent(self.wire.tickBytes(11))
 
+    def test_leaveAndDisconnected(self) -> None:
+        """
+        A leave is sent again by a new connection, whose answers alone count. Who had the nick before may have left
+        meanwhile.
+        """
+        self.joinAndLeave()
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='k'>{MUC}</presence>")
+        self.take(f"<presence from='{DAN}' to='{ROOM}/dan' type='unavailable'/>")
+        self.take(presence(BOBS, "dan"))
+        self.wire.tickBytes(5)
+        self.wire.handler.connectionInitialized()
+        self.assertSent(
+            self.wire.settled(),
+            leaveOf(DANS, "dan"),
+            f"<presence from='{BOBS}' to='{SOURCE}/bob'>{MUC}</presence>",
+        )
+        self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
+        self.wire.tickBytes(9)
+        assert self.wire.backing is not None
+        self.assertEqual(self.wire.backing.count, 3)
+        self.wire.tickBytes(1)
+        self.assertEqual(self.wire.backing.count, 2)
+        self.assertNotIn("dan", self.wire.room(ROOM).occupants)
+
     def test_leavesTwice(self) -> None:
         """Of two leaves that do not come back, the wait for the last one counts."""
         self.joinAndLeave()

@@ -136,16 +136,27 @@ class RandomTests(WireCase):
         self.checkTalk()
 
     def step(self) -> list[str]:
-        """Let somebody do something."""
+        """Let somebody do something; now and then, somebody changes the presence before."""
+        shown = [] if self.random.randrange(4) else self.change(*self.random.choice(USERS))
+        return shown + self.act()
+
+    def change(self, room: str, user: str) -> list[str]:
+        """Let a user, who need not be in, change the presence."""
+        nick = self.nicks.get(user, "a")
+        status = f"<status>{self.random.randrange(1_000)}</status>"
+        return self.site.send(f"<presence from='{user}' to='{room}/{nick}'>{status}</presence>")
+
+    def act(self) -> list[str]:
+        """Let somebody do something, or the component lose its connection."""
         if self.isLossy and not self.site.waiting and not self.random.randrange(12):
             return self.lose()
-        step, nick = self.random.randrange(14), self.random.choice(NICKS)
+        step, nick = self.random.randrange(13), self.random.choice(NICKS)
         room, user = self.random.choice(USERS)
         known = self.nicks.get(user, nick)
         if step < 3:
             self.nicks[user] = known
             return self.site.join(room, known, user)
-        if step in (3, 12):
+        if step in (3, 11):
             self.nicks.pop(user, None)
             return self.site.leave(room, known, user)
         if step == 4:
@@ -159,13 +170,10 @@ class RandomTests(WireCase):
         if step == 8:
             self.asked()
             return self.site.ask(SOURCE, ANN, admin(nick), "set")
-        if step in (9, 13):
+        if step in (9, 12):
             local = self.random.choice(LOCAL)
             act = self.site.join if self.random.randrange(2) else self.site.leave
             return act(SOURCE, nick, local)
-        if step == 10:
-            status = f"<status>{self.random.randrange(1_000)}</status>"
-            return self.site.send(f"<presence from='{user}' to='{room}/{known}'>{status}</presence>")
         return self.site.tick(self.random.choice((1, 2, 5, 12)))
 
     def lose(self) -> list[str]:
