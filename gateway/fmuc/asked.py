@@ -48,11 +48,13 @@ class Requests:
 
     @ivar attempts: number of requests since the last answer.
     @ivar until: time at which the last one counts as unanswered.
+    @ivar isAnew: True if the last one was sent although the answer to another one was still awaited.
     """
 
     token: str
     attempts: int = 0
     until: float = inf
+    isAnew: bool = False
     _open: dict[str, Asked] = field(factory=dict)
     _count: int = 0
 
@@ -66,7 +68,7 @@ class Requests:
         self._open[identifier] = asked
         if len(self._open) > _MAX_OPEN:
             del self._open[next(iter(self._open))]
-        self.until = asked.at + timeout
+        self.until, self.isAnew = asked.at + timeout, False
         self.attempts += 1
         return identifier
 
@@ -86,4 +88,4 @@ class Requests:
     def stop(self) -> None:
         """Forget all requests."""
         self._open.clear()
-        self.attempts = 0
+        self.attempts, self.isAnew = 0, False

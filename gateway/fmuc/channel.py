@@ -382,7 +382,8 @@ class Channel(Generic[T]):
         answer = self._report(report.isResume)
         isOlder = report.received < self._outbox.acknowledged or report.sent < self._inbox.highest
         if not self._isCompared or report.epoch != self.epoch or isOlder or report.received > self._sent:
-            self._exchange(now)
+            # The other node may have been started since it was asked.
+            self._exchange(now, isAnew=report.isResume and not self._isCompared)
             return answer
         self._acknowledgedUpTo(report.received, now)
         if self.state is ChannelState.LOST:
@@ -476,11 +477,17 @@ class Channel(Generic[T]):
 
     # The exchange of numbers.
 
-    def _exchange(self, now: float) -> None:
-        """Ask for the other node's numbers, unless the answer to a recent request is to come."""
-        if self._requests.last + self.roundTrip.timeout() <= now:
+    def _exchange(self, now: float, isAnew: bool = False) -> None:
+        """
+        Ask for the other node's numbers, unless the answer to a recent request is to come.
+
+        @param isAnew: True if that request may be lost; then one more is sent.
+        """
+        isAnew = isAnew and not self._requests.isAnew
+        if isAnew or self._requests.last + self.roundTrip.timeout() <= now:
             self._requests.attempts = 0
             self._ask(now)
+            self._requests.isAnew = isAnew
 
     def _ask(self, now: float) -> None:
         asked = Asked(now, self._sent, self._outbox.acknowledged, self._inbox.highest)

@@ -94,6 +94,15 @@ class Losing(Joining):
             elif each.isSent:
                 self.reject(each, stanzaError(LinkDown))
 
+    def _putOff(self, now: float, join: PendingJoin | None) -> None:
+        """Put off the joins anew: they, or their answers, may be lost. A channel delivers both."""
+        self.resumption.isComparing = False
+        for nick, each in list(self.pending.items()) if self.node.channel is None else ():
+            if each.occupant is not None and each.isWithdrawn:
+                del self.pending[nick]
+            elif each.occupant is not None:
+                each.queueAgain()
+
     def _lostFor(self, now: float) -> None:
         """Do what is due while the joined node is lost."""
         self.outgoing.expire(self.node.profile.pace, now)

@@ -57,7 +57,8 @@ class Uplink(Questioning):
             # The channel repeats what was lost.
             return
         elif not isReconnected or self.node.resumes or self.resumption.isRestored:
-            self.feed(Event.DISTURBED, now)
+            isInterrupted = self.state is UplinkState.JOINING and self.resumption.isComparing
+            self.feed(Event.INTERRUPTED if isInterrupted else Event.DISTURBED, now)
         elif self.state is UplinkState.JOINED:
             # The server may have been restarted.
             self.probeAt = now
@@ -376,6 +377,7 @@ _OUTPUTS: dict[Output, Callable[[Uplink, float, PendingJoin | None], None]] = {
     Output.LOG_LEFT: Uplink._logLeft,
     Output.ASK: Uplink._ask,
     Output.HOLD: Uplink._hold,
+    Output.PUT_OFF: Uplink._putOff,
     Output.TELL: Uplink._tell,
     Output.COMPARE: Uplink._compare,
     Output.REJOIN: Uplink._rejoin,

@@ -43,6 +43,7 @@ class Event(Enum):
     DEADLINE = "the confirmation does not come in time"
     GONE = "the joined node was destroyed"
     DISTURBED = "this node or its link was restarted, or an error or the joined node says that stanzas were lost"
+    INTERRUPTED = "the same, while users here are compared, or joined anew"
     UNREACHABLE = "a stanza comes back because the joined node cannot be reached, or no answer comes in time"
     RETRY = "the time of the next attempt has come"
     RESUMED = "both nodes have the same occupants and subject; what was missed was received"
@@ -71,6 +72,7 @@ class Output(Enum):
         "otherwise as if it has forgotten this node"
     )
     HOLD = "let the users stay; put off or refuse joins in flight"
+    PUT_OFF = "put off the joins anew"
     TELL = "tell the joined node who is in here, if it can resume"
     COMPARE = "show what is received as a difference to what is known"
     REJOIN = "send the leaves of all downstream occupants, if the joined node may know them, and join them anew"
@@ -192,8 +194,9 @@ TRANSITIONS: dict[tuple[UplinkState, Event], Transition] = {
     (_S.WITHDRAWING, _E.DEADLINE): Transition(_S.IDLE, (_O.SEND_NEXT_FIRST,), _UNRELIABLE),
     (_S.JOINING, _E.GONE): Transition(_S.IDLE, (_O.DISCARD, _O.SEND_NEXT_FIRST), _DESTROYED),
     (_S.JOINED, _E.GONE): Transition(_S.IDLE, (_O.DISCARD, _O.LOG_LEFT, _O.SEND_NEXT_FIRST), _DESTROYED),
-    (_S.JOINED, _E.DISTURBED): Transition(_S.RETURNING, (_O.AWAIT_ANSWER, _O.ASK), _UNRELIABLE),
+    (_S.JOINED, _E.DISTURBED): Transition(_S.RETURNING, (_O.AWAIT_ANSWER, _O.PUT_OFF, _O.ASK), _UNRELIABLE),
     (_S.JOINED, _E.UNREACHABLE): Transition(_S.LOST, (_O.HOLD,), _UNRELIABLE),
+    (_S.JOINING, _E.INTERRUPTED): Transition(_S.RETURNING, (_O.AWAIT_ANSWER, _O.PUT_OFF, _O.ASK), _UNRELIABLE),
     # The first attempt to join anew.
     (_S.JOINING, _E.UNREACHABLE): Transition(_S.LOST, (_O.HOLD,), _UNRELIABLE),
     (_S.RETURNING, _E.DISTURBED): Transition(_S.RETURNING, (_O.ASK,), _UNRELIABLE),

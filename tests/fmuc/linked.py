@@ -147,6 +147,7 @@ class Linked:
         isChain: bool = False,
         profile: Profile = BROADBAND,
         keep: int = 0,
+        dialect: Dialect = Dialect.XEP_0289,
     ) -> None:
         self.isLost: Callable[[str, str], bool] = lambda sender, text: False
         self.isRepeated = False
@@ -154,7 +155,7 @@ class Linked:
         self.crossed: list[tuple[str, str]] = []
         self.shown: dict[str, list[Element]] = {}
         self.top, self.down = (
-            Side(domain, mode, has, _PEERS[domain], isOwn=domain == TOP, profile=profile, keep=keep)
+            Side(domain, mode, has, _PEERS[domain], dialect, isOwn=domain == TOP, profile=profile, keep=keep)
             for domain, has in zip((TOP, DOWN), channels, strict=True)
         )
         self.sides = {TOP: self.top, DOWN: self.down}

@@ -545,6 +545,29 @@ class RulesTests(SynchronousTestCase):
         self.network.run(1)
         self.assertEqual(self.one.events, [Opened()])
 
+    def test_bothStarted(self) -> None:
+        """Rule 14: what was asked may be lost with the process that it is for; the next one asks, too."""
+        self.one.kill()
+        self.network.packets.clear()
+        self.two.kill()
+        self.network.run()
+        self.assertEqual((self.one.events, self.two.events), ([Opened()], [Opened()]))
+
+    def test_onceMore(self) -> None:
+        """Rule 14: one request is sent once more, whatever the other node sends; the wait begins anew."""
+        self.one.kill()
+        for _ in range(3):
+            self.one.channel.requested(Report(EPOCH, 0, 0, True), self.network.now)
+            self.one.settle()
+        self.assertEqual(len(self.sent()), 2)
+        self.network.packets.clear()
+        self.network.run(PACE.first)
+        self.assertEqual(self.one.events, [Opened()])
+        self.one.kill()
+        self.one.channel.requested(Report(EPOCH, 0, 0, True), self.network.now)
+        self.one.settle()
+        self.assertEqual(len([each for each in self.sent() if isinstance(each, Ask)]), 3)
+
     def test_opens(self) -> None:
         """Rule 14: a request opens a channel that was compared; an old one does not."""
         self.one.say("a")
