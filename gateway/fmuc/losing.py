@@ -49,7 +49,7 @@ class Losing(Joining):
         self, mirror: Mirror, node: JoinedNode, token: str, observe: Callable[[float], object] | None = None
     ) -> None:
         super().__init__(mirror, node, token, observe)
-        self.outgoing = Submitted(mirror) if node.isOrdinary else Outgoing(mirror)
+        self.outgoing = (Submitted if node.isOrdinary else Outgoing)(mirror, node.profile.pace)
 
     def heard(self, now: float, isError: bool = False) -> None:
         super().heard(now, isError)
@@ -105,7 +105,7 @@ class Losing(Joining):
 
     def _lostFor(self, now: float) -> None:
         """Do what is due while the joined node is lost."""
-        self.outgoing.expire(self.node.profile.pace, now)
+        self.outgoing.expire(now)
         if self._tellAt <= now:
             self._tellAt = _NEVER
             self._tellLoss(now)
@@ -205,7 +205,7 @@ class Losing(Joining):
         isReturning = self.state is UplinkState.RETURNING or self.resumption.isComparing
         if not (isLost or isReturning or self._isAnew(message.nick) or len(self.outgoing)):
             return False
-        self.outgoing.keep(message, self.node.profile.pace, now)
+        self.outgoing.keep(message, now)
         return True
 
     def submits(self, message: RoomMessage, now: float) -> None:
@@ -218,7 +218,7 @@ class Losing(Joining):
         if not isinstance(self.outgoing, Submitted):
             return
         if message.store and not message.subject:
-            self.outgoing.keep(message, self.node.profile.pace, now)
+            self.outgoing.keep(message, now)
         elif self.state is not UplinkState.JOINED or self._isAnew(message.nick):
             raise LinkDown
 

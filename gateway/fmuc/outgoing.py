@@ -15,6 +15,7 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
+from gateway.addresses import jids
 from gateway.errors import GatewayError, LinkDown, OutboxFull
 from gateway.fmuc.actions import Submission
 from gateway.fmuc.channel_values import Pace
@@ -23,6 +24,7 @@ from gateway.fmuc.port import Mirror
 from gateway.muc.actions import SendError
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import Delay, Payload, RoomMessage, person, stanzaError
+from gateway.stream.shares import Share, Shares
 
 # Bytes of memory that a message takes beside its record.
 _AROUND = 500
@@ -52,36 +54,61 @@ class Unsent:
 
 @define(eq=False)
 class Outgoing:
-    """The messages of one mirror that wait, in their order. The limits are those of a channel's outbox."""
+    """
+    The messages of one mirror that wait, in their order. The limits are those of a channel's outbox, and each user
+    has a share of them.
+    """
 
     _mirror: Mirror
+    _pace: Pace
     _unsent: dict[int, Unsent] = field(factory=dict)
     _last: int = 0
-    _size: int = 0
+    _places: Shares = field(init=False)
+    _bytes: Shares = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._forgetShares()
+
+    def _forgetShares(self) -> None:
+        self._places, self._bytes = Shares(self._pace.stanzas), Shares(self._pace.bytes)
 
     def __len__(self) -> int:
         return len(self._unsent)
 
-    def keep(self, message: RoomMessage, pace: Pace, now: float) -> None:
+    def keep(self, message: RoomMessage, now: float) -> None:
         """
         Keep a message of a downstream occupant.
 
-        @raise OutboxFull: if there is too much already.
+        @raise OutboxFull: if there is too much already, of all users or of this one.
         """
         room = self._mirror.room
         node = room.occupants[message.nick].node
         origin = node.jid if isinstance(node, JoiningNode) else ""
         said = message.delayed(room.stamp(now))
         unsent = Unsent(said, origin, now, _written(said, origin))
-        if len(self._unsent) >= pace.stanzas or self._size + unsent.size > pace.bytes:
+        place, size = self._sharesOf(unsent)
+        if self._bytes.taken + unsent.size > self._pace.bytes or not place.take():
+            raise OutboxFull
+        if not size.take(unsent.size):
+            place.giveBack()
             raise OutboxFull
         self._put(self._last + 1, unsent)
         room.changes.nodes = True
 
+    def _sharesOf(self, unsent: Unsent) -> tuple[Share, Share]:
+        user = self._userOf(unsent)
+        return self._places.of(user), self._bytes.of(user)
+
+    def _userOf(self, unsent: Unsent) -> str:
+        """
+        Return the user whose share a message takes, as a domain of its own: all users of a mirror may be of one
+        domain, which needs no share then.
+        """
+        return jids.escapeLocal(person(unsent.message.realJid))
+
     def _put(self, number: int, unsent: Unsent) -> None:
         self._unsent[number] = unsent
         self._last = max(self._last, number)
-        self._size += unsent.size
 
     def _take(self, isTaken: Callable[[Unsent], bool]) -> list[Unsent]:
         """Remove and return the messages that a function accepts."""
@@ -89,7 +116,13 @@ class Outgoing:
 
     def _remove(self, numbers: Iterable[int]) -> list[Unsent]:
         taken = [self._unsent.pop(number) for number in numbers]
-        self._size -= sum(unsent.size for unsent in taken)
+        for unsent in taken:
+            place, size = self._sharesOf(unsent)
+            place.giveBack()
+            size.giveBack(unsent.size)
+        if not self._unsent:
+            # A service may have many of these tables.
+            self._forgetShares()
         if taken:
             self._mirror.room.changes.nodes = True
         return taken
@@ -121,10 +154,10 @@ class Outgoing:
         """All occupants have left."""
         self.refuse()
 
-    def expire(self, pace: Pace, now: float) -> None:
+    def expire(self, now: float) -> None:
         """Return the messages that have waited for too long."""
         if self._unsent:
-            self.refuse(lambda each: each.since + pace.age <= now, OutboxFull)
+            self.refuse(lambda each: each.since + self._pace.age <= now, OutboxFull)
 
     def refuse(
         self, isRefused: Callable[[Unsent], bool] = lambda _: True, error: type[GatewayError] = LinkDown
@@ -152,7 +185,11 @@ class Outgoing:
         @param text: its record.
         @raise ValueError: if they are none.
         """
-        self._put(int(name), Unsent(*_read(text), 0.0, text))
+        unsent = Unsent(*_read(text), 0.0, text)
+        self._put(int(name), unsent)
+        place, size = self._sharesOf(unsent)
+        place.keep(1)
+        size.keep(unsent.size)
 
     def begin(self, now: float) -> None:
         """Continue with the messages that were loaded, in any order."""

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable
 
 from attrs import define, evolve, field
 
+from gateway.addresses import jids
 from gateway.errors import LinkDown
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.outgoing import Outgoing, Unsent
@@ -56,6 +57,14 @@ class Submitted(Outgoing):
         @param isSettled: False while nobody knows what the ordinary room has got.
         """
         return any(not isSettled or number not in self._sentAt for number in self._numbers(nick, user))
+
+    def _userOf(self, unsent: Unsent) -> str:
+        """
+        Return the user whose share a message takes. The domain has a share, too: that of the node which names the
+        user, or of a user here.
+        """
+        domain = jids.split(unsent.origin or unsent.message.realJid)[1]
+        return f"{super()._userOf(unsent)}@{domain}"
 
     def senders(self) -> set[tuple[str, str]]:
         """Return the nicks and the full JIDs of the users whose messages have not come back."""

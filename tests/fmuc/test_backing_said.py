@@ -5,11 +5,15 @@ its sender gets an error.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from twisted.internet.error import ConnectionDone
 from twisted.python.failure import Failure
 
 from gateway import ns
 from gateway.errors import LinkDown
+from gateway.fmuc.puppets import addressOf
 from gateway.muc.room import Bounds
 from tests.fmuc.backed import COMPONENT, NORTH, ROOM, SERVICE, SOURCE, Site, backed
 from tests.fmuc.support import MUC, RoomCase, refused
@@ -27,7 +31,7 @@ from tests.fmuc.test_backing_stanzas import (
     own,
     presence,
 )
-from tests.fmuc.wire import WireCase, mirror, read, rooms
+from tests.fmuc.wire import WireCase, mirror, read, rooms, seedJoin
 
 SUBJECT = message(CAROLS, "", "<subject/>")
 
@@ -203,6 +207,35 @@ class OutTests(RoomCase):
         self.wire.settled(said("1", DAN))
         [found] = self.wire.elements(self.back("1", "forbidden"))
         self.assertEqual((found.get("to"), found.get("type")), (DAN, "error"))
+
+    def test_flood(self) -> None:
+        """
+        Of a thousand messages that wait for their copies, one user may take a fifth, and all users whom one node
+        names a half: there is always place for others.
+        """
+        self.assertEqual(self.flood(lambda body: said(body, DAN)), 200)
+        self.assertSent(self.wire.settled(said("more")), copy("more"))
+        found = 0
+        for number in range(12):
+            nick, user = f"n{number}", f"bob@domain{number}.example/b"
+            self.wire.settled(seedJoin(ROOM, nick, NORTH, user))
+            self.wire.settled(own(addressOf(COMPONENT, user, nick), nick))
+            found += self.flood(partial(self.ofNode, nick))
+        self.assertEqual(found, 400)
+        self.assertSent(self.wire.settled(said("still")), copy("still"))
+
+    def ofNode(self, nick: str, body: str) -> str:
+        """Return a message of an occupant of a mirror."""
+        return said(body, f"{NORTH}/{nick}")
+
+    def flood(self, message: Callable[[str], str]) -> int:
+        """Send messages until one is refused; return the number of the others."""
+        for number in range(1_000):
+            sent = self.wire.settled(message(str(number)))
+            if b"<resource-constraint" in sent:
+                return number
+            self.assertIn(SOURCE.encode(), sent)
+        return 1_000
 
     def test_taken(self) -> None:
         """Another user who takes the nick of a removed occupant does not speak for that one."""

@@ -414,20 +414,42 @@ class BoundTests(OpenfireCase):
     """The messages that wait."""
 
     def test_number(self) -> None:
-        """So many as a channel keeps; a further one is refused, and nothing is lost in silence."""
+        """
+        Of so many as a channel keeps, one user may take a fifth, and another one a quarter of the rest. A further
+        message is refused, and nothing is lost in silence.
+        """
         self.lose()
-        for number in range(BROADBAND.pace.stanzas):
-            self.assertNotIn(b"type='error'", self.say(BOB, f"m{number}"))
-        self.assertSent(self.say(BOB, "more"), refused("message", HERE, BOB, OutboxFull, "id='more' "))
+        for who, most in ((BOB, BROADBAND.pace.stanzas // 5), (CAROL, BROADBAND.pace.stanzas * 4 // 25)):
+            for number in range(most):
+                self.assertNotIn(b"type='error'", self.say(who, f"m{number}"))
+            self.assertSent(self.say(who, "more"), refused("message", HERE, who, OutboxFull, "id='more' "))
         self.listed(self.last(self.wait(30)), "ann")
-        self.assertEqual(self.crossed(self.answer()).count("message groupchat bob"), BROADBAND.pace.stanzas)
+        self.assertEqual(self.crossed(self.answer()).count("message groupchat bob"), BROADBAND.pace.stanzas // 5)
 
     def test_bytes(self) -> None:
         """The same for their size."""
         self.lose()
         large = f"<a xmlns='urn:x'>{'x' * 150_000}</a>"
-        found = [b"<resource-constraint" in self.say(BOB, str(number), large) for number in range(8)]
-        self.assertEqual(found, [False] * 6 + [True] * 2)
+        found = [b"<resource-constraint" in self.say(BOB, str(number), large) for number in range(3)]
+        self.assertEqual(found, [False, False, True])
+        self.assertNotIn(b"type='error'", self.say(CAROL, "c", large))
+        federation = self.service.rooms.federation(HERE)
+        assert federation is not None and federation.uplink is not None
+        self.assertEqual(federation.uplink.outgoing._places.taken, 3)
+
+    def test_all(self) -> None:
+        """The messages of all users together take no more than the limit."""
+        federation = self.service.rooms.federation(HERE)
+        assert federation is not None
+        table = Outgoing(federation, BROADBAND.pace)
+        for number in range(7):
+            payload = Payload(b"x" * 150_000)
+            message = RoomMessage(nick="bob", realJid=f"u{number}@localhost/m", payload=payload, stanzaId="s")
+            if number < 6:
+                table.keep(message, 5.0)
+            else:
+                self.assertRaises(OutboxFull, table.keep, message, 5.0)
+        self.service.rooms.rooms[HERE].takeActions()
 
     def test_age(self) -> None:
         """After a day they are returned to their senders."""
@@ -465,12 +487,12 @@ class BoundTests(OpenfireCase):
         room = self.service.rooms.rooms[HERE]
         federation = self.service.rooms.federation(HERE)
         assert federation is not None
-        table = Outgoing(federation)
+        table = Outgoing(federation, BROADBAND.pace)
         for number in range(12):
             payload = Payload(f"<body>&lt;\u00e9{number}</body>".encode(), "en")
             message = RoomMessage(nick="bob", realJid=BOB, payload=payload, id=None, stanzaId=f"s{number}")
-            table.keep(message, BROADBAND.pace, 5.0)
-        again = Outgoing(federation)
+            table.keep(message, 5.0)
+        again = Outgoing(federation, BROADBAND.pace)
         for name, text in sorted(table.records()):
             again.load(name, text)
         again.begin(7.0)
@@ -478,7 +500,7 @@ class BoundTests(OpenfireCase):
         found = [each.message for each in again._take(lambda each: True)]
         self.assertEqual([each.stanzaId for each in found], [f"s{number}" for number in range(12)])
         self.assertEqual((found[3].payload.language, found[3].id), ("en", None))
-        self.assertEqual((len(again), again._size), (0, 0))
+        self.assertEqual((len(again), again._places.taken, again._bytes.taken, len(again._places)), (0, 0, 0, 0))
         for text in ("", "[]", "{}"):
             self.assertRaises(ValueError, again.load, "1", text)
         room.takeActions()
