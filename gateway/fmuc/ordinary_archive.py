@@ -96,7 +96,7 @@ def readResult(stanza: Stanza, source: str, room: str) -> Result:
     if message is None or stamp is None or message.uri != ns.CLIENT:
         raise BadRequest
     sender, identifier = message.getAttribute("from", ""), result.getAttribute("id", "")
-    if jids.bare(sender) != source or len(identifier) > MAX_ID:
+    if jids.bare(sender) != source or not 0 < len(identifier) <= MAX_ID:
         raise BadRequest
     written = serialised(moved(message, ns.CLIENT, ns.COMPONENT_ACCEPT), ns.COMPONENT_ACCEPT).encode()
     archived = evolve(
@@ -109,7 +109,7 @@ def readResult(stanza: Stanza, source: str, room: str) -> Result:
         cut=0,
     )
     read = readMessage(archived, source, room)
-    given = evolve(read, delay=Delay(source, stamp), stanzaId=identifier or read.stanzaId)
+    given = evolve(read, delay=Delay(source, stamp), stanzaId=identifier)
     return Result(result.getAttribute("queryid", ""), sender, given)
 
 

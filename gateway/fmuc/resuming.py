@@ -16,6 +16,7 @@ from attrs import define, evolve, field
 
 from gateway.fmuc.actions import AskResume, TellOccupants
 from gateway.fmuc.digest import ALL, NONE, Buckets, SharedState, shared
+from gateway.fmuc.missed import SKEW, MissedMessages
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.port import Mirror
@@ -36,14 +37,12 @@ from gateway.muc.values import (
 
 # Seconds between the first attempts to reach the other node, and between later ones to reach a joining node.
 FIRST, SLOWEST = 1.0, 15.0
-# Seconds by which the clocks of two sites may differ.
-_SKEW = 60.0
 # Requests whose answers may come.
 _OPEN = 20
 # Occupants in one request: their addresses may take two kilobytes each.
 _LISTED = 80
-# Missed messages that the archive of an ordinary room may give; bytes of missed messages.
-_ARCHIVED, _MAX_MISSED = 1_000, 4 * 1024 * 1024
+# Missed messages that the archive of an ordinary room may give.
+_ARCHIVED = 1_000
 
 
 def interval(attempts: int, slowest: float = SLOWEST) -> float:
@@ -97,9 +96,7 @@ class Resumption:
     # Buckets that the last requests have told, by their ids.
     _told: dict[str, Buckets] = field(factory=dict)
     _left: dict[str, str] = field(factory=dict)
-    # Missed messages by their identities, each with the node that it has come from; their bytes.
-    _missed: dict[tuple[str, ...], tuple[RoomMessage, Node | None]] = field(factory=dict)
-    _size: int = 0
+    _missed: MissedMessages = field(factory=MissedMessages)
 
     # Attempts.
 
@@ -120,7 +117,7 @@ class Resumption:
 
     def ask(self) -> None:
         """Ask the joined node."""
-        self._forgetMissed()
+        self._missed.clear()
         self._missing.clear()
         identifier = self._newId("ask")
         self._known[identifier] = self._ofJoined().digest()
@@ -153,7 +150,7 @@ class Resumption:
 
     def tell(self) -> None:
         """Tell the joined node the occupants of this one that may differ, and ask for its state."""
-        self._forgetMissed()
+        self._missed.clear()
         self._missing.clear()
         told = [(each.nick, each.realJid) for each in self._downstream()]
         told += [(join.request.nick, join.request.realJid) for join in self._inFlight()]
@@ -221,16 +218,12 @@ class Resumption:
         """From now on, show what is received as a difference."""
         self.isComparing = True
         self._unseen = {nick: each for nick, each in self.node.occupants.items() if nick in self.buckets}
-        self._forgetMissed()
+        self._missed.clear()
 
     @property
     def seen(self) -> int:
         """Number of occupants that the joined node has sent, since the return has begun if there is one."""
         return len(self.node.occupants) - len(self._unseen)
-
-    def _forgetMissed(self) -> None:
-        self._missed.clear()
-        self._size = 0
 
     def isSeen(self, nick: str) -> None:
         """The joined node has sent the presence of one of its occupants."""
@@ -274,7 +267,7 @@ class Resumption:
         """
         stamps = [each.delay.stamp for each in self.mirror.room.history if each.delay is not None]
         lostAt = inf if self.node.lostAt is None else self.node.lostAt
-        return min(max(stamps), lostAt) - _SKEW if stamps else None
+        return min(max(stamps), lostAt) - SKEW if stamps else None
 
     def readmit(self, join: PendingJoin) -> bool:
         """Handle the admission of an occupant who is joined anew; False for other joins."""
@@ -304,18 +297,9 @@ class Resumption:
         return bool(realJid) and self._left.get(nick) == realJid
 
     def keep(self, message: RoomMessage, isGiven: bool, origin: Node | None) -> None:
-        """
-        Keep a message of the history, which may have been missed, until the state is complete. The answer to a
-        request of an earlier process may have it as well.
-
-        @param isGiven: True if its stanza id is the joined node's; other software may give none.
-        @param origin: the node that it has come from, if that is known.
-        """
+        """Keep a message of the history, which may have been missed; parameters as of L{MissedMessages.keep}."""
         most = _ARCHIVED if self.node.isOrdinary else 2 * self.mirror.room.bounds.messages
-        self._size += len(message.payload.raw)
-        if len(self._missed) < most and self._size <= _MAX_MISSED:
-            identity = (message.stanzaId,) if isGiven else _contentOf(message)
-            self._missed.setdefault(identity, (message, origin))
+        self._missed.keep(message, isGiven, origin, most)
 
     def removed(self, nick: str) -> Occupant | None:
         """Remove an occupant whom the joined node has removed meanwhile; return that occupant."""
@@ -350,16 +334,8 @@ class Resumption:
         """
         room = self.mirror.room
         self.removeUnseen()
-        old = {identity for each in room.history for identity in ((each.stanzaId,), _contentOf(each))}
-        missed = [each for identity, each in self._missed.items() if identity not in old]
-        if not self.node.returnsMessages:
-            # Occupants here have seen their own messages, which may have other stanza ids there. Without an id, the
-            # sender may have said the same once more.
-            isKnown = [self._isOwn(each) or (bool(each.id) and _contentOf(each) in old) for each, _ in missed]
-            missed = [each for each, known in zip(missed, isKnown, strict=True) if not known]
-        if self._missed:
-            self.last = list(self._missed.values())[-1][0].stanzaId
-        for message, node in missed:
+        self.last = self._missed.last or self.last
+        for message, node in self._missed.unknown(room.history, None if self.node.returnsMessages else self._isOwn):
             _show(room, message, node)
         offered = []
         for nick, (payload, identifier) in self.offered.items():
@@ -387,15 +363,11 @@ class Resumption:
         self.offered.clear()
         self.shown.clear()
         self._unseen.clear()
-        self._forgetMissed()
+        self._missed.clear()
         self._missing.clear()
         self._known.clear()
         self._told.clear()
         self._left.clear()
-
-
-def _contentOf(message: RoomMessage) -> tuple[str, ...]:
-    return message.nick, message.id or "", message.payload.raw.decode()
 
 
 def _show(room: Room, message: RoomMessage, origin: Node | None) -> None:

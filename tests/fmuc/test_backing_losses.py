@@ -136,6 +136,16 @@ class LossTests(BackedCase):
         sent = self.take(own(CAROLS, "carol")).decode()
         self.assertIn(f"<presence from='{ROOM}/carol' to='{CAROL}' id='k'>", sent)
 
+    def test_saidTwice(self) -> None:
+        """The history of a room without stanza ids has the same message twice: both are shown."""
+        self.enter()
+        self.wire.handler.connectionInitialized()
+        self.wire.settled()
+        self.take(own(BOBS, "bob") + presence(BOBS, "carol"))
+        twice = message(BOBS, "ann", f"<body>ok</body>{DELAY}") * 2
+        sent = self.take(twice + message(BOBS, "", "<subject/>"))
+        self.assertEqual(sent.count(b"<body>ok</body>"), 4)
+
     def test_deaf(self) -> None:
         """A listener that gets nothing, while others get messages, joins anew: it need not say that it is in."""
         self.enter()
