@@ -828,6 +828,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("or check.puppet is not puppet or nick != puppet.nick:", "or check.puppet is not puppet:"),
         ("or check.puppet is not puppet or nick != puppet.nick:", "or nick != puppet.nick:"),
         ("            if puppet.state is PuppetState.UNKNOWN:\n", "            if True:\n"),
+        ("each.againAt <= now and each.fence == each.puppet.fence]", "each.fence == each.puppet.fence]"),
+        ("for each in due if each.puppet.leaves]", "for each in due]"),
     ),
     "gateway/fmuc/former_puppets.py": (
         ("        if len(self._told) > _MAX_REMEMBERED:\n", "        if False:\n"),
@@ -844,6 +846,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            puppet.realJid = stanza.realJid\n", "            pass\n"),
         ("                if puppet.state is PuppetState.LEAVING:\n", "                if False:\n"),
         ("                    self._awaitLeave(puppets, puppet, now)\n", ""),
+        ("isKnown = puppet.state in (PuppetState.IN, PuppetState.JOINING) and not puppet.leaves", "isKnown = True"),
+        ("        if check.fence:\n", "        if False:\n"),
         ("            if self._restoring.withdraw(puppet):\n", "            if False:\n"),
         ("if isIn(condition) and held is not None and not held.unavailable:", "if False:"),
         ("uplink.state is UplinkState.JOINED and not uplink.pending", "uplink.state is UplinkState.JOINED"),

@@ -101,6 +101,7 @@ class Backing:
                 if puppet.state is PuppetState.LEAVING:
                     self._awaitLeave(puppets, puppet, now)
                     found.append(leaveOf(puppets.source, puppet.address, puppet.nick))
+                    found.append(self._restoring.fence(puppets, puppet, now))
         return found
 
     def lost(self) -> None:
@@ -224,19 +225,21 @@ class Backing:
             if self._restoring.withdraw(puppet):
                 refused = stanzaError(NotInTheRoom)
                 self._due.append(partial(self._taken.refuse, action.room, puppet.nick, puppet.realJid, refused))
-            self._leave(puppets, puppet, now)
+            return [sent, *self._leave(puppets, puppet, now)]
         if puppet.state in (PuppetState.UNKNOWN, PuppetState.CHECKING):
             puppet.unsent = sent
             return []
-        puppet.changes += not stanza.change.unavailable
+        puppet.changes += 1
         return [sent]
 
-    def _leave(self, puppets: Puppets, puppet: Puppet, now: float) -> None:
-        """Wait for the answer to a leave, which is sent."""
+    def _leave(self, puppets: Puppets, puppet: Puppet, now: float) -> list[Action]:
+        """Wait for the answer to a leave, which is sent; return what follows it."""
+        isKnown = puppet.state in (PuppetState.IN, PuppetState.JOINING) and not puppet.leaves
         puppet.leaves += 1
         puppet.unsent = puppet.farewell = None
-        puppet.state = PuppetState.LEAVING
+        puppet.state, puppet.fence = PuppetState.LEAVING, ""
         self._awaitLeave(puppets, puppet, now)
+        return [] if isKnown else [self._restoring.fence(puppets, puppet, now)]
 
     def _awaitLeave(self, puppets: Puppets, puppet: Puppet, now: float) -> None:
         puppet.deadline = now + _WAIT
@@ -300,6 +303,7 @@ class Backing:
         found: list[Action] = []
         for check in self._restoring.tick(now):
             found += self._checked(check, "remote-server-timeout", now)
+        found += self._restoring.fencesAgain(now)
         while self._leaving and self._leaving[0][0] <= now:
             deadline, puppets, puppet = self._leaving.popleft()
             if puppet.leaves and puppet.deadline == deadline:
@@ -386,6 +390,9 @@ class Backing:
     def _checked(self, check: Check, condition: str, now: float) -> list[Action]:
         """Handle the answer to a self-ping; the condition is empty for a result."""
         puppets, puppet = check.puppets, check.puppet
+        if check.fence:
+            isLast = check.fence == puppet.fence and condition not in ABSENT
+            return self._taken.fenced(puppets, puppet, now) if isLast else []
         if check.join is None:
             answer = ResumeAnswer() if isIn(condition) else ResumeAnswer(condition=condition)
             if answer.condition and condition not in ABSENT:

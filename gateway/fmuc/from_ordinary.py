@@ -239,6 +239,14 @@ class FromOrdinary:
             found += self._give(puppets, puppet.nick, held, self._realJid(held.jid), now)
         return found
 
+    def fenced(self, puppets: Puppets, puppet: Puppet, now: float) -> list[Action]:
+        """The ordinary room has answered what follows the leaves of a puppet: none of them comes back any more."""
+        if puppet.leaves and puppet.state is PuppetState.LEAVING:
+            return self.expired(puppets, puppet, now)
+        # The user has joined again since, and the answer to that join is still to come.
+        puppet.leaves = puppet.changes = 0
+        return []
+
     def _realJid(self, jid: str) -> str:
         """Return the real JID of another occupant; empty if it is unknown, or that of an unknown puppet."""
         return "" if jids.split(jid)[1] == self._rooms.jid else jid

@@ -45,6 +45,7 @@ class Puppet:
     @ivar leaves: leaves that were sent, and have not come back. What comes before them is none of a later join's.
     @ivar changes: presences since its join that were sent, and have not come back.
     @ivar deadline: end of the wait for the last leave, in seconds of the link's clock.
+    @ivar fence: id of the self-ping that follows the last leave; empty for none.
     @ivar unsent: last presence of the user, until it is known that the puppet is in: an ordinary room answers the
         presence of others with an error, or takes it for a join.
     @ivar farewell: its leave, which follows messages that the ordinary room has not got yet.
@@ -59,6 +60,7 @@ class Puppet:
     leaves: int = 0
     changes: int = 0
     deadline: float = float("inf")
+    fence: str = ""
     unsent: ToOrdinary | None = None
     farewell: ToOrdinary | None = None
     held: NodePresence | None = None

@@ -5,7 +5,7 @@ join again if they are not. Pure.
 
 from __future__ import annotations
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from gateway.fmuc.actions import Join, SelfPing
 from gateway.fmuc.ordinary import ToOrdinary
@@ -14,6 +14,8 @@ from gateway.muc.actions import Action
 
 # Seconds for which the answer to a self-ping is awaited.
 _WAIT = 10.0
+# Seconds after which a self-ping that follows a leave is sent again: ejabberd loses what reaches a room that ends.
+_AGAIN = 2.0
 # Puppets that are restored at once, and seconds within which all of them are.
 _AT_ONCE, _WITHIN = 20, 15
 # Errors by which a client has answered a self-ping, so that the puppet is in (XEP-0410 section 3.3).
@@ -25,8 +27,10 @@ class Check:
     """
     An open self-ping.
 
-    @ivar join: the join that waits for its answer; C{None} if the uplink does.
-    @ivar ask: id of the uplink's request; empty for none.
+    @ivar join: the join that waits for its answer; C{None} for none.
+    @ivar ask: id of the uplink's request that waits for it; empty for none.
+    @ivar fence: its own id, if it follows a leave; empty otherwise.
+    @ivar againAt: when it is sent again.
     """
 
     puppets: Puppets
@@ -34,6 +38,8 @@ class Check:
     deadline: float
     join: Join | None = None
     ask: str = ""
+    fence: str = ""
+    againAt: float = float("inf")
 
 
 def isIn(condition: str) -> bool:
@@ -89,10 +95,31 @@ class Restoring:
         self, puppets: Puppets, puppet: Puppet, now: float, join: Join | None = None, ask: str = ""
     ) -> Action:
         """Ask whether a puppet is in; the last arguments are as in L{Check}."""
+        identifier = self._newId()
+        return self._ask(Check(puppets, puppet, now + _WAIT, join, ask), identifier)
+
+    def fence(self, puppets: Puppets, puppet: Puppet, now: float) -> Action:
+        """
+        Return a self-ping that follows a leave. The ordinary room answers the leave of one who is not in with
+        nothing, but it answers this.
+        """
+        puppet.fence = self._newId()
+        check = Check(puppets, puppet, now + _WAIT, fence=puppet.fence, againAt=now + _AGAIN)
+        return self._ask(check, puppet.fence)
+
+    def fencesAgain(self, now: float) -> list[Action]:
+        """Return the self-pings that follow leaves, and were not answered."""
+        due = [each for each in self._checks.values() if each.againAt <= now and each.fence == each.puppet.fence]
+        again = [evolve(each, againAt=now + _AGAIN) for each in due if each.puppet.leaves]
+        return [self._ask(each, each.fence) for each in again]
+
+    def _newId(self) -> str:
         self._asked += 1
-        identifier = f"ping-{self._token}-{self._asked}"
-        self._checks[identifier] = Check(puppets, puppet, now + _WAIT, join, ask)
-        return ToOrdinary(puppets.source, puppet.address, SelfPing(puppet.nick, identifier))
+        return f"ping-{self._token}-{self._asked}"
+
+    def _ask(self, check: Check, identifier: str) -> Action:
+        self._checks[identifier] = check
+        return ToOrdinary(check.puppets.source, check.puppet.address, SelfPing(check.puppet.nick, identifier))
 
     def answered(self, puppet: Puppet, nick: str, identifier: str) -> Check | None:
         """

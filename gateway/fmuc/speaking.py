@@ -37,7 +37,7 @@ class Speaking:
     def __init__(
         self,
         rooms: Rooms,
-        leave: Callable[[Puppets, Puppet, float], object],
+        leave: Callable[[Puppets, Puppet, float], list[Action]],
         rejoin: Callable[[Puppets, Puppet], object],
     ) -> None:
         self._rooms = rooms
@@ -66,8 +66,7 @@ class Speaking:
         sent = [Submission(each, nomirror=False) for each in submitted.take(puppet.nick, puppet.realJid, now)]
         found: list[Action] = [ToOrdinary(puppets.source, puppet.address, each) for each in sent]
         if puppet.farewell is not None:
-            found.append(puppet.farewell)
-            self._leave(puppets, puppet, now)
+            found += [puppet.farewell, *self._leave(puppets, puppet, now)]
         return found
 
     def _isLost(self, puppets: Puppets) -> bool:

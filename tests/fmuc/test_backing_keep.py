@@ -235,7 +235,7 @@ class KeepTests(WireCase):
         self.assertEqual(node.keep, KEEP)
 
     def test_said(self) -> None:
-        """What Bob has said before he left, while the service could not be reached, is sent when Carol comes."""
+        """Bob has said something while the service could not be reached, and left: it is sent when Carol comes."""
         self.site.join(NORTH, "bob", BOB)
         self.site.away = {SERVICE}
         self.site.connect(COMPONENT)

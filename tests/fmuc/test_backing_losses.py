@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from xml.etree.ElementTree import Element
 
 from gateway import ns
 from tests.fmuc.backed import NORTH, ROOM, SOURCE
@@ -135,6 +136,65 @@ class LossTests(BackedCase):
         self.assertSent(self.take(presence(CAROLS, "carol", GONE, "unavailable")))
         sent = self.take(own(CAROLS, "carol")).decode()
         self.assertIn(f"<presence from='{ROOM}/carol' to='{CAROL}' id='k'>", sent)
+
+    def test_notIn(self) -> None:
+        """
+        Users leave after a new connection. The ordinary room has ended meanwhile, so it does not answer the leave
+        of a puppet that has not joined anew. It answers what follows, so the next user who joins does not wait.
+        """
+        for isGone in (True, False):
+            with self.subTest(isGone=isGone):
+                self.setUp()
+                self.enter()
+                self.wire.handler.connectionInitialized()
+                # Bob's puppet joins anew; Carol's would be next.
+                self.wire.settled()
+                self.take(f"<presence from='{NORTH}' to='{ROOM}/bob' type='unavailable'/>")
+                leave, ping = self.leaveCarol()
+                self.assertEqual((leave.get("from"), leave.get("type")), (CAROLS, "unavailable"))
+                self.assertEqual((ping.get("from"), ping.get("to")), (CAROLS, f"{SOURCE}/carol"))
+                self.assertSent(self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='j'>{MUC}</presence>"))
+                self.take(own(BOBS, "bob", "affiliation='owner' role='moderator'", "201 110"))
+                self.take(message(BOBS, "", "<subject/>") + presence(BOBS, "bob", GONE, "unavailable"))
+                if not isGone:
+                    # The room has not ended: it has sent the answer to the leave before.
+                    self.take(presence(CAROLS, "carol", GONE, "unavailable"))
+                # A room that ends may lose the question.
+                self.assertSent(self.wire.tickBytes(1))
+                again = [each.get("id") for each in read(self.wire.tickBytes(1))]
+                self.assertEqual(again, [ping.get("id")] if isGone else [])
+                refusal = error("not-acceptable")
+                sent = self.take(
+                    f"<iq from='{SOURCE}/carol' to='{CAROLS}' type='error' id='{ping.get('id')}'>{refusal}</iq>"
+                )
+                join = f"<presence from='{DANS}' to='{SOURCE}/dan'><x xmlns='{ns.MUC}'/></presence>"
+                self.assertIn(join, sent.decode() if isGone else join)
+                sent = self.take(own(DANS, "dan") + message(DANS, "", "<subject/>"))
+                self.assertIn(f"<presence from='{ROOM}/dan' to='{DAN}' id='j'>", sent.decode())
+
+    def leaveCarol(self) -> list[Element]:
+        """Let Carol leave; return what the ordinary room is sent."""
+        sent = self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' type='unavailable'/>")
+        return [each for each in read(sent) if each.get("to", "").startswith(SOURCE)]
+
+    def test_backBeforeFence(self) -> None:
+        """The user joins again before the ordinary room has answered: what it answers is taken for that join."""
+        self.enter()
+        self.wire.handler.connectionInitialized()
+        self.wire.settled()
+        _, ping = self.leaveCarol()
+        self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
+        sent = self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='k'>{MUC}</presence>").decode()
+        self.assertIn(f"<presence from='{CAROLS}' to='{SOURCE}/carol'>", sent)
+        refusal = error("not-acceptable")
+        self.take(f"<iq from='{SOURCE}/carol' to='{CAROLS}' type='error' id='{ping.get('id')}'>{refusal}</iq>")
+        sent = self.take(own(CAROLS, "carol")).decode()
+        self.assertIn(f"<presence from='{ROOM}/carol' to='{CAROL}' id='k'>", sent)
+        self.assertSent(
+            self.take(message(CAROLS, "ann", "<body>copy</body>") + message(BOBS, "ann", "<body>copy</body>")),
+            f"<message from='{ROOM}/ann' to='{NORTH}' type='groupchat' id='m'><body>copy</body></message>",
+            f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='m'><body>copy</body></message>",
+        )
 
     def test_saidTwice(self) -> None:
         """The history of a room without stanza ids has the same message twice: both are shown."""
@@ -271,9 +331,12 @@ class LossTests(BackedCase):
         self.take(presence(BOBS, "dan"))
         self.wire.tickBytes(5)
         self.wire.handler.connectionInitialized()
+        sent = self.wire.settled()
+        [ping] = re.findall(rb"id='(ping-[^']*)'", sent)
         self.assertSent(
-            self.wire.settled(),
+            sent,
             leaveOf(DANS, "dan"),
+            f"<iq from='{DANS}' to='{SOURCE}/dan' id='{ping.decode()}' type='get'><ping xmlns='{ns.PING}'/></iq>",
             f"<presence from='{BOBS}' to='{SOURCE}/bob'>{MUC}</presence>",
         )
         self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
@@ -291,7 +354,9 @@ class LossTests(BackedCase):
         self.take(f"<presence from='{DAN}' to='{ROOM}/dan' id='k'>{MUC}</presence>")
         self.take(f"<presence from='{DAN}' to='{ROOM}/dan' type='unavailable'/>")
         self.take(presence(BOBS, "dan"))
-        self.assertSent(self.wire.tickBytes(9))
+        # The question whether the leaves have arrived is sent again.
+        [ping] = read(self.wire.tickBytes(9))
+        self.assertEqual((ping.get("type"), ping.get("from"), ping.get("to")), ("get", DANS, f"{SOURCE}/dan"))
         self.assertIn(f"<presence from='{ROOM}/dan' to='{CAROL}'>".encode(), self.wire.tickBytes(1))
 
     def test_removedMeanwhile(self) -> None:

@@ -41,7 +41,7 @@ class BothTests(SynchronousTestCase):
 
     def test_channel(self) -> None:
         """
-        With a channel, the users of the mirror hear at once what is said in the room then. Rule 11: what the room
+        With a channel, the users of the mirror hear at once what people say in the room then. Rule 11: what the room
         has kept before is repeated, if it comes before both have compared the numbers.
         """
         for mode in Mode:

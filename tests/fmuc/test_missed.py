@@ -18,7 +18,7 @@ def message(stanzaId: str, seconds: float = 0.0, text: str = "ok", identifier: s
 
 
 class MissedTests(SynchronousTestCase):
-    """What is shown at the end of a return."""
+    """Messages that are shown at the end of a return."""
 
     def unknown(
         self, *messages: RoomMessage, isGiven: bool, shown: list[RoomMessage], isOwn: str = "-"
@@ -35,7 +35,7 @@ class MissedTests(SynchronousTestCase):
         return [each.stanzaId for each, _ in found]
 
     def test_given(self) -> None:
-        """With stanza ids of the joined node, the same that is said twice, even with one id, is shown twice."""
+        """With stanza ids of the joined node, the same text that is sent twice, even with one id, is shown twice."""
         for isOwn in ("-", ""):
             found = self.unknown(
                 message("1"), message("2"), message("3"), isGiven=True, shown=[message("1")], isOwn=isOwn
