@@ -326,6 +326,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("isNeeded = self.isWatched if self.state is ChannelState.LOST else self._isWaiting", "isNeeded = True"),
         ("self.isWatched if self.state is ChannelState.LOST else self._isWaiting", "self._isWaiting"),
         ("return position.epoch != self.epoch or self._inbox", "return self._inbox"),
+        ("        self._outbox.endAll()\n", "        pass\n"),
         ("self._outbox.size <= _SMALL or self.tally.size < _MAX_SIZE * scale", "True"),
         ("self._outbox.size <= _SMALL or self.tally", "self.tally"),
         ("Header(self.epoch, number, self._storedReceived)", "Header(self.epoch, number, self._inbox.received)"),

@@ -347,9 +347,12 @@ class Channel(Generic[T]):
             self._checkDelivered(now)
         return found
 
-    @property
-    def position(self) -> Position:
-        """The last stanza that this node has given a number."""
+    def boundary(self) -> Position:
+        """
+        Return the last stanza that this node has given a number. What follows does not take the place of what was
+        before (rule 12).
+        """
+        self._outbox.endAll()
         return Position(self.epoch, self._outbox.assigned)
 
     def isDelivered(self, now: float) -> bool:

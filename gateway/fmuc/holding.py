@@ -366,7 +366,7 @@ def _result(stanza: Stanza, node: JoiningNode | None = None, inside: str = "", *
     @param node: to tell it what this node has numbered before (rule 34), if there is a channel.
     """
     if node is not None and node.channel is not None:
-        position = node.channel.position
+        position = node.channel.boundary()
         attributes["k"] = f"{position.epoch} {position.number}"
     payload = tag("compare", inside or None, xmlns=ns.CHANNEL, **attributes)
     return SendResult(stanza.recipient or "", stanza.sender or "", stanza.id or "", payload.encode())

@@ -98,6 +98,10 @@ class Outbox:
         """The next stanza with a key tells another state than the earlier ones."""
         self._last.pop(key, None)
 
+    def endAll(self) -> None:
+        """The same for all keys."""
+        self._last.clear()
+
     def replace(self, number: int, stanza: bytes) -> None:
         """Replace the stanza with a number, which was never sent."""
         kept = self._kept[number]

@@ -8,6 +8,7 @@ from gateway import ns
 from gateway.fmuc.channel_values import Header, Position
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Mode
+from gateway.muc.values import Payload
 from tests.fmuc.channels import EPOCH as FIRST
 from tests.fmuc.channels import Network
 from tests.fmuc.linked import ANN, BEN, DOWN, HERE, OWN, ROOM, TOP, Linked
@@ -95,6 +96,36 @@ class OvertakenTests(LinkedCase):
         self.assertEqual(shown, [(f"{HERE}/dan", None), (f"{HERE}/dan", "unavailable")])
         self.assertEqual(len(self.answers()), 1)
         self.assertInside("ann", "ben", "own")
+
+    def test_waiting(self) -> None:
+        """
+        Presence of a user of the room waits, because the link is slow, and a mirror that was killed compares. The
+        state of the room is numbered after the answer, so none of it takes the place of what waits: the mirror would
+        miss it there, and remove the user.
+        """
+        told: list[str] = []
+
+        def isLost(sender: str, text: str) -> bool:
+            if "tell-" in text and not told:
+                told.append(text)
+                server = self.link.top.server
+                for number in range(100):
+                    server.send(f"<message from='{OWN}' to='{ROOM}' type='groupchat'><body>{number}</body></message>")
+                server.send(f"<presence from='{OWN}' to='{ROOM}/own'><status>new</status></presence>")
+            return sender == TOP and bool(told) and not text.endswith("iq>")
+
+        self.link.isLost = isLost
+        # So the digests differ.
+        self.link.top.rooms.rooms[ROOM].occupants["ann"].payload = Payload(b"<status>other</status>")
+        self.link.kill(self.link.down)
+        self.assertTrue(told)
+        self.clear()
+        self.link.mend()
+        self.link.wait(60)
+        self.assertIs(self.link.state, UplinkState.JOINED)
+        self.assertInside("ann", "ben", "own")
+        shown = [each for each in self.link.shown[ANN] if each.get("from") == f"{HERE}/own" and "presence" in each.tag]
+        self.assertEqual([each.findtext("{*}status") for each in shown], ["new"])
 
     def test_malformed(self) -> None:
         """An answer with another position than two numbers is none: the mirror asks again."""
