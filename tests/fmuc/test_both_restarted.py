@@ -41,8 +41,8 @@ class BothTests(SynchronousTestCase):
 
     def test_channel(self) -> None:
         """
-        With a channel, the users of the mirror hear at once what people say in the room then. Rule 11: what the room
-        has kept before is repeated, if it comes before both have compared the numbers.
+        With a channel, the users of the mirror hear at once what people say in the room then. Rule 11: what the
+        room has kept before is repeated, if it comes before both have compared the numbers.
         """
         for mode in Mode:
             self.check(True, mode, Dialect.XEP_0289, _nothing, seconds=0)

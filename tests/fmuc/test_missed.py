@@ -35,7 +35,7 @@ class MissedTests(SynchronousTestCase):
         return [each.stanzaId for each, _ in found]
 
     def test_given(self) -> None:
-        """With stanza ids of the joined node, the same text that is sent twice, even with one id, is shown twice."""
+        """With stanza ids of the joined node, the same text sent twice, even with one id, is shown twice."""
         for isOwn in ("-", ""):
             found = self.unknown(
                 message("1"), message("2"), message("3"), isGiven=True, shown=[message("1")], isOwn=isOwn
