@@ -1010,6 +1010,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if not within(jids.split(peer)[1], self._peers) or not", "if not"),
     ),
     "gateway/fmuc/service.py": (
+        ("            uplink.restoreJoins(now)\n", ""),
         ("                    holding.expel(federation, node, now)\n", "                    pass\n"),
         ("if self._mirroring is not None and not within(domain, self._mirroring.users):", "if False:"),
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 from twisted.words.xish import domish
 
@@ -26,6 +27,9 @@ HEADER, HEADER_OF_ERROR = "r", "f"
 # Characters of a digest or an id.
 _MAX_TEXT = 256
 _IDS = ns.SID.encode()
+# The first one is the sender of a stanza, and the second one the user of the element that follows.
+_FROM = re.compile(rb" from='([^']*)'")
+_MUC = f" xmlns='{ns.MUC}'".encode()
 
 
 def offerXml(epoch: int, keep: int = 0, told: int = 0) -> str:
@@ -108,6 +112,19 @@ def readPosition(element: domish.Element) -> Position | None:
 def nameOf(stanza: bytes) -> bytes:
     """Return the name of a stanza, as L{gateway.xml.write} writes it."""
     return stanza[1:].partition(b" ")[0]
+
+
+def joinOf(stanza: bytes) -> tuple[str, str] | None:
+    """
+    Return the nick and the user (full JID) of a stanza that is a join; C{None} for others.
+
+    @param stanza: as L{gateway.fmuc.dialects} writes it.
+    """
+    start, _, inside = stanza.partition(b">")
+    if nameOf(stanza) != b"presence" or b" type=" in start or _MUC not in inside:
+        return None
+    sender, user = (unescape(each.decode()) for each in _FROM.findall(stanza)[:2])
+    return sender.partition("/")[2], user
 
 
 def withHeader(stanza: bytes, header: Header) -> bytes:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from attrs import evolve
 
 from gateway.errors import NoAnswer, RecipientUnavailable
+from gateway.fmuc import channel_xml
 from gateway.fmuc.actions import Fence, Join, Kept, Reject
 from gateway.fmuc.known_users import KnownUsers
 from gateway.fmuc.leaving import Leaving
@@ -74,6 +75,17 @@ class Joining(Leaving):
         self._isSettled = True
         self.resumption.isRestored = True
 
+    def restoreJoins(self, now: float) -> None:
+        """
+        Await the answers to the joins of an earlier process that the channel keeps. Their users are not in here,
+        but the answers must not be taken for those to later joins.
+        """
+        for stanza in () if self.node.channel is None else self.node.channel.unacknowledged():
+            nick, user = channel_xml.joinOf(stanza) or ("", "")
+            if nick and nick not in self._mirror.room.occupants:
+                self.pending[nick] = self._followed(JoinRequest(nick=nick, realJid=user), None, now)
+                self.pending[nick].state = JoinState.WITHDRAWN
+
     def _later(self, node: JoinedNode) -> tuple[str, ...]:
         """Return the options that differ from what the joined node of an earlier process was told."""
         configured, (profile, keep) = self.node, node.told
@@ -96,13 +108,7 @@ class Joining(Leaving):
         """
         if self.state is UplinkState.LOST and self.node.channel is not None:
             self.node.channel.check(now)
-        join = PendingJoin(request, origin, now + 2 * self.node.profile.answer)
-        earlier = self.pending.pop(request.nick, None)
-        if earlier is not None:
-            join.fences = earlier.fences
-            isOwed = earlier.isSent and not earlier.fence
-            join.owedTo = earlier.owedTo + [earlier.request.realJid] * isOwed
-        self.pending[request.nick] = join
+        join = self.pending[request.nick] = self._followed(request, origin, now)
         if self.state is UplinkState.LOST and self.mayEnterLost(join):
             if self.node.channel is not None:
                 self._sendJoin(now, join)
@@ -112,6 +118,16 @@ class Joining(Leaving):
                 # Nobody here has heard the ordinary room: this join is the first one, and tells what was missed.
                 self.feed(Event.DISTURBED, now)
             self.feed(Event.JOIN, now, join)
+
+    def _followed(self, request: JoinRequest, origin: JoiningNode | None, now: float) -> PendingJoin:
+        """Return a join whose answer follows those to earlier, withdrawn ones by its nick."""
+        join = PendingJoin(request, origin, now + 2 * self.node.profile.answer)
+        earlier = self.pending.pop(request.nick, None)
+        if earlier is not None:
+            join.fences = earlier.fences
+            isOwed = earlier.isSent and not earlier.fence
+            join.owedTo = earlier.owedTo + [earlier.request.realJid] * isOwed
+        return join
 
     def mayEnterLost(self, join: PendingJoin) -> bool:
         """

@@ -248,6 +248,7 @@ class FederatedRooms(RoomService):
                 continue
             self._removeUsers(room)
             uplink.continued(now)
+            uplink.restoreJoins(now)
             if uplink.state is UplinkState.IDLE:
                 self._remove(room)
                 self._records += [removal(room.jid), *self.destroyed.records(room.jid)]

@@ -42,6 +42,20 @@ class LateTests(LinkedCase):
         self.link.join(DAN, HERE, "x")
         self.finish("x")
 
+    def test_killed(self) -> None:
+        """The mirror is killed, and the user asks again, and leaves: all answers are those to earlier joins."""
+        self.link.kill(self.link.down)
+        pending = self.link.down.rooms.rooms[HERE].nodes.pending["x"]
+        self.assertEqual((pending.request.realJid, pending.isWithdrawn, pending.owed), (DAN, True, 0))
+        for isLeft in (True, False):
+            self.link.join(DAN, HERE, "x")
+            if isLeft:
+                self.link.leave(DAN, HERE, "x")
+        self.link.isLost = lambda sender, text: not text.endswith("iq>")
+        self.link.wait(30)
+        self.link.leave(DAN, HERE, "x")
+        self.finish()
+
     def test_other(self) -> None:
         """The answer to a user's join is not taken for that to another user's join by this nick."""
         self.link.join(EVA, HERE, "x")
