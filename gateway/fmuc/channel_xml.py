@@ -121,10 +121,10 @@ def joinOf(stanza: bytes) -> tuple[str, str] | None:
     @param stanza: as L{gateway.fmuc.dialects} writes it.
     """
     start, _, inside = stanza.partition(b">")
-    if nameOf(stanza) != b"presence" or b" type=" in start or _MUC not in inside:
+    found = [unescape(each.decode()) for each in _FROM.findall(stanza)]
+    if nameOf(stanza) != b"presence" or b" type=" in start or _MUC not in inside or len(found) < 2:
         return None
-    sender, user = (unescape(each.decode()) for each in _FROM.findall(stanza)[:2])
-    return sender.partition("/")[2], user
+    return found[0].partition("/")[2], found[1]
 
 
 def withHeader(stanza: bytes, header: Header) -> bytes:
