@@ -4,10 +4,10 @@ import sys
 
 from twisted.scripts.twistd import run
 
-from gateway.fmuc import plugin
+from gateway.fmuc import compose
 from gateway.fmuc.handler import RoomsHandler
 
-plugin.RoomsHandler = lambda rooms, wallClock, *stores: RoomsHandler(rooms, wallClock)  # type: ignore[assignment,misc]  # without a store
+compose.RoomsHandler = lambda rooms, wallClock, *stores: RoomsHandler(rooms, wallClock)  # type: ignore[assignment,misc]  # without a store
 
 if __name__ == "__main__":
     sys.exit(run())

@@ -18,10 +18,10 @@ from attrs import NOTHING, Attribute, Factory, fields, frozen, has, resolve_type
 from gateway.composition.reader import Config
 from gateway.config.tables import ComponentTable, DelegatedTable, Filename, keyOf
 from gateway.config.values import describe
-from gateway.delegation.plugin import DelegationTable, NamespaceTable
+from gateway.delegation.tables import DelegationTable, NamespaceTable
 from gateway.fmuc.tables import MirrorTable, RoomsTable
-from gateway.proxy.plugin import ProxyTable
-from gateway.roster.plugin import RosterTable
+from gateway.proxy.tables import ProxyTable
+from gateway.roster.tables import RosterTable
 
 FOLDER = Path(__file__).parent
 LIVE = FOLDER.parent / "tests" / "live"

@@ -41,13 +41,14 @@ The modules and packages:
     - C{_deprecated}: old names of public classes and of modules.
     - C{requirements}: what services need of their server's configuration, and its lines for each kind of server.
     - C{composition}: the C{reader} of the TOML file, which reports all errors at once; C{checks} of a configuration
-      with the plugins; C{builder}, the parts of one service; C{service}, which composes all of this and changes it
-      while it runs: C{changes} finds the differences, C{reload} reads the file again; C{shown}, the settings as
-      the log has them.
+      with the plugins; C{builder}, the parts of one service; C{service}, which composes all of this, with the HTTP
+      server (C{web}) and the direct links (C{direct}), and changes it while it runs: C{changes} finds the
+      differences, C{reload} reads the file again; C{shown}, the settings as the log has them.
     - C{systemd}: the notifications of systemd. C{tap}: the twistd command; C{cli}: the command C{xmpp-gateway}.
 
 A feature is a package whose files are layers, each knowing only those before it: C{core} (rules, no I/O),
-C{stanzas} (to and from the wire), C{handler} (the XMPP handler), C{plugin} (its table, how it is composed).
+C{stanzas} (to and from the wire), C{handler} (the XMPP handler), C{compose} (how its service is composed),
+C{plugin} (what the start needs to know of it). C{tables} has its keys in the configuration.
 """
 
 from gateway import _compat, _deprecated

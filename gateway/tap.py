@@ -98,6 +98,9 @@ def _make(path: Path | None, reactor: Any, twistd: Mapping[str, Any] | None = No
     # Lines are kept until twistd begins to write them.
     logStart(path, config)
     gateway = service.makeService(config, reactor, time, PrometheusMetrics())
+    if twistd is not None and not {twistd.get("chroot"), twistd.get("uid")} <= {None}:
+        # After the change of the root folder or of the user, its modules may be out of reach.
+        gateway.webServer()
     log = ConfiguredLog(LogOutput(Standard(twistd, sys.stdout)), gateway.trace)
     log.begin(config.log)
     reload = Reloader(path, reactor, gateway, lambda config: log.change(config.log)).reload

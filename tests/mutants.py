@@ -2,8 +2,8 @@
 Change the code in one place at a time, and list the changes that no test notices.
 
 C{make mutants} tries the changes of L{tests.mutations}, C{make mutants-all} every change of the files in L{WIRING};
-C{FILES="gateway/roster/plugin.py"} restricts both. For each change, the tests of the file's package or those of the
-effects of the configuration should fail. If they pass, the change has no effect, or a test is missing.
+C{FILES="gateway/roster/compose.py"} restricts both. For each change, the tests of the file's package or those of
+the effects of the configuration should fail. If they pass, the change has no effect, or a test is missing.
 """
 
 from __future__ import annotations
@@ -50,11 +50,12 @@ WIRING = (
     "gateway/composition/checks.py",
     "gateway/composition/builder.py",
     "gateway/composition/service.py",
+    "gateway/composition/web.py",
     "gateway/http/access.py",
-    "gateway/proxy/plugin.py",
-    "gateway/delegation/plugin.py",
-    "gateway/roster/plugin.py",
-    "gateway/fmuc/plugin.py",
+    "gateway/proxy/compose.py",
+    "gateway/delegation/compose.py",
+    "gateway/roster/compose.py",
+    "gateway/fmuc/compose.py",
     "gateway/fmuc/tables.py",
     "gateway/embedded/host.py",
     "gateway/delegation/handler.py",

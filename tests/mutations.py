@@ -18,20 +18,23 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/composition/changes.py": (("secret=table.secret or common.secret", "secret=common.secret"),),
     "gateway/composition/service.py": (
-        ("Gate(token, table.hosts, _FREE)", "Gate(None, table.hosts, _FREE)"),
-        ("Gate(token, table.hosts, _FREE)", "Gate(token, frozenset(), _FREE)"),
         ("self._renewed() if isAnew else ()", "()"),
         ("self._renewed() if isAnew else ()", "self._renewed()"),
         ("            self._readToken(config)\n", "            pass\n"),
     ),
+    "gateway/composition/web.py": (
+        ("Gate(token, table.hosts, _FREE)", "Gate(None, table.hosts, _FREE)"),
+        ("Gate(token, table.hosts, _FREE)", "Gate(token, frozenset(), _FREE)"),
+    ),
     "gateway/tap.py": (
         ("time, PrometheusMetrics())", "time)"),
+        ("        gateway.webServer()\n", "        pass\n"),
         ('self.output.use(table.format == "json", ', "self.output.use(False, "),
         ("table.level, levels, table.file", '"info", levels, table.file'),
         ("table.level, levels, table.file", "table.level, {}, table.file"),
         ("table.level, levels, table.file", "table.level, levels, None"),
     ),
-    "gateway/proxy/plugin.py": (
+    "gateway/proxy/compose.py": (
         ("forward=frozenset(table.forward)", 'forward=frozenset(("iq",))'),
         ("outbound=table.outbound", "outbound=True"),
         ("timeout=table.timeout", "timeout=30.0"),
@@ -40,13 +43,13 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("table.resources, table.balance", 'table.resources, "sticky"'),
         ("link.shared = table.shared", "link.shared = False"),
     ),
-    "gateway/delegation/plugin.py": (
+    "gateway/delegation/compose.py": (
         ("manage(link, routes, table.servers, table.users,", "manage(link, routes, table.servers, frozenset(),"),
-        ("table.lend_privileges)\n        ", "())\n        "),
+        ("table.lend_privileges)\n    ", "())\n    "),
         ("composition.privileges(link, table.servers)", "composition.privileges(link, ())"),
         ("for each in table.namespaces.values() if each.import_}", "for each in ()}"),
     ),
-    "gateway/roster/plugin.py": (
+    "gateway/roster/compose.py": (
         ("pieces, table.max_removals)", "pieces, 10**6)"),
         ("table.min_interval", "0.0"),
         ("None if table.signature_secret is None else table.signature_secret.encode()", "None"),
@@ -56,7 +59,7 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("application, applier, table.concurrency,", "application, applier, 10,"),
         ("(table.url, client, reactor, table.timeout, tags)", "(table.url, client, reactor, 10.0, tags)"),
     ),
-    "gateway/fmuc/plugin.py": (
+    "gateway/fmuc/compose.py": (
         ("Rooms(jid, mirroring, prepared(table.peers), ", "Rooms(jid, mirroring, frozenset(), "),
         ("allow=prepared(table.allow)", 'allow=frozenset(("*",))'),
         ("users=prepared(table.users)", 'users=frozenset(("*",))'),
@@ -67,12 +70,12 @@ OPTIONS: dict[str, tuple[tuple[str, str], ...]] = {
         ("    rooms.exposesPrivate = table.allow_exposed_private_messages\n", ""),
         ("Bounds(made=table.max_rooms_per_user, silence", "Bounds(silence"),
         ("table.max_rooms_per_user, silence=table.ping_after, ", "table.max_rooms_per_user, "),
-        ("            locked=table.lock_timeout,\n", ""),
-        ("            silence=table.ping_after,\n", ""),
-        ("            idle=table.idle_timeout,\n", ""),
-        ("            archived=_archived(table),\n", ""),
-        ("            gone=table.gone_after,\n", ""),
-        ("        bounds = evolve(bounds, gone=table.gone_after)\n", ""),
+        ("        locked=table.lock_timeout,\n", ""),
+        ("        silence=table.ping_after,\n", ""),
+        ("        idle=table.idle_timeout,\n", ""),
+        ("        archived=_archived(table),\n", ""),
+        ("        gone=table.gone_after,\n", ""),
+        ("    bounds = evolve(bounds, gone=table.gone_after)\n", ""),
         ("silence=table.ping_after, archived=_archived(table))", "silence=table.ping_after)"),
         ("Retention(table.archive_messages, ", "Retention(10_000, "),
         ("table.archive_days * _DAY)", "30 * _DAY)"),

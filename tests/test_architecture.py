@@ -50,6 +50,7 @@ OUTER = (
     "reports",
     "handler",
     "lending",
+    "compose",
     "plugin",
 )
 LAYERS = ("core", "stanzas", *OUTER)
@@ -76,9 +77,10 @@ def within(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
-def _importedBy(node: ast.stmt, name: str) -> set[str]:
-    """Yield the imports of a top-level statement that are executed whenever the module is loaded."""
-    return set(imports(node, name)) if isinstance(node, ast.Import | ast.ImportFrom) else set()
+def _atTop(name: str) -> set[str]:
+    """Return the imports that are executed whenever a module is loaded."""
+    statements = [node for node in TREES[name].body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return set(imports(ast.Module([*statements], []), name))
 
 
 def handwritten(tree: ast.AST) -> list[int]:
@@ -289,7 +291,10 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertEqual(circles - {frozenset()}, set())
 
     def test_layers(self) -> None:
-        """A file name stands for a layer: core <- stanzas <- handler <- plugin; each imports only those before."""
+        """
+        A file name stands for a layer, as core <- stanzas <- handler <- compose <- plugin: each imports only those
+        before.
+        """
         for feature in FEATURES:
             present = [name for name in LAYERS if f"gateway.{feature}.{name}" in MODULES.keys() - RULES]
             for number, name in enumerate(present[:-1]):
@@ -376,7 +381,7 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertNoneImport(shared, *(f"gateway.{feature}" for feature in FEATURES))
         # Privileges and delegations are used by several features, so builder.py composes them.
         ported = {f"gateway.privilege.{name}" for name in ("handler.PrivilegeHandler", "lending.Lending")}
-        ported.add("gateway.delegation.plugin.serveDelegatedNamespaces")
+        ported.add("gateway.delegation.compose")
         self.assertLessEqual(ported, IMPORTED["gateway.composition.builder"])
         above = {name: IMPORTED[name] - ported for name in TOP}
         known = [each for names in above.values() for each in names]
@@ -407,8 +412,24 @@ class ArchitectureTests(SynchronousTestCase):
         self.assertNoneImport(
             [name for name in others if name not in (*composing, "gateway.tour.command")], "gateway.embedded"
         )
-        top = {name for one in composing for node in TREES[one].body for name in _importedBy(node, one)}
-        self.assertFalse([name for name in top if within(name, "gateway.embedded")])
+        self.assertFalse([name for one in composing for name in _atTop(one) if within(name, "gateway.embedded")])
+
+    def test_late(self) -> None:
+        """
+        Modules that only some configurations need are imported when they are used; another test starts such
+        processes. A plugin is imported always: at its top, it imports of the features only its own table, and small
+        rules.
+        """
+        for feature in FEATURES:
+            name = f"gateway.{feature}.plugin"
+            known = {_moduleOf(each) for each in _atTop(name)} if name in MODULES else set()
+            features = {each for each in known if any(within(each, f"gateway.{other}") for other in FEATURES)}
+            self.assertLessEqual(features, {f"gateway.{feature}.tables", f"gateway.{feature}.advice"})
+        late = [*(f"gateway.{each}" for each in ("embedded", "privilege", "delegation")), *PAGES]
+        for name in TOP:
+            if within(name, "gateway.composition") and name != "gateway.composition.web":
+                found = [each for each in _atTop(name) for one in late if within(each, one)]
+                self.assertEqual(found, [], name)
 
     def test_reactor(self) -> None:
         """Only tap.py touches the global reactor, and only when it is called; the tour is a program of its own."""
@@ -417,8 +438,7 @@ class ArchitectureTests(SynchronousTestCase):
             "twisted.internet.reactor",
             "twisted.internet.default",
         )
-        top = ast.Module([node for node in TREES["gateway.tap"].body if isinstance(node, ast.ImportFrom)], [])
-        self.assertNotIn("twisted.internet.reactor", set(imports(top, "gateway.tap")))
+        self.assertNotIn("twisted.internet.reactor", _atTop("gateway.tap"))
 
     def test_time(self) -> None:
         """No module except tap.py sleeps or reads a clock; others use the clock that they are given."""

@@ -16,10 +16,10 @@ from wokkel.subprotocols import XMPPHandler
 from zope.interface import implementer
 
 from gateway import ns
+from gateway.delegation.compose import manage
 from gateway.delegation.delegations import Delegation
 from gateway.delegation.handler import ManagingHandler
 from gateway.delegation.managing import Route
-from gateway.delegation.plugin import manage
 from gateway.errors import NotGranted, StoreBroken
 from gateway.fmuc.actions import Submission, ToNode
 from gateway.fmuc.core import Rooms

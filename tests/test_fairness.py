@@ -13,8 +13,8 @@ from twisted.words.xish import domish
 from wokkel.subprotocols import XMPPHandler
 
 from gateway import ns
+from gateway.delegation.compose import manage
 from gateway.delegation.managing import Route
-from gateway.delegation.plugin import manage
 from gateway.errors import NoAnswer, OverBudget, ResourceLimit, Stopping, TooManyPending
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Rooms

@@ -59,6 +59,10 @@ backing = "conference.example.com"
 [mirror."mirror.example.com"]
 allow = ["*"]
 users = ["example.com"]
+[http]
+[peers."gateway.example.net"]
+listen = "tls:5299"
+fingerprint = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 """
 
 

@@ -272,7 +272,23 @@ class ClockTests(SynchronousTestCase):
         [handler] = gateway.getServiceNamed("rooms:rooms.example.com")
         self.assertIs(handler._wallClock, time.time)
         self.assertTrue(handler.parent.metrics.isRecording)
-        self.assertIn(b"metrics", gateway._root.children)
+        self.assertIn(b"metrics", gateway.webServer()._root.children)
+
+    def test_out_of_reach(self) -> None:
+        """The HTTP server is made at once if twistd then changes the root folder or the user."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        (folder / "gateway.toml").write_text(RIGHT)
+        unchanged = {"chroot": None, "uid": None}
+        for options, isMade in (
+            (None, False),
+            (unchanged, False),
+            ({**unchanged, "chroot": "/srv"}, True),
+            ({**unchanged, "uid": 0}, True),
+        ):
+            process = _make(folder / "gateway.toml", self.reactors()[0], options)
+            [gateway] = process
+            self.assertEqual(gateway._web is not None, isMade, options)
 
     def test_twice(self) -> None:
         """A second call changes nothing."""

@@ -1,26 +1,27 @@
 """
 Build the parts of one service for its plugin.
+
+Modules that only some services need are imported when their parts are built.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Iterable, MutableMapping
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from warnings import warn as deprecated
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import clientFromString
-from twisted.web.iweb import IAgent
 from zope.interface import implementer
 
 from gateway.composition.changes import linkSettings
 from gateway.composition.checks import ServiceEnvironment
+from gateway.composition.direct import DirectLinks
 from gateway.composition.reader import Config
 from gateway.config.tables import ComponentTable, ConfigError
-from gateway.delegation.plugin import serveDelegatedNamespaces
-from gateway.http.served import Served
 from gateway.interfaces import (
     IDelegatedNamespace,
     IPrivileges,
@@ -28,10 +29,7 @@ from gateway.interfaces import (
     IStore,
 )
 from gateway.metrics import NO_METRICS, IMetrics
-from gateway.peers.service import Peers
 from gateway.pieces import Pieces
-from gateway.privilege.handler import PrivilegeHandler
-from gateway.privilege.lending import Lending
 from gateway.state import places
 from gateway.state.database import Database
 from gateway.state.migrations import Migrations
@@ -44,7 +42,11 @@ from gateway.stream.outages import Outage
 from gateway.stream.survey import Survey
 
 if TYPE_CHECKING:
+    from twisted.web.iweb import IAgent
+
     from gateway.embedded.host import EmbeddedHost
+    from gateway.http.served import Served
+    from gateway.privilege.handler import PrivilegeHandler
 
 
 @implementer(IServiceBuilder)
@@ -55,9 +57,10 @@ class ServiceBuilder(ServiceEnvironment):
     @ivar links: all links made so far.
     @ivar databases: all stores made so far.
     @ivar served: the resources of the HTTP server, by the first segment of their path.
+    @param makeOwnAgent: makes C{ownAgent} (L{IServiceBuilder}).
     @param pieces: as L{IServiceBuilder.pieces}; by default, of this service alone.
     @param outages: those of each server, by its endpoint; by default, of this service alone.
-    @param peers: the direct links; C{None} for none.
+    @param direct: the direct links; C{None} for none.
     @param changed: called when links, databases or resources were added or removed.
     """
 
@@ -65,31 +68,35 @@ class ServiceBuilder(ServiceEnvironment):
         self,
         config: Config,
         host: EmbeddedHost | None,
-        ownAgent: IAgent,
+        makeOwnAgent: Callable[[], IAgent],
         reactor: Any,
         wallClock: Callable[[], float] | None = None,
         metrics: IMetrics = NO_METRICS,
         pieces: Pieces | None = None,
         changed: Callable[[], object] = lambda: None,
         outages: MutableMapping[str, Outage] | None = None,
-        peers: Peers | None = None,
+        direct: DirectLinks | None = None,
     ) -> None:
         super().__init__(config)
         self.metrics = metrics.group()
         self.wallClock = wallClock or reactor.seconds
-        self.ownAgent = ownAgent
+        self._makeOwnAgent = makeOwnAgent
         self._server = config.server
         self._host = host
         self.reactor = reactor
         self.pieces = pieces or Pieces(reactor)
         self._changed = changed
         self._outages: MutableMapping[str, Outage] = {} if outages is None else outages
-        self._peers = peers
+        self._direct = direct
         self.links: list[Link] = []
         self._surveys: dict[Link, Survey] = {}
         self.databases: list[Database] = []
         self._stores: dict[str, Database] = {}
         self.served: dict[str, Served] = {}
+
+    @cached_property
+    def ownAgent(self) -> IAgent:
+        return self._makeOwnAgent()
 
     async def removeLinks(self) -> None:
         """Remove all links: the service does not exist any longer."""
@@ -101,6 +108,8 @@ class ServiceBuilder(ServiceEnvironment):
         await gatherResults([each.closeLater() for each in self.databases], consumeErrors=True)
 
     def serve(self, name: str) -> Served:
+        from gateway.http.served import Served
+
         return self.served.setdefault(name, Served(self._changed))
 
     def link(self, jid: str, table: ComponentTable) -> Link:
@@ -137,8 +146,8 @@ class ServiceBuilder(ServiceEnvironment):
         return link
 
     def useDirectLinks(self, link: Link) -> None:
-        if self._peers is not None:
-            self._peers.add(link)
+        if self._direct is not None:
+            self._direct.add(link)
 
     def removeLink(self, link: Link) -> Deferred[None]:
         link.isFinal = True
@@ -152,8 +161,8 @@ class ServiceBuilder(ServiceEnvironment):
 
     def _onStopped(self, result: None, link: Link) -> None:
         link.metrics.close()
-        if self._peers is not None:
-            self._peers.remove(link)
+        if self._direct is not None:
+            self._direct.remove(link)
         if self._host is not None:
             self._host.dismiss(link.jid)
 
@@ -191,11 +200,16 @@ class ServiceBuilder(ServiceEnvironment):
         return made
 
     def privileges(self, link: Link, servers: Iterable[str]) -> PrivilegeHandler:
+        from gateway.privilege.handler import PrivilegeHandler
+
         handler = PrivilegeHandler(servers)
         handler.setHandlerParent(link)
         return handler
 
     def lend(self, privileges: IPrivileges, server: str, entities: Iterable[str]) -> Callable[[str], object]:
+        from gateway.privilege.handler import PrivilegeHandler
+        from gateway.privilege.lending import Lending
+
         if not isinstance(privileges, PrivilegeHandler):
             raise TypeError("privileges can be lent only if privileges() has returned them")
         lending = Lending(privileges, server, entities)
@@ -203,7 +217,9 @@ class ServiceBuilder(ServiceEnvironment):
         return lending.onAvailable
 
     def serveDelegatedNamespaces(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
-        serveDelegatedNamespaces(link, servers, handler)
+        from gateway.delegation import compose
+
+        compose.serveDelegatedNamespaces(link, servers, handler)
 
     def answers(self, link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
         """Call L{serveDelegatedNamespaces}; the deprecated name of it."""

@@ -11,8 +11,6 @@ from attrs import frozen
 from gateway.composition.reader import Config, Service
 from gateway.config.tables import ComponentTable, PeerTable, ServerTable
 from gateway.peers.identity import KEY_FILE
-from gateway.peers.peer import PeerSettings
-from gateway.peers.profiles import PROFILES
 
 
 @frozen(kw_only=True)
@@ -109,23 +107,6 @@ def compare(old: Config, new: Config, renewed: Collection[str] = ()) -> Changes:
             if isChanged
         ),
     )
-
-
-def peerSettings(config: Config) -> list[PeerSettings]:
-    """Return the settings of the direct links."""
-    return [
-        PeerSettings(
-            name=name,
-            domains=table.domains | {name},
-            endpoint=table.endpoint,
-            listen=table.listen,
-            fingerprints=table.fingerprint,
-            keyFile=keyFile(config, table),
-            profile=PROFILES[table.profile],
-            fallsBack=table.fallback == "s2s",
-        )
-        for name, table in config.peers.items()
-    ]
 
 
 def keyFile(config: Config, table: PeerTable | None = None) -> str:

@@ -14,32 +14,21 @@ from weakref import WeakValueDictionary
 from attrs import define, evolve
 from twisted.application.service import IService, MultiService
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, gatherResults, maybeDeferred
+from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
-from twisted.web.resource import Resource
 
 from gateway import __version__
 from gateway.composition.builder import ServiceBuilder
-from gateway.composition.changes import Changes, compare, peerSettings
+from gateway.composition.changes import Changes, compare
 from gateway.composition.checks import check, failed, fileNames, findPlugins, notes, read, warnings
+from gateway.composition.direct import DirectLinks
 from gateway.composition.reader import Config, readSecret
 from gateway.composition.reader import Service as ConfiguredService
 from gateway.config.tables import ConfigError, HttpTable
 from gateway.errors import StartFailed, Stopping
-from gateway.http.access import Gate
-from gateway.http.agent import OwnAgent
-from gateway.http.health import Health, Readiness
-from gateway.http.listener import Listener
-from gateway.http.live import Live
-from gateway.http.metrics import MetricsPage
-from gateway.http.page import makePages
-from gateway.http.served import Branch, merged
-from gateway.http.site import QuietSite
-from gateway.http.status import Status
-from gateway.http.view import View
+from gateway.http.listener import LaterFactory, Listener
 from gateway.metrics import INFO, NO_METRICS, IMetrics
-from gateway.metrics.prometheus import PrometheusMetrics
-from gateway.metrics.samples import Samples
-from gateway.peers.service import Peers
+from gateway.metrics.samples import EVERY, Samples
 from gateway.pieces import Pieces, ReactorLag
 from gateway.reports import StatusItem
 from gateway.state import files
@@ -48,6 +37,9 @@ from gateway.stream.link import Link
 from gateway.stream.outages import Outage
 
 if TYPE_CHECKING:
+    from twisted.web.iweb import IAgent
+
+    from gateway.composition.web import WebServer
     from gateway.embedded.host import EmbeddedHost
 
 __all__ = ["Gateway", "ServiceBuilder", "check", "findPlugins", "makeService", "notes", "read", "warnings"]
@@ -56,9 +48,6 @@ _log = Logger()
 
 # Seconds for a removed service to stop; then as many for its links, and for its databases. Each needs less.
 _STOP_TIMEOUT = 20.0
-
-# Paths of the HTTP server that need no token: they reveal only whether the gateway is up.
-_FREE = frozenset({b"/healthz", b"/readyz"})
 
 
 def makeService(
@@ -110,6 +99,8 @@ class Gateway(MultiService):
     @ivar links: the links of all services, in the order of the configuration.
     @ivar databases: their databases likewise.
     @ivar reports: items about the gateway as a whole, for C{/status}.
+    @ivar samples: the last minutes of each component.
+    @ivar pieces: runs the long work of all services.
     """
 
     _log = Logger()
@@ -124,41 +115,32 @@ class Gateway(MultiService):
         self.reports: list[StatusItem] = []
         self._reactor = reactor
         self._wallClock = wallClock
-        self._metrics = samples = Samples(metrics)
-        self._pieces = Pieces(reactor)
+        self._recorded = metrics
+        self.samples = Samples(metrics)
+        self._nextSample: IDelayedCall | None = None
+        self.pieces = Pieces(reactor)
         # Kept by the links.
         self._outages: MutableMapping[str, Outage] = WeakValueDictionary()
         self._running: dict[str, _Running] = {}
-        self._peers = Peers(reactor, metrics)
+        self._direct = DirectLinks(reactor, metrics)
         self._changing = DeferredLock()
         self._isStopping = self._isTracing = False
-        self._root = Branch()
+        self._web: WebServer | None = None
+        # If [http] is not configured, the default port may be in use, for instance by another gateway; and perhaps
+        # nobody ever connects there.
         table = config.http or HttpTable()
-        token = None if table.token_file is None else readSecret(table.token_file)
-        self._site = site = QuietSite(self._root, Gate(token, table.hosts, _FREE), reactor, wallClock)
-        view = View(self.links, self.databases, samples, self._kinds, self._pieces, reactor, self.reports)
-        self._live = Live(view, samples, reactor)
-        self._pages: dict[bytes, Resource] = {
-            **makePages(view, self._live, lambda: site.gate, wallClock),
-            b"healthz": Health(),
-            b"readyz": Readiness(self.links, self.databases),
-            b"status": Status(self.links, self.databases, self._kinds, self.reports),
-        }
-        # If [http] is not configured, the default port may be in use, for instance by another gateway.
-        http = Listener("http.listen", table.listen, site, reactor, config.http is not None)
-        if isinstance(metrics, PrometheusMetrics):
-            self._pages[b"metrics"] = MetricsPage(metrics, self._pieces)
+        isConfigured = config.http is not None
+        factory = self.webServer().site if isConfigured else LaterFactory(lambda: self.webServer().site)
+        self._http = Listener("http.listen", table.listen, factory, reactor, isConfigured)
+        self._http.setName("http")
+        self._http.setServiceParent(self)
         if metrics.isRecording:
             metrics.gauge(*INFO).labels(__version__).set(1)
-            site.measure(metrics)
             lag = ReactorLag(reactor, metrics)
             lag.setName("lag")
             lag.setServiceParent(self)
-        http.setName("http")
-        http.setServiceParent(self)
-        self._ownAgent = OwnAgent(http, token, reactor)
         try:
-            self._host = _embeddedHost(config, http, reactor, wallClock)
+            self._host = _embeddedHost(config, self._http, reactor, wallClock)
         except OSError as error:
             path = error.filename or config.state_dir
             raise ConfigError([f"state_dir: {path} cannot be used: {error.strerror}"]) from error
@@ -166,7 +148,7 @@ class Gateway(MultiService):
             self._host.setServiceParent(self)
         problems: list[str] = []
         try:
-            self._peers.use(peerSettings(config))
+            self._direct.use(config)
         except ConfigError as error:
             problems += error.problems
         for service in config.services:
@@ -183,17 +165,21 @@ class Gateway(MultiService):
     def startService(self) -> None:
         self._isStopping = False
         super().startService()
-        self._peers.startService()
-        self._live.start()
+        self._direct.startService()
+        self._sampleLater()
 
     def stopService(self) -> Deferred[Any]:
         self._isStopping = True
-        self._live.stop()
+        if self._nextSample is not None:
+            self._nextSample.cancel()
+            self._nextSample = None
+        if self._web is not None:
+            self._web.live.stop()
         # A service that is being removed is no child any longer.
         stopping = [maybeDeferred(super().stopService), self._changing.run(lambda: None)]
         stopped: Deferred[Any] = DeferredList(stopping, consumeErrors=True)
         # The last stanzas of the services use the direct links.
-        return stopped.addCallback(lambda _: self._peers.stopService())
+        return stopped.addCallback(lambda _: self._direct.stopService())
 
     # Changes; they are made one after the other.
 
@@ -273,7 +259,7 @@ class Gateway(MultiService):
     async def _usePeers(self, config: Config) -> list[str]:
         """Make and end direct links; return the problems found."""
         try:
-            await self._peers.use(peerSettings(config))
+            await self._direct.use(config)
         except ConfigError as error:
             return error.problems
         except StartFailed as error:
@@ -296,9 +282,8 @@ class Gateway(MultiService):
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) else str(error)
             raise ConfigError([f"http.token_file: {path}: {reason}"]) from None
-        if token != self._ownAgent.token:
-            self._ownAgent.token = token
-            self._site.gate = evolve(self._site.gate, token=token)
+        if self._web is not None:
+            self._web.token = token
 
     def utc(self) -> float:
         """Return the seconds since 1970."""
@@ -345,11 +330,11 @@ class Gateway(MultiService):
             self._ownAgent,
             self._reactor,
             self._wallClock,
-            self._metrics,
-            self._pieces,
+            self.samples,
+            self.pieces,
             changed,
             self._outages,
-            self._peers,
+            self._direct,
         )
         running = self._running[service.jid] = _Running(service, builder)
         running.service = service.plugin.makeService(service.jid, service.table, builder)
@@ -376,18 +361,47 @@ class Gateway(MultiService):
         # Objects of the start are exempt from garbage collection (tap.py), and a service consists of cycles.
         gc.unfreeze()
 
-    def _kinds(self) -> dict[str, str]:
+    def webServer(self) -> WebServer:
+        """Return the HTTP server, which is made when it is needed: its modules take time and memory."""
+        if self._web is None:
+            from gateway.composition.web import WebServer
+
+            table = self.config.http or HttpTable()
+            self._web = WebServer(table, self, self._recorded, self._reactor, self._wallClock)
+            self._web.serve(each.builder.served for each in self._inOrder())
+        return self._web
+
+    def _sampleLater(self) -> None:
+        self._nextSample = self._reactor.callLater(EVERY, self._sample)
+
+    def _sample(self) -> None:
+        self._sampleLater()
+        self.samples.take(self._reactor.seconds())
+        if self._web is not None:
+            self._web.live.tick()
+
+    def _ownAgent(self) -> IAgent:
+        from gateway.http.agent import OwnAgent
+
+        return OwnAgent(self._http, lambda: None if self._web is None else self._web.token, self._reactor)
+
+    def kinds(self) -> dict[str, str]:
         """Return the kinds of services by component."""
         return {each.jid: each.kind for each in self.config.services}
 
+    def _inOrder(self) -> list[_Running]:
+        """Return the services that there are, in the order of the configuration."""
+        return [self._running[each.jid] for each in self.config.services if each.jid in self._running]
+
     def _publish(self) -> None:
         """Serve and report what the services have now, in the order of the configuration."""
-        there = [self._running[each.jid] for each in self.config.services if each.jid in self._running]
+        there = self._inOrder()
         self.links[:] = [link for each in there for link in each.builder.links]
         for link in self.links:
             link.trace(self._isTracing)
         self.databases[:] = [database for each in there for database in each.builder.databases]
-        self._root.children = {**merged(each.builder.served for each in there), **self._pages}
+        if self._web is not None:
+            self._web.serve(each.builder.served for each in there)
         if self._host is not None:
             self._host.setServices(_jidsByKind(each.configured for each in there))
 

@@ -1,30 +1,22 @@
 """
-C{[delegation."component JID"]}: the table of the configuration, and the service.
+The plugins of C{[delegation."component JID"]} and of the private storage.
+
+This module is imported for every configuration. Modules that only a configured service needs are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from typing import Any
 
-from attrs import field, frozen
 from twisted.application.service import IService
 from twisted.plugin import IPlugin
-from wokkel.disco import DiscoHandler
 from zope.interface import implementer
 
 from gateway import ns
 from gateway.config.repairs import meant
-from gateway.config.tables import ComponentTable, ConfigError, Domain, Jids, Namespace
-from gateway.delegation import tour
-from gateway.delegation.client_mode import ClientMode
-from gateway.delegation.delegations import Delegation
-from gateway.delegation.forwarder import Forwarder
-from gateway.delegation.handler import ManagingHandler
-from gateway.delegation.managing import Route
-from gateway.delegation.private import PrivateStorage
-from gateway.delegation.readthrough import ReadThrough
-from gateway.delegation.store import MIGRATIONS, PrivateFile
+from gateway.config.tables import Namespace
+from gateway.delegation.tables import DelegationTable, lendingProblems, wrongHandler
 from gateway.interfaces import (
     IConfigCheck,
     IConfigWarnings,
@@ -42,67 +34,6 @@ from gateway.interfaces import (
 from gateway.requirements import Delegation as Delegated
 from gateway.requirements import Module, Privilege, Remark, Requirement
 from gateway.stream.link import Link
-
-
-@frozen(kw_only=True)
-class NamespaceTable:
-    """
-    The keys of one namespace.
-
-    @ivar handler: name of a plugin.
-    @ivar jid: managing entities; requests are forwarded to the first one that is available.
-    @ivar filtering: only requests whose payload has all of these attributes are forwarded.
-    @ivar import_: true if the handler fetches the elements that the server has stored.
-    """
-
-    handler: str | None = None
-    jid: Jids | None = None
-    filtering: frozenset[str] = frozenset()
-    import_: bool = False
-
-
-@frozen(kw_only=True)
-class DelegationTable(ComponentTable):
-    """
-    The keys of C{[delegation."component JID"]}; see docs/delegation.md.
-
-    @ivar servers: domains of the servers whose delegations are accepted.
-    @ivar users: domains whose users may delegate namespaces for themselves (client mode).
-    @ivar lend_privileges: managing entities that may use the component's own privileges.
-    @ivar namespaces: the handlers and managing entities of each namespace.
-    """
-
-    servers: frozenset[Domain] = frozenset()
-    users: frozenset[Domain] = frozenset()
-    lend_privileges: frozenset[Domain] = frozenset()
-    namespaces: dict[Namespace, NamespaceTable] = field(factory=dict)
-
-
-def manage(
-    link: Link,
-    routes: Mapping[str, Route],
-    servers: frozenset[str],
-    users: frozenset[str] = frozenset(),
-    onAvailable: Callable[[str], object] | None = None,
-) -> None:
-    """
-    Make a link's component a managing entity.
-
-    @param routes: the route of each namespace.
-    @param servers: domains of the servers that may delegate to it.
-    @param users: domains whose users may delegate to it in client mode (section 5).
-    @param onAvailable: is called with each managing entity that requests are forwarded to, when it has connected.
-    """
-    delegations = [route.delegation for route in routes.values() if route.delegation is not None]
-    forwarder = Forwarder(delegations, link, onAvailable)
-    clientMode = ClientMode(users, routes, link)
-    ManagingHandler(servers, routes, forwarder, clientMode, users).setHandlerParent(link)
-    DiscoHandler().setHandlerParent(link)
-
-
-def serveDelegatedNamespaces(link: Link, servers: Iterable[str], handler: IDelegatedNamespace) -> None:
-    """See L{gateway.interfaces.IServiceBuilder.serveDelegatedNamespaces}."""
-    manage(link, dict.fromkeys(handler.namespaces, Route(handler)), frozenset(servers))
 
 
 @implementer(IPlugin, IServicePlugin, IConfigCheck, IConfigWarnings, IServerConfiguration, ITourStop)
@@ -154,7 +85,7 @@ class DelegationPlugin:
                 found = "no handler" if each.handler is None else f'handler = "{each.handler}"'
                 allowed = 'with a handler that supports it, such as "private-storage"'
                 problems.append(f"{key}.import: found true with {found}; allowed: {allowed}")
-        problems += _lendingProblems(table)
+        problems += lendingProblems(table)
         for name in sorted({each.handler for each in table.namespaces.values() if each.handler in plugins}):
             if IConfigCheck.providedBy(plugins[name]):
                 problems += IConfigCheck(plugins[name]).check(jid, table, environment)
@@ -183,34 +114,9 @@ class DelegationPlugin:
         return found
 
     def makeService(self, jid: str, table: DelegationTable, composition: IServiceBuilder) -> IService:
-        plugins = composition.delegationPlugins()
-        link = composition.link(jid, table)
-        # Handlers that act in users' names find it on the link.
-        privileges = composition.privileges(link, table.servers)
-        onAvailable = None
-        if table.lend_privileges:
-            [server] = table.servers
-            onAvailable = composition.lend(privileges, server, table.lend_privileges)
-        made: dict[str, IDelegatedNamespace] = {}
-        importing = {each.handler for each in table.namespaces.values() if each.import_}
-        for name in {each.handler for each in table.namespaces.values() if each.handler is not None}:
-            if name in importing:
-                plugin = IImportingPlugin(plugins[name])
-                made[name] = plugin.makeImportingHandler(jid, link, composition, privileges, table.servers)
-            else:
-                made[name] = plugins[name].makeHandler(jid, link, composition)
-        routes: dict[str, Route] = {}
-        problems = []
-        for namespace, each in table.namespaces.items():
-            handler = None if each.handler is None else made[each.handler]
-            if handler is not None and namespace not in handler.namespaces:
-                problems.append(_wrongHandler(namespace, str(each.handler), handler.namespaces))
-            delegation = None if each.jid is None else Delegation(namespace, each.jid, each.filtering)
-            routes[namespace] = Route(handler, delegation)
-        if problems:
-            raise ConfigError(problems)
-        manage(link, routes, table.servers, table.users, onAvailable)
-        return link
+        from gateway.delegation import compose
+
+        return compose.makeService(jid, table, composition)
 
     def demoTables(self, domain: str) -> dict[str, dict[str, Any]]:
         return {
@@ -218,6 +124,8 @@ class DelegationPlugin:
         }
 
     async def tour(self, guide: IGuide, jid: str) -> None:
+        from gateway.delegation import tour
+
         await tour.show(guide, jid)
 
 
@@ -228,25 +136,30 @@ class PrivateStoragePlugin:
     name = "private-storage"
 
     def check(self, jid: str, table: DelegationTable, environment: IServiceEnvironment) -> list[str]:
-        problem = environment.storeProblem(_fileName(jid), MIGRATIONS)
-        problems = [f"{environment.stateKey}: {problem}"] if problem else []
+        from gateway.delegation import compose
+
+        problems = compose.storeProblems(jid, environment)
         for namespace, each in table.namespaces.items():
             if each.handler == self.name and namespace != ns.PRIVATE:
-                problems.append(_wrongHandler(namespace, self.name, [ns.PRIVATE]))
+                problems.append(wrongHandler(namespace, self.name, [ns.PRIVATE]))
         return problems
 
     def warnings(self, jid: str, table: DelegationTable, environment: IServiceEnvironment) -> list[str]:
         """Warn before the first start of the data that the delegation hides from users."""
+        from gateway.delegation import compose
+
         each = table.namespaces.get(Namespace(ns.PRIVATE))
         imports = each is None or each.import_
-        if imports or environment.isEmbedded or environment.hasStore(_fileName(jid)):
+        if imports or environment.isEmbedded or compose.hasStore(jid, environment):
             return []
         hidden = "users will no longer see the data that they have stored with the server"
         advice = 'set "import = true", or see docs/delegation.md, "What the server had stored"'
         return [f'namespaces."{ns.PRIVATE}": {hidden}; {advice}']
 
     def makeHandler(self, jid: str, link: Link, composition: IServiceBuilder) -> IDelegatedNamespace:
-        return PrivateStorage(_store(jid, composition))
+        from gateway.delegation import compose
+
+        return compose.makePrivateStorage(jid, composition)
 
     def makeImportingHandler(
         self,
@@ -256,30 +169,6 @@ class PrivateStoragePlugin:
         privileges: IPrivileges,
         servers: Iterable[str],
     ) -> IDelegatedNamespace:
-        source = ReadThrough(privileges, servers, composition.reactor)
-        source.setHandlerParent(link)
-        return PrivateStorage(_store(jid, composition), source)
+        from gateway.delegation import compose
 
-
-def _store(jid: str, composition: IServiceBuilder) -> PrivateFile:
-    return PrivateFile(composition.store(_fileName(jid), MIGRATIONS))
-
-
-def _lendingProblems(table: DelegationTable) -> Iterator[str]:
-    count = len(table.servers)
-    if table.lend_privileges and count != 1:
-        yield f"lend_privileges: found {count} servers; allowed: one, the server whose privileges are lent"
-    known = {jid for each in table.namespaces.values() for jid in each.jid or ()}
-    for entity in sorted(table.lend_privileges - known):
-        allowed = "components that are a jid in namespaces"
-        yield f'lend_privileges: found "{entity}"; allowed: {allowed}; add it there, or remove it here'
-
-
-def _wrongHandler(namespace: str, name: str, served: Iterable[str]) -> str:
-    found = f'found {name}, which only serves {", ".join(sorted(served))}'
-    return f'namespaces."{namespace}".handler: {found}; correct the namespace or the handler'
-
-
-def _fileName(jid: str) -> str:
-    """Return the name of a component's file of private data in the state folder."""
-    return f"{jid}.private"
+        return compose.makeImportingStorage(jid, link, composition, privileges, servers)

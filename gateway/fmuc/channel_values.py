@@ -6,6 +6,9 @@ from enum import Enum
 
 from attrs import define, frozen
 
+# Maximum time in seconds for which a joining node stays without users.
+MAX_KEEP = 3_600
+
 
 class ChannelState(Enum):
     """State of a channel, as one of its two nodes sees it."""

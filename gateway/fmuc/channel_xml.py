@@ -10,7 +10,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest
-from gateway.fmuc.channel_values import Ask, Header, Position, Report, SendAck, SendStanza
+from gateway.fmuc.channel_values import MAX_KEEP, Ask, Header, Position, Report, SendAck, SendStanza
 from gateway.muc.stanzas import attributeOf, parts
 from gateway.stream.stanzas import Stanza
 from gateway.xml.context import COMPONENT
@@ -19,8 +19,6 @@ from gateway.xml.write import iq, message, route, tag
 
 # Numbers have up to 15 digits: at a thousand stanzas a second they last for 30,000 years.
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,14}")
-# Maximum time in seconds for which a joining node stays without users.
-MAX_KEEP = 3_600
 # Names of the header. That of an error differs, because a server returns the header of a stanza that it cannot
 # deliver.
 HEADER, HEADER_OF_ERROR = "r", "f"

@@ -11,7 +11,7 @@ from gateway.addresses import jids
 from gateway.config.repairs import repaired
 from gateway.config.tables import AnyDomain, ComponentTable, Count, Domain, Duration, Seconds
 from gateway.config.values import checkDomain
-from gateway.fmuc.channel_xml import MAX_KEEP
+from gateway.fmuc.channel_values import MAX_KEEP
 from gateway.interfaces import IServiceEnvironment
 
 _ROOMS_PER_USER, _LOCKED = Count(100), Seconds(300.0)
@@ -24,6 +24,8 @@ _ARCHIVE_DAYS, _ARCHIVE_MESSAGES = 30, 10_000
 _MAX_DAYS, _MAX_MESSAGES = 36_500, 1_000_000
 # Short times, and the seconds of their units.
 _TIME, _UNITS = re.compile(r"([0-9]{1,6})([smh])"), {"s": 1, "m": 60, "h": 3_600}
+# The room of the demonstration.
+LOBBY = "lobby"
 # Roles whose presence is broadcast by default: all.
 _Role = Literal["moderator", "participant", "visitor"]
 _Profile = Literal["broadband", "satellite", "hf"]

@@ -1,33 +1,26 @@
 """
-HTTP clients, for web applications and for the gateway's own HTTP server; helpers for requests and answers.
+HTTP clients, for web applications and for the gateway's own HTTP server.
 """
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 from treq.client import HTTPClient
-from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web._newclient import STATUS, HTTP11ClientProtocol
 from twisted.web.client import Agent, GzipDecoder, HTTPConnectionPool, ResponseDone, ResponseFailed
 from twisted.web.http import PotentialDataLoss
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IAgent, IBodyProducer, IResponse
-from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from gateway.http.listener import Listener, ListenerEndpoint
-
-_log = Logger()
-
-# Bytes of a request body that a resource accepts at most.
-MAX_BODY = 1024 * 1024
 
 # Bytes that a server may send before a body, and the number of status lines in them: before the final answer there
 # may be some with status 1xx (RFC 9110 section 15.2).
@@ -191,46 +184,6 @@ def unwrapped(response: Any) -> tuple[Any, int]:
     return response, packings
 
 
-def answerLater(
-    request: Request, answering: Coroutine[Any, Any, bytes], fault: Callable[[Request], bytes]
-) -> int:
-    """
-    Answer a request with the body that a coroutine returns, unless the caller has disconnected by then.
-
-    @param fault: makes the body if the coroutine raises. A request without an answer would occupy one of the few
-        connections.
-    @return: the value that C{render} must return.
-    """
-    gone: list[object] = []
-    request.notifyFinish().addErrback(gone.append)
-
-    def failed(failure: Failure) -> bytes:
-        _log.failure("A request could not be answered.", failure, event="http.request_failed")
-        return fault(request)
-
-    def answer(body: bytes) -> None:
-        if not gone:
-            request.write(body)
-            request.finish()
-
-    ensureDeferred(answering).addErrback(failed).addCallback(answer)
-    return NOT_DONE_YET
-
-
-def isFromPage(headers: Headers) -> bool:
-    """
-    True if a GET comes from a page in a browser; false if it comes from a program, or if a user typed the address.
-    """
-    sites = headers.getRawHeaders(b"sec-fetch-site")
-    if sites:
-        return sites != [b"none"]
-    # Older browsers do not send Sec-Fetch-Site. They send Origin or Referer, unless the page forbids it; and all of
-    # them have "Mozilla" in User-Agent.
-    if headers.hasHeader(b"origin") or headers.hasHeader(b"referer"):
-        return True
-    return any(b"mozilla/" in agent.lower() for agent in headers.getRawHeaders(b"user-agent") or ())
-
-
 def makeClient(agent: IAgent) -> HTTPClient:
     """Return a client without cookies: they would link requests for different users, and grow without limit."""
     # The type in the annotation of the latest treq does not exist in older versions.
@@ -243,12 +196,12 @@ class OwnAgent:
     """
     Sends each request to this process, whatever host the URL names, together with the token.
 
-    @ivar token: the present token; C{None} if there is none.
+    @param token: returns the present token; C{None} if there is none.
     """
 
-    def __init__(self, http: Listener, token: str | None, reactor: Any) -> None:
+    def __init__(self, http: Listener, token: Callable[[], str | None], reactor: Any) -> None:
         self._http = http
-        self.token = token
+        self._token = token
         self._reactor = reactor
         self._agent = Agent.usingEndpointFactory(reactor, self, ConnectionPool(reactor, 0))
 
@@ -262,7 +215,8 @@ class OwnAgent:
         headers = Headers() if headers is None else headers.copy()
         # The HTTP server accepts this name as its own.
         headers.setRawHeaders("host", [self._http.url.removeprefix("http://") or "localhost"])
-        if self.token is not None:
-            headers.setRawHeaders("authorization", [f"Bearer {self.token}"])
+        token = self._token()
+        if token is not None:
+            headers.setRawHeaders("authorization", [f"Bearer {token}"])
         answer: Deferred[IResponse] = self._agent.request(method, uri, headers, bodyProducer)
         return answer

@@ -5,6 +5,7 @@ A listening port as a service. If it cannot listen on its address, that is repor
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 from twisted.application.service import Service
@@ -19,6 +20,7 @@ from twisted.internet.interfaces import (
     IProtocolFactory,
     IStreamClientEndpoint,
 )
+from twisted.internet.protocol import Factory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import alsoProvides, implementer
@@ -101,6 +103,35 @@ class Listener(Service):
             raise StartFailed(message)
         # Not called "message": Twisted's legacy observers remove that key before later observers see it.
         self._log.warn("{problem}. The gateway runs without it.", event="http.not_listening", problem=message)
+
+
+class LaterFactory(Factory[Any]):
+    """
+    A factory that is made when the first connection comes.
+
+    @param make: makes it.
+    """
+
+    noisy = False
+
+    def __init__(self, make: Callable[[], Factory[Any]]) -> None:
+        self._make = make
+        self._made: Factory[Any] | None = None
+
+    def buildProtocol(self, addr: IAddress | None) -> Any:
+        if self._made is None:
+            self._made = self._make()
+            if self.numPorts:
+                self._made.doStart()
+        return self._made.buildProtocol(addr)
+
+    def startFactory(self) -> None:
+        if self._made is not None:
+            self._made.doStart()
+
+    def stopFactory(self) -> None:
+        if self._made is not None:
+            self._made.doStop()
 
 
 @implementer(IStreamClientEndpoint)

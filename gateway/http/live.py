@@ -8,7 +8,7 @@ import json
 from typing import Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import IPushProducer, IReactorTime
 from twisted.logger import Logger
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
@@ -17,7 +17,6 @@ from zope.interface import implementer
 from gateway.http.health import text
 from gateway.http.html import setHeaders
 from gateway.http.view import Content, View
-from gateway.metrics.samples import EVERY, Samples
 
 # Maximum number of streams: they count as connections of the server, which closes none of them for new ones.
 MAX_LISTENERS = 16
@@ -87,20 +86,14 @@ class Listener:
 
 
 class Live:
-    """
-    Takes samples, and sends the changes of the page to all who look at it.
-
-    @param samples: samples are taken of these.
-    """
+    """Sends the changes of the page to all who look at it."""
 
     _log = Logger()
 
-    def __init__(self, view: View, samples: Samples, clock: IReactorTime) -> None:
+    def __init__(self, view: View, clock: IReactorTime) -> None:
         self._view = view
-        self._samples = samples
         self._clock = clock
         self._listeners: dict[Listener, None] = {}
-        self._tick: IDelayedCall | None = None
         # The content that was sent last.
         self._sent: Content | None = None
         self._isMaking = False
@@ -110,15 +103,8 @@ class Live:
         """Seconds on the monotonic clock."""
         return self._clock.seconds()
 
-    def start(self) -> None:
-        """Begin to take samples."""
-        self._tickLater()
-
     def stop(self) -> None:
-        """End all streams, and take no samples any longer."""
-        if self._tick is not None:
-            self._tick.cancel()
-            self._tick = None
+        """End all streams."""
         for listener in tuple(self._listeners):
             listener.end()
 
@@ -136,13 +122,9 @@ class Live:
         """Forget a stream that has ended."""
         self._listeners.pop(listener, None)
 
-    def _tickLater(self) -> None:
-        self._tick = self._clock.callLater(EVERY, self._onTick)
-
-    def _onTick(self) -> None:
-        self._tickLater()
+    def tick(self) -> None:
+        """Send what has changed; this is called after each sample."""
         now = self.now
-        self._samples.take(now)
         for each in tuple(self._listeners):
             if each.stalledAt is not None and now - each.stalledAt >= STALL:
                 each.abort()

@@ -7,7 +7,7 @@ from __future__ import annotations
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from gateway.http.agent import answerLater
+from gateway.http.answers import answerLater
 from gateway.http.health import text
 from gateway.metrics.prometheus import PrometheusMetrics, writeOpenMetrics, writeText
 from gateway.pieces import Pieces

@@ -12,7 +12,7 @@ from twisted.web.template import Tag, tags
 
 from gateway import __version__
 from gateway.http.access import LOGIN, LOGOUT, Gate
-from gateway.http.agent import answerLater
+from gateway.http.answers import answerLater
 from gateway.http.health import text
 from gateway.http.html import SCRIPT, answer, document, flat, setHeaders
 from gateway.http.live import Events, Live

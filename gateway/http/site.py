@@ -19,7 +19,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
 from gateway.http.access import Gate, Refusal
-from gateway.http.agent import MAX_BODY
+from gateway.http.answers import MAX_BODY
 from gateway.http.html import answer
 from gateway.http.login import loginForm
 from gateway.metrics import IMetrics, names

@@ -12,7 +12,7 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from gateway.http.agent import MAX_BODY, answerLater
+from gateway.http.answers import MAX_BODY, answerLater
 from gateway.pieces import Pieces
 from gateway.roster.document import checkUser, readingDocument
 from gateway.roster.failures import INTERNAL_ERROR, RefreshFailed

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.resource import Resource
 from twisted.web.server import Request
 
-from gateway.http.agent import MAX_BODY, answerLater, isFromPage
+from gateway.http.answers import MAX_BODY, answerLater, isFromPage
 from gateway.pieces import Pieces
 from gateway.roster.batch import Batch, Postpone, encodeAnswer
 from gateway.roster.document import MAX_NAMES, readingNames

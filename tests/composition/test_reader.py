@@ -23,12 +23,15 @@ from gateway.config.tables import (
     Seconds,
     elided,
 )
-from gateway.delegation.plugin import DelegationPlugin, DelegationTable
+from gateway.delegation.plugin import DelegationPlugin
+from gateway.delegation.tables import DelegationTable
 from gateway.fmuc.plugin import MirrorPlugin, RoomsPlugin
 from gateway.fmuc.tables import MirrorTable, RoomsTable
 from gateway.interfaces import IServicePlugin
-from gateway.proxy.plugin import ProxyPlugin, ProxyTable
-from gateway.roster.plugin import RosterPlugin, RosterTable
+from gateway.proxy.plugin import ProxyPlugin
+from gateway.proxy.tables import ProxyTable
+from gateway.roster.plugin import RosterPlugin
+from gateway.roster.tables import RosterTable
 from tests.quick import QuickCase
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,8 @@ from gateway.composition.reader import Config
 from gateway.composition.reload import Reloader, logStart
 from gateway.errors import Stopping
 from gateway.interfaces import IServiceBuilder
-from gateway.proxy.plugin import ProxyPlugin, ProxyTable
+from gateway.proxy.plugin import ProxyPlugin
+from gateway.proxy.tables import ProxyTable
 from tests.effects.connections import SERVER
 from tests.effects.world import USER, Gateway, proved, told
 
@@ -187,7 +188,7 @@ class ReloadTests(SynchronousTestCase):
         self.write("second\n", "first.secret")
         self.reload()
         self.assertEqual((status("first"), status("second")), (401, 200))
-        self.assertEqual(self.gateway.service._ownAgent.token, "second")
+        self.assertEqual(self.gateway.service._ownAgent()._token(), "second")
         (self.folder / "first.secret").write_text("")
         self.assertIn("http.token_file: ", self.reload()[0])
         self.assertEqual((status("first"), status("second")), (401, 200))

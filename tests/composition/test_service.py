@@ -40,6 +40,7 @@ from gateway.config.tables import (
 )
 from gateway.embedded.host import EmbeddedHost
 from gateway.errors import NotGranted
+from gateway.http.health import Health
 from gateway.interfaces import (
     IConfigCheck,
     IPermissions,
@@ -384,7 +385,7 @@ class MakeServiceTests(ServiceCase):
     def test_stores(self) -> None:
         """A store is in the state folder, and included in /readyz; without the folder it is a ConfigError."""
         config = self.config()
-        composition = ServiceBuilder(config, None, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(config, None, lambda: Agent(self.reactor), self.reactor)
         error = self.assertRaises(ConfigError, composition.store, "x", ())
         self.assertIn(f"state_dir: {config.state_dir / 'x'} cannot be created: No such file", str(error))
         config.state_dir.mkdir()
@@ -398,7 +399,7 @@ class MakeServiceTests(ServiceCase):
         """The deprecated way to get a store: its statements run at each opening, and it has no version."""
         config = self.config()
         config.state_dir.mkdir()
-        composition = ServiceBuilder(config, None, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(config, None, lambda: Agent(self.reactor), self.reactor)
         for tables in (("kept",), ("kept", "added")):
             made = composition.database("x", tuple(f"CREATE TABLE IF NOT EXISTS {name} (y)" for name in tables))
             [warning] = self.flushWarnings([self.test_database])
@@ -539,6 +540,20 @@ class HttpServiceTests(ServiceCase):
             http.stopService()
             self.assertFalse(http.running)
 
+    def test_later(self) -> None:
+        """Without C{[http]}, the server is made at the first connection. It serves what services have then."""
+
+        def make(composition: IServiceBuilder) -> Service:
+            composition.serve("pages").putChild(b"page", Health())
+            return Service()
+
+        gateway = makeService(self.strange(make), self.reactor)
+        self.start(gateway)
+        [(_, factory, *_)] = self.reactor.tcpServers
+        self.assertIsNone(gateway._web)
+        codes = [self.ask(factory, path, "Host: localhost") for path in ("/healthz", "/pages/page")]
+        self.assertEqual(codes, [200, 200])
+
     def test_clock(self) -> None:
         """An endless request is ended by the gateway's own clock."""
         self.start(makeService(self.config(), self.reactor))
@@ -612,7 +627,7 @@ class EmbeddedTests(ServiceCase):
         own = ComponentTable(endpoint=ClientEndpoint("tcp:example.com:3"), secret="its own")
         config = self.embedded()
         host = EmbeddedHost(EmbeddedTable(), {}, self.folder, self.reactor, self.shown.write)
-        composition = ServiceBuilder(config, host, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(config, host, lambda: Agent(self.reactor), self.reactor)
         here = composition.link("a.localhost", ComponentTable())
         given = composition.link("b.localhost", ComponentTable(secret="given"))
         there = composition.link("c.example.com", own)
@@ -627,7 +642,7 @@ class CompositionTests(ServiceCase):
 
     def test_interface(self) -> None:
         """It provides its interface."""
-        composition = ServiceBuilder(self.config(), None, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(self.config(), None, lambda: Agent(self.reactor), self.reactor)
         verifyObject(IServiceBuilder, composition)
         verifyObject(IServiceEnvironment, composition)
         self.assertEqual(composition.stateDir, str(self.folder / "state"))
@@ -636,19 +651,19 @@ class CompositionTests(ServiceCase):
 
     def test_wallClock(self) -> None:
         """The wall clock differs from the reactor's clock if there are two."""
-        composition = ServiceBuilder(self.config(), None, Agent(self.reactor), self.reactor, lambda: 5e8)
+        composition = ServiceBuilder(self.config(), None, lambda: Agent(self.reactor), self.reactor, lambda: 5e8)
         self.assertEqual(composition.wallClock(), 5e8)
 
     def test_instances(self) -> None:
         """Each link detects other gateways by a unique name."""
-        composition = ServiceBuilder(self.config(), None, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(self.config(), None, lambda: Agent(self.reactor), self.reactor)
         marks = {composition.link("a.example.com", ComponentTable(secret="x"))._instances.mark for _ in range(3)}  # type: ignore[union-attr]  # it has one
         self.assertEqual(len(marks), 3)
 
     def test_link(self) -> None:
         """A link has the secret of its table, otherwise the common one, and the common limit; it is recorded."""
         config = self.config()
-        composition = ServiceBuilder(config, None, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(config, None, lambda: Agent(self.reactor), self.reactor)
         links = [composition.link(service.jid, service.table) for service in config.services]
         self.assertEqual([link._secret for link in links], ["s3cret", "its own"])
         self.assertEqual({(link.limits.stanzaSize, link.limits.outgoingSize) for link in links}, {(70000, 300000)})
@@ -660,7 +675,7 @@ class CompositionTests(ServiceCase):
 
     def test_answers(self) -> None:
         """The old name of serveDelegatedNamespaces does the same, with a warning."""
-        composition = ServiceBuilder(self.config(), None, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(self.config(), None, lambda: Agent(self.reactor), self.reactor)
         calls: list[object] = []
         self.patch(composition, "serveDelegatedNamespaces", lambda *arguments: calls.append(arguments))
         old: Any = composition
@@ -673,7 +688,7 @@ class CompositionTests(ServiceCase):
     def test_privileges(self) -> None:
         """Privileges are those of the link's component, from the named servers only."""
         config = self.config()
-        composition = ServiceBuilder(config, None, Agent(self.reactor), self.reactor)
+        composition = ServiceBuilder(config, None, lambda: Agent(self.reactor), self.reactor)
         link = composition.link("p.example.com", config.services[0].table)
         privileges = composition.privileges(link, ["example.com"])
         self.assertTrue(verifyObject(IPrivileges, privileges))

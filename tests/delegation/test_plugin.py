@@ -19,9 +19,10 @@ from gateway.config.tables import ConfigError, Domain, Jids, Namespace
 from gateway.delegation.advice import howToGrant, importAdvice
 from gateway.delegation.delegations import Delegation
 from gateway.delegation.handler import ManagingHandler
-from gateway.delegation.plugin import DelegationPlugin, DelegationTable, NamespaceTable, PrivateStoragePlugin
+from gateway.delegation.plugin import DelegationPlugin, PrivateStoragePlugin
 from gateway.delegation.private import PrivateStorage
 from gateway.delegation.readthrough import ReadThrough
+from gateway.delegation.tables import DelegationTable, NamespaceTable
 from gateway.interfaces import (
     IConfigCheck,
     IConfigWarnings,

@@ -9,8 +9,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.errors import NoSuchAddress, StoreBroken
+from gateway.fmuc.compose import _snapshot
 from gateway.fmuc.destroyed import DestroyedRooms
-from gateway.fmuc.plugin import _snapshot
 from gateway.fmuc.values import Mode
 from gateway.muc.records import Row
 from gateway.muc.room import Bounds

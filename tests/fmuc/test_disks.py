@@ -15,7 +15,7 @@ from twisted.logger import formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.config.tables import ConfigError
-from gateway.fmuc import plugin
+from gateway.fmuc import compose
 from gateway.muc.store import MIGRATIONS, restore
 from gateway.state.migrations import migrate
 from gateway.state.sqlite import SqliteSession
@@ -245,7 +245,7 @@ class RunningTests(DiskCase):
             restore(*arguments)
             heard.extend(_described(each) for each in first.ask(said(ANN, "x")))
 
-        with mock.patch.object(plugin, "restore", restored):
+        with mock.patch.object(compose, "restore", restored):
             self.start()
         self.assertEqual(heard, [])
         self.assertEqual(self.restored(), (["before"], {"b0@x.example"}))

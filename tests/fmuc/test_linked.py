@@ -10,8 +10,8 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway import ns
 from gateway.errors import NoSuchAddress, NotInSequence, StoreFull
 from gateway.fmuc.channel_values import Pace
+from gateway.fmuc.compose import _snapshot
 from gateway.fmuc.digest import SharedState
-from gateway.fmuc.plugin import _snapshot
 from gateway.fmuc.uplink import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.channel_store import loadChannels

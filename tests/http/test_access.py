@@ -10,7 +10,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from twisted.web.http_headers import Headers
 
 from gateway.http.access import SESSION, Gate
-from gateway.http.agent import isFromPage
+from gateway.http.answers import isFromPage
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 5290)
 LOOPBACK_6 = IPv6Address("TCP", "::1", 5290)

@@ -7,13 +7,13 @@ from typing import Any, cast
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import ILoggingContext
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import LogLevel, formatEvent, globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import StartFailed
-from gateway.http.listener import Listener
+from gateway.http.listener import LaterFactory, Listener
 
 
 class CrowdedReactor(MemoryReactorClock):
@@ -79,3 +79,27 @@ class ListenerTests(SynchronousTestCase):
         [event] = [each for each in said if each["log_level"] is LogLevel.warn]
         self.assertRegex(formatEvent(event), "^some.key: .*Address already in use.*without it")
         self.assertIsNone(listener.stopService())
+
+
+class LaterFactoryTests(SynchronousTestCase):
+    """A factory that is made when the first connection comes."""
+
+    def test_life(self) -> None:
+        """It is made once, and started and stopped with the port."""
+        made: list[Factory[Any]] = []
+
+        def make() -> Factory[Any]:
+            made.append(Factory.forProtocol(Protocol))
+            return made[0]
+
+        later = LaterFactory(make)
+        later.doStart()
+        self.assertEqual(made, [])
+        protocols = [later.buildProtocol(None), later.buildProtocol(None)]
+        [factory] = made
+        self.assertEqual([each.factory for each in protocols], [factory, factory])
+        self.assertEqual(factory.numPorts, 1)
+        later.doStop()
+        self.assertEqual(factory.numPorts, 0)
+        later.doStart()
+        self.assertEqual(factory.numPorts, 1)

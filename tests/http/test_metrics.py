@@ -217,4 +217,4 @@ class GatewayTests(SynchronousTestCase):
         path = self.gateway.folder / "gateway.toml"
         reactor: Any = MemoryReactorClock()
         gateway: Any = makeService(load(path, findPlugins(), reactor), reactor)
-        self.assertNotIn(b"metrics", gateway._root.children)
+        self.assertNotIn(b"metrics", gateway.webServer()._root.children)

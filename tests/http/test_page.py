@@ -261,7 +261,7 @@ class MeasuredTests(PageCase):
         self.gateway.service.remove(PROXY)
         self.gateway.wait(15)
         self.assertEqual(events(stream)[-1]["order"][:2], ["summary", "c-rooms.example.com"])
-        self.assertIs(self.gateway.service._live._samples.history(PROXY), None)
+        self.assertIs(self.gateway.service.samples.history(PROXY), None)
 
 
 class LoginTests(PageCase):
@@ -433,7 +433,7 @@ class EventsTests(PageCase):
         self.assertFalse(response._transport.value().endswith(b"0\r\n\r\n"))
         self.gateway.wait(15)
         self.assertTrue(response._transport.value().endswith(b"0\r\n\r\n"))
-        self.assertEqual(len(self.gateway.service._live._listeners), 0)
+        self.assertEqual(len(self.gateway.service._web.live._listeners), 0)
 
     def test_stall(self) -> None:
         """A browser that does not read gets nothing more until it reads, then all; or it is disconnected."""
@@ -450,7 +450,7 @@ class EventsTests(PageCase):
         self.assertEqual([len(event["changed"]) for event in events(responses[0])], [4])
         self.gateway.wait(15)
         self.assertEqual([each._transport.aborted for each in responses], [False, True])
-        self.assertEqual(len(self.gateway.service._live._listeners), 1)
+        self.assertEqual(len(self.gateway.service._web.live._listeners), 1)
 
     def test_fault(self) -> None:
         """If the page cannot be made once, the stream goes on."""
@@ -470,12 +470,12 @@ class EventsTests(PageCase):
         response = self.listen()
         self.gateway.stop()
         self.assertTrue(response._transport.value().endswith(b"0\r\n\r\n"))
-        self.assertIs(self.gateway.service._live._tick, None)
+        self.assertIs(self.gateway.service._nextSample, None)
 
     def test_head(self) -> None:
         """HEAD opens no stream."""
         self.assertEqual(self.gateway.request("HEAD", "/page/events").status, 200)
-        self.assertEqual(len(self.gateway.service._live._listeners), 0)
+        self.assertEqual(len(self.gateway.service._web.live._listeners), 0)
 
 
 def reported(*items: StatusItem) -> Report:

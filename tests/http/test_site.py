@@ -365,7 +365,7 @@ class OwnAgentTests(TestCase):
             self.assertEqual(http.url, "")
             http.startService()
             self.assertEqual(http.url, f"http://127.0.0.1:{http.address.port}")  # type: ignore[attr-defined]  # TCP
-            agent = OwnAgent(http, token, reactor)
+            agent = OwnAgent(http, lambda token=token: token, reactor)
             response = await agent.request(b"GET", b"http://nowhere.invalid/a")
             self.assertEqual(await readBody(response), shown)
             await http.stopService()  # type: ignore[misc]  # it listened
@@ -375,5 +375,5 @@ class OwnAgentTests(TestCase):
         http = Listener("http.listen", "tcp:0:interface=127.0.0.1", QuietSite(Shown(), Gate(), reactor), reactor)
         failed = ListenerEndpoint(http, reactor).connect(QuietSite(Shown(), Gate(), reactor))
         self.assertIn("http.listen", str(self.failureResultOf(failed, ConnectError).value))
-        asked = ensureDeferred(OwnAgent(http, None, reactor).request(b"GET", b"http://h/"))
+        asked = ensureDeferred(OwnAgent(http, lambda: None, reactor).request(b"GET", b"http://h/"))
         self.failureResultOf(asked, ConnectError)

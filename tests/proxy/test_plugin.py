@@ -24,9 +24,11 @@ from gateway.interfaces import (
     IServicePlugin,
     IStore,
 )
+from gateway.proxy.compose import loadKey
 from gateway.proxy.exchanges import OpenExchange
 from gateway.proxy.handler import ProxyHandler
-from gateway.proxy.plugin import ProxyPlugin, ProxyTable, loadKey
+from gateway.proxy.plugin import ProxyPlugin
+from gateway.proxy.tables import ProxyTable
 from gateway.state import faults
 from gateway.state.memory import MemoryStore
 from gateway.state.migrations import Migrations

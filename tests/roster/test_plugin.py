@@ -49,8 +49,7 @@ class PluginTests(SynchronousTestCase):
         self.assertEqual(
             [service.name for service in gateway][1:], ["roster:r1.example.com", "roster:r2.example.com"]
         )
-        http = gateway.getServiceNamed("http")
-        admin = http._factory.resource.children[b"roster_admin"]
+        admin = gateway.webServer().site.resource.children[b"roster_admin"]
         self.assertEqual(set(admin.children), {b"refresh", b"results", b"example.com", b"example.net"})
         for served in (admin, admin.children[b"example.com"], admin.children[b"example.net"]):
             self.assertIsInstance(served.children[b"refresh"], RefreshResource)
@@ -86,12 +85,12 @@ class PluginTests(SynchronousTestCase):
         text = "[roster.'roster.localhost']\ndomain = 'localhost'\n"
         path.write_text(text)
         gateway = makeService(load(path, [RosterPlugin()], self.reactor), self.reactor)
-        served = gateway.getServiceNamed("http")._factory.resource.children
+        served = gateway.webServer().site.resource.children
         self.assertIsInstance(served[b"demo"].children[b"contacts"], Contacts)
         # Two services share it.
         path.write_text(text + text.replace("localhost", "other.localhost"))
         gateway = makeService(load(path, [RosterPlugin()], self.reactor), self.reactor)
-        demo = gateway.getServiceNamed("http")._factory.resource.children[b"demo"]
+        demo = gateway.webServer().site.resource.children[b"demo"]
         shared = [(path, each._domain) for path, each in demo.children.items()]
         self.assertEqual(shared, [(b"contacts", "localhost")])
         self.assertIn("url: found nothing", self.problems('[roster."r.example.com"]\ndomain = "example.com"\n'))
