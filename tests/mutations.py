@@ -1013,7 +1013,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if not within(jids.split(peer)[1], self._peers) or not", "if not"),
     ),
     "gateway/fmuc/service.py": (
-        ("            uplink.restoreJoins(now)\n", ""),
+        ("                uplink.restoreJoins(now)\n", "                pass\n"),
         ("                    holding.expel(federation, node, now)\n", "                    pass\n"),
         ("if self._mirroring is not None and not within(domain, self._mirroring.users):", "if False:"),
     ),

@@ -248,7 +248,6 @@ class FederatedRooms(RoomService):
                 continue
             self._removeUsers(room)
             uplink.continued(now)
-            uplink.restoreJoins(now)
             if uplink.state is UplinkState.IDLE:
                 self._remove(room)
                 self._records += [removal(room.jid), *self.destroyed.records(room.jid)]
@@ -257,6 +256,8 @@ class FederatedRooms(RoomService):
                 for occupant in list(room.occupants.values()):
                     room.remove(occupant)
                 uplink.abandoned()
+            else:
+                uplink.restoreJoins(now)
         count, options = self.later()
         if count:
             self.log(LATER.format(options=" and ".join(options), count=count))
