@@ -4,6 +4,7 @@ Expat, set up to judge an XML stream by the rules of XMPP. Pure.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NoReturn
 from xml.parsers import expat
@@ -20,6 +21,8 @@ NOT_WELL_FORMED = "not-well-formed"
 _DECLARATION = b"xmlns:"
 _LONG_NAMESPACE = longNamespace(rb"xmlns:[^\s=<>:]*")
 
+# A section, a processing instruction, or the beginning of an unfinished one.
+_INSTRUCTION = re.compile(rb"<!\[CDATA\[.*?(?:\]\]>|\Z)|<\?.*?\?>|<\?", re.DOTALL)
 # From this number of bytes of an unfinished token on, expat gets further bytes only when the token may have ended.
 _LONG_TOKEN = 64 * 1024
 
@@ -116,6 +119,12 @@ class Judge:
             self._refuse("unsupported-encoding", f"the stream is declared to be {encoding}")
 
 
+def _instructionIn(tokens: bytes) -> int | None:
+    """Return the offset of an unfinished processing instruction; C{None} if there is none."""
+    starts = (found.start() for found in _INSTRUCTION.finditer(tokens) if found.group() == b"<?")
+    return next(starts, None)
+
+
 class Checker(Judge):
     """
     Judges a whole stream, namespaces included.
@@ -141,7 +150,14 @@ class Checker(Judge):
         found = _LONG_NAMESPACE.search(token) if _DECLARATION in token else None
         if found is None:
             self._last = token
-            self._parser.Parse(data, False)
+            try:
+                self._parser.Parse(data, False)
+            except expat.ExpatError:
+                # Expat tells the place of the fault. An instruction around it is an unfinished token.
+                before = self.parsed - len(token)
+                start = _instructionIn(token[: self._parser.CurrentByteIndex - before])
+                self._refusedAt = None if start is None else before + start
+                raise
             return
         # The bytes before the tag are judged first.
         start = token.rfind(b"<", 0, found.start()) - self._unfinished

@@ -26,6 +26,8 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "control by reference": (b"<message>&#1;</message>", "not-well-formed"),
     "less-than in a value": (b"<message a='<'/>", "not-well-formed"),
     "end of a section": (b"<message>]]></message>", "not-well-formed"),
+    "Latin-1 in an instruction": (b"<message><?x </message>\x91", "unsupported-encoding"),
+    "and an empty tag": (b"<?x ''></>\x91", "unsupported-encoding"),
     "Latin-1": (b"<message>\xe9</message>", "unsupported-encoding"),
     "surrogate": (b"<message a='\xed\xa0\x80'/>", "unsupported-encoding"),
 }
