@@ -33,7 +33,7 @@ FIRST := $(wordlist 1,21,$(OTHERS))
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
 .PHONY: run tour test unit unit-first unit-second unit-stores installs unit-newest \
-	live live-first live-second live-alone live-again soak-rooms soak-fmuc soak-database soak-chain packages \
+	live live-first live-second live-alone live-again soak-rooms soak-fmuc soak-database soak-chain fuzz packages \
 	lint types docs docs-links mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
@@ -95,6 +95,15 @@ soak-database: $(VENV)/made
 # Chains of nodes with losses: 100,000 examples, in about two hours. COUNT=1000 tries fewer, SEED=7 repeats a run.
 soak-chain: $(VENV)/made
 	$(BOUND) 28800 $(TRIAL) tests.fmuc.soak_chain
+
+# Any bytes for what reads input from outside, guided by what they reach (atheris): a million inputs for each target of
+# tests/fuzz/targets.py, in half an hour. COUNT=10000 tries fewer. The input of a fault stays, as fuzz-crash-....
+fuzz: $(VENV)/made
+	$(INSTALL) atheris
+	for each in stream stanzas roster token configuration http; do \
+	    $(BOUND) 3600 $(BIN)/python -m tests.fuzz $$each -runs=$(or $(COUNT),1000000) -max_len=4096 -timeout=10 \
+	        -artifact_prefix=fuzz- || exit 1; \
+	done
 
 # The Debian package, built and tried in fresh roots of two releases, as root: some ten minutes.
 packages:

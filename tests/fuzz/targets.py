@@ -1,0 +1,273 @@
+"""
+Functions that are given any bytes, each with some input to begin with. What they raise is a fault: the gateway
+refuses bad input, in words of its own.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
+
+from attrs import define, field
+from twisted.internet.error import ConnectionDone
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import globalLogPublisher
+
+from gateway import ns
+from gateway.composition import reader
+from gateway.composition.checks import findPlugins
+from gateway.config.tables import ConfigError
+from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
+from gateway.roster.document import readingDocument, readingNames
+from gateway.roster.failures import RefreshFailed
+from gateway.stream.core import Splitter, StreamEnded, StreamFailed
+from gateway.stream.stanzas import Stanza
+from gateway.testing import MemoryGateway, wire
+from gateway.testing.http import PORT
+from gateway.testing.wire import MemoryTransport
+from tests.fuzz import seeds
+
+HEADER = wire.HEADER.encode()
+# Inputs after which a gateway in memory is made anew.
+_FRESH = 2_000
+# Longest text of a problem, in characters.
+_MAX_PROBLEM = 20_000
+
+
+
+class Fault(AssertionError):
+    """The gateway has done what it must never do."""
+
+
+@define
+class Target:
+    """
+    @ivar attempt: is given any bytes; raises if there is a fault.
+    @ivar seeds: input to begin with.
+    """
+
+    attempt: Callable[[bytes], object]
+    seeds: tuple[bytes, ...]
+
+
+# The stream.
+
+
+def stream(data: bytes) -> None:
+    """A stream has the same events in pieces of any size; the first one that ends it is the last."""
+    whole, size = HEADER + data, 1 + len(data) % 13
+    found = [_events(whole, len(whole)), _events(whole, size)]
+    if found[0] != found[1]:
+        raise Fault(f"in pieces of {size} bytes: {found}")
+
+
+def _events(data: bytes, size: int) -> list[tuple[object, ...]]:
+    splitter = Splitter(ns.COMPONENT_ACCEPT)
+    events: list[Any] = []
+    for start in range(0, len(data), size):
+        events += splitter.feed(data[start : start + size])
+        if any(isinstance(each, StreamEnded | StreamFailed) for each in events):
+            break
+    return [_shape(each) for each in events]
+
+
+def _shape(event: Any) -> tuple[object, ...]:
+    kind = type(event).__name__
+    if isinstance(event, Stanza):
+        return kind, event.name, event.sender, event.recipient, event.id, event.type, bytes(event.raw)
+    # If a stream has several faults, any of them may be the one that is named.
+    return (kind,)
+
+
+# Stanzas, for all services.
+
+
+@define
+class _Gateway:
+    """A gateway in memory with all services; it is made anew now and then, and after each fault."""
+
+    gateway: MemoryGateway | None = None
+    used: int = 0
+    logged: list[Any] = field(factory=list)
+
+    def take(self) -> MemoryGateway:
+        """Return the gateway."""
+        self.used += 1
+        if self.gateway is None or self.used > _FRESH:
+            self.drop()
+            folder = tempfile.mkdtemp(prefix="fuzz-")
+            self.gateway, self.used = MemoryGateway(Path(folder) / "g", seeds.TABLES), 0
+            globalLogPublisher.addObserver(self._observe)
+        self.logged.clear()
+        return self.gateway
+
+    def drop(self) -> None:
+        """Stop it."""
+        if self.gateway is not None:
+            globalLogPublisher.removeObserver(self._observe)
+            self.gateway.stop()
+            self.gateway = None
+
+    def _observe(self, event: Any) -> None:
+        if "log_failure" in event:
+            self.logged.append(event)
+
+    def check(self) -> None:
+        """@raise Fault: if an exception was logged."""
+        if self.logged:
+            self.drop()
+            raise Fault(self.logged[0]["log_failure"].getTraceback())
+
+
+_GATEWAY = _Gateway()
+
+
+def stanzas(data: bytes) -> None:
+    """
+    Well-formed stanzas end no stream, and each request has at most one answer; nothing is logged as an exception.
+    The first byte chooses the component.
+    """
+    events = Splitter(ns.COMPONENT_ACCEPT).feed(HEADER + data[1:])
+    found = [each for each in events if isinstance(each, Stanza)]
+    if not found:
+        return
+    gateway = _GATEWAY.take()
+    side = gateway.server(seeds.COMPONENTS[data[0] % len(seeds.COMPONENTS)])
+    side.transport.clear()
+    try:
+        for each in found:
+            side.send(bytes(each.raw))
+        gateway.wait(0)
+        if side.isGone:
+            raise Fault("the stream has ended")
+        _checkAnswers(found, side.received())
+    except BaseException:
+        _GATEWAY.drop()
+        raise
+    _GATEWAY.check()
+
+
+def _checkAnswers(asked: list[Stanza], sent: list[Element]) -> None:
+    places = Counter((each.sender, each.id) for each in asked if each.name == "iq" and each.type in ("get", "set"))
+    answers = Counter(
+        (each.get("to"), each.get("id"))
+        for each in sent
+        if each.tag.rpartition("}")[2] == "iq" and each.get("type") in ("result", "error")
+    )
+    double = [place for place, count in answers.items() if place in places and count > places[place]]
+    if double:
+        raise Fault(f"answered more than once: {double}")
+
+
+# The documents of a web application.
+
+
+def roster(data: bytes) -> None:
+    """A document of contacts, and a list of users, are read, or refused with a reason."""
+    for read in (readingDocument(data, "user@example.com"), readingNames(data)):
+        try:
+            _exhaust(read)
+        except RefreshFailed as error:
+            _checkText(str(error))
+
+
+def _exhaust(read: Generator[None, None, Any]) -> object:
+    while True:
+        try:
+            next(read)
+        except StopIteration as result:
+            return result.value
+
+
+def _checkText(text: str) -> None:
+    if not text or len(text) > _MAX_PROBLEM or "Traceback" in text:
+        raise Fault(text)
+
+
+# The tokens of a proxy.
+
+_SEALER = Sealer("proxy.example.com", b"k" * 32)
+
+
+def token(data: bytes) -> None:
+    """Only what the gateway has made is opened; any address of a requester can be sealed."""
+    text = data.decode("utf-8", "replace").replace("\0", "")
+    try:
+        found = _SEALER.unseal(text)
+    except (BrokenSeal, UnknownHandle):
+        pass
+    else:
+        if _SEALER.seal(*found) != text:
+            raise Fault(found)
+    requester, _, address = text.partition("|")
+    made = _SEALER.seal(requester, address or "proxy.example.com")
+    if _SEALER.unseal(made) != (requester, address or "proxy.example.com"):
+        raise Fault(made)
+
+
+# The configuration.
+
+
+@define
+class _Files:
+    """The file, and its reader's tools; made at the first use."""
+
+    folder: Path | None = None
+    plugins: list[Any] = field(factory=list)
+    reactor: MemoryReactorClock = field(factory=MemoryReactorClock)
+
+    def path(self) -> Path:
+        """Return the path of the file."""
+        if self.folder is None:
+            self.folder, self.plugins = Path(tempfile.mkdtemp(prefix="fuzz-")), list(findPlugins())
+        return self.folder / "gateway.toml"
+
+
+_FILES = _Files()
+
+
+def configuration(data: bytes) -> None:
+    """A configuration is read, or refused with all of its problems."""
+    path = _FILES.path()
+    path.write_bytes(data)
+    try:
+        reader.load(path, _FILES.plugins, _FILES.reactor)
+    except ConfigError as error:
+        if not error.problems:
+            raise Fault("no problem") from error
+        for each in error.problems:
+            _checkText(each)
+
+
+# The HTTP server.
+
+
+def http(data: bytes) -> None:
+    """Requests are answered, or the connection is closed; no answer is 500, and no exception is logged."""
+    gateway = _GATEWAY.take()
+    transport = MemoryTransport(gateway.reactor)
+    transport.connect(gateway.accepted(PORT))
+    transport.say(data)
+    gateway.wait(0)
+    answer = transport.value()
+    if not transport.lost:
+        transport.lose(ConnectionDone())
+    if answer and not answer.startswith(b"HTTP/1."):
+        raise Fault(answer[:200])
+    if b" 500 " in answer.partition(b"\r\n")[0]:
+        raise Fault(answer[:200])
+    _GATEWAY.check()
+
+
+TARGETS: dict[str, Target] = {
+    "stream": Target(stream, seeds.STREAM),
+    "stanzas": Target(stanzas, seeds.STANZAS),
+    "roster": Target(roster, seeds.ROSTER),
+    "token": Target(token, tuple(_SEALER.seal(*each).encode() for each in seeds.REQUESTERS)),
+    "configuration": Target(configuration, (seeds.TABLES.encode(), seeds.SERVER)),
+    "http": Target(http, seeds.HTTP),
+}

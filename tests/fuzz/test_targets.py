@@ -1,0 +1,49 @@
+"""The short form of C{make fuzz}: changed seeds, and what it has found."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from twisted.trial.unittest import SynchronousTestCase
+
+from tests.fuzz.targets import TARGETS
+from tests.profiles import thorough
+
+# What makes a difference to a parser.
+_WORDS = (
+    *rb"""< > /> </ ' " & &#0; &#x1F600; ]]> <![CDATA[ <!-- <?x?> xml: xmlns= xmlns:p=' type='error'
+    type='unavailable' from=' id=' [ ] { } : , null true 1e999 -1 % @ / \40 = # """.split(),
+    *(b"\0", b"\xff", b"\xed\xa0\x80", b"\xe2\x80\xae", b"\r\n", b"\r\n\r\n", b" ", b"'''", b'"""'),
+)
+_EDITS = st.lists(
+    st.tuples(st.integers(0, 1 << 12), st.integers(0, 30), st.sampled_from(_WORDS) | st.binary(max_size=6)),
+    max_size=6,
+)
+# Input that was a fault once.
+_FOUND: dict[str, tuple[bytes, ...]] = {}
+
+
+def changed(seed: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
+    """Return input with some parts replaced: each edit has a place, the length of the old part, and the new one."""
+    for place, length, new in edits:
+        at = place % (len(seed) + 1)
+        seed = seed[:at] + new + seed[at + length :]
+    return seed
+
+
+class TargetTests(SynchronousTestCase):
+    """Each target takes anything."""
+
+    def test_seeds(self) -> None:
+        """The input to begin with, and what was found."""
+        for name, target in TARGETS.items():
+            for data in (*target.seeds, *_FOUND.get(name, ()), b"", b"\0"):
+                with self.subTest(name=name, data=data):
+                    target.attempt(data)
+
+    @thorough
+    @given(st.sampled_from(sorted(TARGETS)), st.integers(0, 20), _EDITS)
+    def test_changed(self, name: str, number: int, edits: list[tuple[int, int, bytes]]) -> None:
+        """The same with some parts replaced."""
+        target = TARGETS[name]
+        target.attempt(changed(target.seeds[number % len(target.seeds)], edits))
