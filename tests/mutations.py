@@ -926,6 +926,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/numbering.py": (
         ("        channel.ends(stanza.nick)\n", "        pass\n"),
+        ("            channel.boundary()\n", "            pass\n"),
         ('if not isinstance(action, SendError) or action.name != "message":', "if True:"),
         ("                channels.touch(place)\n", "                pass\n"),
         ("            channel.withdraw(number)\n", "            pass\n"),

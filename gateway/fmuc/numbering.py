@@ -10,7 +10,7 @@ from attrs import evolve
 
 from gateway.addresses import jids
 from gateway.errors import OutboxFull
-from gateway.fmuc.actions import Admission, Join, Kept, ToNode
+from gateway.fmuc.actions import Admission, ConfirmLeft, Join, Kept, ToNode
 from gateway.fmuc.channel import Channel
 from gateway.fmuc.channel_values import Mark
 from gateway.fmuc.channel_xml import nameOf
@@ -94,6 +94,9 @@ class Numbering:
         stanza = action.stanza.presence if isinstance(action.stanza, Admission) else action.stanza
         if isinstance(stanza, Join):
             channel.ends(stanza.request.nick)
+        elif isinstance(stanza, ConfirmLeft):
+            # The answer to the next first join has all occupants again.
+            channel.boundary()
         if not isinstance(stanza, OccupantPresence):
             return ""
         node = None if action.toJoined else self._rooms.node(action.room, action.peer)

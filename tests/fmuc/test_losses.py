@@ -150,6 +150,11 @@ class LossesTests(SynchronousTestCase):
     )
     # A node asks to compare once more before the answer to the occupants that it has told comes.
     @example((Node(),) * 3, steps("crash7f say1a settle7f kick6f deliver4e kick7a cut5d deliver2b reconnect4b"))
+    # Presence waits behind a cut link when the last user is removed, and the next user joins.
+    @example(
+        (Node(mode=Mode.REPLICA), Node(), Node(mode=Mode.REPLICA), Node(mode=Mode.REPLICA)),
+        steps("join3f cut2e cut1b wait2b cut5a kick4b join7e"),
+    )
     @given(RELIABLE, STEPS)
     def test_channels(self, nodes: tuple[Node, ...], whatHappens: list[tuple[str, int, str]]) -> None:
         """With channels, nothing is lost, and nobody is put out, unless a node loses what it has stored."""
