@@ -136,6 +136,22 @@ class UserTests(HostileCase):
             self.link.wait(60)
             self.assertPresence(nick, "3 2")
 
+    def test_presenceAroundLeave(self) -> None:
+        """The same while the link is only slow, so that the nodes do not compare: a leave keeps its place."""
+        self.link.isLost = lambda sender, text: sender == TOP and not text.endswith("iq>")
+        for number in range(70):
+            self.link.say(OWN, ROOM, f"m{number}")
+        self.link.send(TOP, f"<presence from='{OWN}' to='{ROOM}/own'><status>before</status></presence>")
+        self.link.leave(OWN, ROOM, "own")
+        self.link.join(OWN, ROOM, "own")
+        self.link.shown[ANN].clear()
+        self.link.mend()
+        self.link.wait(60)
+        self.assertInside("ann", "ben", "own")
+        found = [each for each in self.link.shown[ANN] if "presence" in each.tag]
+        kinds = [(each.get("type"), each.findtext("{*}status")) for each in found]
+        self.assertEqual(kinds, [(None, "before"), ("unavailable", None), (None, None)])
+
     def test_presenceSent(self) -> None:
         """A presence that was sent, and perhaps received, is not replaced."""
         self.link.isLost = lambda sender, text: sender == TOP
