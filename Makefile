@@ -97,7 +97,7 @@ soak-chain: $(VENV)/made
 	$(BOUND) 28800 $(TRIAL) tests.fmuc.soak_chain
 
 # Any bytes for what reads input from outside, guided by what they reach (atheris): a million inputs for each target of
-# tests/fuzz/targets.py, in half an hour. COUNT=10000 tries fewer. The input of a fault stays, as fuzz-crash-....
+# tests/fuzz/targets.py, in about an hour. COUNT=10000 tries fewer. The input of a fault stays, as fuzz-crash-....
 fuzz: $(VENV)/made
 	$(INSTALL) atheris
 	for each in stream stanzas roster token configuration http; do \

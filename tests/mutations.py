@@ -699,6 +699,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            self.emptyUntil = now + _LOOK if isNeeded else", "            self.emptyUntil ="),
     ),
     "gateway/fmuc/joining.py": (
+        ("if nick and nick not in self._mirror.room.occupants:", "if nick:"),
         ("            if self.isKept and self.node.isOrdinary:\n", "            if False:\n"),
         ("if node.returnsPresence or not node.hasJoined or node.channel is not None:", "if node.returnsPresence:"),
         ('"profile": profile not in ("", configured.profile.name)', '"profile": False'),
@@ -832,7 +833,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("or check.puppet is not puppet or nick != puppet.nick:", "or check.puppet is not puppet:"),
         ("or check.puppet is not puppet or nick != puppet.nick:", "or nick != puppet.nick:"),
         ("            if puppet.state is PuppetState.UNKNOWN:\n", "            if True:\n"),
-        ("each.againAt <= now and each.fence == each.puppet.fence]", "each.fence == each.puppet.fence]"),
+        ("if each.againAt <= now]", "]"),
+        ("        self._checks.pop(puppet.fence, None)\n", "        pass\n"),
         ("for each in due if each.puppet.leaves]", "for each in due]"),
     ),
     "gateway/fmuc/former_puppets.py": (

@@ -237,7 +237,8 @@ class Backing:
         isKnown = puppet.state in (PuppetState.IN, PuppetState.JOINING) and not puppet.leaves
         puppet.leaves += 1
         puppet.unsent = puppet.farewell = None
-        puppet.state, puppet.fence = PuppetState.LEAVING, ""
+        puppet.state = PuppetState.LEAVING
+        self._restoring.forgetFence(puppet)
         self._awaitLeave(puppets, puppet, now)
         return [] if isKnown else [self._restoring.fence(puppets, puppet, now)]
 
@@ -391,8 +392,7 @@ class Backing:
         """Handle the answer to a self-ping; the condition is empty for a result."""
         puppets, puppet = check.puppets, check.puppet
         if check.fence:
-            isLast = check.fence == puppet.fence and condition not in ABSENT
-            return self._taken.fenced(puppets, puppet, now) if isLast else []
+            return [] if condition in ABSENT else self._taken.fenced(puppets, puppet, now)
         if check.join is None:
             answer = ResumeAnswer() if isIn(condition) else ResumeAnswer(condition=condition)
             if answer.condition and condition not in ABSENT:

@@ -107,9 +107,14 @@ class Restoring:
         check = Check(puppets, puppet, now + _WAIT, fence=puppet.fence, againAt=now + _AGAIN)
         return self._ask(check, puppet.fence)
 
+    def forgetFence(self, puppet: Puppet) -> None:
+        """Another leave follows: the answer to the last self-ping tells nothing of it."""
+        self._checks.pop(puppet.fence, None)
+        puppet.fence = ""
+
     def fencesAgain(self, now: float) -> list[Action]:
         """Return the self-pings that follow leaves, and were not answered."""
-        due = [each for each in self._checks.values() if each.againAt <= now and each.fence == each.puppet.fence]
+        due = [each for each in self._checks.values() if each.againAt <= now]
         again = [evolve(each, againAt=now + _AGAIN) for each in due if each.puppet.leaves]
         return [self._ask(each, each.fence) for each in again]
 

@@ -196,6 +196,19 @@ class LossTests(BackedCase):
             f"<message from='{ROOM}/ann' to='{CAROL}' type='groupchat' id='m'><body>copy</body></message>",
         )
 
+    def test_leavesAgain(self) -> None:
+        """The same, and the user leaves once more: what follows the first leave tells nothing of the second one."""
+        self.enter()
+        self.wire.handler.connectionInitialized()
+        self.wire.settled()
+        _, first = self.leaveCarol()
+        self.take(own(BOBS, "bob") + message(BOBS, "", "<subject/>"))
+        self.take(f"<presence from='{CAROL}' to='{ROOM}/carol' id='k'>{MUC}</presence>")
+        _, second = self.leaveCarol()
+        refusal = error("not-acceptable")
+        self.take(f"<iq from='{SOURCE}/carol' to='{CAROLS}' type='error' id='{first.get('id')}'>{refusal}</iq>")
+        self.assertEqual([each.get("id") for each in read(self.wire.tickBytes(2))], [second.get("id")])
+
     def test_saidTwice(self) -> None:
         """The history of a room without stanza ids has the same message twice: both are shown."""
         self.enter()

@@ -53,6 +53,15 @@ class JoinCase(LinkedCase):
 class LostJoinTests(JoinCase):
     """XEP-0045 section 7.2 while the joined node is lost."""
 
+    def test_enteredAndKilled(self) -> None:
+        """A user has entered, and the mirror is killed: this user is in, so the join is not taken for withdrawn."""
+        self.link.join(ANN, HERE, "ann")
+        self.link.wait(3)
+        self.link.kill(self.link.down)
+        self.assertEqual(self.link.down.rooms.rooms[HERE].nodes.pending, {})
+        self.mend()
+        self.assertInside("ann", "ben", "own")
+
     def test_known(self) -> None:
         """
         A user who was in before gets the room as it is known, with its occupants as away, history, subject, and the

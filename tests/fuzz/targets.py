@@ -91,6 +91,7 @@ class _Gateway:
     """A gateway in memory with all services; it is made anew now and then, and after each fault."""
 
     gateway: MemoryGateway | None = None
+    folder: tempfile.TemporaryDirectory[str] | None = None
     used: int = 0
     logged: list[Any] = field(factory=list)
 
@@ -99,8 +100,8 @@ class _Gateway:
         self.used += 1
         if self.gateway is None or self.used > _FRESH:
             self.drop()
-            folder = tempfile.mkdtemp(prefix="fuzz-")
-            self.gateway, self.used = MemoryGateway(Path(folder) / "g", seeds.TABLES), 0
+            self.folder = tempfile.TemporaryDirectory(prefix="fuzz-")
+            self.gateway, self.used = MemoryGateway(Path(self.folder.name) / "g", seeds.TABLES), 0
             globalLogPublisher.addObserver(self._observe)
         self.logged.clear()
         return self.gateway
@@ -111,6 +112,9 @@ class _Gateway:
             globalLogPublisher.removeObserver(self._observe)
             self.gateway.stop()
             self.gateway = None
+        if self.folder is not None:
+            self.folder.cleanup()
+            self.folder = None
 
     def _observe(self, event: Any) -> None:
         if "log_failure" in event:
@@ -216,15 +220,21 @@ def token(data: bytes) -> None:
 class _Files:
     """The file, and its reader's tools; made at the first use."""
 
-    folder: Path | None = None
+    folder: tempfile.TemporaryDirectory[str] | None = None
     plugins: list[Any] = field(factory=list)
     reactor: MemoryReactorClock = field(factory=MemoryReactorClock)
 
     def path(self) -> Path:
         """Return the path of the file."""
         if self.folder is None:
-            self.folder, self.plugins = Path(tempfile.mkdtemp(prefix="fuzz-")), list(findPlugins())
-        return self.folder / "gateway.toml"
+            self.folder, self.plugins = tempfile.TemporaryDirectory(prefix="fuzz-"), list(findPlugins())
+        return Path(self.folder.name) / "gateway.toml"
+
+    def drop(self) -> None:
+        """Remove it."""
+        if self.folder is not None:
+            self.folder.cleanup()
+            self.folder = None
 
 
 _FILES = _Files()
@@ -261,6 +271,12 @@ def http(data: bytes) -> None:
     if b" 500 " in answer.partition(b"\r\n")[0]:
         raise Fault(answer[:200])
     _GATEWAY.check()
+
+
+def stop() -> None:
+    """Stop the gateway, and remove all files."""
+    _GATEWAY.drop()
+    _FILES.drop()
 
 
 TARGETS: dict[str, Target] = {

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.fuzz.targets import TARGETS
+from tests.fuzz.targets import TARGETS, stop
 from tests.profiles import thorough
 
 # What makes a difference to a parser.
@@ -33,6 +33,9 @@ def changed(seed: bytes, edits: list[tuple[int, int, bytes]]) -> bytes:
 
 class TargetTests(SynchronousTestCase):
     """Each target takes anything."""
+
+    def tearDown(self) -> None:
+        stop()
 
     def test_seeds(self) -> None:
         """The input to begin with, and what was found."""
