@@ -250,7 +250,8 @@ class Channels:
         if channel is None:
             if header is None or not self.mayBeNode(peer, room):
                 return [stanza]
-            if header.number is None:
+            if header.number is None or header.epoch <= self._ended.get(place, -1):
+                # It may have been sent before the other node knew of the end: an error might end the next channel.
                 return []
             raise NoSuchAddress
         if header is None:

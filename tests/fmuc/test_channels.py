@@ -7,12 +7,15 @@ from math import inf
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
+from gateway.errors import NoSuchAddress
 from gateway.fmuc.channel_values import ChannelState
 from gateway.fmuc.channels import Channels
 from gateway.fmuc.nodes import JoiningNode
 from gateway.fmuc.values import Dialect, FederationMode, Mode
+from gateway.stream.stanzas import Stanza
 from tests.fmuc.linked import DOWN, HERE, ROOM, TOP
 from tests.fmuc.test_linked import LinkedCase
+from tests.proxy.support import stanza
 
 # An epoch that the other node has chosen: clocks do not come to it.
 _EPOCH = 10**9
@@ -49,6 +52,22 @@ class TableTests(SynchronousTestCase):
             self.channels.begin(f"r{number}@other.example", self.node, _EPOCH, 0.0)
             self.channels.end(f"r{number}@other.example", self.node)
         self.assertEqual(self.channels.agreed(ROOM, self.node), _EPOCH)
+
+    def test_late(self) -> None:
+        """
+        Rule 9: what was numbered in an ended channel is dropped without an error, which might come after the other
+        node has begun the next channel. What is numbered in an unknown one has an error.
+        """
+        self.channels.end(ROOM, self.node)
+        for epoch in (_EPOCH - 1, _EPOCH):
+            self.assertEqual(self.channels.received(self.numbered(epoch), 0.0), [])
+        with self.assertRaises(NoSuchAddress):
+            self.channels.received(self.numbered(_EPOCH + 1), 0.0)
+
+    def numbered(self, epoch: int) -> Stanza:
+        """The first presence of an epoch."""
+        numbers = f"<r xmlns='{ns.CHANNEL}' n='{epoch} 1 0'/>"
+        return stanza(f"<presence from='{HERE}/ann' to='{ROOM}/ann'>{numbers}</presence>")
 
     def test_ended(self) -> None:
         """The commit of a channel that has ended meanwhile changes nothing."""

@@ -150,6 +150,11 @@ class LossesTests(SynchronousTestCase):
     )
     # A node asks to compare once more before the answer to the occupants that it has told comes.
     @example((Node(),) * 3, steps("crash7f say1a settle7f kick6f deliver4e kick7a cut5d deliver2b reconnect4b"))
+    # A node that has left is told the former channel's stanzas once more, after its next first join.
+    @example(
+        (*[Node(mode=Mode.REPLICA)] * 2, Node(), Node(mode=Mode.REPLICA)),
+        steps("leave3b deliver1a crash3e join6f wait6d cut1e wait1f say7d"),
+    )
     # Presence waits behind a cut link when the last user is removed, and the next user joins.
     @example(
         (Node(mode=Mode.REPLICA), Node(), Node(mode=Mode.REPLICA), Node(mode=Mode.REPLICA)),
