@@ -271,7 +271,15 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if reason and (", "if True and ("),
         ("            if not recorded:", "            if True:"),
     ),
-    "gateway/roster/handler.py": (("if domain != self._domain or not local:", "if not local:"),),
+    "gateway/roster/handler.py": (
+        ("if domain != self._domain or not local:", "if not local:"),
+        ("if self._isWanted() and (count", "if (count"),
+    ),
+    "gateway/roster/store.py": (
+        (" and isSure:\n", ":\n"),
+        ("        self._changing = dict.fromkeys(self._changing, False)\n", ""),
+        (" if at >= end and self._tags", " if self._tags"),
+    ),
     "gateway/roster/resource.py": (
         ("if isFromPage(request.requestHeaders):", "if False:"),
         ("if not isSigned(", "if None is ("),

@@ -20,7 +20,7 @@ from gateway.roster.apply import Applier, PrivilegeApplier
 from gateway.roster.auto import AutoApplier
 from gateway.roster.demo import Contacts
 from gateway.roster.fetch import WebApplication
-from gateway.roster.handler import ApplierWatcher, DiscoInfo, PresenceWatcher
+from gateway.roster.handler import ApplierWatcher, DiscoInfo, LossWatcher, PresenceWatcher
 from gateway.roster.interested import InterestedClients
 from gateway.roster.lock import LockedRosters
 from gateway.roster.refresher import Refresher
@@ -73,6 +73,7 @@ def makeService(jid: str, table: RosterTable, composition: IServiceBuilder) -> I
     )
     watcher.setHandlerParent(link)
     privileges.watchPresence(watcher.onPresence)
+    LossWatcher(jid, refresher, lambda: bool(link.running)).setHandlerParent(link)
     DiscoInfo().setHandlerParent(link)
     applierWatcher = ApplierWatcher(jid, applier)
     applierWatcher.setHandlerParent(link)
@@ -128,10 +129,10 @@ def _applier(
 def _tags(jid: str, url: str, domain: str, composition: IServiceBuilder) -> EntityTags:
     if composition.isEmbedded:
         # The host's rosters do not outlive the process.
-        return EntityTags()
+        return EntityTags(composition.reactor)
     # Another release may apply the same document in another way.
     source = f"{__version__} {domain} {url}"
-    return EntityTags(composition.store(_storeName(jid), MIGRATIONS), source, composition.reactor)
+    return EntityTags(composition.reactor, composition.store(_storeName(jid), MIGRATIONS), source)
 
 
 def _builtInApplication(table: RosterTable, composition: IServiceBuilder) -> WebApplication:

@@ -88,7 +88,7 @@ class WebApplication:
         self._client = client
         self._reactor = reactor
         self._timeout = timeout
-        self._tags = tags or EntityTags()
+        self._tags = tags or EntityTags(reactor)
         self._outage = Outage()
         # During an outage: true if it is somebody's turn, and those who wait for theirs.
         self._isTrying = False
@@ -174,6 +174,10 @@ class WebApplication:
     async def forget(self, name: str) -> None:
         """Forget the tag of a user whose roster is about to be changed."""
         await self._tags.forget(name)
+
+    def serverLost(self) -> int:
+        """Forget the last tags: see L{EntityTags.serverLost}."""
+        return self._tags.serverLost()
 
     async def _try(self, name: str, tag: str | None) -> Fetched:
         asking: Deferred[Fetched] = ensureDeferred(self._ask(name, tag))

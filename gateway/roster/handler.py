@@ -261,6 +261,33 @@ class PresenceWatcher(XMPPHandler):
         )
 
 
+class LossWatcher(XMPPHandler):
+    """
+    Tells a refresher when the connection is lost, because the server may have lost its last changes.
+
+    @param isWanted: returns false if the gateway itself has ended the connection.
+    """
+
+    _log = Logger()
+
+    def __init__(self, jid: str, refresher: Refresher, isWanted: Callable[[], bool]) -> None:
+        super().__init__()
+        self._jid = jid
+        self._refresher = refresher
+        self._isWanted = isWanted
+
+    def connectionLost(self, reason: Failure) -> None:
+        super().connectionLost(reason)
+        if self._isWanted() and (count := self._refresher.serverLost()):
+            self._log.info(
+                "{component}: the server may have lost the last changes of rosters. Rosters that the next refresh "
+                "compares even if their documents are unchanged: {count}",
+                event="roster.doubted",
+                component=self._jid,
+                count=count,
+            )
+
+
 @implementer(IStatusProvider)
 class ApplierWatcher(XMPPHandler):
     """

@@ -35,6 +35,9 @@ class Application(typing.Protocol):
     def forget(self, name: str) -> Awaitable[None]:
         """Forget the last tag, before the user's roster is changed."""
 
+    def serverLost(self) -> int:
+        """Forget the tags of those whose rosters were changed last; return the number of these users."""
+
 
 # Users whose refresh is under way or waits for a free slot.
 _MAX_USERS = 100_000
@@ -173,6 +176,14 @@ class Refresher:
     @property
     def _isFull(self) -> bool:
         return max(len(self._users), len(self._slots.waiting)) >= _MAX_USERS
+
+    def serverLost(self) -> int:
+        """
+        The connection to the server was lost, and maybe its last changes. The next refresh compares those rosters.
+
+        @return: number of users whose rosters were changed last.
+        """
+        return self._application.serverLost()
 
     def dryRun(self, name: str) -> Deferred[Finished]:
         """Return the changes that a refresh would make, without making them."""

@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from gateway.errors import GatewayError
 from gateway.interfaces import IStore
+from gateway.stream.latest import keepLatest
 
 MIGRATIONS = (
     ("CREATE TABLE tags (name TEXT PRIMARY KEY, source TEXT NOT NULL, tag TEXT NOT NULL)",),
@@ -24,6 +25,9 @@ _MAX_TAGS = 100_000
 _MAX_TAG_LENGTH = 1_024
 # Seconds that a refresh waits for the store. The store itself has no deadline for a commit that has begun.
 _TIMEOUT = 15.0
+# Seconds for which a change that the server has answered may be lost if it crashes. ejabberd's Mnesia answers
+# before it writes; if the machine fails, Linux has not written the last 30 s.
+_UNSAVED = 60.0
 
 
 class EntityTags:
@@ -34,20 +38,22 @@ class EntityTags:
 
     If the store fails, or does not respond in time, tags are only kept in memory.
 
+    @param clock: for the deadline of the store, and for L{serverLost}.
     @param store: with L{MIGRATIONS}; C{None} to keep tags in memory.
     @param source: identifies the application's documents. Tags that were stored with another source are removed.
-    @param clock: for the deadline; needed if there is a store.
     """
 
-    def __init__(
-        self, store: IStore | None = None, source: str = "", clock: IReactorTime | None = None
-    ) -> None:
-        self._store = store
+    def __init__(self, clock: IReactorTime, store: IStore | None = None, source: str = "") -> None:
         self._clock = clock
+        self._store = store
         # It may have a secret.
         self._source = sha256(source.encode()).hexdigest()
         # In the order in which they were remembered.
         self._tags: OrderedDict[str, str] = OrderedDict()
+        # Users whose tag is new, and when it was remembered, in this order.
+        self._new: OrderedDict[str, float] = OrderedDict()
+        # Users whose roster is being changed; false if the connection was lost meanwhile.
+        self._changing: dict[str, bool] = {}
         # True if the store may have tags that are not valid any longer.
         self._isStale = False
         if store is not None:
@@ -61,33 +67,53 @@ class EntityTags:
         return self._tags.get(name)
 
     def remember(self, name: str, tag: str | None) -> None:
-        """Remember the tag of a document that was applied completely; without a tag, forget the last one."""
+        """
+        Remember the tag of a document that was applied completely; without a tag, forget the last one. The same if
+        the connection was lost since L{forget}.
+        """
         known = self._tags.pop(name, None)
-        if tag is not None and len(tag) <= _MAX_TAG_LENGTH:
+        isSure = self._changing.pop(name, True)
+        if tag is not None and len(tag) <= _MAX_TAG_LENGTH and isSure:
             self._tags[name] = tag
             if len(self._tags) > _MAX_TAGS:
                 first, _ = self._tags.popitem(last=False)
-                ensureDeferred(self._put(first, None))
+                ensureDeferred(self._put([first], None))
         kept = self._tags.get(name)
         if kept != known:
-            ensureDeferred(self._put(name, kept))
+            keepLatest(self._new, name, self._clock.seconds(), _MAX_TAGS)
+            ensureDeferred(self._put([name], kept))
 
     async def forget(self, name: str) -> None:
         """
         Forget a user's tag, because the roster is about to be changed. If the process is killed after that, the
         next one compares the whole document.
         """
+        self._changing[name] = True
         if self._tags.pop(name, None) is not None or self._isStale:
-            await self._put(name, None)
+            await self._put([name], None)
 
-    async def _put(self, name: str, tag: str | None) -> None:
-        """Store a user's tag, or remove it."""
+    def serverLost(self) -> int:
+        """
+        The connection to the server was lost. The server may have crashed, and its last changes with it. So the
+        tags of those whose rosters were changed in the last minute are forgotten.
+
+        @return: the number of these users.
+        """
+        self._changing = dict.fromkeys(self._changing, False)
+        end = self._clock.seconds() - _UNSAVED
+        changed, self._new = self._new, OrderedDict()
+        names = [name for name, at in changed.items() if at >= end and self._tags.pop(name, None) is not None]
+        if names:
+            ensureDeferred(self._put(names, None))
+        return len(names)
+
+    async def _put(self, names: list[str], tag: str | None) -> None:
+        """Store the tag of users, or remove it."""
         if self._store is None:
             return
-        assert self._clock is not None
         isStale = self._isStale
         try:
-            writing = self._store.write(_put, name, self._source, tag, isStale)
+            writing = self._store.write(_put, names, self._source, tag, isStale)
             await writing.addTimeout(_TIMEOUT, self._clock)
         except (GatewayError, CancelledError, defer.TimeoutError):
             # The store reports its faults itself.
@@ -107,14 +133,14 @@ def _load(cursor: Any, source: str) -> dict[str, str]:
     return found
 
 
-def _put(cursor: Any, name: str, source: str, tag: str | None, isStale: bool) -> None:
+def _put(cursor: Any, names: list[str], source: str, tag: str | None, isStale: bool) -> None:
     if isStale:
         cursor.execute("DELETE FROM tags")
     if tag is None:
-        cursor.execute("DELETE FROM tags WHERE name = ?", (name,))
+        cursor.executemany("DELETE FROM tags WHERE name = ?", [(name,) for name in names])
     else:
-        cursor.execute(
+        cursor.executemany(
             "INSERT INTO tags VALUES (?, ?, ?) "
             "ON CONFLICT (name) DO UPDATE SET source = excluded.source, tag = excluded.tag",
-            (name, source, tag),
+            [(name, source, tag) for name in names],
         )

@@ -14,7 +14,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.roster import handler
 from gateway.roster.core import Finished
-from gateway.roster.handler import PresenceWatcher
+from gateway.roster.handler import LossWatcher, PresenceWatcher
 from tests.proxy.support import stanza
 
 
@@ -30,6 +30,7 @@ class FakeRefresher:
         self.forced: list[bool] = []
         self.outcome = Finished()
         self.waiting: list[Deferred[Finished]] | None = None
+        self.losses = 0
 
     def refresh(self, name: str, isForced: bool = False) -> Deferred[Finished]:
         self.asked.append(name)
@@ -38,6 +39,10 @@ class FakeRefresher:
             return succeed(self.outcome)
         self.waiting.append(Deferred())
         return self.waiting[-1]
+
+    def serverLost(self) -> int:
+        self.losses += 1
+        return 7
 
 
 class WatcherTests(SynchronousTestCase):
@@ -325,3 +330,18 @@ class WatcherTests(SynchronousTestCase):
                 self.see(f"{name}@h/{resource}")
         self.assertEqual([len(each) for each in self.watcher._online.values()], [2, 2])
         self.assertFalse(self.watcher.isOffline("c"))
+
+
+class LossTests(SynchronousTestCase):
+    """The end of a connection."""
+
+    def test_lost(self) -> None:
+        """The refresher is told if the connection is lost, and not if the gateway ends it; the number is logged."""
+        for isWanted, losses, lines in ((True, 1, 1), (False, 0, 0)):
+            refresher: Any = FakeRefresher()
+            watcher = LossWatcher("rosters.h", refresher, lambda wanted=isWanted: wanted)  # type: ignore[misc]  # a default
+            with capturedLogs() as events:
+                watcher.connectionLost(Failure(ConnectionDone()))
+            self.assertEqual((refresher.losses, len(events)), (losses, lines))
+            for event in events:
+                self.assertIn("if their documents are unchanged: 7", formatEvent(event) or "")

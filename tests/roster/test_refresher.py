@@ -56,6 +56,9 @@ class FakeWorld:
         self.forgotten.append((name, len(self.asked)))
         return self.forgetting
 
+    def serverLost(self) -> int:
+        return 0
+
     def get(self, user: str) -> Deferred[Any]:
         return self._ask("get", user)
 

@@ -30,10 +30,11 @@ class TagsCase(SynchronousTestCase):
 
     def setUp(self) -> None:
         self.store = MemoryStore(MIGRATIONS)
+        self.clock = Clock()
 
     def process(self, source: str = SOURCE) -> EntityTags:
         """The next process."""
-        return EntityTags(self.store, source, Clock())
+        return EntityTags(self.clock, self.store, source)
 
     def stored(self) -> dict[str, str]:
         """Return the tags that the next process would find."""
@@ -118,7 +119,7 @@ class EntityTagsTests(TagsCase):
     def test_hung(self) -> None:
         """A refresh does not wait for ever if the disk does not respond; the tag is removed afterwards."""
         clock, hung = Clock(), Deferred[None]()
-        tags = EntityTags(self.store, SOURCE, clock)
+        tags = EntityTags(clock, self.store, SOURCE)
         tags.remember("ann", '"1"')
         write = self.patch(self.store, "write", lambda *arguments: hung)
         forgetting = ensureDeferred(tags.forget("ann"))
@@ -142,7 +143,7 @@ class EntityTagsTests(TagsCase):
 
     def test_memory(self) -> None:
         """Without a store, tags are kept in memory."""
-        tags = EntityTags()
+        tags = EntityTags(Clock())
         tags.remember("ann", '"1"')
         self.assertEqual(tags.get("ann"), '"1"')
         self.successResultOf(ensureDeferred(tags.forget("ann")))
@@ -152,14 +153,65 @@ class EntityTagsTests(TagsCase):
         """The same in a file."""
         closeAll(self)
         path, reactor = Path(self.mktemp()), StartedReactor()
-        tags = EntityTags(Database(SqliteBackend(path, MIGRATIONS), reactor), SOURCE, reactor)
+        tags = EntityTags(reactor, Database(SqliteBackend(path, MIGRATIONS), reactor), SOURCE)
         reactor.run()
         tags.remember("ann", '"1"')
         tags.remember("bob", '"1"')
         tags.remember("bob", None)
         reactor.shutDown()
-        tags = EntityTags(Database(SqliteBackend(path, MIGRATIONS), MemoryReactorClock()), SOURCE, Clock())
+        tags = EntityTags(Clock(), Database(SqliteBackend(path, MIGRATIONS), MemoryReactorClock()), SOURCE)
         self.assertEqual((tags.get("ann"), tags.get("bob")), ('"1"', None))
+
+
+class ServerLostTests(TagsCase):
+    """The server may have crashed, and lost what it had answered."""
+
+    def setUp(self) -> None:
+        super().setUp()
+        self.tags = self.process()
+
+    def change(self, name: str, tag: str) -> None:
+        """Apply a document that changes the user's roster."""
+        self.successResultOf(ensureDeferred(self.tags.forget(name)))
+        self.tags.remember(name, tag)
+
+    def test_recent(self) -> None:
+        """Only the tags of those whose rosters were changed in the last minute are forgotten, also in the store."""
+        for seconds, name in ((0, "ann"), (0, "bob"), (10, "cay"), (50, "dan")):
+            self.clock.advance(seconds)
+            self.change(name, '"1"')
+        self.clock.advance(5)
+        self.tags.remember("ann", '"1"')
+        self.change("bob", '"2"')
+        self.assertEqual(self.tags.serverLost(), 3)
+        self.assertEqual([self.tags.get(name) for name in ("ann", "bob", "cay", "dan")], ['"1"', None, None, None])
+        self.assertEqual(self.stored(), {"ann": '"1"'})
+        self.assertEqual(self.tags.serverLost(), 0)
+
+    def test_underWay(self) -> None:
+        """A refresh that has changed a roster before the loss, and ends after it, leaves no tag."""
+        self.successResultOf(ensureDeferred(self.tags.forget("ann")))
+        self.tags.serverLost()
+        self.tags.remember("ann", '"1"')
+        self.assertEqual((self.tags.get("ann"), self.stored()), (None, {}))
+        self.change("ann", '"1"')
+        self.assertEqual(self.stored(), {"ann": '"1"'})
+
+    def test_loaded(self) -> None:
+        """Tags of an earlier process are older."""
+        self.change("ann", '"1"')
+        self.tags = self.process()
+        self.assertEqual((self.tags.serverLost(), self.tags.get("ann")), (0, '"1"'))
+
+    def test_many(self) -> None:
+        """New tags are bounded as all are, and removed from the store with one change."""
+        self.patch(store, "_MAX_TAGS", 3)
+        for number in range(5):
+            self.change(str(number), '"1"')
+        written = []
+        write = self.store.write
+        self.patch(self.store, "write", lambda *arguments: (written.append(arguments), write(*arguments))[1])
+        self.assertEqual((self.tags.serverLost(), len(written), self.stored()), (3, 1, {}))
 
 
 class World:
@@ -168,7 +220,7 @@ class World:
     def __init__(self) -> None:
         self.roster: dict[str, RosterItem] = {}
         self.document: dict[str, dict[str, str]] = {}
-        self.tags = EntityTags()
+        self.tags = EntityTags(Clock())
         self.room = 1_000
 
     async def fetch(self, name: str, isUnconditional: bool = False) -> Fetched:
@@ -181,6 +233,9 @@ class World:
 
     async def forget(self, name: str) -> None:
         await self.tags.forget(name)
+
+    def serverLost(self) -> int:
+        return self.tags.serverLost()
 
     async def get(self, user: str) -> list[RosterItem]:
         return list(self.roster.values())
@@ -222,6 +277,20 @@ class RestartTests(TagsCase):
         world.document = first
         self.refresh(world)
         self.assertEqual({item.name for item in world.roster.values()}, {"first"})
+
+    def test_crashed(self) -> None:
+        """If the server crashes and has lost a change, the next refresh of the same document makes it again."""
+        world = World()
+        world.document = {"marie@h": {"name": "Marie"}}
+        world.tags = self.process()
+        refresher = Refresher("h", world, world, 2, Pieces(MemoryReactorClock()))  # type: ignore[arg-type]  # a stand-in
+        refresher.refresh("john")
+        world.roster.clear()
+        refresher.refresh("john")
+        self.assertEqual(world.roster, {})
+        self.assertEqual(refresher.serverLost(), 1)
+        refresher.refresh("john")
+        self.assertEqual(list(world.roster), ["marie@h"])
 
     def test_unchanged(self) -> None:
         """An unchanged document is compared neither by this process nor by the next: a client's change stays."""
