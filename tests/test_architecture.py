@@ -125,7 +125,7 @@ ARROWS = {
 TREE: tuple[str | tuple[str, ...], ...] = (
     *("ns", "_deprecated", "errors", "addresses", "_compat"),
     *("reports", "requirements", "metrics", "pieces"),
-    *("xml", "log", "state", "stream", "http", "config", "peers", "interfaces"),
+    *("xml", "log", "state", "stream", "standby", "http", "config", "peers", "interfaces"),
     tuple(sorted(FEATURES)),
     *("embedded", "plugins", "composition", "systemd", "tap", "tour", "cli", "testing"),
 )

@@ -39,6 +39,7 @@ from gateway.state.sqlite import SchemaBackend
 from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.instances import OtherInstances
+from gateway.stream.lease import Lease
 from gateway.stream.link import Link
 from gateway.stream.outages import Outage
 from gateway.stream.survey import Survey
@@ -58,6 +59,7 @@ class ServiceBuilder(ServiceEnvironment):
     @param pieces: as L{IServiceBuilder.pieces}; by default, of this service alone.
     @param outages: those of each server, by its endpoint; by default, of this service alone.
     @param peers: the direct links; C{None} for none.
+    @param lease: of the component, if other gateways may serve it.
     @param changed: called when links, databases or resources were added or removed.
     """
 
@@ -73,6 +75,7 @@ class ServiceBuilder(ServiceEnvironment):
         changed: Callable[[], object] = lambda: None,
         outages: MutableMapping[str, Outage] | None = None,
         peers: Peers | None = None,
+        lease: Lease | None = None,
     ) -> None:
         super().__init__(config)
         self.metrics = metrics.group()
@@ -85,6 +88,7 @@ class ServiceBuilder(ServiceEnvironment):
         self._changed = changed
         self._outages: MutableMapping[str, Outage] = {} if outages is None else outages
         self._peers = peers
+        self._lease = lease
         self.links: list[Link] = []
         self._surveys: dict[Link, Survey] = {}
         self.databases: list[Database] = []
@@ -129,6 +133,7 @@ class ServiceBuilder(ServiceEnvironment):
             instances=OtherInstances(jid, secrets.token_hex(8)),
             budget=Budget(settings.answerBudget),
             metrics=self.metrics.scope("component", jid),
+            lease=self._lease,
         )
         self.links.append(link)
         if domain is not None:

@@ -36,6 +36,7 @@ from gateway.stream.fairness import Fairness
 from gateway.stream.instances import SHARED, OtherInstances
 from gateway.stream.interfaces import IPeerHandler, IRawHandler, IStatusProvider
 from gateway.stream.lane import ElementLane, T
+from gateway.stream.lease import Lease
 from gateway.stream.measures import measure
 from gateway.stream.outages import Outage
 from gateway.stream.output import Output
@@ -70,7 +71,9 @@ class Link(Output, Service):
     @ivar domain: the server's own host, which is pinged after a long silence; C{None} for never.
     @ivar software: the software of the server, as it says or shows (L{Survey}); empty until that is known.
     @ivar conflict: the reason for the operator if the link is up but of little use; otherwise empty.
+    @ivar standby: always empty: this gateway serves the component.
     @ivar shared: true if other gateways may be connected as this component.
+    @ivar lease: nothing is handled and no connection is made when it is over.
     @ivar isFinal: true if the component is removed: no later link or process will answer what is open at the stop.
     @ivar metrics: metrics of this link and its handlers, see L{IMetricsProvider}.
     @ivar connections: number of connections that the server accepted.
@@ -115,6 +118,7 @@ class Link(Output, Service):
         budget: Budget | None = None,
         metrics: IMetrics = NO_METRICS,
         outage: Outage | None = None,
+        lease: Lease | None = None,
     ) -> None:
         super().__init__(reactor, jid, limits or Limits())
         self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random or Random(), _QUICK_FOR)
@@ -127,8 +131,9 @@ class Link(Output, Service):
         self._upAt = self._heardAt = self.now
         self._pingedAt: float | None = None
         self.trouble = "not started"
-        self.software = self.conflict = ""
+        self.software = self.conflict = self.standby = ""
         self.shared = False
+        self.lease = lease or Lease()
         self.isFinal = False
         self._instances = instances
         self._stopping: Deferred[None] = succeed(None)
@@ -276,6 +281,8 @@ class Link(Output, Service):
 
     def chunkReceived(self, now: float) -> None:
         self.now = self._heardAt = now
+        # If it is over, the link stops, and drops the stanzas that follow.
+        self.lease.isOver(now)
 
     def stanzaReceived(self, stanza: Stanza, isNew: bool = True) -> None:
         """
@@ -298,7 +305,8 @@ class Link(Output, Service):
     def stanzaFromPeer(self, stanza: Stanza, now: float) -> None:
         """Show a stanza that has not come from the server to the handlers."""
         self.now = now
-        self.stanzaReceived(stanza)
+        if not self.lease.isOver(now):
+            self.stanzaReceived(stanza)
 
     def peerConnected(self, domains: Collection[str]) -> None:
         """Tell the handlers that there is a new connection to the components of a peer."""
@@ -368,6 +376,8 @@ class Link(Output, Service):
 
     def _connect(self) -> None:
         self._retry = None
+        if self.lease.isOver(self._reactor.seconds()):
+            return
         trying: Deferred[Any] = maybeDeferred(self._endpoint.connect, self._factory)
         self._trying = trying
         trying.addCallback(attrgetter("authenticated"))
@@ -421,6 +431,8 @@ class Link(Output, Service):
 
     def _tick(self) -> None:
         self.now = now = self._reactor.seconds()
+        if self.lease.isOver(now):
+            return
         self._reportDropped(self.outbox.expire(now))
         self.fairness.tick(now)
         for handler in self._raw:

@@ -21,7 +21,7 @@ class FakeLink:
     def __init__(self, jid: str, trouble: str) -> None:
         self.jid = jid
         self.trouble = trouble
-        self.conflict = ""
+        self.conflict = self.standby = ""
 
     @property
     def ready(self) -> bool:

@@ -1,0 +1,46 @@
+"""The table of leases, in the database that the gateways share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.standby.core import Owner, Row, Turn
+
+NAME = "standby"
+MIGRATIONS = (
+    # Version 1.
+    (
+        """
+        CREATE TABLE leases (
+            component TEXT PRIMARY KEY,
+            run TEXT NOT NULL,
+            name TEXT NOT NULL,
+            beat BIGINT NOT NULL
+        )
+        """,
+    ),
+)
+
+
+def perform(cursor: Any, own: Owner, turn: Turn) -> list[Row]:
+    """
+    Make the changes of a turn that are possible.
+
+    @return: the whole table afterwards.
+    """
+    for component in turn.release:
+        cursor.execute("DELETE FROM leases WHERE component = ? AND run = ?", (component, own.run))
+    for row in turn.take:
+        cursor.execute(
+            "UPDATE leases SET run = ?, name = ? WHERE component = ? AND run = ? AND beat = ?",
+            (own.run, own.name, row.component, row.owner.run, row.beat),
+        )
+    for component in turn.claim:
+        cursor.execute(
+            "INSERT INTO leases VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING", (component, own.run, own.name)
+        )
+    for component in turn.renewed:
+        # Also those that were taken or claimed: an earlier transaction, which got no answer, may have done that.
+        cursor.execute("UPDATE leases SET beat = beat + 1 WHERE component = ? AND run = ?", (component, own.run))
+    cursor.execute("SELECT component, run, name, beat FROM leases")
+    return [Row(component, Owner(run, name), beat) for component, run, name, beat in cursor.fetchall()]
