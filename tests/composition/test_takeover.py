@@ -17,6 +17,7 @@ from gateway.fmuc.plugin import RoomsPlugin
 from gateway.standby.core import SERVES_FOR, WAITS_FOR
 from gateway.testing import MemoryGateway
 from gateway.testing.gateway import ComponentSide
+from tests.cli.support import call
 from tests.fmuc.test_configured import submitted
 from tests.fmuc.test_restart import ANN, BEN, asked, join, said
 from tests.state.cluster import cluster
@@ -260,6 +261,28 @@ class TakeoverTests(TakeoverCase):
         self.kill(second)
         second.stop()
         self.until(first, 60)
+
+    def test_check(self) -> None:
+        """The command that tries a configuration does not connect a component that another gateway serves."""
+        first, second = self.start(), self.start()
+        self.until(first)
+        path = second.folder / "gateway.toml"
+        for each in (first, second):
+            self.kill(each)
+
+        class World:
+            """The time passes for the first gateway as well."""
+
+            reactor = type(first.reactor)()
+
+            def serve(self) -> None:
+                """Let the time of the command pass."""
+                first.reactor.advance(0.1)
+
+        done = call("check", "--config", str(path), world=World())
+        serving = f"{first.folder}/gateway.toml serves it; it is not tried here"
+        self.assertRegex(done.output, f"{C} \\(rooms\\)\n  ok: standby: .*, {serving}\n")
+        self.assertEqual((done.exit_code, World.reactor.tcpClients), (0, []))
 
     def test_refused(self) -> None:
         """The key needs a database that all gateways use, and a server."""
