@@ -112,7 +112,7 @@ class Takeover:
         """Return the links of a service, or the one that stands for them."""
         if running.lease is None or running.service is not None or self._standby is None:
             return running.builder.links
-        return [Waiting(running.configured.jid, self._standby.state)]
+        return [Waiting(running.configured.jid, self._standby.server, self._standby.trouble)]
 
     def _onTaken(self, jid: str) -> None:
         self._services.change(lambda: self._take(jid))

@@ -34,8 +34,11 @@ class Watched(typing.Protocol):
 
     jid: str
     ready: bool
-    trouble: str
     conflict: str
+
+    @property
+    def trouble(self) -> str:
+        """See above."""
 
     @property
     def standby(self) -> str:
@@ -74,7 +77,7 @@ class Report:
     @ivar component: the component's JID.
     @ivar isConnected: true if the link is up.
     @ivar state: the state in words, with the reason for a problem.
-    @ivar isProblem: true if the link is down, or of no use; false if another gateway may serve the component.
+    @ivar isProblem: true if the link is down, or of no use; false if another gateway serves the component.
     @ivar items: the items of the link and of its handlers; all of them have their sentences.
     """
 
@@ -102,7 +105,7 @@ def reportOf(link: Reported) -> Report:
         state += f", but {link.conflict}"
     items = tuple(item for each in (link, *link) for item in _items(each))
     if link.standby:
-        return Report(link.jid, False, f"standby: {link.standby}", False, items)
+        return Report(link.jid, False, f"standby: {link.standby}", bool(link.trouble), items)
     return Report(link.jid, link.ready, state, not link.ready or bool(link.conflict), items)
 
 

@@ -23,20 +23,28 @@ class Waiting:
     """
     A component that another gateway serves, in the place of its link in reports.
 
-    @param state: as L{Standby.state}.
+    @param server: as L{Standby.server}.
+    @param trouble: returns the reason why that is not known; empty if it is.
     """
 
     ready = False
-    trouble = conflict = ""
+    conflict = ""
 
-    def __init__(self, jid: str, state: Callable[[str], str]) -> None:
+    def __init__(self, jid: str, server: Callable[[str], str], trouble: Callable[[], str]) -> None:
         self.jid = jid
-        self._state = state
+        self._server = server
+        self._trouble = trouble
+
+    @property
+    def trouble(self) -> str:
+        """The reason why no gateway is known to serve the component; empty if one is."""
+        return "" if self._server(self.jid) else self._trouble() or "no gateway serves it at the moment"
 
     @property
     def standby(self) -> str:
         """The state in words."""
-        return self._state(self.jid)
+        server = self._server(self.jid)
+        return f"{server} serves it" if server else self.trouble
 
     def __iter__(self) -> Iterator[object]:
         return iter(())
@@ -112,14 +120,15 @@ class Standby(Service):
         """True if this gateway serves a component."""
         return self._leases.isOwn(component)
 
-    def state(self, component: str) -> str:
-        """Return the state of a component that this gateway does not serve, in words."""
-        if self.store.trouble:
-            return f"it is unknown which gateway serves it, because the store {self.store.name} does not work"
-        owner = self._leases.owner(component)
-        if owner is None or owner == self._leases.own:
-            return "no gateway serves it at the moment"
-        return f"{owner.name} serves it"
+    def server(self, component: str) -> str:
+        """Return the name of the other gateway that serves a component; empty if none does or it is not known."""
+        owner = None if self.trouble() else self._leases.owner(component)
+        return "" if owner is None or owner == self._leases.own else owner.name
+
+    def trouble(self) -> str:
+        """Return the reason why it is not known who serves components; empty if it is."""
+        unknown = "it is not known whether another gateway serves it: the store {} does not work"
+        return unknown.format(self.store.name) if self.store.trouble else ""
 
     def _tick(self) -> None:
         self._expire()

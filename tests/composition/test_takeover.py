@@ -193,7 +193,9 @@ class TakeoverTests(TakeoverCase):
             self.wait(SERVES_FOR + 0.5)
             self.assertEqual(first.service.links, [])
             self.assertEqual(self.logged("standby.lost")[0].partition(":")[0], C)
-            self.assertIn("it is unknown which gateway serves it", first.request("GET", "/status").text)
+            unknown = "standby: it is not known whether another gateway serves it: the store standby does not work"
+            self.assertIn(unknown, first.request("GET", "/status").text)
+            self.assertEqual(first.request("GET", "/readyz").status, 503)
             self.wait(20)
         self.wait(10)
         [serving] = [each for each in (first, second) if each.service.links]

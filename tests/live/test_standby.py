@@ -1,0 +1,268 @@
+"""Gateways with the same rooms and mirrors on one PostgreSQL database: one is killed, halted, or cut off from it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections import Counter
+from functools import partial
+from xml.etree.ElementTree import Element
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from gateway.standby.core import WAITS_FOR
+from tests.live.case import ROOMS, scenario
+from tests.live.clients import Client, local, stanza
+from tests.live.gateway import Gateway
+from tests.live.processes import Value, holds
+from tests.live.rooms import MIRROR, RoomsCase, mirrored
+from tests.live.servers import DOMAIN, Ejabberd, KickingProsody
+from tests.state.cluster import cluster
+from tests.state.relay import Relay
+
+ROOM = f"standby@{ROOMS}"
+PLACES = {"alice": ROOM, "bob": ROOM, "carol": mirrored(ROOM)}
+COMPONENTS = (ROOMS, MIRROR)
+
+
+class StandbyTests(RoomsCase):
+    """A mix-in: the scenarios, for one kind of server."""
+
+    # Seconds from the end of a gateway until the rooms are back.
+    within = 10.0
+
+    def tables(self, url: str) -> dict[str, dict[str, Value]]:
+        """Return the tables of a gateway."""
+        return {
+            "state": {"url": url},
+            f'rooms."{ROOMS}"': {"standby": True, "peers": [MIRROR]},
+            f'mirror."{MIRROR}"': {"standby": True, "allow": [ROOMS], "users": [DOMAIN]},
+        }
+
+    async def serves(self, gateway: Gateway) -> bool:
+        """True if a gateway serves both components."""
+        _, status = await gateway.get("/status")
+        return all(f"{jid}: connected" in status for jid in COMPONENTS)
+
+    async def startTwo(self, first: str = "") -> tuple[Gateway, Gateway]:
+        """
+        Start a gateway that serves the components, and one that waits.
+
+        @param first: the URL of the first one's database, if that is another one.
+        """
+        url = cluster().url(cluster().database())
+        urls = first.format(url.rpartition("/")[2]) or url, url
+        gateways = [self.newGateway(self.tables(each)) for each in urls]
+        for number, gateway in enumerate(gateways):
+            gateway.start()
+            await gateway.ready()
+            if not number:
+                async with asyncio.timeout(20):
+                    while not await self.serves(gateway):
+                        await asyncio.sleep(0.1)
+        _, status = await gateways[1].get("/status")
+        for jid in COMPONENTS:
+            self.assertRegex(status, rf"{jid}: standby: .*{gateways[0].directory}/gateway.toml serves it")
+        return gateways[0], gateways[1]
+
+    async def enterAll(self) -> dict[str, Client]:
+        """Let users enter the room, and its mirror."""
+        users = {}
+        for name, place in PLACES.items():
+            users[name] = await self.user(name, "standby")
+            await self.enter(users[name], place, name)
+        for name, client in users.items():
+            last = f"{PLACES[name]}/carol"
+            await client.expect(lambda each, last=last: each.get("from") == last, "the last join")
+        await asyncio.sleep(0.5)
+        for client in users.values():
+            client.received.clear()
+        return users
+
+    def heard(self, client: Client) -> list[str]:
+        """Return the messages that rooms have shown to a client, once for each time."""
+        return [
+            child.text or ""
+            for element in client.received
+            for child in element
+            if element.get("type") == "groupchat" and local(child) == "body"
+        ]
+
+    def hasHeard(self, client: Client, start: str) -> bool:
+        """True if rooms have shown a client a message that begins like this."""
+        return any(each.startswith(start) for each in self.heard(client))
+
+    def presences(self, client: Client) -> list[Element]:
+        """Return the presence of occupants that came to a client."""
+        names = [each for each in client.received if local(each) == "presence"]
+        return [each for each in names if (each.get("from") or "").partition("/")[0] in PLACES.values()]
+
+    async def talk(self, client: Client, name: str) -> None:
+        """Send messages until cancelled."""
+        number = 0
+        while True:
+            number += 1
+            with contextlib.suppress(ConnectionError):
+                body = f"<body>{name}{number}</body>"
+                client.send(stanza("message", body, to=PLACES[name], type="groupchat", id=f"{name}{number}"))
+            await asyncio.sleep(0.2)
+
+    async def back(self, users: dict[str, Client], since: float) -> float:
+        """Wait until a new message of each user is shown to all; return the seconds since a time."""
+        texts = []
+        for name, client in users.items():
+            texts.append(f"back-{name}-{since}")
+
+            async def ask(client: Client = client, place: str = PLACES[name], text: str = texts[-1]) -> None:
+                number = 0
+                while not self.hasHeard(client, f"{text}-"):
+                    number += 1
+                    body = f"<body>{text}-{number}</body>"
+                    client.send(stanza("message", body, to=place, type="groupchat", id=f"{text}-{number}"))
+                    await asyncio.sleep(0.2)
+
+            async with asyncio.timeout(40):
+                await ask()
+        for client in users.values():
+            for text in texts:
+                await holds(partial(self.hasHeard, client, f"{text}-"), 10, f"{client.jid} sees {text}")
+        return time.monotonic() - since
+
+    async def check(self, users: dict[str, Client]) -> None:
+        """
+        All that anybody was shown is shown to each user once, or in the history for one who joins anew; nobody was
+        sent a presence.
+        """
+        await asyncio.sleep(2)
+        shown = set(self.heard(users["alice"])) | set(self.heard(users["bob"]))
+        for name, client in users.items():
+            self.assertEqual([each for each, count in Counter(self.heard(client)).items() if count > 1], [], name)
+            self.assertEqual([each.get("from") for each in self.presences(client)], [], name)
+        newcomer = await self.user("manager", "standby")
+        await self.enter(newcomer, ROOM, "manager")
+        await asyncio.sleep(1)
+        history = set(self.heard(newcomer))
+        # The history has the last messages.
+        self.assertGreater(len(history), 10)
+        lost = shown - history - await self.archived(newcomer)
+        self.assertEqual(lost, set())
+
+    async def archived(self, client: Client) -> set[str]:
+        """Return the messages in the archive of the room."""
+        found: set[str] = set()
+        before = ""
+        while True:
+            page = f"<set xmlns='http://jabber.org/protocol/rsm'><max>100</max><before>{before}</before></set>"
+            query = f"<query xmlns='urn:xmpp:mam:2' queryid='all'>{page}</query>"
+            answer = await client.request(ROOM, query, "set")
+            for element in client.received:
+                if any(local(child) == "result" and child.get("queryid") == "all" for child in element):
+                    found.update(each.text or "" for each in element.iter() if local(each) == "body")
+            fin = answer[0]
+            if fin.get("complete") == "true":
+                return found
+            before = next(each.text or "" for each in fin.iter() if local(each) == "first")
+
+    @scenario(150)
+    async def test_killed(self) -> None:
+        """
+        The gateway that serves the rooms is killed three times, and started again as the one that waits. The other
+        one has the rooms, with their occupants, within the time; nothing that was shown is lost or shown twice.
+        """
+        serving, waiting = await self.startTwo()
+        users = await self.enterAll()
+        talks = [asyncio.create_task(self.talk(client, name)) for name, client in users.items()]
+        took = []
+        for _ in range(3):
+            await asyncio.sleep(2)
+            serving.kill9()
+            took.append(await self.back(users, time.monotonic()))
+            serving.start()
+            await serving.ready()
+            serving, waiting = waiting, serving
+        for task in talks:
+            task.cancel()
+        print(f"{type(self).__name__}: killed: rooms back after {', '.join(f'{each:.1f}' for each in took)} s")
+        self.assertLess(max(took), self.within)
+        await self.check(users)
+        for gateway in (serving, waiting):
+            self.assertNotIn("Traceback", gateway.log(10_000))
+
+    @scenario(60)
+    async def test_terminated(self) -> None:
+        """A gateway that is stopped leaves the rooms to the other one at once."""
+        serving, _ = await self.startTwo()
+        users = await self.enterAll()
+        stopping = asyncio.create_task(serving.terminate())
+        took = await self.back(users, time.monotonic())
+        await stopping
+        print(f"{type(self).__name__}: terminated: rooms back after {took:.1f} s")
+        self.assertLess(took, 5)
+        await self.check(users)
+
+    @scenario(90)
+    async def test_halted(self) -> None:
+        """
+        A gateway that is halted loses the rooms. When it goes on, it handles nothing of what has come meanwhile,
+        and waits.
+        """
+        serving, waiting = await self.startTwo()
+        users = await self.enterAll()
+        talks = [asyncio.create_task(self.talk(client, name)) for name, client in users.items()]
+        await asyncio.sleep(1)
+        serving.child.send_signal(signal.SIGSTOP)
+        took = await self.back(users, time.monotonic())
+        print(f"{type(self).__name__}: halted: rooms back after {took:.1f} s")
+        self.assertLess(took, self.within)
+        await asyncio.sleep(2)
+        serving.child.send_signal(signal.SIGCONT)
+
+        async def waits() -> bool:
+            _, status = await serving.get("/status")
+            return f"{waiting.directory}/gateway.toml serves it" in status and ": connected" not in status
+
+        async with asyncio.timeout(10):
+            while not await waits():
+                await asyncio.sleep(0.2)
+        await asyncio.sleep(3)
+        self.assertTrue(await self.serves(waiting))
+        for task in talks:
+            task.cancel()
+        await self.back(users, time.monotonic())
+        await self.check(users)
+
+    @scenario(60)
+    async def test_cutOff(self) -> None:
+        """A gateway that cannot reach the database any longer gives the rooms up; the other one has them."""
+        relay = Relay(cluster().port)
+        self.stack.callback(relay.close)
+        serving, waiting = await self.startTwo(f"postgresql://gateway@127.0.0.1:{relay.port}/{{}}")
+        users = await self.enterAll()
+        talks = [asyncio.create_task(self.talk(client, name)) for name, client in users.items()]
+        await asyncio.sleep(1)
+        relay.isAway = True
+        relay.cut()
+        took = await self.back(users, time.monotonic())
+        for task in talks:
+            task.cancel()
+        print(f"{type(self).__name__}: cut off: rooms back after {took:.1f} s")
+        self.assertLess(took, self.within)
+        self.assertGreater(took, WAITS_FOR - 1)
+        self.assertTrue(await self.serves(waiting))
+        self.assertNotIn(": connected", (await serving.get("/status"))[1])
+        await self.check(users)
+        relay.isAway = False
+
+
+class EjabberdStandbyTests(StandbyTests, SynchronousTestCase):
+    """On ejabberd."""
+
+    serverClass = Ejabberd
+
+
+class ProsodyStandbyTests(StandbyTests, SynchronousTestCase):
+    """On Prosody."""
+
+    serverClass = KickingProsody
