@@ -1,4 +1,4 @@
-"""Gateways with the same rooms and mirrors on one PostgreSQL database: one is killed, halted, or cut off from it."""
+"""Gateways with the same rooms and mirrors on one PostgreSQL database: one is killed, halted or cut off from it."""
 
 from __future__ import annotations
 
