@@ -56,7 +56,7 @@ class Row:
 @frozen
 class Turn:
     """
-    What a process asks of the table in one transaction.
+    The changes of the table that a process asks for in one transaction.
 
     @ivar renew: components that are its own.
     @ivar take: rows of former owners.
