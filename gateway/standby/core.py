@@ -21,10 +21,12 @@ from gateway.stream.lease import Lease
 # Seconds between two looks at the table, and between two renewals.
 TICK = 0.5
 RENEW_EVERY = 1.0
-# Seconds for which an owner serves after the start of its last renewal, and for which others have to see the same
-# row. The difference is more than a tick, in which the owner stops.
-SERVES_FOR = 5.0
+# Seconds for which others have to see the same row; the owner serves for a second less after the start of its last
+# renewal. The difference is more than a tick, in which the owner stops.
 WAITS_FOR = 6.0
+SERVES_FOR = WAITS_FOR - 1.0
+# The same after an owner has taken a component: it may be busy, because it loads the state of the service.
+LOADS_FOR = 30.0
 
 
 @frozen
@@ -46,11 +48,13 @@ class Row:
     The row of one component.
 
     @ivar beat: number of renewals so far.
+    @ivar wait: seconds for which others have to see this row.
     """
 
     component: str
     owner: Owner
     beat: int
+    wait: float
 
 
 @frozen
@@ -68,6 +72,11 @@ class Turn:
     take: tuple[Row, ...] = ()
     claim: tuple[str, ...] = ()
     release: tuple[str, ...] = ()
+
+    @property
+    def wait(self) -> float:
+        """Seconds for which others have to see the rows that are renewed."""
+        return LOADS_FOR if self.take or self.claim else WAITS_FOR
 
     @property
     def renewed(self) -> tuple[str, ...]:
@@ -186,22 +195,22 @@ class Leases:
 
     def turn(self, now: float) -> Turn:
         """Return what to ask of the table now, once in C{TICK} seconds."""
+        free = {
+            component: wanted.row
+            for component, wanted in self._wanted.items()
+            if component not in self._rows and self._isKnown and self._isFree(wanted, now)
+        }
+        isDue = bool(free) or now >= self._renewAt
         renew, release = [], []
-        isDue = now >= self._renewAt
         for component in sorted(self._rows):
             wanted = self._wanted.get(component)
             if wanted is None or now < wanted.notBefore:
                 release.append(component)
             elif isDue or wanted.lease.until == -inf:
                 renew.append(component)
-        if isDue:
+        if isDue and not free:
             # A tick may come a little early.
             self._renewAt = now + RENEW_EVERY - TICK / 2
-        free = {
-            component: wanted.row
-            for component, wanted in self._wanted.items()
-            if component not in self._rows and self._isKnown and self._isFree(wanted, now)
-        }
         return Turn(
             renew=tuple(renew),
             take=tuple(row for row in free.values() if row is not None),
@@ -210,7 +219,7 @@ class Leases:
         )
 
     def _isFree(self, wanted: _Wanted, now: float) -> bool:
-        return now >= wanted.notBefore and (wanted.row is None or now - wanted.since >= WAITS_FOR)
+        return now >= wanted.notBefore and (wanted.row is None or now - wanted.since >= wanted.row.wait)
 
     def mayTake(self, now: float) -> bool:
         """True if the next turn may take a component."""
@@ -239,7 +248,7 @@ class Leases:
                 wanted.since = now
             wanted.row = row
             if row is not None and component in self._rows:
-                until = askedAt + SERVES_FOR
+                until = askedAt + turn.wait - (WAITS_FOR - SERVES_FOR)
                 if component in turn.renewed and now < until and now >= wanted.notBefore:
                     if wanted.lease.until == -inf:
                         former = None if before is None or before.owner.run == self.own.run else before.owner

@@ -15,7 +15,8 @@ MIGRATIONS = (
             component TEXT PRIMARY KEY,
             run TEXT NOT NULL,
             name TEXT NOT NULL,
-            beat BIGINT NOT NULL
+            beat BIGINT NOT NULL,
+            wait DOUBLE PRECISION NOT NULL
         )
         """,
     ),
@@ -37,10 +38,13 @@ def perform(cursor: Any, own: Owner, turn: Turn) -> list[Row]:
         )
     for component in turn.claim:
         cursor.execute(
-            "INSERT INTO leases VALUES (?, ?, ?, 0) ON CONFLICT DO NOTHING", (component, own.run, own.name)
+            "INSERT INTO leases VALUES (?, ?, ?, 0, 0) ON CONFLICT DO NOTHING", (component, own.run, own.name)
         )
     for component in turn.renewed:
         # Also those that were taken or claimed: an earlier transaction, which got no answer, may have done that.
-        cursor.execute("UPDATE leases SET beat = beat + 1 WHERE component = ? AND run = ?", (component, own.run))
-    cursor.execute("SELECT component, run, name, beat FROM leases")
-    return [Row(component, Owner(run, name), beat) for component, run, name, beat in cursor.fetchall()]
+        cursor.execute(
+            "UPDATE leases SET beat = beat + 1, wait = ? WHERE component = ? AND run = ?",
+            (turn.wait, component, own.run),
+        )
+    cursor.execute("SELECT component, run, name, beat, wait FROM leases")
+    return [Row(component, Owner(run, name), beat, wait) for component, run, name, beat, wait in cursor.fetchall()]

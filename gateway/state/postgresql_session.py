@@ -35,11 +35,12 @@ _PARAMETERS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-# Milliseconds that a request waits for the lock of another process, and that a statement may take. A gateway that
-# halts in a transaction keeps the lock for a minute at most.
+# Milliseconds that a request waits for the lock of another process, and that a statement may take; and for which a
+# gateway that is halted in a transaction keeps the lock: for less time than others wait until they take its
+# components over (gateway/standby/core.py).
 _LOCK_TIMEOUT = 500
 _STATEMENT_TIMEOUT = 10_000
-_IDLE_TIMEOUT = 60_000
+_IDLE_TIMEOUT = 4_000
 _TIMELINE = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 # What was acknowledged has to survive a power failure.
 _SYNCHRONOUS = (

@@ -97,6 +97,8 @@ class TakeoverCase(SynchronousTestCase):
         server.ask(asked(ANN, submitted(persistentroom="1")))
         server.ask(join(BEN, "ben"))
         self.assertEqual(self.shown(gateway, said(ANN, "before")), ["before", "before"])
+        # It has loaded its rooms.
+        self.wait(1)
 
 
 class TakeoverTests(TakeoverCase):

@@ -9,7 +9,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.standby.core import SERVES_FOR, TICK, WAITS_FOR, Change, Leases, Lost, Owner, Row, Taken, Turn, Waits
+from gateway.standby.core import (
+    LOADS_FOR,
+    SERVES_FOR,
+    TICK,
+    WAITS_FOR,
+    Change,
+    Leases,
+    Lost,
+    Owner,
+    Row,
+    Taken,
+    Turn,
+    Waits,
+)
 from gateway.standby.store import MIGRATIONS, perform
 from gateway.state.memory import MemoryStore
 from tests.profiles import steady
@@ -131,7 +144,26 @@ class LeasesTests(SynchronousTestCase):
         self.one.ask(1.0)
         self.one.perform()
         self.assertEqual(self.one.answer(3.0), [Taken(C, None)])
-        self.assertEqual(self.one.lease[C].until, 1.0 + SERVES_FOR)
+        self.one.ask(3.5)
+        self.one.perform()
+        self.assertEqual(self.one.answer(5.0), [])
+        self.assertEqual(self.one.lease[C].until, 3.5 + SERVES_FOR)
+
+    def test_loads(self) -> None:
+        """
+        A process that has taken a component may be busy for longer, because it loads it; so may it for others that
+        it has. Its next turn ends this time.
+        """
+        self.run_(0.0, 1.0, self.one)
+        self.one.lease[D] = self.one.leases.add(D)
+        for now in (2.0, 2.5):
+            self.one.step(now)
+            self.other.step(now)
+        found = self.run_(3.0, LOADS_FOR - 2.0, self.other)
+        self.assertEqual((found, self.one.serves(LOADS_FOR), self.one.serves(LOADS_FOR, D)), ([], True, True))
+        self.assertEqual(self.one.step(LOADS_FOR + 0.5), [])
+        found = self.run_(LOADS_FOR + 0.5, WAITS_FOR, self.other)
+        self.assertEqual([each[1:] for each in found], [("other", Taken(C, self.one.own))])
 
     def test_seenOnce(self) -> None:
         """A row counts from when it was first seen: a gateway that has just started waits as long as others."""
