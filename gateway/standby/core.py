@@ -12,6 +12,7 @@ owner counts from the moment before it asks the database; others count from the 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import blake2b
 from math import inf
 
 from attrs import define, field, frozen
@@ -27,6 +28,8 @@ WAITS_FOR = 6.0
 SERVES_FOR = WAITS_FOR - 1.0
 # The same after an owner has taken a component: it may be busy, because it loads the state of the service.
 LOADS_FOR = 30.0
+# Seconds for which a gateway with components leaves a further one to others, at most.
+_MAX_COURTESY = 1.0
 
 
 @frozen
@@ -195,11 +198,7 @@ class Leases:
 
     def turn(self, now: float) -> Turn:
         """Return what to ask of the table now, once in C{TICK} seconds."""
-        free = {
-            component: wanted.row
-            for component, wanted in self._wanted.items()
-            if component not in self._rows and self._isKnown and self._isFree(wanted, now)
-        }
+        free = self._free(now)
         isDue = bool(free) or now >= self._renewAt
         renew, release = [], []
         for component in sorted(self._rows):
@@ -218,12 +217,27 @@ class Leases:
             release=tuple(release),
         )
 
-    def _isFree(self, wanted: _Wanted, now: float) -> bool:
-        return now >= wanted.notBefore and (wanted.row is None or now - wanted.since >= wanted.row.wait)
+    def _free(self, now: float) -> dict[str, Row | None]:
+        """
+        Return the component to take now, with its row. A gateway takes one in each turn, in an order of its own,
+        and waits for each one that it has: so the components are spread over the gateways, when these start and
+        when one of them ends.
+        """
+        courtesy = min(_MAX_COURTESY, TICK * len(self._rows))
+        for component in sorted(self._wanted, key=self._order):
+            wanted = self._wanted[component]
+            if component not in self._rows and self._isKnown and now >= wanted.notBefore:
+                wait = 0.0 if wanted.row is None else wanted.row.wait
+                if now - wanted.since >= wait + courtesy:
+                    return {component: wanted.row}
+        return {}
+
+    def _order(self, component: str) -> bytes:
+        return blake2b(f"{self.own.run} {component}".encode(), digest_size=8).digest()
 
     def mayTake(self, now: float) -> bool:
         """True if the next turn may take a component."""
-        return any(self._isFree(wanted, now) for name, wanted in self._wanted.items() if name not in self._rows)
+        return bool(self._free(now))
 
     def leave(self) -> Turn:
         """Want no component any longer; return the last turn."""

@@ -251,6 +251,17 @@ class LeasesTests(SynchronousTestCase):
             self.assertEqual(sum(isinstance(each, Taken) for each in changes), 1)
             self.one.leases.expired(now + 20.0)
 
+    def test_spread(self) -> None:
+        """Components are spread over the gateways, when these start and when one of them ends."""
+        names = [f"c{number}.example.com" for number in range(6)]
+        processes = [Process(self.store, name, *names) for name in ("a", "b", "c")]
+        for start, left in ((0.0, processes), (20.0, processes[1:]), (40.0, processes[2:])):
+            found = self.run_(start, 15.0, *left)
+            self.assertLessEqual(found[-1][0] - start, WAITS_FOR + 4.0)
+            served = [sum(each.serves(start + 15.0, name) for name in names) for each in left]
+            self.assertEqual(sum(served), 6)
+            self.assertGreater(min(served), 0)
+
     def test_several(self) -> None:
         """Each component has an owner of its own."""
         one, other = Process(self.store, "one", C, D), Process(self.store, "other", C, D)
