@@ -1122,6 +1122,22 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if config.state.url is None and config.state_dir.exists():", "if True:"),
         ("if jid not in links:", "if False:"),
     ),
+    "gateway/standby/core.py": (
+        ("if component in turn.renewed and now < until", "if now < until"),
+        ("            wanted.lease.until = -inf\n\n    def postpone", "            pass\n\n    def postpone"),
+        ("until = askedAt + turn.wait", "until = now + turn.wait"),
+        ("                wanted.since = now\n", "                pass\n"),
+    ),
+    "gateway/standby/store.py": (
+        (" WHERE component = ? AND run = ? AND beat = ?", " WHERE component = ? AND (run = ? OR ? = 0)"),
+        ("for component in turn.renewed:", "for component in turn.renew:"),
+    ),
+    "gateway/standby/service.py": (("        lease.onOver = self._expire\n", ""),),
+    "gateway/composition/takeover.py": (
+        ("            standby.postpone(jid, _POSTPONE)\n", ""),
+        ("if each not in components:", "if False:"),
+        ("            self._services.change(lambda: self._leave(running))\n", ""),
+    ),
     "gateway/cli/findings.py": (
         ('return granted.feed in (wanted.kind, "roster")', "return True"),
         ("if missing:", "if False:"),
