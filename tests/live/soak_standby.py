@@ -1,6 +1,6 @@
 """
-Three gateways on one domain, while 100 clients use rooms, a proxy and private storage: one gateway is killed every 20
-seconds for three minutes. C{make soak-standby} prints the table of docs/scaling.md.
+Three gateways on one domain, while 100 clients use rooms, a proxy and private storage: one gateway is killed every
+20 seconds for three minutes. C{make soak-standby} prints the table of docs/scaling.md.
 """
 
 from __future__ import annotations
