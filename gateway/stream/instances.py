@@ -22,7 +22,8 @@ _RESOURCE = "gateway-instance-"
 
 SHARED = (
     "another gateway is connected as this component, and the server gives each a part of the stanzas: stop one of "
-    "them (several proxies of one component need shared = true and one key_file)"
+    "them (several proxies of one component need shared = true and one key_file), or give the component "
+    "standby = true in both"
 )
 
 
