@@ -118,7 +118,7 @@ class Gateway(MultiService):
         self._outages: MutableMapping[str, Outage] = WeakValueDictionary()
         self._running: dict[str, Running] = {}
         self._peers = Peers(reactor, metrics)
-        self._takeover = Takeover(self, reactor)
+        self._takeover = Takeover(self, reactor, samples.group())
         self._changing = DeferredLock()
         self._isStopping = self._isTracing = False
         self._root = Branch()

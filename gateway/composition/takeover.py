@@ -17,6 +17,7 @@ from twisted.logger import Logger
 from gateway.composition.reader import Config
 from gateway.composition.reader import Service as ConfiguredService
 from gateway.composition.running import Running
+from gateway.metrics import IMetrics
 from gateway.standby import store as leases
 from gateway.standby.core import Owner
 from gateway.standby.service import Standby, Waiting
@@ -60,9 +61,10 @@ class Takeover:
 
     _log = Logger()
 
-    def __init__(self, services: Services, reactor: Any) -> None:
+    def __init__(self, services: Services, reactor: Any, metrics: IMetrics) -> None:
         self._services = services
         self._reactor = reactor
+        self._metrics = metrics
         self.stores: list[Database] = []
         self._standby: Standby | None = None
         self._isStarted = False
@@ -89,6 +91,7 @@ class Takeover:
             return None
         if self._standby is None:
             store = Database(places.backend(url, leases.NAME, leases.MIGRATIONS), self._reactor)
+            store.measure(self._metrics.scope("file", leases.NAME))
             self.stores.append(store)
             own = Owner(secrets.token_hex(8), f"{socket.gethostname()}, {config.file}")
             self._standby = Standby(store, own, self._reactor, self._onTaken, self._onLost)

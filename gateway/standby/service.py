@@ -174,7 +174,7 @@ class Standby(Service):
                     "{component}: this gateway does not serve it any longer: {reason}.",
                     event="standby.lost",
                     component=component,
-                    reason="its lease could not be renewed in time: is PostgreSQL slow, or was the process halted?"
+                    reason="its lease was not renewed in time, because PostgreSQL or this process was too slow"
                     if change.owner is None
                     else f"{change.owner.name} does",
                 )
