@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import signal
 import time
 from collections import Counter
@@ -13,25 +14,28 @@ from xml.etree.ElementTree import Element
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.standby.core import WAITS_FOR
-from tests.live.case import ROOMS, scenario
-from tests.live.clients import Client, local, stanza
+from tests.live.case import PROXY, ROOMS, proxy, scenario
+from tests.live.clients import Client, local, stanza, untilServed
+from tests.live.delegations import PRIVATE, STORAGE_GATEWAY
 from tests.live.gateway import Gateway
 from tests.live.processes import Value, holds
 from tests.live.rooms import MIRROR, RoomsCase, mirrored
 from tests.live.servers import DOMAIN, Ejabberd, KickingProsody
+from tests.live.test_delegation import WANTED, note, noted
 from tests.state.cluster import cluster
 from tests.state.relay import Relay
 
 ROOM = f"standby@{ROOMS}"
 PLACES = {"alice": ROOM, "bob": ROOM, "carol": mirrored(ROOM)}
-COMPONENTS = (ROOMS, MIRROR)
 
 
-class StandbyTests(RoomsCase):
-    """A mix-in: the scenarios, for one kind of server."""
+class StandbyCase(RoomsCase):
+    """A mix-in: two gateways, of which one serves the components."""
 
     # Seconds from the end of a gateway until the rooms are back.
     within = 10.0
+    # Number of components of a gateway.
+    links = 2
 
     def tables(self, url: str) -> dict[str, dict[str, Value]]:
         """Return the tables of a gateway."""
@@ -42,9 +46,8 @@ class StandbyTests(RoomsCase):
         }
 
     async def serves(self, gateway: Gateway) -> bool:
-        """True if a gateway serves both components."""
-        _, status = await gateway.get("/status")
-        return all(f"{jid}: connected" in status for jid in COMPONENTS)
+        """True if a gateway serves all components."""
+        return (await gateway.get("/status"))[1].count(": connected\n") == self.links
 
     async def startTwo(self, first: str = "") -> tuple[Gateway, Gateway]:
         """
@@ -63,9 +66,13 @@ class StandbyTests(RoomsCase):
                     while not await self.serves(gateway):
                         await asyncio.sleep(0.1)
         _, status = await gateways[1].get("/status")
-        for jid in COMPONENTS:
-            self.assertRegex(status, rf"{jid}: standby: .*{gateways[0].directory}/gateway.toml serves it")
+        waiting = f": standby: .*{gateways[0].directory}/gateway.toml serves it"
+        self.assertEqual(len(re.findall(waiting, status)), self.links)
         return gateways[0], gateways[1]
+
+
+class RoomsStandbyTests(StandbyCase):
+    """A mix-in: rooms and a mirror of them, for one kind of server."""
 
     async def enterAll(self) -> dict[str, Client]:
         """Let users enter the room, and its mirror."""
@@ -256,13 +263,67 @@ class StandbyTests(RoomsCase):
         relay.isAway = False
 
 
-class EjabberdStandbyTests(StandbyTests, SynchronousTestCase):
+class ServicesStandbyTests(StandbyCase):
+    """A mix-in: private storage and a proxy, for one kind of server."""
+
+    def tables(self, url: str) -> dict[str, dict[str, Value]]:
+        key = str(self.server.directory / "standby.key")
+        delegating = f'delegation."{STORAGE_GATEWAY}"'
+        return {
+            "state": {"url": url},
+            **proxy(PROXY, standby=True, key_file=key),
+            delegating: {"servers": [DOMAIN], "standby": True},
+            f'{delegating}.namespaces."{PRIVATE}"': {"handler": "private-storage"},
+        }
+
+    @scenario(90)
+    async def test_killed(self) -> None:
+        """
+        The gateway is killed: the other one has what was stored, and answers requests. There was one connection of
+        each component at a time, so ejabberd ends no delegation.
+        """
+        serving, waiting = await self.startTwo()
+        await self.implementing("a")
+        alice = await self.user("alice")
+        await self.granted(alice, WANTED)
+        await untilServed(alice, PROXY)
+        for number in range(2):
+            stored = await alice.request(alice.bare, note(f"n{number}"), "set")
+            self.assertEqual(stored.get("type"), "result")
+            began = time.monotonic()
+            serving.kill9()
+            served = asyncio.create_task(untilServed(alice, PROXY, 40))
+            async with asyncio.timeout(40):
+                while noted(await self.granted(alice, WANTED, 40)) != f"n{number}":
+                    await asyncio.sleep(0.1)
+            took = time.monotonic() - began
+            print(f"{type(self).__name__}: killed: {took:.1f} s, proxy {await served:.1f} s")
+            self.assertLess(took, self.within)
+            serving.start()
+            await serving.ready()
+            serving, waiting = waiting, serving
+        self.assertNotIn("Traceback", serving.log(10_000) + waiting.log(10_000))
+
+
+class EjabberdServicesTests(ServicesStandbyTests, SynchronousTestCase):
     """On ejabberd."""
 
     serverClass = Ejabberd
 
 
-class ProsodyStandbyTests(StandbyTests, SynchronousTestCase):
+class ProsodyServicesTests(ServicesStandbyTests, SynchronousTestCase):
+    """On Prosody."""
+
+    serverClass = KickingProsody
+
+
+class EjabberdStandbyTests(RoomsStandbyTests, SynchronousTestCase):
+    """On ejabberd."""
+
+    serverClass = Ejabberd
+
+
+class ProsodyStandbyTests(RoomsStandbyTests, SynchronousTestCase):
     """On Prosody."""
 
     serverClass = KickingProsody
