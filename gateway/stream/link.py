@@ -328,7 +328,8 @@ class Link(Output, Service):
 
     def handle(self, stanza: Stanza) -> None:
         """Show a stanza that was held to the handlers."""
-        self.stanzaReceived(stanza, isNew=False)
+        if not self.lease.isOver(self._reactor.seconds()):
+            self.stanzaReceived(stanza, isNew=False)
 
     def refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
         """Answer a stanza with an error."""
@@ -343,8 +344,12 @@ class Link(Output, Service):
         self.errors[condition if condition in _CONDITIONS else "other"] += 1
 
     def later(self, seconds: float, act: Callable[[], object]) -> IDelayedCall:
-        """Call a function after some seconds of the link's clock."""
-        return self._reactor.callLater(seconds, act)
+        """Call a function after some seconds of the link's clock, if the component is this gateway's then."""
+        return self._reactor.callLater(seconds, self._callLate, act)
+
+    def _callLate(self, act: Callable[[], object]) -> None:
+        if not self.lease.isOver(self._reactor.seconds()):
+            act()
 
     def stanzaRefused(self, refused: StanzaRefused) -> None:
         self.refusals.incoming(refused, self._raw)

@@ -206,7 +206,7 @@ class RoomsStandbyTests(StandbyCase):
         took = await self.back(users, time.monotonic())
         await stopping
         print(f"{type(self).__name__}: terminated: rooms back after {took:.1f} s")
-        self.assertLess(took, 5)
+        self.assertLess(took, self.within / 2)
         await self.check(users)
 
     @scenario(90)
