@@ -1123,9 +1123,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if jid not in links:", "if False:"),
     ),
     "gateway/standby/core.py": (
-        ("if component in turn.renewed and now < until", "if now < until"),
+        ("if component in renewed and now < until", "if now < until"),
         ("            wanted.lease.until = -inf\n\n    def postpone", "            pass\n\n    def postpone"),
-        ("until = askedAt + turn.wait", "until = now + turn.wait"),
+        ("until = set(turn.renewed), askedAt + turn.wait", "until = set(turn.renewed), now + turn.wait"),
         ("                wanted.since = now\n", "                pass\n"),
     ),
     "gateway/standby/store.py": (

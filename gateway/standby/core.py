@@ -254,6 +254,7 @@ class Leases:
         @param now: the time after it.
         """
         changes: list[Change] = self.expired(now)
+        renewed, until = set(turn.renewed), askedAt + turn.wait - (WAITS_FOR - SERVES_FOR)
         found = {row.component: row for row in rows}
         self._rows = {component for component, row in found.items() if row.owner.run == self.own.run}
         for component, wanted in self._wanted.items():
@@ -262,8 +263,7 @@ class Leases:
                 wanted.since = now
             wanted.row = row
             if row is not None and component in self._rows:
-                until = askedAt + turn.wait - (WAITS_FOR - SERVES_FOR)
-                if component in turn.renewed and now < until and now >= wanted.notBefore:
+                if component in renewed and now < until and now >= wanted.notBefore:
                     if wanted.lease.until == -inf:
                         former = None if before is None or before.owner.run == self.own.run else before.owner
                         changes.append(Taken(component, former))

@@ -123,7 +123,8 @@ class Standby(Service):
     def server(self, component: str) -> str:
         """Return the name of the other gateway that serves a component; empty if none does or it is not known."""
         owner = None if self.trouble() else self._leases.owner(component)
-        return "" if owner is None or owner == self._leases.own else owner.name
+        # An earlier process of this gateway has the same name.
+        return "" if owner is None or owner.name == self._leases.own.name else owner.name
 
     def trouble(self) -> str:
         """Return the reason why it is not known who serves components; empty if it is."""
@@ -180,9 +181,12 @@ class Standby(Service):
                 )
                 self._onLost(component)
             else:
+                isFormer = change.owner.name == self._leases.own.name
                 self._log.info(
-                    "{component}: standby: {owner} serves it.",
+                    "{component}: standby: {owner}.",
                     event="standby.waits",
                     component=component,
-                    owner=change.owner.name,
+                    owner="the lease of an earlier process of this gateway has not ended yet"
+                    if isFormer
+                    else f"{change.owner.name} serves it",
                 )

@@ -158,6 +158,20 @@ class TakeoverTests(TakeoverCase):
         self.until(first)
         self.assertEqual(self.shown(first, said(BEN, "z")), ["z", "z"])
 
+    def test_itself(self) -> None:
+        """A gateway that was killed and starts again waits until its own lease has ended, and tells so."""
+        first = self.start()
+        self.until(first)
+        self.wait(1)
+        self.kill(first)
+        again = MemoryGateway(first.folder, (first.folder / "gateway.toml").read_text())
+        self.addCleanup(again.stop)
+        self.running.append(again)
+        self.wait(1)
+        self.assertEqual(again.request("GET", "/readyz").text, f"{C}: no gateway serves it at the moment\n")
+        self.assertIn("an earlier process of this gateway", self.logged("standby.waits")[-1])
+        self.assertLess(self.until(again), WAITS_FOR + 1)
+
     def test_timers(self) -> None:
         """Without input, the timers of a gateway that was halted end its service before anything else."""
         first, second = self.start(), self.start()
