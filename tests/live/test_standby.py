@@ -14,7 +14,7 @@ from xml.etree.ElementTree import Element
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.standby.core import WAITS_FOR
-from tests.live.case import PROXY, ROOMS, proxy, scenario
+from tests.live.case import PROXY, ROOMS, TogetherTests, proxy
 from tests.live.clients import Client, local, stanza, untilServed
 from tests.live.delegations import PRIVATE, STORAGE_GATEWAY
 from tests.live.gateway import Gateway
@@ -172,17 +172,16 @@ class RoomsStandbyTests(StandbyCase):
                 return found
             before = next(each.text or "" for each in fin.iter() if local(each) == "first")
 
-    @scenario(150)
-    async def test_killed(self) -> None:
+    async def killed(self) -> None:
         """
-        The gateway that serves the rooms is killed three times, and started again as the one that waits. The other
-        one has the rooms, with their occupants, within the time; nothing that was shown is lost or shown twice.
+        The gateway that serves the rooms is killed twice, and started again as the one that waits. The other one
+        has the rooms, with their occupants, within the time; nothing that was shown is lost or shown twice.
         """
         serving, waiting = await self.startTwo()
         users = await self.enterAll()
         talks = [asyncio.create_task(self.talk(client, name)) for name, client in users.items()]
         took = []
-        for _ in range(3):
+        for _ in range(2):
             await asyncio.sleep(2)
             serving.kill9()
             took.append(await self.back(users, time.monotonic()))
@@ -197,8 +196,7 @@ class RoomsStandbyTests(StandbyCase):
         for gateway in (serving, waiting):
             self.assertNotIn("Traceback", gateway.log(10_000))
 
-    @scenario(60)
-    async def test_terminated(self) -> None:
+    async def terminated(self) -> None:
         """A gateway that is stopped leaves the rooms to the other one at once."""
         serving, _ = await self.startTwo()
         users = await self.enterAll()
@@ -209,8 +207,7 @@ class RoomsStandbyTests(StandbyCase):
         self.assertLess(took, self.within / 2)
         await self.check(users)
 
-    @scenario(90)
-    async def test_halted(self) -> None:
+    async def halted(self) -> None:
         """
         A gateway that is halted loses the rooms. When it goes on, it handles nothing of what has come meanwhile,
         and waits.
@@ -240,8 +237,7 @@ class RoomsStandbyTests(StandbyCase):
         await self.back(users, time.monotonic())
         await self.check(users)
 
-    @scenario(60)
-    async def test_cutOff(self) -> None:
+    async def cutOff(self) -> None:
         """A gateway that cannot reach the database any longer gives the rooms up; the other one has them."""
         relay = Relay(cluster().port)
         self.stack.callback(relay.close)
@@ -276,8 +272,7 @@ class ServicesStandbyTests(StandbyCase):
             f'{delegating}.namespaces."{PRIVATE}"': {"handler": "private-storage"},
         }
 
-    @scenario(90)
-    async def test_killed(self) -> None:
+    async def killed(self) -> None:
         """
         The gateway is killed: the other one has what was stored, and answers requests. There was one connection of
         each component at a time, so ejabberd ends no delegation.
@@ -317,13 +312,45 @@ class ProsodyServicesTests(ServicesStandbyTests, SynchronousTestCase):
     serverClass = KickingProsody
 
 
-class EjabberdStandbyTests(RoomsStandbyTests, SynchronousTestCase):
+class EjabberdRoomsTests(RoomsStandbyTests, SynchronousTestCase):
     """On ejabberd."""
 
     serverClass = Ejabberd
 
 
-class ProsodyStandbyTests(RoomsStandbyTests, SynchronousTestCase):
+class ProsodyRoomsTests(RoomsStandbyTests, SynchronousTestCase):
     """On Prosody."""
 
     serverClass = KickingProsody
+
+
+class ServicesTests(TogetherTests, SynchronousTestCase):
+    """Private storage and a proxy, on both servers at once, because the scenario mostly waits."""
+
+    classes = (EjabberdServicesTests, ProsodyServicesTests)
+
+    def test_killed(self) -> None:
+        """The other gateway has what was stored, and answers requests."""
+        self.together("killed", 90)
+
+
+class RoomsTests(TogetherTests, SynchronousTestCase):
+    """Rooms and a mirror, likewise."""
+
+    classes = (EjabberdRoomsTests, ProsodyRoomsTests)
+
+    def test_killed(self) -> None:
+        """The other gateway has the rooms with their occupants; nothing that was shown is lost."""
+        self.together("killed", 120)
+
+    def test_terminated(self) -> None:
+        """The same at once, after a stop."""
+        self.together("terminated", 60)
+
+    def test_halted(self) -> None:
+        """A gateway that was halted waits when it goes on."""
+        self.together("halted", 90)
+
+    def test_cutOff(self) -> None:
+        """A gateway that does not reach the database gives the rooms up."""
+        self.together("cutOff", 60)
