@@ -238,7 +238,7 @@ class RoomsStandbyTests(StandbyCase):
         await self.check(users)
 
     async def cutOff(self) -> None:
-        """A gateway that cannot reach the database any longer gives the rooms up; the other one has them."""
+        """A gateway that cannot reach the database any longer stops serving the rooms; the other one has them."""
         relay = Relay(cluster().port)
         self.stack.callback(relay.close)
         serving, waiting = await self.startTwo(f"postgresql://gateway@127.0.0.1:{relay.port}/{{}}")
@@ -352,5 +352,5 @@ class RoomsTests(TogetherTests, SynchronousTestCase):
         self.together("halted", 90)
 
     def test_cutOff(self) -> None:
-        """A gateway that does not reach the database gives the rooms up."""
+        """A gateway that does not reach the database stops serving the rooms."""
         self.together("cutOff", 60)
