@@ -448,8 +448,9 @@ class Link(Output, Service):
         if self.ready and self._protocol is not None:
             self._watch(self._protocol, now)
             if self._instances is not None and not self._protocol.stalled:
-                if mark := self._instances.tick(now):
-                    self.sendRaw(mark)
+                mark = self._instances.tick(now)
+                if mark and not self.sendRaw(mark):
+                    self._instances.notSent()
                 self._compare(self._protocol, self._instances.found and not self.shared)
 
     def _watch(self, protocol: ComponentProtocol, now: float) -> None:
