@@ -34,6 +34,7 @@ from gateway.privilege.handler import PrivilegeHandler
 from gateway.privilege.lending import Lending
 from gateway.state import places
 from gateway.state.database import Database
+from gateway.state.guards import Guard
 from gateway.state.migrations import Migrations
 from gateway.state.sqlite import SchemaBackend
 from gateway.stream.budget import Budget
@@ -60,6 +61,7 @@ class ServiceBuilder(ServiceEnvironment):
     @param outages: those of each server, by its endpoint; by default, of this service alone.
     @param peers: the direct links; C{None} for none.
     @param lease: of the component, if other gateways may serve it.
+    @param guard: the condition for changes of its stores, likewise.
     @param changed: called when links, databases or resources were added or removed.
     """
 
@@ -76,6 +78,7 @@ class ServiceBuilder(ServiceEnvironment):
         outages: MutableMapping[str, Outage] | None = None,
         peers: Peers | None = None,
         lease: Lease | None = None,
+        guard: Guard | None = None,
     ) -> None:
         super().__init__(config)
         self.metrics = metrics.group()
@@ -89,6 +92,7 @@ class ServiceBuilder(ServiceEnvironment):
         self._outages: MutableMapping[str, Outage] = {} if outages is None else outages
         self._peers = peers
         self._lease = lease
+        self._guard = guard
         self.links: list[Link] = []
         self._surveys: dict[Link, Survey] = {}
         self.databases: list[Database] = []
@@ -171,7 +175,8 @@ class ServiceBuilder(ServiceEnvironment):
 
     def store(self, name: str, migrations: Migrations) -> IStore:
         if name not in self._stores:
-            self._stores[name] = self._database(name, lambda: places.backend(self._place, name, migrations))
+            place, guard = self._place, self._guard
+            self._stores[name] = self._database(name, lambda: places.backend(place, name, migrations, guard))
         return self._stores[name]
 
     def database(self, name: str, schema: tuple[str, ...]) -> Database:

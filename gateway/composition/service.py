@@ -369,6 +369,7 @@ class Gateway(MultiService):
             self._outages,
             self._peers,
             lease,
+            self._takeover.guardOf(service.jid) if lease is not None else None,
         )
         running = self._running[service.jid] = Running(service, builder, lease, digests(service))
         return running

@@ -23,6 +23,7 @@ from gateway.standby.core import Owner
 from gateway.standby.service import Standby, Waiting
 from gateway.state import places
 from gateway.state.database import Database
+from gateway.state.guards import Guard
 from gateway.stream.lease import Lease
 from gateway.stream.link import Link
 
@@ -98,6 +99,10 @@ class Takeover:
             if self._isStarted:
                 self._standby.startService()
         return self._standby.add(service.jid)
+
+    def guardOf(self, jid: str) -> Guard | None:
+        """Return the condition for changes of the stores of a component with a lease."""
+        return None if self._standby is None else leases.guard(jid, self._standby.own)
 
     def keepOnly(self, components: Collection[str]) -> None:
         """Take part no longer for other components; their services have ended."""

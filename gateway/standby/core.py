@@ -137,7 +137,7 @@ class _Wanted:
     @ivar notBefore: the time before which it is not taken.
     """
 
-    lease: Lease = field(factory=lambda: Lease(-inf))
+    lease: Lease = field(factory=lambda: Lease(-inf, silentAt=-inf))
     row: Row | None = None
     since: float = 0.0
     notBefore: float = -inf
@@ -186,10 +186,10 @@ class Leases:
             wanted.lease.until = -inf
             wanted.notBefore = until
 
-    def isOwn(self, component: str) -> bool:
+    def isOwn(self, component: str, now: float) -> bool:
         """True if this gateway serves a component."""
         wanted = self._wanted.get(component)
-        return wanted is not None and wanted.lease.until != -inf
+        return wanted is not None and now < wanted.lease.until
 
     def owner(self, component: str) -> Owner | None:
         """Return the process in the row of a component, when it was last seen."""
@@ -268,8 +268,10 @@ class Leases:
                         former = None if before is None or before.owner.run == self.own.run else before.owner
                         changes.append(Taken(component, former))
                     wanted.lease.until = until
+                    # Nobody takes the component before that time.
+                    wanted.lease.silentAt = askedAt + turn.wait
             elif wanted.lease.until != -inf:
-                wanted.lease.until = -inf
+                wanted.lease.until = wanted.lease.silentAt = -inf
                 changes.append(Lost(component, None if row is None else row.owner))
             elif row is not None and (before is None or before.owner != row.owner):
                 changes.append(Waits(component, row.owner))

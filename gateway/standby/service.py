@@ -55,7 +55,7 @@ class Standby(Service):
     The components that this gateway and others may serve.
 
     @ivar store: the table that the gateways share.
-    @param own: this process.
+    @ivar own: this process.
     @param reactor: provides the clock.
     @param onTaken: called with a component that this gateway serves from now on.
     @param onLost: called with a component that it does not serve any longer. It stops what handles stanzas of the
@@ -73,6 +73,7 @@ class Standby(Service):
         onLost: Callable[[str], object],
     ) -> None:
         self.store = store
+        self.own = own
         self._reactor = reactor
         self._leases = Leases(own)
         self._onTaken = onTaken
@@ -118,13 +119,13 @@ class Standby(Service):
 
     def isOwn(self, component: str) -> bool:
         """True if this gateway serves a component."""
-        return self._leases.isOwn(component)
+        return self._leases.isOwn(component, self._reactor.seconds())
 
     def server(self, component: str) -> str:
         """Return the name of the other gateway that serves a component; empty if none does or it is not known."""
         owner = None if self.trouble() else self._leases.owner(component)
         # An earlier process of this gateway has the same name.
-        return "" if owner is None or owner.name == self._leases.own.name else owner.name
+        return "" if owner is None or owner.name == self.own.name else owner.name
 
     def trouble(self) -> str:
         """Return the reason why it is not known who serves components; empty if it is."""
@@ -143,7 +144,7 @@ class Standby(Service):
         self._isAsking = True
         askedAt = self._reactor.seconds()
         ask = self.store.write if turn.writes else self.store.read
-        rows: Deferred[list[Row]] = ask(perform, self._leases.own, turn)
+        rows: Deferred[list[Row]] = ask(perform, self.own, turn)
         return rows.addCallbacks(self._answered, self._failed, (turn, askedAt))
 
     def _answered(self, rows: list[Row], turn: Turn, askedAt: float) -> None:
@@ -181,7 +182,7 @@ class Standby(Service):
                 )
                 self._onLost(component)
             else:
-                isFormer = change.owner.name == self._leases.own.name
+                isFormer = change.owner.name == self.own.name
                 self._log.info(
                     "{component}: standby: {owner}.",
                     event="standby.waits",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.standby.core import Owner, Row, Turn
+from gateway.state.guards import Guard
 
 NAME = "standby"
 MIGRATIONS = (
@@ -16,11 +17,25 @@ MIGRATIONS = (
             run TEXT NOT NULL,
             name TEXT NOT NULL,
             beat BIGINT NOT NULL,
-            wait DOUBLE PRECISION NOT NULL
+            wait DOUBLE PRECISION NOT NULL,
+            UNIQUE (component, run)
         )
         """,
     ),
 )
+
+
+def guard(component: str, own: Owner) -> Guard:
+    """
+    Return the condition for changes of the stores of a component: the lease is this process's. While one of its
+    changes is not committed, nobody else can take the component: C{run} is part of a unique key.
+    """
+    return Guard(
+        NAME,
+        "leases",
+        {"component": component, "run": own.run},
+        f"another gateway may serve {component} by now: this one was halted, or PostgreSQL was away for too long",
+    )
 
 
 def perform(cursor: Any, own: Owner, turn: Turn) -> list[Row]:

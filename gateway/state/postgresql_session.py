@@ -12,8 +12,9 @@ import psycopg
 from attrs import frozen
 from psycopg.conninfo import conninfo_to_dict
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StoreTaken
 from gateway.state.dialect import KEY_FUNCTION, Dialect
+from gateway.state.guards import Guard
 from gateway.state.postgresql_faults import domainError
 
 # The schemas of stores; and the table in each one that has the store's whole name, its version, and the statements
@@ -61,6 +62,19 @@ def schemaOf(name: str) -> str:
 def quoted(name: str) -> str:
     """Return a name as SQL has it."""
     return '"{}"'.format(name.replace('"', '""'))
+
+
+def _literal(text: str) -> str:
+    """Return a text as SQL has it; a backslash has no meaning there (C{standard_conforming_strings})."""
+    return "'{}'".format(text.replace("'", "''"))
+
+
+def _heldBy(guard: Guard) -> str:
+    """Return an expression that is true if there is the row of a guard, and that keeps the row if it is there."""
+    where = " AND ".join(f"{quoted(column)} = {_literal(value)}" for column, value in guard.values.items())
+    # A lock as foreign keys have it: it does not hinder changes of other columns.
+    table = f"{quoted(schemaOf(guard.store))}.{quoted(guard.table)}"
+    return f"(SELECT true FROM {table} WHERE {where} FOR KEY SHARE)"  # noqa: S608 -- all parts are quoted
 
 
 def connect(url: str, application: str) -> psycopg.Connection[Any]:
@@ -130,11 +144,17 @@ class PostgresSession:
 
     @param connection: in autocommit mode.
     @param schema: by default, that of the name.
+    @param guard: a condition for all transactions that write; C{None} for none.
     @ivar transaction: the last one that writes; C{None} if there is none, or a later one that reads.
     """
 
     def __init__(
-        self, connection: psycopg.Connection[Any], name: str, dialect: Dialect, schema: str | None = None
+        self,
+        connection: psycopg.Connection[Any],
+        name: str,
+        dialect: Dialect,
+        schema: str | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.connection = connection
         self.close = connection.close
@@ -142,6 +162,8 @@ class PostgresSession:
         self._name = name
         self._dialect = dialect
         self._schema = quoted(schema or schemaOf(name))
+        self._guard = guard
+        self._isAllowed = "true" if guard is None else _heldBy(guard)
         self._lock = int.from_bytes(sha256(self._schema.encode()).digest()[:8], "big", signed=True)
         self._simple(
             f"SET search_path = {self._schema}; SET lock_timeout = {_LOCK_TIMEOUT}; {_SYNCHRONOUS}"
@@ -162,14 +184,22 @@ class PostgresSession:
         return cursor.fetchone() if cursor.description else None
 
     def begin(self, writes: bool) -> None:
-        """See L{Session.begin}."""
+        """
+        See L{Session.begin}.
+
+        @raise StoreTaken: if the condition of the guard is not met.
+        """
         self.transaction = None
         if not writes:
             # All statements find the same state, as in a file.
             self._simple("BEGIN ISOLATION LEVEL REPEATABLE READ")
             return
         lock = f"SELECT pg_advisory_xact_lock({self._lock})"
-        number, timeline = self._simple(f"BEGIN; {lock}; SELECT pg_current_xact_id()::text, {_TIMELINE}")
+        number, timeline, isAllowed = self._simple(
+            f"BEGIN; {lock}; SELECT pg_current_xact_id()::text, {_TIMELINE}, {self._isAllowed}"
+        )
+        if not isAllowed and self._guard is not None:
+            raise StoreTaken(self._guard.reason)
         self.transaction = Transaction(number, timeline)
 
     def commit(self) -> None:

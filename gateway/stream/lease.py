@@ -17,11 +17,14 @@ class Lease:
 
     @ivar until: seconds of the reactor's clock. From then on another gateway may serve the component, so this one
         handles nothing any more.
+    @ivar silentAt: likewise, a little later. Until then, what is open may be answered with errors. From then on
+        another gateway may answer it, so this one sends nothing any more, and drops what it would send.
     @ivar onOver: called when that time has come; stops the component's links before it returns.
     """
 
     until: float = inf
     onOver: Callable[[], object] = lambda: None
+    silentAt: float = inf
 
     def isOver(self, now: float) -> bool:
         """

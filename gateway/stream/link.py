@@ -73,7 +73,6 @@ class Link(Output, Service):
     @ivar conflict: the reason for the operator if the link is up but of little use; otherwise empty.
     @ivar standby: always empty: this gateway serves the component.
     @ivar shared: true if other gateways may be connected as this component.
-    @ivar lease: nothing is handled and no connection is made when it is over.
     @ivar isFinal: true if the component is removed: no later link or process will answer what is open at the stop.
     @ivar metrics: metrics of this link and its handlers, see L{IMetricsProvider}.
     @ivar connections: number of connections that the server accepted.
@@ -120,7 +119,7 @@ class Link(Output, Service):
         outage: Outage | None = None,
         lease: Lease | None = None,
     ) -> None:
-        super().__init__(reactor, jid, limits or Limits())
+        super().__init__(reactor, jid, limits or Limits(), lease or Lease())
         self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random or Random(), _QUICK_FOR)
         self.budget = budget or Budget()
         self.fairness = Fairness(self, self.budget, reactor)
@@ -133,7 +132,6 @@ class Link(Output, Service):
         self.trouble = "not started"
         self.software = self.conflict = self.standby = ""
         self.shared = False
-        self.lease = lease or Lease()
         self.isFinal = False
         self._instances = instances
         self._stopping: Deferred[None] = succeed(None)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from twisted.internet.testing import MemoryReactorClock
@@ -12,9 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.composition import service
 from gateway.config.tables import ConfigError
-from gateway.errors import StoreBroken
+from gateway.errors import StoreBroken, StoreTaken
 from gateway.fmuc.plugin import RoomsPlugin
-from gateway.standby.core import SERVES_FOR, WAITS_FOR
+from gateway.standby.core import LOADS_FOR, SERVES_FOR, WAITS_FOR
 from gateway.testing import MemoryGateway
 from gateway.testing.gateway import ComponentSide
 from tests.cli.support import call
@@ -158,6 +161,30 @@ class TakeoverTests(TakeoverCase):
         self.until(first)
         self.assertEqual(self.shown(first, said(BEN, "z")), ["z", "z"])
 
+    def test_late(self) -> None:
+        """
+        A gateway that was halted, and does not know it yet, stores nothing and sends nothing: neither the change
+        that its thread had begun, nor the answer to it.
+        """
+        first, second = self.start(), self.start()
+        self.until(first)
+        self.enter(first)
+        self.kill(first)
+        self.until(second)
+        first.server(C).received()
+        first.reactor.rightNow += 60
+        [link], [store] = first.service.links, [each for each in first.service.databases if C in each.name]
+        self.assertTrue(link.ready)
+        failed: list[Any] = []
+        store.writeAtOnce(lambda cursor: cursor.execute("DELETE FROM records")).addErrback(failed.append)
+        deadline = time.monotonic() + 10
+        while not failed and time.monotonic() < deadline:
+            first.reactor.advance(0)
+        self.assertIsInstance(failed[0].value, StoreTaken)
+        self.assertTrue(link.sendRaw(f"<message from='{C}' to='{ANN}'/>".encode()))
+        self.assertEqual(first.server(C).received(), [])
+        self.assertEqual(self.shown(second, said(BEN, "after")), ["after", "after"])
+
     def test_itself(self) -> None:
         """A gateway that was killed and starts again waits until its own lease has ended, and tells so."""
         first = self.start()
@@ -216,6 +243,65 @@ class TakeoverTests(TakeoverCase):
         self.wait(10)
         [serving] = [each for each in (first, second) if each.service.links]
         self.assertEqual(self.shown(serving, said(BEN, "after")), ["after", "after"])
+
+    def test_interrupted(self) -> None:
+        """
+        If the database fails in the middle of a takeover, the gateway leaves the component to others. When it is
+        back, one of them serves it, with its occupants.
+        """
+        first, second = self.start(), self.start()
+        self.until(first)
+        self.enter(first)
+        self.kill(first)
+        make = RoomsPlugin.makeService
+        faults = ExitStack()
+        self.addCleanup(faults.close)
+
+        def lose(*arguments: Any) -> Any:
+            # From now on, not before.
+            faults.enter_context(mock.patch("gateway.state.postgresql.transact", side_effect=StoreBroken("away")))
+            return make(*arguments)
+
+        with mock.patch.object(RoomsPlugin, "makeService", lose):
+            self.wait(WAITS_FOR + 3)
+        [line] = self.logged("standby.not_served")
+        self.assertIn("away", line)
+        self.assertEqual(second.service.links, [])
+        self.assertEqual(second.request("GET", "/readyz").status, 503)
+        faults.close()
+        self.until(second, 60)
+        self.assertEqual(self.shown(second, said(BEN, "after")), ["after", "after"])
+
+    def test_stolen(self) -> None:
+        """
+        A gateway that is halted after it has taken a component, and before it makes the service, for longer than
+        others wait, does not take the rooms from the gateway that serves them by then.
+        """
+        first, second = self.start(), self.start()
+        self.until(first)
+        self.enter(first)
+        self.kill(first)
+        make = RoomsPlugin.makeService
+        halted: list[bool] = []
+
+        def halt(*arguments: Any) -> Any:
+            self.kill(second)
+            third = self.start()
+            halted.append(True)
+            with mock.patch.object(RoomsPlugin, "makeService", make):
+                self.until(third, LOADS_FOR + 10)
+            second.reactor.rightNow += LOADS_FOR + 10
+            return make(*arguments)
+
+        with mock.patch.object(RoomsPlugin, "makeService", halt):
+            while not halted:
+                self.wait(0.5)
+        third = self.running[-1]
+        self.running.append(second)
+        self.wait(5)
+        self.assertEqual(second.service.links, [])
+        self.assertEqual(self.shown(third, said(BEN, "after")), ["after", "after"])
+        self.assertEqual(self.logged("rooms.store_taken"), [])
 
     def test_reload(self) -> None:
         """

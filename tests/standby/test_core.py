@@ -110,7 +110,7 @@ class LeasesTests(SynchronousTestCase):
         expected = [(TICK, "one", Taken(C, None)), (TICK, "other", Waits(C, self.one.own))]
         self.assertEqual(found, expected)
         self.assertTrue(self.one.serves(20.0))
-        self.assertEqual((self.one.leases.isOwn(C), self.other.leases.isOwn(C)), (True, False))
+        self.assertEqual((self.one.leases.isOwn(C, 20.0), self.other.leases.isOwn(C, 20.0)), (True, False))
         self.assertEqual(self.other.leases.owner(C), self.one.own)
 
     def test_killed(self) -> None:
@@ -137,6 +137,18 @@ class LeasesTests(SynchronousTestCase):
         self.one.perform()
         self.assertEqual(self.one.answer(16.0), [Lost(C, None)])
         self.assertEqual(self.one.step(16.5), [Taken(C, None)])
+
+    def test_silent(self) -> None:
+        """
+        A halted gateway that goes on, and has only its clock, does not regard the component as its own. It sends
+        nothing from the earliest time at which another one may have taken it.
+        """
+        self.run_(0.0, 5.0, self.one)
+        lease = self.one.lease[C]
+        self.assertEqual(lease.silentAt - lease.until, WAITS_FOR - SERVES_FOR)
+        taken = next(now for now, _, each in self.run_(5.5, 20.0, self.other) if isinstance(each, Taken))
+        self.assertLessEqual(lease.silentAt, taken)
+        self.assertFalse(self.one.leases.isOwn(C, lease.until))
 
     def test_lateAnswer(self) -> None:
         """The time of a lease counts from before the question, however late the answer comes."""

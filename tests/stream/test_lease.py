@@ -6,6 +6,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from wokkel.ping import PingHandler
 
 from gateway.stream.lease import Lease
+from gateway.stream.outflow import Copies
 from gateway.stream.stanzas import Stanza
 from gateway.testing import MemoryServer
 from tests.stream.memory import stanza
@@ -81,3 +82,59 @@ class LeaseTests(SynchronousTestCase):
         self.server.clock.advance(60)
         self.assertEqual(self.server.connections, count)
         self.assertGreater(self.calls, 0)
+
+
+class SilentTests(SynchronousTestCase):
+    """What a link sends after another gateway may have taken its component."""
+
+    def setUp(self) -> None:
+        self.server = MemoryServer(C)
+        self.link = self.server.link
+        self.link.lease = Lease(100.0, lambda: None, silentAt=101.0)
+        self.server.start()
+
+    def send(self, seconds: float) -> list[str]:
+        """Send by each way, at a time; return the ids that the server receives."""
+        self.server.clock.rightNow += seconds - self.server.clock.seconds()
+        self.assertTrue(self.link.sendRaw(b"<message id='raw'/>"))
+        self.assertTrue(self.link.sendAll(b"<message id='all'/>"))
+        self.link.sendSeveral([b"<message id='several'/>"])
+        self.assertTrue(self.link.sendCopies(Copies(b"<message id='copies' to='", (USER.encode(),), b"'/>")))
+        return [each.get("id", "") for each in self.server.received()]
+
+    def test_silent(self) -> None:
+        """Errors are sent for some time after the end of the lease; then nothing is."""
+        self.assertEqual(self.send(100.5), ["raw", "all", "several", "copies"])
+        self.assertEqual(self.send(101.0), [])
+        self.assertEqual(self.link.lost, {})
+
+    def test_traced(self) -> None:
+        """Nor is anything sent, or said to be sent, while stanzas are traced."""
+        self.link.trace(True)
+        self.assertEqual(self.send(101.0), [])
+
+    def test_detour(self) -> None:
+        """Nor by a direct link."""
+        taken: list[bytes] = []
+
+        class Way:
+            """Takes everything."""
+
+            def send(self, data: bytes) -> bool:
+                """Take stanzas."""
+                taken.append(data)
+                return True
+
+        self.patch(self.link, "detour", Way())
+        self.send(101.0)
+        self.assertEqual(taken, [])
+
+    def test_outbox(self) -> None:
+        """What waits for the connection to settle is not sent."""
+        self.server.lose()
+        self.link.sendRaw(b"<message id='waits'/>")
+        self.server.restore()
+        self.assertEqual(len(self.link.outbox), 1)
+        self.link.lease.silentAt = self.server.clock.seconds()
+        self.server.wait(1)
+        self.assertEqual(self.server.received(), [])
