@@ -85,7 +85,7 @@ class LeaseTests(SynchronousTestCase):
 
 
 class SilentTests(SynchronousTestCase):
-    """What a link sends after another gateway may have taken its component."""
+    """A link after another gateway may have taken its component."""
 
     def setUp(self) -> None:
         self.server = MemoryServer(C)
@@ -130,7 +130,7 @@ class SilentTests(SynchronousTestCase):
         self.assertEqual(taken, [])
 
     def test_outbox(self) -> None:
-        """What waits for the connection to settle is not sent."""
+        """Nor are stanzas sent that wait for the connection to settle."""
         self.server.lose()
         self.link.sendRaw(b"<message id='waits'/>")
         self.server.restore()
