@@ -1158,6 +1158,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "gateway/standby/store.py": (
+        ("        endSessions(cursor, row.owner.run)\n", ""),
         (" WHERE component = ? AND run = ? AND beat = ?", " WHERE component = ? AND (run = ? OR ? = 0)"),
         ("for component in turn.renewed:", "for component in turn.renew:"),
         ("            UNIQUE (component, run)\n", "            CHECK (beat >= 0)\n"),

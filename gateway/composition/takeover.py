@@ -95,7 +95,7 @@ class Takeover:
             store.measure(self._metrics.scope("file", leases.NAME))
             self.stores.append(store)
             own = Owner(secrets.token_hex(8), f"{socket.gethostname()}, {config.file}")
-            self._standby = Standby(store, own, self._reactor, self._onTaken, self._onLost)
+            self._standby = Standby(store, own, self._reactor, places.endSessions, self._onTaken, self._onLost)
             if self._isStarted:
                 self._standby.startService()
         return self._standby.add(service.jid)

@@ -57,6 +57,7 @@ class Standby(Service):
     @ivar store: the table that the gateways share.
     @ivar own: this process.
     @param reactor: provides the clock.
+    @param endSessions: as of L{perform}.
     @param onTaken: called with a component that this gateway serves from now on.
     @param onLost: called with a component that it does not serve any longer. It stops what handles stanzas of the
         component before it returns.
@@ -69,6 +70,7 @@ class Standby(Service):
         store: IStore,
         own: Owner,
         reactor: Any,
+        endSessions: Callable[[Any, str], object],
         onTaken: Callable[[str], object],
         onLost: Callable[[str], object],
     ) -> None:
@@ -76,6 +78,7 @@ class Standby(Service):
         self.own = own
         self._reactor = reactor
         self._leases = Leases(own)
+        self._endSessions = endSessions
         self._onTaken = onTaken
         self._onLost = onLost
         self._isAsking = False
@@ -144,7 +147,7 @@ class Standby(Service):
         self._isAsking = True
         askedAt = self._reactor.seconds()
         ask = self.store.write if turn.writes else self.store.read
-        rows: Deferred[list[Row]] = ask(perform, self.own, turn)
+        rows: Deferred[list[Row]] = ask(perform, self.own, turn, self._endSessions)
         return rows.addCallbacks(self._answered, self._failed, (turn, askedAt))
 
     def _answered(self, rows: list[Row], turn: Turn, askedAt: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gateway.standby.core import Owner, Row, Turn
@@ -31,6 +32,7 @@ def guard(component: str, own: Owner) -> Guard:
     changes is not committed, nobody else can take the component: C{run} is part of a unique key.
     """
     return Guard(
+        own.run,
         NAME,
         "leases",
         {"component": component, "run": own.run},
@@ -38,15 +40,20 @@ def guard(component: str, own: Owner) -> Guard:
     )
 
 
-def perform(cursor: Any, own: Owner, turn: Turn) -> list[Row]:
+def perform(
+    cursor: Any, own: Owner, turn: Turn, endSessions: Callable[[Any, str], object] = lambda cursor, run: None
+) -> list[Row]:
     """
     Make the changes of a turn that are possible.
 
+    @param endSessions: ends the sessions of a process with its stores, by its C{run}: a former owner may be halted
+        in a change, and would keep its row for ever.
     @return: the whole table afterwards.
     """
     for component in turn.release:
         cursor.execute("DELETE FROM leases WHERE component = ? AND run = ?", (component, own.run))
     for row in turn.take:
+        endSessions(cursor, row.owner.run)
         cursor.execute(
             "UPDATE leases SET run = ?, name = ? WHERE component = ? AND run = ? AND beat = ?",
             (own.run, own.name, row.component, row.owner.run, row.beat),

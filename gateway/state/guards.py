@@ -17,11 +17,13 @@ class Guard:
     Nobody can remove the row, or change a unique value of it, between a change and its commit. So a process whose
     row was taken away can change nothing, however late its transaction begins, and whatever its clock says.
 
+    @ivar holder: the process whose row it is, so that another one can end its sessions.
     @ivar store: the name of the other store.
     @ivar values: the values of the row, by column.
     @ivar reason: for the operator, why a change was refused.
     """
 
+    holder: str
     store: str
     table: str
     values: Mapping[str, str]

@@ -5,6 +5,7 @@ The places that stores are in: the path of a state folder, or the URL of a Postg
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from gateway.state import copying, faults, urls
 from gateway.state.copying import Copied, CopyFailed, Folder, Place
@@ -27,6 +28,13 @@ def backend(place: Path | str, name: str, migrations: Migrations, guard: Guard |
     from gateway.state.postgresql import PostgresBackend
 
     return PostgresBackend(place, name, migrations, guard)
+
+
+def endSessions(cursor: Any, holder: str) -> None:
+    """End all sessions of a PostgreSQL database with stores that are guarded for a process."""
+    from gateway.state import postgresql_session
+
+    postgresql_session.endSessions(cursor, holder)
 
 
 def problem(place: Path | str, name: str, migrations: Migrations) -> str:

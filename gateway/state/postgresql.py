@@ -25,7 +25,7 @@ from gateway.state.guards import Guard
 from gateway.state.jobs import CommitUnknown, Job, runAll, transact
 from gateway.state.migrations import Migrations, migrate, newerVersion
 from gateway.state.postgresql_faults import domainError, reasonOf
-from gateway.state.postgresql_session import PostgresSession, Transaction, connect, unusable
+from gateway.state.postgresql_session import PostgresSession, Transaction, applicationOf, connect, unusable
 from gateway.state.urls import shown
 
 # Seconds between two attempts to connect: those of a request that waits, and those while the server is known to be
@@ -214,7 +214,7 @@ class PostgresConnection:
         return True
 
     def _open(self) -> PostgresSession:
-        connection = connect(self._url, f"xmpp-gateway {self._name}")
+        connection = connect(self._url, applicationOf(self._name, self._guard))
         try:
             if refusal := unusable(connection):
                 raise StoreBroken(refusal)

@@ -77,6 +77,31 @@ def _heldBy(guard: Guard) -> str:
     return f"(SELECT true FROM {table} WHERE {where} FOR KEY SHARE)"  # noqa: S608 -- all parts are quoted
 
 
+def applicationOf(name: str, guard: Guard | None) -> str:
+    """Return the name of a session with a store in C{pg_stat_activity}."""
+    return f"xmpp-gateway {name}" if guard is None else f"{_sessionsOf(guard.holder)}{name}"
+
+
+def _sessionsOf(holder: str) -> str:
+    return f"xmpp-gateway {holder} "
+
+
+def endSessions(cursor: Any, holder: str) -> None:
+    """
+    End all sessions with stores that are guarded for a process. Their transactions are not stored.
+
+    PostgreSQL has no time limit for all of them: if a client halts within the messages of one statement, its
+    session is not regarded as idle. The sessions of another user of PostgreSQL are left alone.
+
+    @param cursor: of the same database.
+    """
+    cursor.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND usename = current_user AND starts_with(application_name, ?)",
+        (_sessionsOf(holder),),
+    )
+
+
 def connect(url: str, application: str) -> psycopg.Connection[Any]:
     """
     Return a new connection in autocommit mode.

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from psycopg import OperationalError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -13,7 +16,7 @@ from gateway.standby.store import MIGRATIONS, NAME, guard, perform
 from gateway.state.database import Database
 from gateway.state.dialect import Dialect
 from gateway.state.postgresql import PostgresBackend
-from gateway.state.postgresql_session import PostgresSession, connect
+from gateway.state.postgresql_session import PostgresSession, applicationOf, connect, endSessions
 from tests.state.cluster import cluster
 
 C = "private.exa'mple"
@@ -52,7 +55,7 @@ class GuardTests(SynchronousTestCase):
 
     def turn(self, own: Owner, **turn: Any) -> list[Row]:
         """Change the table of leases, and return it."""
-        found: list[Row] = self.leases.atStart(perform, own, Turn(**turn))
+        found: list[Row] = self.leases.atStart(perform, own, Turn(**turn), endSessions)
         return found
 
     def test_taken(self) -> None:
@@ -77,22 +80,45 @@ class GuardTests(SynchronousTestCase):
         self.turn(ONE, release=(C,))
         self.assertRaises(StoreTaken, self.stores[ONE].atStart, put, "a")
 
-    def test_halted(self) -> None:
+    @contextmanager
+    def change(self) -> Iterator[PostgresSession]:
+        """Return a session of the owner in which a change is not committed."""
+        self.stores[ONE].atStart(put, "a")
+        own = guard(C, ONE)
+        with connect(self.url, applicationOf(STORE, own)) as connection:
+            session = PostgresSession(connection, STORE, Dialect(TABLES[0]), guard=own)
+            session.begin(True)
+            put(session.cursor(), "b")
+            yield session
+
+    def test_open(self) -> None:
         """
         While a transaction of the owner is open, the lease is renewed, but not taken: what it commits is there when
         another process reads the store.
         """
-        self.stores[ONE].atStart(put, "a")
-        with connect(self.url, "test") as connection:
-            session = PostgresSession(connection, STORE, Dialect(TABLES[0]), guard=guard(C, ONE))
-            session.begin(True)
-            put(session.cursor(), "b")
+        with self.change() as session:
             [row] = self.turn(ONE, renew=(C,))
             self.assertEqual(row.beat, self.row.beat + 1)
-            self.assertRaises(StoreBusy, self.turn, OTHER, take=(row,))
+            kept = Turn(take=(row,))
+            self.assertRaises(StoreBusy, self.leases.atStart, perform, OTHER, kept)
             session.commit()
         self.assertEqual(self.turn(OTHER, take=(row,))[0].owner, OTHER)
         self.assertEqual(self.stores[OTHER].atStart(names), ["a", "b"])
+
+    def test_ended(self) -> None:
+        """A process that takes the lease ends such a transaction; it is not stored."""
+        with self.assertRaises(OperationalError), self.change() as session:
+            self.assertEqual(self.turn(OTHER, take=(self.row,))[0].owner, OTHER)
+            session.commit()
+        self.assertEqual(self.stores[OTHER].atStart(names), ["a"])
+        self.assertRaises(StoreTaken, self.stores[ONE].atStart, put, "c")
+
+    def test_halted(self) -> None:
+        """The same if the owner is halted within the messages of a statement, which PostgreSQL waits for."""
+        with self.assertRaises(OperationalError), self.change() as session, session.connection.pipeline():
+            session.connection.execute(b"SELECT pg_sleep(0)")
+            self.assertEqual(self.turn(OTHER, take=(self.row,))[0].owner, OTHER)
+        self.assertEqual(self.stores[OTHER].atStart(names), ["a"])
 
     def name(self) -> str:
         """Return the name of the database."""
