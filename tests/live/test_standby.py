@@ -250,7 +250,8 @@ class RoomsStandbyTests(StandbyCase):
         await self.waits(serving, waiting)
         took = await self.back(users, continued)
         print(f"{type(self).__name__}: halted: rooms back {took:.1f} s after it goes on")
-        self.assertLess(took, self.within)
+        # On ejabberd, the other one may connect anew when it finds that this one is gone.
+        self.assertLess(took, self.within if self.ends else 20)
         await self.untilServes(waiting)
         for task in talks:
             task.cancel()
