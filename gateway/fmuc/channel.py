@@ -392,8 +392,9 @@ class Channel(Generic[T]):
         if self.state is ChannelState.LOST:
             self._open(now, now, report)
         elif report.isResume:
-            # The other node may have dropped what it was sent meanwhile. Later stanzas may be on their way.
-            self._repeat(self._sent, now - self.roundTrip.timeout(), now)
+            # The other node may have dropped what it was sent meanwhile, also what came after its request. What was
+            # repeated already may be on its way.
+            self._repeat(self._sent, now - self.roundTrip.timeout(), now, isFirst=True)
         return answer
 
     def answered(self, identifier: str, report: Report, now: float) -> None:
@@ -556,9 +557,9 @@ class Channel(Generic[T]):
                     self._transmit(self._next, now)
                 self._next += 1
 
-    def _repeat(self, last: int, until: float, now: float) -> None:
+    def _repeat(self, last: int, until: float, now: float, isFirst: bool = False) -> None:
         """Send what is not acknowledged, but for later numbers, and what was sent after a time (rules 11, 18)."""
-        self._outbox.repeat(last, until)
+        self._outbox.repeat(last, until, isFirst)
         self._next = self._outbox.acknowledged + 1
         self._flush(now)
         self._due = now + self.roundTrip.timeout() if self._isWaiting else inf

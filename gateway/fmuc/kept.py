@@ -131,10 +131,14 @@ class Outbox:
         self.acknowledged = number
         return kept
 
-    def repeat(self, last: int, until: float) -> None:
-        """The stanzas up to a number that were sent until a time are to be sent again."""
+    def repeat(self, last: int, until: float, isFirst: bool = False) -> None:
+        """
+        The stanzas up to a number that were sent until a time are to be sent again.
+
+        @param isFirst: True if later ones are as well, if they were sent once only.
+        """
         for number, kept in self._kept.items():
-            if number <= last and kept.sentAt <= until:
+            if number <= last and (kept.sentAt <= until or (isFirst and kept.times == 1)):
                 kept.sentAt = inf
 
     def renumber(self) -> None:

@@ -711,8 +711,8 @@ class RulesTests(SynchronousTestCase):
 
     def test_resumes(self) -> None:
         """
-        Rule 18: a node that is open repeats what the other one dropped; not because of a probe, and nothing that
-        may be on its way.
+        Rule 18: a node that is open repeats what the other one dropped, also what came after its request; nothing
+        because of a probe, and nothing that was repeated already and may be on its way.
         """
         self.one.say("a")
         self.one.commit()
@@ -721,11 +721,11 @@ class RulesTests(SynchronousTestCase):
         self.one.commit()
         self.sent()
         for isResume, now, expected in (
-            (True, 1_004, []),
-            (False, 1_005, []),
-            (True, 1_005, [1]),
-            (True, 1_009, [2]),
-            (True, 1_010, [1]),
+            (False, 1_004, []),
+            (True, 1_004, [1, 2]),
+            (True, 1_008, []),
+            (False, 1_009, []),
+            (True, 1_009, [1, 2]),
         ):
             self.network.now = now
             self.one.channel.requested(Report(EPOCH, 0, 0, isResume), self.network.now)
