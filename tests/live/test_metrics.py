@@ -34,6 +34,8 @@ TABLES: dict[str, dict[str, Value]] = {
     'rooms."rooms.localhost"': {},
     'rooms."federated.localhost"': {"backing": "conference.localhost"},
     'mirror."mirror.localhost"': {"allow": ["*"], "users": ["localhost"]},
+    # Without a peer, there are no metrics of peers.
+    'peers."rooms.example"': {"endpoint": "tls:127.0.0.1:9", "fingerprint": f"sha256:{'0' * 64}"},
 }
 
 GATEWAY = 'job="xmpp-gateway", instance="a"'
