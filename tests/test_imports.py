@@ -56,8 +56,8 @@ url = "http://127.0.0.1:1/%s"
 lock = true
 [delegation."delegate.example.com"]
 servers = ["example.com"]
-lend_privileges = ["entity@example.com"]
-namespaces."urn:example" = {{ jid = "entity@example.com" }}
+lend_privileges = ["entity.example.com"]
+namespaces."urn:example" = {{ jid = "entity.example.com" }}
 """
 
 
@@ -144,7 +144,7 @@ class ImportTests(SynchronousTestCase):
         return imported(Path(self.mktemp()).absolute(), tables, later)
 
     def test_proxy(self) -> None:
-        """A proxy needs no other feature, no HTTP server or client, no direct links, no standby and no PostgreSQL."""
+        """A proxy needs no other feature, no HTTP server or client, no direct links, standby or PostgreSQL."""
         modules = self.imported(PROXY)
         self.assertIn("gateway.proxy.core", modules)
         others = ("delegation", "privilege", "roster", "muc", "fmuc", "embedded", "peers", "standby")
@@ -180,7 +180,7 @@ class ImportTests(SynchronousTestCase):
             serving = ending.enter_context(started(first, tables))
             for _ in range(2):
                 ending.enter_context(accepted(server))
-            waiting = ending.enter_context(started(second, tables))
+            ending.enter_context(started(second, tables))
             deadline = monotonic() + SECONDS
             while not (second / "log").exists() or (second / "log").read_text().count(": standby: ") < 2:
                 self.assertLess(monotonic(), deadline, "it waits for neither component")
@@ -189,7 +189,7 @@ class ImportTests(SynchronousTestCase):
             end(serving)
             for _ in range(2):
                 ending.enter_context(accepted(server))
-            end(waiting)
         self.assertLessEqual({"gateway.standby.core", *POSTGRESQL}, importedSince(second, 0))
-        late = importedSince(second, before)
-        self.assertEqual({name for name in late if name.startswith("gateway.")}, set())
+        late = {name for name in importedSince(second, before) if name.startswith("gateway.")}
+        # Not a module, but a plugin: Twisted tries to import it.
+        self.assertEqual(late - {"gateway.plugins.shipped.privateStorage"}, set())
