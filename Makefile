@@ -33,8 +33,8 @@ FIRST := $(wordlist 1,21,$(OTHERS))
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
 .PHONY: run tour test unit unit-first unit-second unit-stores installs unit-newest \
-	live live-first live-second live-alone live-again soak-rooms soak-fmuc soak-database soak-chain fuzz packages \
-	lint types docs docs-links mutants mutants-all clean
+	live live-first live-second live-alone live-again soak-rooms soak-fmuc soak-database soak-standby soak-chain fuzz \
+	packages lint types docs docs-links mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
@@ -91,6 +91,11 @@ soak-fmuc: $(VENV)/made
 # docs/postgresql.md.
 soak-database: $(VENV)/made
 	$(BOUND) 600 $(TRIAL) tests.live.soak_database
+
+# Three gateways that stand by for each other, of which one is killed every 20 seconds: four minutes for each server,
+# with the table of docs/scaling.md.
+soak-standby: $(VENV)/made
+	$(BOUND) 1800 $(TRIAL) tests.live.soak_standby
 
 # Chains of nodes with losses: 100,000 examples, in about two hours. COUNT=1000 tries fewer, SEED=7 repeats a run.
 soak-chain: $(VENV)/made

@@ -265,6 +265,7 @@ FEATURES = (
     Feature("two servers over a bad link (s2s)", ("link", "link_storm")),
     Feature("[direct links](peers.md) between gateways", ("peers",), (), "do not depend on the server"),
     Feature("stores in [PostgreSQL](postgresql.md)", ("postgresql",), (), "do not depend on the server"),
+    Feature("[standby](scaling.md): several gateways, of which one serves a component", ("standby",)),
     Feature("hostile users and clients", ("hostile_user", "embedded_hostile", "addresses")),
     Feature(
         "[check and snippet](commands.md), the [tutorial](tutorial.md), the files of each server",

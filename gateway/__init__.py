@@ -19,6 +19,7 @@ The modules and packages:
       (C{sqlite}), schema versions (C{migrations}) and faults (C{faults}); C{backup} copies the folder.
     - C{log}: C{output} writes the log, as text or JSON (C{lines}); C{printable} escapes untrusted text in the log
       and on status pages; C{seldom} limits the rate of log lines.
+    - C{standby}: several gateways with the same components, of which one serves each.
     - C{http}: C{listener}, a listening port as a service; C{agent}, HTTP clients and requests; the HTTP server
       (C{site}, C{access}), its pages for operators and those of services (C{served}). Pages for operators:
       C{health}, C{status}, C{metrics}, and the C{page} for browsers with its events (C{live}) and its C{login};
@@ -41,9 +42,10 @@ The modules and packages:
     - C{_deprecated}: old names of public classes and of modules.
     - C{requirements}: what services need of their server's configuration, and its lines for each kind of server.
     - C{composition}: the C{reader} of the TOML file, which reports all errors at once; C{checks} of a configuration
-      with the plugins; C{builder}, the parts of one service; C{service}, which composes all of this, with the HTTP
-      server (C{web}) and the direct links (C{direct}), and changes it while it runs: C{changes} finds the
-      differences, C{reload} reads the file again; C{shown}, the settings as the log has them.
+      with the plugins; C{builder}, the parts of one service (C{running}); C{service}, which composes all of this,
+      with the HTTP server (C{web}) and the direct links (C{direct}), and changes it while it runs: C{changes} finds
+      the differences, C{reload} reads the file again, C{takeover} follows other gateways; C{shown}, the settings as
+      the log has them.
     - C{systemd}: the notifications of systemd. C{tap}: the twistd command; C{cli}: the command C{xmpp-gateway}.
 
 A feature is a package whose files are layers, each knowing only those before it: C{core} (rules, no I/O),

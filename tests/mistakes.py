@@ -206,6 +206,10 @@ MISTAKES: dict[str, tuple[Mistake, ...]] = {
             after=PROXY,
         ),
         Mistake(
+            "standby without a database",
+            '[rooms."rooms.example.com"]\nstandby = true\n',
+        ),
+        Mistake(
             "state_dir is a file",
             'state_dir = "state"\n',
             before="",

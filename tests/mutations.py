@@ -131,7 +131,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            old.abort(", "            str("),
         ("if len(stanza.raw) > link.limits.stanzaSize:", "if False:"),
         ("if now - self._upAt >= _STEADY:", "if True:"),
-        ("self.trouble = self._refusedKey = \"\"", "self.trouble = \"\""),
+        ('self.trouble = self._refusedKey = ""', 'self.trouble = ""'),
         ("        request.timeout = QUIET\n", ""),
         ("            self._joining.abort(PeerRefused(self.trouble))\n", "            str()\n"),
         ("                ping.cancel()\n", "                str()\n"),
@@ -262,7 +262,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self._outbound.pop((sender, recipient, identifier), None)", "next(iter(self._outbound.values()), None)"),
     ),
     "gateway/proxy/addresses.py": (
-        ("if not hmac.compare_digest(expected.encode(), token.encode(errors=\"replace\")):", "if False:"),
+        ('if not hmac.compare_digest(expected.encode(), token.encode(errors="replace")):', "if False:"),
         ("if not slash or len(token) > _MAX_RESOURCE:", "if not slash:"),
     ),
     "gateway/roster/lock.py": (
@@ -393,7 +393,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/fmuc/channels.py": (
         ("            channel.flowsSince = self._flowsTo(each.peer)\n", ""),
         ("        channel.flowsSince = self._flowsTo(node.jid)\n", ""),
-        (" if place[1].rpartition(\"@\")[2] in domains}", "}"),
+        (' if place[1].rpartition("@")[2] in domains}', "}"),
         ("        self._doubt(now)\n", ""),
         ("max(self._ended.get((room, node.jid), -1) + 1, self._offered)", "self._offered"),
         ("the node asks again.\n            return True\n", "the node asks again.\n            return False\n"),
@@ -425,10 +425,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/channel_xml.py": (
         ("name=HEADER_OF_ERROR", "name=HEADER"),
-        ('(isOriginId and not stanza.id)', "False"),
+        ("(isOriginId and not stanza.id)", "False"),
         ('attributeOf(part, "by") in ("", room)', "False"),
         ('known.get("by") == room and not stanzaId', "not stanzaId"),
-        ('if known == originId and part.name', "if part.name"),
+        ("if known == originId and part.name", "if part.name"),
         ("if _NUMBER.fullmatch(text) is None:", "if _NUMBER.match(text) is None:"),
     ),
     "gateway/fmuc/digest.py": (
@@ -653,7 +653,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("realJid=session.jid, payload=payload", "payload=payload"),
         ("if isNew else None", "if False else None"),
         ("occupant] = None\n    room.sessionsChanged()\n", "occupant] = None\n"),
-        ("    \"\"\"\n    room.sessionsChanged()\n", "    \"\"\"\n"),
+        ('    """\n    room.sessionsChanged()\n', '    """\n'),
         ("        room.nodes.sessionReplaced(occupant, known)\n", "        pass\n"),
         ("None if occupant.isHidden else presence, True, None)", "None, True, None)"),
         ("payload)\n        room.changes.nicks[occupant.nick] = None\n", "payload)\n"),
@@ -676,7 +676,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self.affiliations.get(jids.split(who)[1]) == OUTCAST", "False"),
         ("        self.shared.pop(occupant, None)\n", ""),
         ("realJid)))\n        self.sessionsChanged()\n", "realJid)))\n"),
-        ("is told.\"\"\"\n        self.sessionsChanged()\n", "is told.\"\"\"\n"),
+        ('is told."""\n        self.sessionsChanged()\n', 'is told."""\n'),
         ("            self.forgetArrival(address)\n", "            pass\n"),
         ("return None if wasHidden else presence", "return presence"),
         ("return None if wasHidden else evolve(", "return evolve("),
@@ -783,7 +783,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/fmuc/destroyed.py": (
         ("known is None or node in known.settled else", "known is None else"),
-        ("            found.append(((oldest, _DESTROYED, \"\"), None))\n", "            pass\n"),
+        ('            found.append(((oldest, _DESTROYED, ""), None))\n', "            pass\n"),
         ("if condition != _GONE:", "if True:"),
     ),
     "gateway/fmuc/known_users.py": (
@@ -1082,7 +1082,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("or federation.isMirror or occupant.sessions:", "or occupant.sessions:"),
         ("stanza.change.nick, stanza, own=True)", "stanza.change.nick, stanza)"),
         ("    if join.isWithdrawn or join.held is not None:\n", "    if join.held is not None:\n"),
-        ("if realJid not in (\"\", own) and not isOther:", "if False:"),
+        ('if realJid not in ("", own) and not isOther:', "if False:"),
         ("            rename(federation.room, occupant, session, realJid)\n", "            pass\n"),
         ("if occupant is None or node not in occupant.nodes:", "if occupant is None:"),
         ("if len(federation.joiningNodes) >= federation.room.bounds.nodes:", "if False:"),
@@ -1116,7 +1116,27 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        and not transport._tempDataLen\n", ""),
         ("        and not transport.dataBuffer\n", ""),
     ),
-    "gateway/stream/instances.py": (("not sender.startswith(self._prefix)", "False"),),
+    "gateway/stream/instances.py": (
+        ("not sender.startswith(self._prefix)", "False"),
+        ("if self._returned and number > self._returned + 1:", "if False:"),
+        ("if self._returned and number > self._returned + 1:", "if number > self._returned + 1:"),
+        (
+            "        self._markAt, self._newUntil = now, now + _NEW\n        self._returned = 0\n",
+            "        self._markAt, self._newUntil = now, now + _NEW\n",
+        ),
+    ),
+    "gateway/stream/output.py": (
+        (
+            "return write if self.lease.silentAt == inf else lambda data: self._isSilent() or write(data)",
+            "return write",
+        ),
+        ("if self.detour is not None and not self._isSilent():", "if self.detour is not None:"),
+        ("and protocol is not None and not self._isSilent():", "and protocol is not None:"),
+        (
+            "protocol is self._protocol and self.ready and not self._isSilent():",
+            "protocol is self._protocol and self.ready:",
+        ),
+    ),
     "gateway/stream/budget.py": (("if self.isOver(requester, now):", "if False:"),),
     "gateway/stream/shares.py": (("if self.taken * _PART >= left or", "if"),),
     "gateway/stream/lane.py": (("if key is None or not self.replies.closed(key):", "if key is None:"),),
@@ -1143,6 +1163,28 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if config.state.url is None and config.state_dir.exists():", "if True:"),
         ("if jid not in links:", "if False:"),
     ),
+    "gateway/standby/core.py": (
+        ("if component in renewed and now < until", "if now < until"),
+        ("            wanted.lease.until = -inf\n\n    def postpone", "            pass\n\n    def postpone"),
+        ("until = set(turn.renewed), askedAt + turn.wait", "until = set(turn.renewed), now + turn.wait"),
+        ("                wanted.since = now\n", "                pass\n"),
+        (
+            "return wanted is not None and now < wanted.lease.until",
+            "return wanted is not None and wanted.lease.until != -inf",
+        ),
+    ),
+    "gateway/standby/store.py": (
+        ("        endSessions(cursor, row.owner.run)\n", ""),
+        (" WHERE component = ? AND run = ? AND beat = ?", " WHERE component = ? AND (run = ? OR ? = 0)"),
+        ("for component in turn.renewed:", "for component in turn.renew:"),
+        ("            UNIQUE (component, run)\n", "            CHECK (beat >= 0)\n"),
+    ),
+    "gateway/standby/service.py": (("        lease.onOver = self._expire\n", ""),),
+    "gateway/composition/takeover.py": (
+        ("            standby.postpone(jid, _POSTPONE)\n", ""),
+        ("if each not in components:", "if False:"),
+        ("            self._services.change(lambda: self._leave(running))\n", ""),
+    ),
     "gateway/cli/findings.py": (
         ('return granted.feed in (wanted.kind, "roster")', "return True"),
         ("if missing:", "if False:"),
@@ -1158,13 +1200,17 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/state/jobs.py": (
         ("        return [Failure(error.__cause__) for _ in jobs]\n", "        pass\n"),
-        ("session.execute(\"ROLLBACK TO interaction\")", "pass"),
+        ('session.execute("ROLLBACK TO interaction")', "pass"),
     ),
     "gateway/state/postgresql.py": (
         ("if not self._isStored(self._session.transaction):", "if True:"),
         ("isinstance(error, _NotStored)", "False"),
     ),
-    "gateway/state/postgresql_session.py": (("pg_advisory_xact_lock({self._lock})", "1"),),
+    "gateway/state/postgresql_session.py": (
+        ("pg_advisory_xact_lock({self._lock})", "1"),
+        ("if not isAllowed and self._guard is not None:", "if False:"),
+        (" FOR KEY SHARE)", ")"),
+    ),
     "gateway/state/dialect.py": (
         ('TEXT COLLATE "C"', "TEXT"),
         ("<= 500", "<= 5_000"),

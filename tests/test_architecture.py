@@ -127,7 +127,7 @@ ARROWS = {
 TREE: tuple[str | tuple[str, ...], ...] = (
     *("ns", "_deprecated", "errors", "addresses", "_compat"),
     *("reports", "requirements", "metrics", "pieces"),
-    *("xml", "log", "state", "stream", "http", "config", "peers", "interfaces"),
+    *("xml", "log", "state", "stream", "standby", "http", "config", "peers", "interfaces"),
     tuple(sorted(FEATURES)),
     *("embedded", "plugins", "composition", "systemd", "tap", "tour", "cli", "testing"),
 )
@@ -425,7 +425,7 @@ class ArchitectureTests(SynchronousTestCase):
             known = {_moduleOf(each) for each in _atTop(name)} if name in MODULES else set()
             features = {each for each in known if any(within(each, f"gateway.{other}") for other in FEATURES)}
             self.assertLessEqual(features, {f"gateway.{feature}.tables", f"gateway.{feature}.advice"})
-        late = [*(f"gateway.{each}" for each in ("embedded", "privilege", "delegation")), *PAGES]
+        late = [*(f"gateway.{each}" for each in ("embedded", "privilege", "delegation", "standby")), *PAGES]
         for name in TOP:
             if within(name, "gateway.composition") and name != "gateway.composition.web":
                 found = [each for each in _atTop(name) for one in late if within(each, one)]

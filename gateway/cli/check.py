@@ -26,11 +26,15 @@ from gateway.composition.checks import components, origins, warnings
 from gateway.composition.reader import Config
 from gateway.config import ServerEndpoint
 from gateway.config.tables import ConfigError, HttpTable, StateTable
-from gateway.errors import NotGranted
+from gateway.errors import GatewayError, NotGranted
 from gateway.interfaces import IPermissions, IPrivileges
 from gateway.reports import StatusItem
 from gateway.requirements import Component, Delegation, ForeignSenders, Privilege
 from gateway.requirements.servers import SERVERS, Server, recognise
+from gateway.standby import store as leases
+from gateway.standby.core import RENEW_EVERY, Owner, Turn
+from gateway.state import places
+from gateway.state.database import Database
 from gateway.stream.link import Link
 from gateway.tap import errorsIn, find
 
@@ -116,8 +120,40 @@ def _report(text: str, isProblem: bool) -> bool:
 # No gateway runs: this process is one.
 
 
+async def _serving(config: Config, reactor: Any) -> dict[str, str]:
+    """Return the names of other gateways that serve components of the file, by component (C{standby = true})."""
+    url = config.state.url
+    if url is None or not any(each.table.standby for each in config.services):
+        return {}
+    # If it does not exist yet, it is not made.
+    if not places.exists(url, leases.NAME):
+        return {}
+    store = Database(places.backend(url, leases.NAME, leases.MIGRATIONS), reactor)
+    try:
+        looks = []
+        for seconds in (2 * RENEW_EVERY, 0.0):
+            rows = await store.read(leases.perform, Owner("", ""), Turn())
+            looks.append({row.component: row for row in rows})
+            await deferLater(reactor, seconds)
+    except GatewayError as error:
+        raise CommandFailed(f"state.url: {error}") from error
+    finally:
+        await store.closeLater()
+    before, now = looks
+    return {jid: row.owner.name for jid, row in now.items() if jid in before and before[jid] != row}
+
+
 async def _try(config: Config, server: Server | None, reactor: Any) -> bool:
     """Run the gateway for some seconds; print the findings, and return true if there is no problem."""
+    serving = await _serving(config, reactor)
+    for each in config.services:
+        if each.table.standby and each.jid in serving:
+            # A second connection would take stanzas from it, or end its own.
+            say(f"{each.jid} ({each.kind})\n  ok: standby: {serving[each.jid]} serves it; it is not tried here\n")
+    kept = tuple(each for each in config.services if not (each.table.standby and each.jid in serving))
+    if not kept:
+        return True
+    config = evolve(config, services=kept)
     wanted = {each.jid: each for each in components(config)}
     with _stateFor(config) as ownConfig:
         try:

@@ -32,11 +32,13 @@ from gateway.metrics import NO_METRICS, IMetrics
 from gateway.pieces import Pieces
 from gateway.state import places
 from gateway.state.database import Database
+from gateway.state.guards import Guard
 from gateway.state.migrations import Migrations
 from gateway.state.sqlite import SchemaBackend
 from gateway.stream.budget import Budget
 from gateway.stream.core import Limits
 from gateway.stream.instances import OtherInstances
+from gateway.stream.lease import Lease
 from gateway.stream.link import Link
 from gateway.stream.outages import Outage
 from gateway.stream.survey import Survey
@@ -47,6 +49,9 @@ if TYPE_CHECKING:
     from gateway.embedded.host import EmbeddedHost
     from gateway.http.served import Served
     from gateway.privilege.handler import PrivilegeHandler
+
+# These modules, but for that of C{ownAgent}, which only the embedded host's services need.
+LATE = ("gateway.delegation.compose", "gateway.http.served", "gateway.privilege.lending")
 
 
 @implementer(IServiceBuilder)
@@ -61,6 +66,8 @@ class ServiceBuilder(ServiceEnvironment):
     @param pieces: as L{IServiceBuilder.pieces}; by default, of this service alone.
     @param outages: those of each server, by its endpoint; by default, of this service alone.
     @param direct: the direct links; C{None} for none.
+    @param lease: of the component, if other gateways may serve it.
+    @param guard: the condition for changes of its stores, likewise.
     @param changed: called when links, databases or resources were added or removed.
     """
 
@@ -76,6 +83,8 @@ class ServiceBuilder(ServiceEnvironment):
         changed: Callable[[], object] = lambda: None,
         outages: MutableMapping[str, Outage] | None = None,
         direct: DirectLinks | None = None,
+        lease: Lease | None = None,
+        guard: Guard | None = None,
     ) -> None:
         super().__init__(config)
         self.metrics = metrics.group()
@@ -88,6 +97,8 @@ class ServiceBuilder(ServiceEnvironment):
         self._changed = changed
         self._outages: MutableMapping[str, Outage] = {} if outages is None else outages
         self._direct = direct
+        self._lease = lease
+        self._guard = guard
         self.links: list[Link] = []
         self._surveys: dict[Link, Survey] = {}
         self.databases: list[Database] = []
@@ -138,6 +149,7 @@ class ServiceBuilder(ServiceEnvironment):
             instances=OtherInstances(jid, secrets.token_hex(8)),
             budget=Budget(settings.answerBudget),
             metrics=self.metrics.scope("component", jid),
+            lease=self._lease,
         )
         self.links.append(link)
         if domain is not None:
@@ -175,7 +187,8 @@ class ServiceBuilder(ServiceEnvironment):
 
     def store(self, name: str, migrations: Migrations) -> IStore:
         if name not in self._stores:
-            self._stores[name] = self._database(name, lambda: places.backend(self._place, name, migrations))
+            place, guard = self._place, self._guard
+            self._stores[name] = self._database(name, lambda: places.backend(place, name, migrations, guard))
         return self._stores[name]
 
     def database(self, name: str, schema: tuple[str, ...]) -> Database:

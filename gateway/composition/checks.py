@@ -30,7 +30,7 @@ from gateway.interfaces import (
     IServicePlugin,
 )
 from gateway.peers import identity
-from gateway.requirements import Component, Requirement
+from gateway.requirements import Component, NewConnectionWins, Requirement
 from gateway.state import files, places, urls
 from gateway.state.migrations import Migrations
 from gateway.stream.survey import NOTE
@@ -228,6 +228,8 @@ def components(config: Config) -> list[Component]:
         if IServerConfiguration.providedBy(service.plugin):
             plugin = IServerConfiguration(service.plugin)
             requirements = tuple(plugin.requirements(service.jid, service.table, environment))
+        if service.table.standby:
+            requirements += (NewConnectionWins(),)
         if settings.endpoint is not None:
             found.append(
                 Component(

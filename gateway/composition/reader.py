@@ -145,7 +145,7 @@ class _Reader:
         server, embedded = self._hosts(document)
         if embedded is not None and not embedded.components and not self._plugins.keys() & document.keys():
             document |= self._demonstration(embedded)
-        services = self._services(document, server, embedded)
+        services = self._services(document, server, embedded, state or StateTable())
         if embedded is not None:
             self._checkPrivileges(embedded, services, document.get("embedded", {}).get("privileges", {}))
         if http is not None:
@@ -191,7 +191,11 @@ class _Reader:
         return {each.kind: ITourStop(each).demoTables(embedded.domain) for each in demonstrated}
 
     def _services(
-        self, document: dict[str, Any], server: ServerTable | None, embedded: EmbeddedTable | None
+        self,
+        document: dict[str, Any],
+        server: ServerTable | None,
+        embedded: EmbeddedTable | None,
+        state: StateTable,
     ) -> tuple[Service, ...]:
         services: dict[str, Service | None] = {}
         for kind, plugin in self._plugins.items():
@@ -227,7 +231,7 @@ class _Reader:
                 if server is not None and jid == server.domain:
                     self._problems.add(key, "the server's own domain", "another one, such as a subdomain of it")
                 if table is not None:
-                    table = self._withSecret(key, table)
+                    table = self._withStandby(key, self._withSecret(key, table), server, state)
                     if server is not None:
                         self._checkReachable(key, table, server)
                     elif embedded is not None and table.endpoint is not None and table.secret is None:
@@ -324,6 +328,17 @@ class _Reader:
                 "the secret of this component in the server's configuration",
                 f"add it to [{key}], or to [server] for all components",
             )
+
+    def _withStandby(self, key: str, table: Any, server: ServerTable | None, state: StateTable) -> Any:
+        """Return the table with the C{standby} of C{[server]}, if it has none of its own."""
+        if table.standby is None and server is not None:
+            table = evolve(table, standby=server.standby)
+        if table.standby and state.url is None:
+            advice = "add [state] with the url of a PostgreSQL database that all of these gateways use"
+            self._problems.add(f"{key}.standby", "true without state.url", "true with state.url", advice)
+        if table.standby and server is None and table.endpoint is None:
+            self._problems.add(f"{key}.standby", "true on the embedded host", "true with a server")
+        return table
 
     def _withSecret(self, key: str, table: Any) -> Any:
         """Return the table with the secret from its C{secret_file}."""

@@ -6,13 +6,12 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Iterable, MutableMapping
-from pathlib import Path
+from collections.abc import Callable, Coroutine, Iterable, MutableMapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from attrs import define, evolve
-from twisted.application.service import IService, MultiService
+from attrs import evolve
+from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, gatherResults, maybeDeferred
 from twisted.internet.interfaces import IDelayedCall
 from twisted.logger import Logger
@@ -20,10 +19,12 @@ from twisted.logger import Logger
 from gateway import __version__
 from gateway.composition.builder import ServiceBuilder
 from gateway.composition.changes import Changes, compare
-from gateway.composition.checks import check, failed, fileNames, findPlugins, notes, read, warnings
+from gateway.composition.checks import check, failed, findPlugins, notes, read, warnings
 from gateway.composition.direct import DirectLinks
 from gateway.composition.reader import Config, readSecret
 from gateway.composition.reader import Service as ConfiguredService
+from gateway.composition.running import Running, digests
+from gateway.composition.takeover import Takeover
 from gateway.config.tables import ConfigError, HttpTable
 from gateway.errors import StartFailed, Stopping
 from gateway.http.listener import LaterFactory, Listener
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
     from gateway.composition.web import WebServer
     from gateway.embedded.host import EmbeddedHost
+    from gateway.standby.service import Waiting
 
 __all__ = ["Gateway", "ServiceBuilder", "check", "findPlugins", "makeService", "notes", "read", "warnings"]
 
@@ -72,22 +74,6 @@ def makeService(
     return Gateway(config, reactor, wallClock or reactor.seconds, metrics)
 
 
-@define(eq=False)
-class _Running:
-    """
-    One service of the gateway.
-
-    @ivar service: C{None} until the plugin has made it.
-    @ivar builder: has everything that was made for it.
-    @ivar files: digests of the files that its table names, as it has read them.
-    """
-
-    configured: ConfiguredService
-    builder: ServiceBuilder
-    service: IService | None = None
-    files: tuple[bytes, ...] = ()
-
-
 class Gateway(MultiService):
     """
     The parent of all services of a configuration. They are named C{kind:JID}, the HTTP server C{http}, the embedded
@@ -97,6 +83,7 @@ class Gateway(MultiService):
 
     @ivar config: the configuration. Its services are those that exist now.
     @ivar links: the links of all services, in the order of the configuration.
+    @ivar reported: the same, with components that other gateways serve.
     @ivar databases: their databases likewise.
     @ivar reports: items about the gateway as a whole, for C{/status}.
     @ivar samples: the last minutes of each component.
@@ -111,6 +98,7 @@ class Gateway(MultiService):
         super().__init__()
         self.config = config
         self.links: list[Link] = []
+        self.reported: list[Link | Waiting] = []
         self.databases: list[Database] = []
         self.reports: list[StatusItem] = []
         self._reactor = reactor
@@ -121,8 +109,9 @@ class Gateway(MultiService):
         self.pieces = Pieces(reactor)
         # Kept by the links.
         self._outages: MutableMapping[str, Outage] = WeakValueDictionary()
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, Running] = {}
         self._direct = DirectLinks(reactor, metrics)
+        self._takeover = Takeover(self, reactor, self.samples.group())
         self._changing = DeferredLock()
         self._isStopping = self._isTracing = False
         self._web: WebServer | None = None
@@ -160,13 +149,14 @@ class Gateway(MultiService):
                 problems.append(failed(service, error))
         if problems:
             raise ConfigError(problems)
-        self._publish()
+        self.publish()
 
     def startService(self) -> None:
         self._isStopping = False
         super().startService()
         self._direct.startService()
         self._sampleLater()
+        self._takeover.start()
 
     def stopService(self) -> Deferred[Any]:
         self._isStopping = True
@@ -179,7 +169,8 @@ class Gateway(MultiService):
         stopping = [maybeDeferred(super().stopService), self._changing.run(lambda: None)]
         stopped: Deferred[Any] = DeferredList(stopping, consumeErrors=True)
         # The last stanzas of the services use the direct links.
-        return stopped.addCallback(lambda _: self._direct.stopService())
+        stopped.addCallback(lambda _: self._direct.stopService())
+        return stopped.addCallback(lambda _: Deferred.fromCoroutine(self._takeover.stop()))
 
     # Changes; they are made one after the other.
 
@@ -235,23 +226,24 @@ class Gateway(MultiService):
         successors = {each.jid: each.kind for each in changes.replaced}
         for jid, running in leaving.items():
             # A successor of another kind cannot answer the requests that this service leaves open.
-            if successors.get(jid) != running.configured.kind:
+            if successors.get(jid) != running.configured.kind and running.lease is None:
                 for link in running.builder.links:
                     link.isFinal = True
         self.config = config
-        self._publish()
-        await gatherResults([Deferred.fromCoroutine(self._end(each)) for each in leaving.values()])
+        self.publish()
+        await gatherResults([Deferred.fromCoroutine(self.end(each)) for each in leaving.values()])
+        self._takeover.keepOnly({each.jid for each in config.services if each.table.standby})
         self._checkRuns()
         problems = await self._usePeers(config) if isAnew else []
         for service in (*changes.replaced, *changes.added):
-            found = await self._tryToMake(service)
+            found = await self.tryToMake(service)
             if found and service.jid in leaving:
-                found += await self._tryToMake(leaving[service.jid].configured)
+                found += await self.tryToMake(leaving[service.jid].configured)
             problems += found
         there = {jid: running.configured for jid, running in self._running.items()}
         services = tuple(there[each.jid] for each in config.services if each.jid in there)
         self.config = evolve(config, services=services)
-        self._publish()
+        self.publish()
         if problems:
             raise ConfigError(problems)
         return changes
@@ -268,7 +260,7 @@ class Gateway(MultiService):
 
     def _renewed(self) -> set[str]:
         """Return the JIDs of services whose files have changed since they were read."""
-        return {jid for jid, each in self._running.items() if each.files != _digests(each.configured)}
+        return {jid for jid, each in self._running.items() if each.files != digests(each.configured)}
 
     def _readToken(self, config: Config) -> None:
         """
@@ -292,13 +284,27 @@ class Gateway(MultiService):
     def trace(self, isOn: bool) -> None:
         """Log the stanzas of all links, with their content, or do not log them any longer."""
         self._isTracing = isOn
-        self._publish()
+        self.publish()
+
+    def serviceOf(self, jid: str) -> Running | None:
+        """Return the service of a component; C{None} if there is none."""
+        return self._running.get(jid)
+
+    def change(self, act: Callable[[], Coroutine[Any, Any, None]]) -> Deferred[None]:
+        """Run a coroutine after all changes that have begun; not if the gateway stops meanwhile."""
+
+        async def changed() -> None:
+            if not self._isStopping:
+                await act()
+
+        done: Deferred[None] = self._changing.run(lambda: Deferred.fromCoroutine(changed()))
+        return done
 
     def _checkRuns(self) -> None:
         if self._isStopping:
             raise Stopping
 
-    async def _tryToMake(self, service: ConfiguredService) -> list[str]:
+    async def tryToMake(self, service: ConfiguredService) -> list[str]:
         """Make a service while others run; return the problems found. If there are any, nothing of it is left."""
         try:
             self._make(service)
@@ -308,22 +314,34 @@ class Gateway(MultiService):
             self._log.failure("{name} cannot be started.", event="service.not_started", name=_nameOf(service))
             problems = [f'{service.kind}."{service.jid}": {type(error).__name__}: {error}; see the log']
         else:
-            self._publish()
+            self.publish()
             return []
-        await self._end(self._running.pop(service.jid))
+        await self.end(self._running.pop(service.jid))
         return problems
 
     def _make(self, service: ConfiguredService) -> None:
         """
-        Make a service; start it if the gateway is running.
+        Make a service; start it if the gateway is running. If another gateway may serve the component, this is done
+        when it is known that none does.
 
         @raise ConfigError: if it cannot work.
         """
+        running = self.prepare(service)
+        if self._takeover.mayMake(running):
+            running.service = service.plugin.makeService(service.jid, service.table, running.builder)
+            # The plugin may have created some of them.
+            running.files = digests(service)
+            running.service.setName(_nameOf(service))
+            running.service.setServiceParent(self)
+
+    def prepare(self, service: ConfiguredService) -> Running:
+        """Prepare to make a service: see L{Running}."""
 
         def changed() -> None:
             if running.service is not None:
-                self._publish()
+                self.publish()
 
+        lease = self._takeover.leaseOf(self.config, service)
         builder = ServiceBuilder(
             self.config,
             self._host,
@@ -335,15 +353,13 @@ class Gateway(MultiService):
             changed,
             self._outages,
             self._direct,
+            lease,
+            self._takeover.guardOf(service.jid) if lease is not None else None,
         )
-        running = self._running[service.jid] = _Running(service, builder)
-        running.service = service.plugin.makeService(service.jid, service.table, builder)
-        # The plugin may have created some of them.
-        running.files = _digests(service)
-        running.service.setName(_nameOf(service))
-        running.service.setServiceParent(self)
+        running = self._running[service.jid] = Running(service, builder, lease, digests(service))
+        return running
 
-    async def _end(self, running: _Running) -> None:
+    async def end(self, running: Running) -> None:
         """Stop a service, and release everything that was made for it. Log what fails, and go on."""
         service = running.service
         steps: list[Callable[[], Any]] = [running.builder.removeLinks, running.builder.closeDatabases]
@@ -389,17 +405,19 @@ class Gateway(MultiService):
         """Return the kinds of services by component."""
         return {each.jid: each.kind for each in self.config.services}
 
-    def _inOrder(self) -> list[_Running]:
+    def _inOrder(self) -> list[Running]:
         """Return the services that there are, in the order of the configuration."""
         return [self._running[each.jid] for each in self.config.services if each.jid in self._running]
 
-    def _publish(self) -> None:
+    def publish(self) -> None:
         """Serve and report what the services have now, in the order of the configuration."""
         there = self._inOrder()
         self.links[:] = [link for each in there for link in each.builder.links]
+        self.reported[:] = [link for each in there for link in self._takeover.reported(each)]
         for link in self.links:
             link.trace(self._isTracing)
         self.databases[:] = [database for each in there for database in each.builder.databases]
+        self.databases += self._takeover.stores
         if self._web is not None:
             self._web.serve(each.builder.served for each in there)
         if self._host is not None:
@@ -423,10 +441,6 @@ def _withService(config: Config, service: ConfiguredService) -> Config:
 
 def _nameOf(service: ConfiguredService) -> str:
     return f"{service.kind}:{service.jid}"
-
-
-def _digests(service: ConfiguredService) -> tuple[bytes, ...]:
-    return tuple(files.digest(Path(name)) for name in fileNames(service.table))
 
 
 def _problemsOf(service: ConfiguredService, error: ConfigError) -> list[str]:

@@ -5,7 +5,7 @@ The HTTP server of a gateway: its pages for operators, and the resources of serv
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attrs import evolve
 from twisted.web.resource import Resource
@@ -29,6 +29,9 @@ from gateway.reports import StatusItem
 from gateway.state.database import Database
 from gateway.stream.link import Link
 
+if TYPE_CHECKING:
+    from gateway.standby.service import Waiting
+
 # Paths that need no token: they reveal only whether the gateway is up.
 _FREE = frozenset({b"/healthz", b"/readyz"})
 
@@ -36,7 +39,7 @@ _FREE = frozenset({b"/healthz", b"/readyz"})
 class Shown(Protocol):
     """The gateway that the pages show."""
 
-    links: list[Link]
+    reported: list[Link | Waiting]
     databases: list[Database]
     reports: list[StatusItem]
     samples: Samples
@@ -67,7 +70,7 @@ class WebServer:
         token = None if table.token_file is None else readSecret(table.token_file)
         self._root = Branch()
         self.site = QuietSite(self._root, Gate(token, table.hosts, _FREE), reactor, utc)
-        links, databases = shown.links, shown.databases
+        links, databases = shown.reported, shown.databases
         view = View(links, databases, shown.samples, shown.kinds, shown.pieces, reactor, shown.reports)
         self.live = Live(view, reactor)
         self._pages: dict[bytes, Resource] = {

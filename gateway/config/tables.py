@@ -95,11 +95,13 @@ class ComponentTable:
     @ivar endpoint: the address of the server's port for components.
     @ivar secret: the component's shared secret (XEP-0114).
     @ivar secret_file: a file with the secret in one line, in place of C{secret}.
+    @ivar standby: true if other gateways have the component as well, and one of them serves it.
     """
 
     endpoint: ClientEndpoint | None = None
     secret: str | None = field(default=None, repr=False)
     secret_file: Filename | None = None
+    standby: bool | None = None
 
 
 @frozen(kw_only=True)

@@ -15,7 +15,7 @@ from gateway.log.printable import printable
 
 # Values of the query option "full".
 _FULL = {b"0": False, b"1": True}
-_USAGE = "unknown or malformed option; valid: full=0|1\n"
+_USAGE = "unknown or malformed option; valid: full=0|1, serves=COMPONENT\n"
 
 
 class Health(Resource):
@@ -33,6 +33,9 @@ class Readiness(Resource):
     With C{?full=1} it is also 503 while a service cannot do its work, because the server does not grant something
     that is configured, or nobody implements a proxy. The line has only the name of the item on C{/status}, not
     its sentence, which may contain addresses: this path needs no token.
+
+    With C{?serves=COMPONENT} it is also 503 if this gateway does not serve the component at the moment: another one
+    may, or none.
     """
 
     def __init__(self, links: Sequence[Watched], files: Sequence[Stored] = ()) -> None:
@@ -42,10 +45,13 @@ class Readiness(Resource):
 
     def render_GET(self, request: Request) -> bytes:
         options: dict[bytes, list[bytes]] = request.args or {}
-        values = options.get(b"full", [b"0"])
-        if options.keys() - {b"full"} or len(values) > 1 or values[0] not in _FULL:
+        values, served = options.get(b"full", [b"0"]), options.get(b"serves", [])
+        if options.keys() - {b"full", b"serves"} or len(values) > 1 or len(served) > 1 or values[0] not in _FULL:
             return text(request, 400, _USAGE)
         troubles = [(link.jid, link.conflict if link.ready else link.trouble) for link in self._links]
+        ready = {link.jid for link in self._links if link.ready}
+        missing = {each.decode(errors="replace") for each in served} - ready
+        troubles += [(name, "this gateway does not serve it") for name in missing]
         troubles += [(file.name, file.trouble) for file in self._files]
         if _FULL[values[0]]:
             troubles += [each for link in self._links if link.ready for each in _blocking(link)]

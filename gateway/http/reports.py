@@ -28,12 +28,21 @@ class Watched(typing.Protocol):
     @ivar ready: true if it is connected.
     @ivar trouble: the reason why it is not connected.
     @ivar conflict: a conflict that makes it unusable although it is connected; usually empty.
+    @ivar standby: if it is not connected because another gateway may serve the component, the state in words;
+        otherwise empty.
     """
 
     jid: str
     ready: bool
-    trouble: str
     conflict: str
+
+    @property
+    def trouble(self) -> str:
+        """See above."""
+
+    @property
+    def standby(self) -> str:
+        """See above."""
 
 
 class Reported(Watched, typing.Protocol):
@@ -68,7 +77,7 @@ class Report:
     @ivar component: the component's JID.
     @ivar isConnected: true if the link is up.
     @ivar state: the state in words, with the reason for a problem.
-    @ivar isProblem: true if the link is down, or of no use.
+    @ivar isProblem: true if the link is down, or of no use; false if another gateway serves the component.
     @ivar items: the items of the link and of its handlers; all of them have their sentences.
     """
 
@@ -95,6 +104,8 @@ def reportOf(link: Reported) -> Report:
     if link.ready and link.conflict:
         state += f", but {link.conflict}"
     items = tuple(item for each in (link, *link) for item in _items(each))
+    if link.standby:
+        return Report(link.jid, False, f"standby: {link.standby}", bool(link.trouble), items)
     return Report(link.jid, link.ready, state, not link.ready or bool(link.conflict), items)
 
 

@@ -33,7 +33,7 @@ def outages(reports: Sequence[Report]) -> dict[str, list[str]]:
     """Return the components that are not connected, by their state, if several of them have the same."""
     found: dict[str, list[str]] = {}
     for each in reports:
-        if not each.isConnected:
+        if each.isProblem and not each.isConnected:
             found.setdefault(each.state, []).append(each.component)
     return {state: components for state, components in found.items() if len(components) > 1}
 
@@ -52,7 +52,10 @@ def verdict(reports: Sequence[Report], others: Sequence[StatusItem]) -> str:
     @param others: the items that belong to no component.
     """
     up = sum(each.isConnected for each in reports)
+    waiting = sum(not (each.isConnected or each.isProblem) for each in reports)
     links = f"{up} of {len(reports)} components are connected" if reports else "There are no components"
+    if waiting:
+        links += f", {waiting} on standby"
     return f"{links}. {_counted(_problemCount(reports, others), 'problem')}."
 
 
@@ -96,6 +99,8 @@ def component(report: Report, kind: str, history: History | None, now: float, is
         content.append(tags.p("Not connected, as others: see the ", tags.a("summary", href="#summary"), "."))
     elif report.isProblem:
         content.append(_problem(printable(report.state)))
+    elif not report.isConnected:
+        content.append(tags.p(printable(report.state)))
     content += map(_problemItem, report.problems[:MAX_ITEMS])
     if history is not None:
         content.append(tags.div(*plots(history, now), class_="plots"))
@@ -128,7 +133,7 @@ def _mark(report: Report) -> Tag:
         return tags.strong("not connected" if not report.isConnected else "in conflict", class_="mark bad")
     if report.problems:
         return tags.strong(_counted(len(report.problems), "problem"), class_="mark warn")
-    return tags.span("connected", class_="mark good")
+    return tags.span("connected" if report.isConnected else "standby", class_="mark good")
 
 
 def _problemItem(item: StatusItem) -> Tag:

@@ -81,7 +81,8 @@ class Owner:
         if found[0] != self.run:
             raise StoreTaken(
                 "another gateway has taken it over, or it was replaced by a backup: stop one of two gateways with "
-                "the same component and the same state_dir or url, or restart this one to use the store as it is"
+                "the same component and the same state_dir or url, or give it standby = true in both; or restart "
+                "this one to use the store as it is"
             )
 
 

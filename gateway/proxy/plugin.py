@@ -48,6 +48,16 @@ class ProxyPlugin:
             problems.append(
                 'balance: found "least-pending" with shared = true; allowed: "random", "round-robin", "sticky"'
             )
+        if table.shared and table.standby:
+            problems.append(
+                "shared: found true with standby = true; allowed: one of them; shared lets all gateways serve the "
+                "component, standby one of them"
+            )
+        if table.standby and table.key_file is None:
+            problems.append(
+                "key_file: found nothing with standby = true; allowed: a file with the same content on all "
+                "gateways, or requesters would get other addresses after a takeover"
+            )
         return problems + compose.keyProblems(jid, table, environment.stateDir)
 
     def warnings(self, jid: str, table: ProxyTable, environment: IServiceEnvironment) -> list[str]:

@@ -17,6 +17,7 @@ from gateway.requirements.values import (
     Delegation,
     ForeignSenders,
     Module,
+    NewConnectionWins,
     Privilege,
     Remark,
     Requirement,
@@ -61,7 +62,9 @@ def relevant(component: Component) -> Component:
     """
     kept: list[Requirement] = []
     for each in component.requirements:
-        if isinstance(each, Module | ForeignSenders) or (isinstance(each, Privilege) and each.access == "iq"):
+        if isinstance(each, Module | ForeignSenders | NewConnectionWins):
+            continue
+        if isinstance(each, Privilege) and each.access == "iq":
             continue
         if isinstance(each, Privilege) and component.having(RosterApi):
             if each.access == "presence":

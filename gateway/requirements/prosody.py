@@ -15,6 +15,7 @@ from gateway.requirements.values import (
     Delegation,
     ForeignSenders,
     Module,
+    NewConnectionWins,
     Privilege,
     Remark,
 )
@@ -22,7 +23,7 @@ from gateway.requirements.values import (
 TITLE = "Prosody"
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 # The requirements that have lines.
-_OWN = (Delegation, Privilege, Module, ForeignSenders)
+_OWN = (Delegation, Privilege, Module, ForeignSenders, NewConnectionWins)
 _SPECIAL = re.compile(r'[\\"\x00-\x1f\x7f]')
 _HIDDEN = "the secret of this component"
 _ADD = "If the host has such a list already, add the entries to that one: the last list replaces it."
@@ -125,6 +126,8 @@ def _component(component: Component) -> Iterator[str]:
         yield f"    modules_enabled = {_list(modules)};"
     if component.having(ForeignSenders):
         yield "    validate_from_addresses = false;"
+    if component.having(NewConnectionWins):
+        yield '    component_conflict_resolve = "kick_old";'
 
 
 def relevant(component: Component) -> Component:

@@ -72,6 +72,17 @@ class ForeignSenders:
 
 
 @frozen
+class NewConnectionWins:
+    """
+    A new connection of the component ends the one before it: a gateway that does not respond any longer may still
+    be connected.
+    """
+
+    def __str__(self) -> str:
+        return "the newest connection of the component"
+
+
+@frozen
 class RosterApi:
     """
     Rosters are set by ejabberd's HTTP API, because ejabberd does not set them by privilege. Other servers do.
@@ -99,7 +110,7 @@ class Remark:
         return self.text
 
 
-Requirement = Delegation | Privilege | Module | ForeignSenders | RosterApi | Remark
+Requirement = Delegation | Privilege | Module | ForeignSenders | NewConnectionWins | RosterApi | Remark
 
 
 @frozen(kw_only=True)

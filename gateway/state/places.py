@@ -5,18 +5,21 @@ The places that stores are in: the path of a state folder, or the URL of a Postg
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from gateway.state import copying, faults, urls
 from gateway.state.copying import Copied, CopyFailed, Folder, Place
+from gateway.state.guards import Guard
 from gateway.state.jobs import Backend
 from gateway.state.migrations import Migrations
 from gateway.state.sqlite import SqliteBackend
 
 
-def backend(place: Path | str, name: str, migrations: Migrations) -> Backend:
+def backend(place: Path | str, name: str, migrations: Migrations, guard: Guard | None = None) -> Backend:
     """
     Return the place of one store.
 
+    @param guard: a condition for changes, in a database that several gateways share.
     @raise OSError: if its file cannot be created.
     """
     if isinstance(place, Path):
@@ -24,7 +27,14 @@ def backend(place: Path | str, name: str, migrations: Migrations) -> Backend:
     # Imported here: it needs psycopg, which is optional.
     from gateway.state.postgresql import PostgresBackend
 
-    return PostgresBackend(place, name, migrations)
+    return PostgresBackend(place, name, migrations, guard)
+
+
+def endSessions(cursor: Any, holder: str) -> None:
+    """End all sessions of a PostgreSQL database with stores that are guarded for a process."""
+    from gateway.state import postgresql_session
+
+    postgresql_session.endSessions(cursor, holder)
 
 
 def problem(place: Path | str, name: str, migrations: Migrations) -> str:

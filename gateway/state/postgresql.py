@@ -21,10 +21,11 @@ from twisted.logger import Logger
 
 from gateway.errors import GatewayError, StoreBroken
 from gateway.state.dialect import Dialect
+from gateway.state.guards import Guard
 from gateway.state.jobs import CommitUnknown, Job, runAll, transact
 from gateway.state.migrations import Migrations, migrate, newerVersion
 from gateway.state.postgresql_faults import domainError, reasonOf
-from gateway.state.postgresql_session import PostgresSession, Transaction, connect, unusable
+from gateway.state.postgresql_session import PostgresSession, Transaction, applicationOf, connect, unusable
 from gateway.state.urls import shown
 
 # Seconds between two attempts to connect: those of a request that waits, and those while the server is known to be
@@ -118,8 +119,10 @@ class PostgresConnection:
         migrations: Migrations,
         seconds: Callable[[], float],
         onReopened: Callable[[], object],
+        guard: Guard | None = None,
     ) -> None:
         self._url = url
+        self._guard = guard
         self._name = name
         self._migrations = migrations
         self._dialect = Dialect(statement for statements in migrations for statement in statements)
@@ -211,11 +214,11 @@ class PostgresConnection:
         return True
 
     def _open(self) -> PostgresSession:
-        connection = connect(self._url, f"xmpp-gateway {self._name}")
+        connection = connect(self._url, applicationOf(self._name, self._guard))
         try:
             if refusal := unusable(connection):
                 raise StoreBroken(refusal)
-            session = PostgresSession(connection, self._name, self._dialect)
+            session = PostgresSession(connection, self._name, self._dialect, guard=self._guard)
             session.make()
             migrate(session, self._migrations)
             session.limit()
@@ -302,20 +305,22 @@ class PostgresBackend:
     One store on a server, for L{gateway.state.database.Database}. Nothing is connected before the first request.
 
     @param url: a connection URI of libpq.
+    @param guard: a condition for changes; C{None} for none.
     """
 
     slow = "PostgreSQL does not respond: check it, and the network"
     _log = Logger()
 
-    def __init__(self, url: str, name: str, migrations: Migrations) -> None:
+    def __init__(self, url: str, name: str, migrations: Migrations, guard: Guard | None = None) -> None:
         self.name = name
+        self._guard = guard
         self.place = f"{shown(url)}, {name}"
         self._url = url
         self._migrations = migrations
 
     def connect(self, seconds: Callable[[], float], onReopened: Callable[[], object]) -> PostgresConnection:
         """See L{Backend.connect}."""
-        return PostgresConnection(self._url, self.name, self._migrations, seconds, onReopened)
+        return PostgresConnection(self._url, self.name, self._migrations, seconds, onReopened, self._guard)
 
     def logReopened(self) -> None:
         """See L{Backend.logReopened}."""

@@ -12,8 +12,9 @@ import psycopg
 from attrs import frozen
 from psycopg.conninfo import conninfo_to_dict
 
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, StoreTaken
 from gateway.state.dialect import KEY_FUNCTION, Dialect
+from gateway.state.guards import Guard
 from gateway.state.postgresql_faults import domainError
 
 # The schemas of stores; and the table in each one that has the store's whole name, its version, and the statements
@@ -35,11 +36,12 @@ _PARAMETERS: dict[str, Any] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
 }
-# Milliseconds that a request waits for the lock of another process, and that a statement may take. A gateway that
-# halts in a transaction keeps the lock for a minute at most.
+# Milliseconds that a request waits for the lock of another process, and that a statement may take; and for which a
+# gateway that is halted in a transaction keeps the lock: for less time than others wait until they take its
+# components over (gateway/standby/core.py).
 _LOCK_TIMEOUT = 500
 _STATEMENT_TIMEOUT = 10_000
-_IDLE_TIMEOUT = 60_000
+_IDLE_TIMEOUT = 4_000
 _TIMELINE = "left(pg_walfile_name(pg_current_wal_lsn()), 8)"
 # What was acknowledged has to survive a power failure.
 _SYNCHRONOUS = (
@@ -60,6 +62,44 @@ def schemaOf(name: str) -> str:
 def quoted(name: str) -> str:
     """Return a name as SQL has it."""
     return '"{}"'.format(name.replace('"', '""'))
+
+
+def _literal(text: str) -> str:
+    """Return a text as SQL has it; a backslash has no meaning there (C{standard_conforming_strings})."""
+    return "'{}'".format(text.replace("'", "''"))
+
+
+def _heldBy(guard: Guard) -> str:
+    """Return an expression that is true if there is the row of a guard, and that keeps the row if it is there."""
+    where = " AND ".join(f"{quoted(column)} = {_literal(value)}" for column, value in guard.values.items())
+    # A lock as foreign keys have it: it does not hinder changes of other columns.
+    table = f"{quoted(schemaOf(guard.store))}.{quoted(guard.table)}"
+    return f"(SELECT true FROM {table} WHERE {where} FOR KEY SHARE)"  # noqa: S608 -- all parts are quoted
+
+
+def applicationOf(name: str, guard: Guard | None) -> str:
+    """Return the name of a session with a store in C{pg_stat_activity}."""
+    return f"xmpp-gateway {name}" if guard is None else f"{_sessionsOf(guard.holder)}{name}"
+
+
+def _sessionsOf(holder: str) -> str:
+    return f"xmpp-gateway {holder} "
+
+
+def endSessions(cursor: Any, holder: str) -> None:
+    """
+    End all sessions with stores that are guarded for a process. Their transactions are not stored.
+
+    PostgreSQL has no time limit for all of them: if a client halts within the messages of one statement, its
+    session is not regarded as idle. The sessions of another user of PostgreSQL are left alone.
+
+    @param cursor: of the same database.
+    """
+    cursor.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND usename = current_user AND starts_with(application_name, ?)",
+        (_sessionsOf(holder),),
+    )
 
 
 def connect(url: str, application: str) -> psycopg.Connection[Any]:
@@ -129,11 +169,17 @@ class PostgresSession:
 
     @param connection: in autocommit mode.
     @param schema: by default, that of the name.
+    @param guard: a condition for all transactions that write; C{None} for none.
     @ivar transaction: the last one that writes; C{None} if there is none, or a later one that reads.
     """
 
     def __init__(
-        self, connection: psycopg.Connection[Any], name: str, dialect: Dialect, schema: str | None = None
+        self,
+        connection: psycopg.Connection[Any],
+        name: str,
+        dialect: Dialect,
+        schema: str | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self.connection = connection
         self.close = connection.close
@@ -141,6 +187,8 @@ class PostgresSession:
         self._name = name
         self._dialect = dialect
         self._schema = quoted(schema or schemaOf(name))
+        self._guard = guard
+        self._isAllowed = "true" if guard is None else _heldBy(guard)
         self._lock = int.from_bytes(sha256(self._schema.encode()).digest()[:8], "big", signed=True)
         self._simple(
             f"SET search_path = {self._schema}; SET lock_timeout = {_LOCK_TIMEOUT}; {_SYNCHRONOUS}"
@@ -161,14 +209,22 @@ class PostgresSession:
         return cursor.fetchone() if cursor.description else None
 
     def begin(self, writes: bool) -> None:
-        """See L{Session.begin}."""
+        """
+        See L{Session.begin}.
+
+        @raise StoreTaken: if the condition of the guard is not met.
+        """
         self.transaction = None
         if not writes:
             # All statements find the same state, as in a file.
             self._simple("BEGIN ISOLATION LEVEL REPEATABLE READ")
             return
         lock = f"SELECT pg_advisory_xact_lock({self._lock})"
-        number, timeline = self._simple(f"BEGIN; {lock}; SELECT pg_current_xact_id()::text, {_TIMELINE}")
+        number, timeline, isAllowed = self._simple(
+            f"BEGIN; {lock}; SELECT pg_current_xact_id()::text, {_TIMELINE}, {self._isAllowed}"
+        )
+        if not isAllowed and self._guard is not None:
+            raise StoreTaken(self._guard.reason)
         self.transaction = Transaction(number, timeline)
 
     def commit(self) -> None:

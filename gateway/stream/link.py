@@ -36,6 +36,7 @@ from gateway.stream.fairness import Fairness
 from gateway.stream.instances import SHARED, OtherInstances
 from gateway.stream.interfaces import IPeerHandler, IRawHandler, IStatusProvider
 from gateway.stream.lane import ElementLane, T
+from gateway.stream.lease import Lease
 from gateway.stream.measures import measure
 from gateway.stream.outages import Outage
 from gateway.stream.output import Output
@@ -70,6 +71,7 @@ class Link(Output, Service):
     @ivar domain: the server's own host, which is pinged after a long silence; C{None} for never.
     @ivar software: the software of the server, as it says or shows (L{Survey}); empty until that is known.
     @ivar conflict: the reason for the operator if the link is up but of little use; otherwise empty.
+    @ivar standby: always empty: this gateway serves the component.
     @ivar shared: true if other gateways may be connected as this component.
     @ivar isFinal: true if the component is removed: no later link or process will answer what is open at the stop.
     @ivar metrics: metrics of this link and its handlers, see L{IMetricsProvider}.
@@ -115,8 +117,9 @@ class Link(Output, Service):
         budget: Budget | None = None,
         metrics: IMetrics = NO_METRICS,
         outage: Outage | None = None,
+        lease: Lease | None = None,
     ) -> None:
-        super().__init__(reactor, jid, limits or Limits())
+        super().__init__(reactor, jid, limits or Limits(), lease or Lease())
         self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random or Random(), _QUICK_FOR)
         self.budget = budget or Budget()
         self.fairness = Fairness(self, self.budget, reactor)
@@ -127,7 +130,7 @@ class Link(Output, Service):
         self._upAt = self._heardAt = self.now
         self._pingedAt: float | None = None
         self.trouble = "not started"
-        self.software = self.conflict = ""
+        self.software = self.conflict = self.standby = ""
         self.shared = False
         self.isFinal = False
         self._instances = instances
@@ -276,6 +279,8 @@ class Link(Output, Service):
 
     def chunkReceived(self, now: float) -> None:
         self.now = self._heardAt = now
+        # If it is over, the link stops, and drops the stanzas that follow.
+        self.lease.isOver(now)
 
     def stanzaReceived(self, stanza: Stanza, isNew: bool = True) -> None:
         """
@@ -298,7 +303,8 @@ class Link(Output, Service):
     def stanzaFromPeer(self, stanza: Stanza, now: float) -> None:
         """Show a stanza that has not come from the server to the handlers."""
         self.now = now
-        self.stanzaReceived(stanza)
+        if not self.lease.isOver(now):
+            self.stanzaReceived(stanza)
 
     def peerConnected(self, domains: Collection[str]) -> None:
         """Tell the handlers that there is a new connection to the components of a peer."""
@@ -320,7 +326,8 @@ class Link(Output, Service):
 
     def handle(self, stanza: Stanza) -> None:
         """Show a stanza that was held to the handlers."""
-        self.stanzaReceived(stanza, isNew=False)
+        if not self.lease.isOver(self._reactor.seconds()):
+            self.stanzaReceived(stanza, isNew=False)
 
     def refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
         """Answer a stanza with an error."""
@@ -335,8 +342,12 @@ class Link(Output, Service):
         self.errors[condition if condition in _CONDITIONS else "other"] += 1
 
     def later(self, seconds: float, act: Callable[[], object]) -> IDelayedCall:
-        """Call a function after some seconds of the link's clock."""
-        return self._reactor.callLater(seconds, act)
+        """Call a function after some seconds of the link's clock, if the component is this gateway's then."""
+        return self._reactor.callLater(seconds, self._callLate, act)
+
+    def _callLate(self, act: Callable[[], object]) -> None:
+        if not self.lease.isOver(self._reactor.seconds()):
+            act()
 
     def stanzaRefused(self, refused: StanzaRefused) -> None:
         self.refusals.incoming(refused, self._raw)
@@ -368,6 +379,8 @@ class Link(Output, Service):
 
     def _connect(self) -> None:
         self._retry = None
+        if self.lease.isOver(self._reactor.seconds()):
+            return
         trying: Deferred[Any] = maybeDeferred(self._endpoint.connect, self._factory)
         self._trying = trying
         trying.addCallback(attrgetter("authenticated"))
@@ -421,6 +434,8 @@ class Link(Output, Service):
 
     def _tick(self) -> None:
         self.now = now = self._reactor.seconds()
+        if self.lease.isOver(now):
+            return
         self._reportDropped(self.outbox.expire(now))
         self.fairness.tick(now)
         for handler in self._raw:
@@ -431,8 +446,9 @@ class Link(Output, Service):
         if self.ready and self._protocol is not None:
             self._watch(self._protocol, now)
             if self._instances is not None and not self._protocol.stalled:
-                if mark := self._instances.tick(now):
-                    self.sendRaw(mark)
+                mark = self._instances.tick(now)
+                if mark and not self.sendRaw(mark):
+                    self._instances.notSent()
                 self._compare(self._protocol, self._instances.found and not self.shared)
 
     def _watch(self, protocol: ComponentProtocol, now: float) -> None:

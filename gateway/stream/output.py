@@ -13,6 +13,7 @@ from twisted.logger import Logger
 from gateway.reports import StatusItem
 from gateway.stream.component import ComponentProtocol
 from gateway.stream.core import Limits
+from gateway.stream.lease import Lease
 from gateway.stream.outbox import Outbox
 from gateway.stream.outflow import Copies
 from gateway.stream.refusals import Refusals
@@ -41,6 +42,7 @@ class Output:
 
     @ivar jid: the component's JID.
     @ivar limits: limits of a stanza, in both directions.
+    @ivar lease: nothing is handled and no connection is made when it is over, and nothing is sent soon after.
     @ivar now: seconds on the link's clock, which is monotonic, as of the last chunk or tick.
     @ivar ready: true if stanzas flow.
     @ivar outbox: the stanzas that wait for the connection.
@@ -54,10 +56,11 @@ class Output:
 
     _log = Logger()
 
-    def __init__(self, reactor: IReactorTime, jid: str, limits: Limits) -> None:
+    def __init__(self, reactor: IReactorTime, jid: str, limits: Limits, lease: Lease) -> None:
         self._reactor = reactor
         self.jid = jid
         self.limits = limits
+        self.lease = lease
         self.now = reactor.seconds()
         self.ready = False
         self.outbox = Outbox()
@@ -87,7 +90,7 @@ class Output:
 
     def sendAll(self, data: bytes) -> bool:
         """Send serialised stanzas of any size."""
-        if self.detour is not None:
+        if self.detour is not None and not self._isSilent():
             taken = self.detour.send(data)
             if taken is not None:
                 if self._tracer is not None:
@@ -129,7 +132,7 @@ class Output:
         if copies.size > most and copies.largest > most:
             return not [n for n in range(len(copies.recipients)) if not self.sendRaw(copies.written(n, n + 1))]
         protocol = self._protocol
-        if self._write is not None and protocol is not None:
+        if self._write is not None and protocol is not None and not self._isSilent():
             if self._tracer is not None:
                 self._tracer.sent(copies.written(0, 1), len(copies.recipients) - 1)
             return protocol.writeCopies(copies) or self._drop()
@@ -178,11 +181,17 @@ class Output:
         return 0 if self._protocol is None else self._protocol.unsentBytes
 
     def _writerOf(self, protocol: ComponentProtocol) -> Callable[[bytes], bool]:
-        return protocol.write if self._tracer is None else self._tracer.traced(protocol.write)
+        write = protocol.write if self._tracer is None else self._tracer.traced(protocol.write)
+        return write if self.lease.silentAt == inf else lambda data: self._isSilent() or write(data)
+
+    def _isSilent(self) -> bool:
+        """True if another gateway may serve the component: what this one sends is dropped as if it were sent."""
+        silentAt = self.lease.silentAt
+        return silentAt != inf and self._reactor.seconds() >= silentAt
 
     def _settled(self, protocol: ComponentProtocol) -> None:
         """Send the outbox, if this connection is still the current one."""
-        if protocol is self._protocol and self.ready:
+        if protocol is self._protocol and self.ready and not self._isSilent():
             self._write = self._writerOf(protocol)
             kept = self.outbox.takeAll()
             if self._tracer is not None:

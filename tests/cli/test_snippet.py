@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from pathlib import Path
+from unittest import mock
 
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SkipTest, SynchronousTestCase
@@ -84,6 +85,20 @@ class SnippetTests(SynchronousTestCase):
         self.assertEqual(done.stderr, "")
         self.assertIn('proxy.example.com=s3"c\\ret\n', done.stdout)
         self.assertTrue(done.stdout.endswith("\n5348\n"), done.stdout)
+
+    def test_standby(self) -> None:
+        """Prosody lets a new connection of a component with C{standby} end the former one."""
+        path = Path(self.mktemp())
+        with mock.patch("gateway.state.places.urlProblem", return_value=""):
+            path.write_text(
+                '[state]\nurl = "postgresql:///x"\n[server]\nendpoint = "tcp:127.0.0.1:5347"\nsecret = "s"\n'
+                '[rooms."a.example"]\nstandby = true\n[rooms."b.example"]\n'
+            )
+            block = call("snippet", "prosody", "--config", str(path)).stdout
+            other = call("snippet", "ejabberd", "--config", str(path)).stdout
+        first, _, second = block.partition('Component "b.example"')
+        self.assertIn('    component_conflict_resolve = "kick_old";\n', first)
+        self.assertNotIn("kick_old", second + other)
 
     def test_plugins(self) -> None:
         """All shipped plugins name their requirements, and no requirement is without an effect on some server."""

@@ -67,6 +67,8 @@ class CompareTests(SynchronousTestCase):
             "secret": ("t", {"plain", "elsewhere"}),
             # Read by the reader, into secret.
             "secret_file": ("x", set()),
+            # Read by the reader, into the tables of services.
+            "standby": (True, set()),
             "domain": ("i", {"plain", "secretive"}),
             "max_stanza_size": (9, everything),
             "max_outgoing_stanza_size": (9, everything),

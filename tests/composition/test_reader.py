@@ -119,8 +119,10 @@ class RightTests(ConfigCase):
             [section] = re.findall(rf'(?ms)^\[{service.kind}\."[^"]*"\]\n(.*?)(?:^\[|\Z)', example)
             own = set(fields_dict(kind)) - set(fields_dict(ComponentTable)) - {"namespaces"}
             self.assertEqual(set(re.findall(r"(?m)^(?:# )?(\w+) = ", section)), own)
-        for key in set(fields_dict(ProxyTable)) - {"key_file"}:
+        for key in set(fields_dict(ProxyTable)) - {"key_file", "standby"}:
             self.assertEqual(getattr(proxy.table, key), getattr(defaults, key), key)
+        # It is that of [server].
+        self.assertIs(proxy.table.standby, False)
         token = str(self.folder / "http.token")
         self.assertEqual(config.http, HttpTable(token_file=token, hosts=frozenset({"gateway.example.com"})))
 

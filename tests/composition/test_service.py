@@ -657,7 +657,7 @@ class CompositionTests(ServiceCase):
     def test_instances(self) -> None:
         """Each link detects other gateways by a unique name."""
         composition = ServiceBuilder(self.config(), None, lambda: Agent(self.reactor), self.reactor)
-        marks = {composition.link("a.example.com", ComponentTable(secret="x"))._instances.mark for _ in range(3)}  # type: ignore[union-attr]  # it has one
+        marks = {composition.link("a.example.com", ComponentTable(secret="x"))._instances.mark(1) for _ in range(3)}  # type: ignore[union-attr]  # it has one
         self.assertEqual(len(marks), 3)
 
     def test_link(self) -> None:

@@ -90,6 +90,10 @@ _PLACES = {
     'endpoint = "tcp:two.example:2"': ("two.example", 2),
 }
 
+# It needs state.url, and for a proxy key_file.
+_STANDBY = {kind: [f'{kind}."c.example.com".standby'] for kind in MINIMAL}
+_STANDBY["proxy"].append('proxy."c.example.com".key_file')
+
 EFFECTS = (
     Effect(
         "state_dir",
@@ -129,6 +133,13 @@ EFFECTS = (
         f'[server]\nendpoint = "tcp:xmpp.example:5347"\n{HERE}\n{PROXY}',
         secret,
         {'secret_file = "first.secret"': ["first"], 'secret_file = "second.secret"': ["second"]},
+    ),
+    # tests/composition/test_takeover.py runs gateways with a database.
+    Effect(
+        "server.standby",
+        f"{SERVER}{HERE}\n{PROXY}",
+        place,
+        {"": ("xmpp.example", 5347), "standby = true": _STANDBY["proxy"]},
     ),
     Effect(
         "server.domain",
@@ -227,6 +238,12 @@ EFFECTS = (
                 file,
                 secret,
                 {'secret_file = "first.secret"': ["first"], 'secret_file = "second.secret"': ["second"]},
+            ),
+            Effect(
+                f"{kind}.standby",
+                file,
+                place,
+                {"": ("xmpp.example", 5347), "standby = true": _STANDBY[kind]},
             ),
         )
     ),

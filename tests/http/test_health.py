@@ -21,7 +21,7 @@ class FakeLink:
     def __init__(self, jid: str, trouble: str) -> None:
         self.jid = jid
         self.trouble = trouble
-        self.conflict = ""
+        self.conflict = self.standby = ""
 
     @property
     def ready(self) -> bool:
@@ -109,6 +109,18 @@ class HealthTests(SynchronousTestCase):
         self.links[0].trouble = self.links[2].trouble = ""
         self.assertEqual(self.ask("/readyz")[0], 200)
 
+    def test_serves(self) -> None:
+        """A component that this gateway does not serve is 503 for the one who asks for it: a load balancer."""
+        self.links[1].standby = "gw2 serves it"
+        self.links[1].trouble = ""
+        self.patch(FakeLink, "ready", property(lambda link: not link.trouble and not link.standby))
+        self.assertEqual(self.ask("/readyz")[::2], (200, "ok\n"))
+        self.assertEqual(self.ask("/readyz?serves=a.example.com")[::2], (200, "ok\n"))
+        for name in ("b.example.com", "x.example.com"):
+            body = f"{name}: this gateway does not serve it\n"
+            self.assertEqual(self.ask(f"/readyz?serves={name}")[::2], (503, body))
+        self.assertEqual(self.ask("/readyz?serves=a.example.com&serves=b.example.com")[0], 400)
+
     def test_conflict(self) -> None:
         """A connected link with a conflict is reported as well."""
         self.links[1].conflict = "another gateway is connected"
@@ -180,7 +192,8 @@ class HealthTests(SynchronousTestCase):
         """An unknown or malformed option of /readyz is an error: a probe would not look at what it should."""
         for query in ("ful=1", "full=yes", "full=", "full=1&full=1", "full=1&x=1"):
             status, _, body = self.ask(f"/readyz?{query}")
-            self.assertEqual((status, body), (400, "unknown or malformed option; valid: full=0|1\n"), query)
+            expected = "unknown or malformed option; valid: full=0|1, serves=COMPONENT\n"
+            self.assertEqual((status, body), (400, expected), query)
 
     def test_query(self) -> None:
         """A query changes nothing."""

@@ -38,7 +38,7 @@ class FakeLink:
     def __init__(self, jid: str, trouble: str = "") -> None:
         self.jid = jid
         self.trouble = trouble
-        self.conflict = ""
+        self.conflict = self.standby = ""
         self.ready = not trouble
 
     def __iter__(self) -> Iterator[object]:

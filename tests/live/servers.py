@@ -76,6 +76,8 @@ class Server(Program):
     root: ClassVar[Path] = Path("/")
     # True if it nests the disco of a managing entity only at its first connection, and then drops that of others.
     nestsOnce: ClassVar[bool] = False
+    # True if a new connection of a component ends the one before it.
+    kicksOld: ClassVar[bool] = False
     # Bytes of the longest domain that it accepts.
     longestDomain: ClassVar[int] = 1023
     # True if clients have the limits of stanzas of the shipped configuration; and their rate.
@@ -256,6 +258,8 @@ class Prosody(Server):
             # Without these it is authenticated, but never told its delegations and privileges.
             modules = ["delegation"] * (jid in managing) + ["privilege"] * (jid in self.privileged) + dialback
             lines.append(f"  modules_enabled = {_lua(modules)}")
+            if self.kicksOld:
+                lines.append('  component_conflict_resolve = "kick_old"')
             if jid in self.privileged:
                 # It may send users' presence to each other in their names.
                 lines.append("  validate_from_addresses = false")
@@ -491,10 +495,23 @@ class NewerEjabberd(Newer, Ejabberd):
     dropsIqs = True
 
 
+class KickingProsody(Prosody):
+    """Prosody, with the line for components that have C{standby}."""
+
+    kicksOld = True
+
+
+class NewerKickingProsody(NewerProsody):
+    """The newer one likewise."""
+
+    kicksOld = True
+
+
 # The next generation of each server that has one.
 GENERATIONS: Mapping[type[Server], type[Server]] = {
     Prosody: NewerProsody,
     DelayingProsody: NewerDelayingProsody,
+    KickingProsody: NewerKickingProsody,
     Ejabberd: NewerEjabberd,
 }
 

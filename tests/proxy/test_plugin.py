@@ -206,6 +206,14 @@ class CheckTests(PluginCase):
             [problem] = self.check(target=f"x@{domain}")
             self.assertTrue(problem.startswith(f'target: found "x@{domain}"'), problem)
 
+    def test_standby(self) -> None:
+        """Gateways of which one serves the component need the same key, and do not all serve it."""
+        self.assertEqual(self.check(standby=True, key_file=self.mktemp()), [])
+        [shared] = self.check(standby=True, shared=True, key_file=self.mktemp())
+        self.assertTrue(shared.startswith("shared: found true with standby = true"), shared)
+        [key] = self.check(standby=True)
+        self.assertTrue(key.startswith("key_file: found nothing with standby = true"), key)
+
     def test_shared(self) -> None:
         """Options that need open exchanges cannot be combined with C{shared}, which stores none."""
         self.assertEqual(self.check(shared=True, balance="sticky"), [])

@@ -13,9 +13,9 @@ from gateway.stream.instances import OtherInstances
 from tests.stream.memory import JID, World
 
 
-def mark(name: str) -> bytes:
+def mark(name: str, number: int = 1) -> bytes:
     """Return a mark as the server delivers it."""
-    return OtherInstances(JID, name).mark
+    return OtherInstances(JID, name).mark(number)
 
 
 class InstancesTests(SynchronousTestCase):
@@ -38,11 +38,13 @@ class InstancesTests(SynchronousTestCase):
         self.world.wait(seconds)
         heard = self.world.server.heard()[before:]
         for said in heard:
+            number = said[1].pop("id")
+            self.assertTrue(number.isdecimal(), number)
             self.assertEqual(
                 (said[0], said[1]),
                 (
                     f"{{{ns.COMPONENT_ACCEPT}}}iq",
-                    {"from": f"{JID}/gateway-instance-a1", "to": JID, "type": "result", "id": "a1"},
+                    {"from": f"{JID}/gateway-instance-a1", "to": JID, "type": "result"},
                 ),
             )
         return len(heard)
@@ -72,6 +74,46 @@ class InstancesTests(SynchronousTestCase):
         self.assertIn("another gateway is connected as this component", self.world.link.conflict)
         self.assertEqual(self.logged, ["{component}: {conflict}."])
         self.assertGreaterEqual(self.marks(10), 9)
+
+    def returned(self, *numbers: int) -> None:
+        """Deliver own marks, one in each second."""
+        for number in numbers:
+            self.assertEqual(self.world.say(mark("a1", number)), [])
+            self.world.wait(1)
+
+    def test_missing(self) -> None:
+        """
+        If own marks do not come back, and later ones do, another connection gets them: that of a gateway that is
+        halted. When all have come back for a while, that one is gone, and the link connects anew.
+        """
+        self.world.up()
+        self.returned(1, 2, 3)
+        self.assertEqual(self.world.link.conflict, "")
+        self.returned(5)
+        self.assertIn("another gateway is connected as this component", self.world.link.conflict)
+        self.returned(6, 7, 9)
+        self.assertGreaterEqual(self.marks(3), 2)
+        self.returned(*range(10, 18))
+        self.assertTrue(self.world.link.conflict)
+        self.returned(18, 19)
+        self.assertEqual(self.world.link.conflict, "")
+        self.assertGreaterEqual(self.world.endpoint.attempts, 2)
+
+    def test_notMissing(self) -> None:
+        """
+        Marks are not missed that come too early for the server, come late, were dropped here, or are of an earlier
+        connection.
+        """
+        self.world.up()
+        self.returned(4, 5, 6, 6, 5)
+        self.world.link._instances.notSent()  # type: ignore[union-attr]  # it has one
+        self.returned(8, 9)
+        self.world.server.lose(ConnectionLost())
+        while self.world.endpoint.attempts < 2:
+            self.world.wait(1)
+        self.world.server.accept()
+        self.returned(40, 41)
+        self.assertEqual(self.world.link.conflict, "")
 
     def test_foundLater(self) -> None:
         """A link that is not new answers another's mark at once, so that the other detects it as well."""

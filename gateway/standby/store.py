@@ -1,0 +1,72 @@
+"""The table of leases, in the database that the gateways share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from gateway.standby.core import Owner, Row, Turn
+from gateway.state.guards import Guard
+
+NAME = "standby"
+MIGRATIONS = (
+    # Version 1.
+    (
+        """
+        CREATE TABLE leases (
+            component TEXT PRIMARY KEY,
+            run TEXT NOT NULL,
+            name TEXT NOT NULL,
+            beat BIGINT NOT NULL,
+            wait DOUBLE PRECISION NOT NULL,
+            UNIQUE (component, run)
+        )
+        """,
+    ),
+)
+
+
+def guard(component: str, own: Owner) -> Guard:
+    """
+    Return the condition for changes of the stores of a component: the lease is this process's. While one of its
+    changes is not committed, nobody else can take the component: C{run} is part of a unique key.
+    """
+    return Guard(
+        own.run,
+        NAME,
+        "leases",
+        {"component": component, "run": own.run},
+        f"another gateway may serve {component} by now: this one was halted, or PostgreSQL was away for too long",
+    )
+
+
+def perform(
+    cursor: Any, own: Owner, turn: Turn, endSessions: Callable[[Any, str], object] = lambda cursor, run: None
+) -> list[Row]:
+    """
+    Make the changes of a turn that are possible.
+
+    @param endSessions: ends the sessions of a process with its stores, by its C{run}: a former owner may be halted
+        in a change, and would keep its row for ever.
+    @return: the whole table afterwards.
+    """
+    for component in turn.release:
+        cursor.execute("DELETE FROM leases WHERE component = ? AND run = ?", (component, own.run))
+    for row in turn.take:
+        endSessions(cursor, row.owner.run)
+        cursor.execute(
+            "UPDATE leases SET run = ?, name = ? WHERE component = ? AND run = ? AND beat = ?",
+            (own.run, own.name, row.component, row.owner.run, row.beat),
+        )
+    for component in turn.claim:
+        cursor.execute(
+            "INSERT INTO leases VALUES (?, ?, ?, 0, 0) ON CONFLICT DO NOTHING", (component, own.run, own.name)
+        )
+    for component in turn.renewed:
+        # Also those that were taken or claimed: an earlier transaction, which got no answer, may have done that.
+        cursor.execute(
+            "UPDATE leases SET beat = beat + 1, wait = ? WHERE component = ? AND run = ?",
+            (turn.wait, component, own.run),
+        )
+    cursor.execute("SELECT component, run, name, beat, wait FROM leases")
+    return [Row(component, Owner(run, name), beat, wait) for component, run, name, beat, wait in cursor.fetchall()]

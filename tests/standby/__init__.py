@@ -1,0 +1,1 @@
+"""Tests of several gateways with the same components."""
