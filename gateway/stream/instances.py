@@ -13,9 +13,10 @@ from __future__ import annotations
 from gateway.stream.stanzas import Stanza
 from gateway.xml.write import route, writeStanza
 
-# Seconds between two marks. On a new connection, or while another gateway is there, a mark is sent at each tick.
+# Seconds between two marks. On a new connection, or while another gateway is there, a mark is sent at each tick: the
+# server chooses by chance, so of a few marks none may come to another connection.
 _MARK_EVERY = 30.0
-_NEW = 10.0
+_NEW = 30.0
 # Seconds without a mark after which the other gateway counts as gone. Few of its marks may arrive here.
 _GONE_AFTER = 60.0
 # Seconds for which all own marks, one at each tick, have to come back. Another connection would get half of them.
