@@ -1182,6 +1182,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/standby/service.py": (("        lease.onOver = self._expire\n", ""),),
     "gateway/composition/takeover.py": (
         ("            standby.postpone(jid, _POSTPONE)\n", ""),
+        ("            standby.loaded()\n", "            pass\n"),
         ("if each not in components:", "if False:"),
         ("            self._services.change(lambda: self._leave(running))\n", ""),
     ),

@@ -151,6 +151,8 @@ class Takeover:
             self._services.prepare(running.configured)
             standby.postpone(jid, _POSTPONE)
             self._services.publish()
+        else:
+            standby.loaded()
 
     def _onLost(self, jid: str) -> None:
         running = self._services.serviceOf(jid)

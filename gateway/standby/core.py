@@ -239,6 +239,10 @@ class Leases:
         """True if the next turn may take a component."""
         return bool(self._free(now))
 
+    def renewNow(self) -> None:
+        """The next turn renews, also if the last renewal was a short time ago."""
+        self._renewAt = -inf
+
     def leave(self) -> Turn:
         """Want no component any longer; return the last turn."""
         components = tuple(sorted(self._wanted.keys() | self._rows))

@@ -13,8 +13,8 @@ from __future__ import annotations
 from gateway.stream.stanzas import Stanza
 from gateway.xml.write import route, writeStanza
 
-# Seconds between two marks. On a new connection, or while another gateway is there, a mark is sent at each tick: the
-# server chooses by chance, so of a few marks none may come to another connection.
+# Seconds between two marks. On a new connection, or while another gateway is there, a mark is sent at each tick:
+# the server chooses by chance, so of a few marks none may come to another connection.
 _MARK_EVERY = 30.0
 _NEW = 30.0
 # Seconds without a mark after which the other gateway counts as gone. Few of its marks may arrive here.

@@ -136,6 +136,27 @@ class TakeoverTests(TakeoverCase):
         self.assertEqual(self.shown(second, join("eve@example.com/1", "eve")), ["before", "after"])
         self.assertIn(f"{first.folder}/gateway.toml", self.logged("standby.taken")[-1])
 
+    def test_killedSoon(self) -> None:
+        """A gateway that fails as soon as it serves the rooms is waited for no longer than others."""
+        first, second, third = self.start(), self.start(), self.start()
+        self.until(first)
+        self.enter(first)
+        self.kill(first)
+        taker = self.taker(second, third)
+        self.kill(taker)
+        last = third if taker is second else second
+        self.assertLess(self.until(last), WAITS_FOR + 1.5)
+        self.assertEqual(self.shown(last, said(BEN, "after")), ["after", "after"])
+
+    def taker(self, *gateways: MemoryGateway) -> MemoryGateway:
+        """Let time pass until one of the gateways serves the component."""
+        for _ in range(60):
+            for each in gateways:
+                if any(link.ready for link in each.service.links):
+                    return each
+            self.wait(0.5)
+        raise AssertionError("none serves it")
+
     def test_halted(self) -> None:
         """A gateway that was halted handles nothing of what has come meanwhile, disconnects, and waits."""
         first, second = self.start(), self.start()

@@ -121,6 +121,15 @@ class LeasesTests(SynchronousTestCase):
         self.assertLessEqual(now - 10.0, WAITS_FOR + 2 * TICK)
         self.assertGreater(now - 10.0, SERVES_FOR)
 
+    def test_loaded(self) -> None:
+        """A process that has loaded a component renews at once; from then on it is waited for as usual."""
+        self.run_(0.0, 0.5, self.one)
+        self.one.leases.renewNow()
+        self.one.step(0.6)
+        found = self.run_(0.7, 20.0, self.other)
+        self.assertEqual([(name, change) for _, name, change in found][-1], ("other", Taken(C, self.one.own)))
+        self.assertLess(found[-1][0], 0.6 + WAITS_FOR + 2 * TICK)
+
     def test_halted(self) -> None:
         """A process that was halted does not serve any longer when it goes on, and waits."""
         self.run_(0.0, 10.0, self.one, self.other)
