@@ -21,8 +21,8 @@ NOT_WELL_FORMED = "not-well-formed"
 _DECLARATION = b"xmlns:"
 _LONG_NAMESPACE = longNamespace(rb"xmlns:[^\s=<>:]*")
 
-# A section, a processing instruction, or the beginning of an unfinished one.
-_INSTRUCTION = re.compile(rb"<!\[CDATA\[.*?(?:\]\]>|\Z)|<\?.*?\?>|<\?", re.DOTALL)
+# A section, a declaration, or the beginning of an unfinished instruction or comment.
+_UNREAD = re.compile(rb"<!\[CDATA\[.*?(?:\]\]>|\Z)|<\?.*?\?>|<\?|<!--", re.DOTALL)
 # From this number of bytes of an unfinished token on, expat gets further bytes only when the token may have ended.
 _LONG_TOKEN = 64 * 1024
 
@@ -119,9 +119,9 @@ class Judge:
             self._refuse("unsupported-encoding", f"the stream is declared to be {encoding}")
 
 
-def _instructionIn(tokens: bytes) -> int | None:
-    """Return the offset of an unfinished processing instruction; C{None} if there is none."""
-    starts = (found.start() for found in _INSTRUCTION.finditer(tokens) if found.group() == b"<?")
+def _unreadIn(tokens: bytes) -> int | None:
+    """Return the offset of an unfinished processing instruction or comment; C{None} if there is none."""
+    starts = (found.start() for found in _UNREAD.finditer(tokens) if found.group() in (b"<?", b"<!--"))
     return next(starts, None)
 
 
@@ -153,9 +153,9 @@ class Checker(Judge):
             try:
                 self._parser.Parse(data, False)
             except expat.ExpatError:
-                # Expat tells the place of the fault. An instruction around it is an unfinished token.
+                # Expat tells the place of the fault. An instruction or a comment around it is an unfinished token.
                 before = self.parsed - len(token)
-                start = _instructionIn(token[: self._parser.CurrentByteIndex - before])
+                start = _unreadIn(token[: self._parser.CurrentByteIndex - before])
                 self._refusedAt = None if start is None else before + start
                 raise
             return

@@ -14,6 +14,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["gateway"]):
+    from tests.fuzz.seeds import WORDS
     from tests.fuzz.targets import TARGETS
 
 
@@ -22,10 +23,22 @@ def main() -> None:
     name, *options = sys.argv[1:]
     target = TARGETS[name]
     with tempfile.TemporaryDirectory() as folder:
+        words = Path(folder) / "words"
+        words.write_text("".join(f'"{_quoted(each)}"\n' for each in WORDS))
+        corpus = Path(folder) / "corpus"
+        corpus.mkdir()
         for number, each in enumerate(target.seeds):
-            (Path(folder) / str(number)).write_bytes(each)
-        atheris.Setup([sys.argv[0], *options, folder], target.attempt)
+            (corpus / str(number)).write_bytes(each)
+        with atheris.instrument_imports(include=["gateway"]):
+            # Services are imported when they are made.
+            for each in target.seeds:
+                target.attempt(each)
+        atheris.Setup([sys.argv[0], f"-dict={words}", *options, str(corpus)], target.attempt)
         atheris.Fuzz()
+
+
+def _quoted(word: bytes) -> str:
+    return "".join(f"\\x{each:02x}" for each in word)
 
 
 if __name__ == "__main__":

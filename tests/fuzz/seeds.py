@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from gateway import ns
 
+# What makes a difference to a parser.
+WORDS = (
+    *rb"""< > /> </ ' " & &#0; &#x1F600; ]]> <![CDATA[ <!-- <?x?> xml: xmlns= xmlns:p=' type='error'
+    type='unavailable' from=' id=' [ ] { } : , null true 1e999 -1 % @ / \40 = # """.split(),
+    *(b"\0", b"\xff", b"\xed\xa0\x80", b"\xe2\x80\xae", b"\r\n", b"\r\n\r\n", b" ", b"'''", b'"""'),
+)
+
 COMPONENTS = _PROXY, _DELEGATE, _ROSTER, _ROOMS, _BACKED, _MIRROR = tuple(
     f"{name}.example.com" for name in ("proxy", "delegate", "roster", "rooms", "backed", "mirror")
 )

@@ -6,17 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from tests.fuzz.seeds import WORDS
 from tests.fuzz.targets import TARGETS, stop
 from tests.profiles import thorough
 
-# What makes a difference to a parser.
-_WORDS = (
-    *rb"""< > /> </ ' " & &#0; &#x1F600; ]]> <![CDATA[ <!-- <?x?> xml: xmlns= xmlns:p=' type='error'
-    type='unavailable' from=' id=' [ ] { } : , null true 1e999 -1 % @ / \40 = # """.split(),
-    *(b"\0", b"\xff", b"\xed\xa0\x80", b"\xe2\x80\xae", b"\r\n", b"\r\n\r\n", b" ", b"'''", b'"""'),
-)
 _EDITS = st.lists(
-    st.tuples(st.integers(0, 1 << 12), st.integers(0, 30), st.sampled_from(_WORDS) | st.binary(max_size=6)),
+    st.tuples(st.integers(0, 1 << 12), st.integers(0, 30), st.sampled_from(WORDS) | st.binary(max_size=6)),
     max_size=6,
 )
 # Input that was a fault once.

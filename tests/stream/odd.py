@@ -28,6 +28,8 @@ BROKEN: dict[str, tuple[bytes, str]] = {
     "end of a section": (b"<message>]]></message>", "not-well-formed"),
     "Latin-1 in an instruction": (b"<message><?x </message>\x91", "unsupported-encoding"),
     "and an empty tag": (b"<?x ''></>\x91", "unsupported-encoding"),
+    "Latin-1 in a comment": (b"<message><!--x </message>\x91", "unsupported-encoding"),
+    "hyphens in a comment, and a tag": (b"<!--'><message a='b'/>--x", "not-well-formed"),
     "Latin-1": (b"<message>\xe9</message>", "unsupported-encoding"),
     "surrogate": (b"<message a='\xed\xa0\x80'/>", "unsupported-encoding"),
 }
