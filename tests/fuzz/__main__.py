@@ -10,10 +10,12 @@ from __future__ import annotations
 import sys
 import tempfile
 from pathlib import Path
+from random import Random
 
 import atheris
 
 with atheris.instrument_imports(include=["gateway"]):
+    from tests.fuzz.mutate import mutated
     from tests.fuzz.seeds import WORDS
     from tests.fuzz.targets import TARGETS
 
@@ -33,8 +35,15 @@ def main() -> None:
             # Services are imported when they are made.
             for each in target.seeds:
                 target.attempt(each)
-        atheris.Setup([sys.argv[0], f"-dict={words}", *options, str(corpus)], target.attempt)
+        mutator = {"custom_mutator": _stanzas} if name == "stanzas" else {}
+        atheris.Setup([sys.argv[0], f"-dict={words}", *options, str(corpus)], target.attempt, **mutator)
         atheris.Fuzz()
+
+
+def _stanzas(data: bytes, largest: int, seed: int) -> bytes:
+    """Change the input of the target C{stanzas}."""
+    found = mutated(data, lambda old: atheris.Mutate(old, len(old)), Random(seed))
+    return found[:largest]
 
 
 def _quoted(word: bytes) -> str:

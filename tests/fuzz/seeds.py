@@ -30,6 +30,7 @@ domain = "example.com"
 url = "http://127.0.0.1:8000/contacts/%s"
 
 [rooms."{_ROOMS}"]
+create = ["*"]
 peers = ["mirror.example.net"]
 
 [rooms."{_BACKED}"]
@@ -69,6 +70,61 @@ _JOIN = _presence("ann@example.com/a", f"a@{_ROOMS}/ann", _MUC)
 _SAID = f"<message type='groupchat' id='m' from='ann@example.com/a' to='a@{_ROOMS}'><body>x</body></message>"
 _KICK = f"<query xmlns='{ns.MUC_ADMIN}'><item nick='b' role='none'/></query>"
 _FMUC = f"<fmuc xmlns='{ns.FMUC}' from='bob@example.net/b'><channel xmlns='{ns.CHANNEL}' e='1'/></fmuc>"
+_FORM = f"<x xmlns='{ns.DATA}' type='submit'><field var='FORM_TYPE'><value>{{}}</value></field>{{}}</x>"
+_ROOM = f"a@{_ROOMS}"
+# In a room that Ann has made, of an occupant of a mirror as well.
+_FAR = _presence(rf"a\40{_ROOMS}@mirror.example.net/bob", f"{_ROOM}/bob", _FMUC + _MUC + _USER)
+_NUMBERED = f"<r xmlns='{ns.CHANNEL}' n='1 1 0'/>"
+_PAGE = "<set xmlns='http://jabber.org/protocol/rsm'><max>5</max><before/></set>"
+_INVITE = f"<x xmlns='{ns.MUC_USER}'><invite to='t@example.com'/></x>"
+_MIRRORS = rf"a\40{_ROOMS}@mirror.example.net"
+_IN_ROOM = (
+    _request("get", _ROOM, f"<query xmlns='{ns.MUC_OWNER}'/>"),
+    _request("set", _ROOM, f"<query xmlns='{ns.MUC_OWNER}'>{_FORM.format(ns.MUC_OWNER, '')}</query>"),
+    _request("set", _ROOM, f"<query xmlns='{ns.MUC_OWNER}'><destroy jid='b@{_ROOMS}'/></query>"),
+    _request("get", _ROOM, f"<query xmlns='{ns.MUC_ADMIN}'><item affiliation='owner'/></query>"),
+    _request("get", f"{_ROOM}/ann", "<ping xmlns='urn:xmpp:ping'/>"),
+    _request("get", _ROOM, f"<query xmlns='{ns.DISCO_ITEMS}'/>"),
+    _request("get", _ROOM, "<query xmlns='jabber:iq:register'/>"),
+    _request("set", _ROOM, f"<query xmlns='urn:xmpp:mam:2' queryid='q'>{_PAGE}</query>"),
+    _request("get", _ROOM, "<vCard xmlns='vcard-temp'/>"),
+    f"<message from='ann@example.com/a' to='{_ROOM}'>{_INVITE}</message>",
+    f"<message type='chat' from='ann@example.com/a' to='{_ROOM}/bob'><body>x</body></message>",
+    f"<message type='groupchat' from='ann@example.com/a' to='{_ROOM}'><subject>x</subject></message>",
+    _presence("ann@example.com/a", f"{_ROOM}/anna", "<show>away</show>"),
+    _presence("ann@example.com/a", f"{_ROOM}/ann", "", "unavailable"),
+    _FAR
+    + f"<message type='groupchat' from='{_MIRRORS}/bob' to='{_ROOM}'>{_FMUC}<body>x</body>{_NUMBERED}</message>",
+    _FAR
+    + f"<iq type='get' id='r' from='{_MIRRORS}' to='{_ROOM}'><resume xmlns='{ns.CHANNEL}' e='1' n='0' a='0'/></iq>",
+    _FAR + f"<iq type='get' id='c' from='{_MIRRORS}' to='{_ROOM}'><compare xmlns='{ns.CHANNEL}' d='x'/></iq>",
+)
+_MIRRORED = _presence("ann@example.com/a", rf"a\40rooms.example.net@{_MIRROR}/ann", _MUC)
+_HERE = rf"a\40rooms.example.net@{_MIRROR}"
+_TALK = f"<message type='groupchat' from='a@rooms.example.net/bob' to='{_HERE}'>{_FMUC}<body>x</body>"
+_FROM_ROOM = (
+    _presence("a@rooms.example.net/ann", _HERE, f"<fmuc xmlns='{ns.FMUC}' from='ann@example.com/a'/>" + _USER),
+    _presence("a@rooms.example.net/bob", _HERE, f"<fmuc xmlns='{ns.FMUC}' from='bob@example.net/b'/>" + _USER),
+    f"{_TALK}{_NUMBERED}</message>",
+    f"<message type='groupchat' from='a@rooms.example.net' to='{_HERE}'><subject/></message>",
+    _presence("a@rooms.example.net", _HERE, f"<fmuc xmlns='{ns.FMUC}'><left/></fmuc>"),
+    _presence("a@rooms.example.net", f"{_HERE}/ann", f"<fmuc xmlns='{ns.FMUC}'><reject>x</reject></fmuc>", "error"),
+)
+_BACKING = (
+    _presence("ann@example.com/a", f"a@{_BACKED}/ann", _MUC)
+    + _presence("a@conference.example.com/ann", rf"ann\40example.com@{_BACKED}/ann", _USER)
+    + rf"<message type='groupchat' from='a@conference.example.com/tom' to='ann\40example.com@{_BACKED}/ann'>"
+    "<body>x</body><stanza-id xmlns='urn:xmpp:sid:0' by='a@conference.example.com' id='1'/></message>"
+)
+_GRANTED = (
+    f"<message from='example.com' to='{_ROSTER}'><privilege xmlns='{ns.PRIVILEGE}'>"
+    "<perm access='roster' type='both'/><perm access='presence' type='managed_entity'/></privilege></message>"
+    + _presence("ann@example.com/a", _ROSTER, "")
+)
+_ADVERTISED = (
+    f"<delegation xmlns='{ns.DELEGATION_2}'><delegated namespace='jabber:iq:private'><attribute name='node'/>"
+    "</delegated></delegation>"
+)
 # The first byte is the number of a component.
 STANZAS = tuple(
     bytes([place]) + text.encode()
@@ -84,6 +140,13 @@ STANZAS = tuple(
         (4, _presence("ann@example.com/a", f"a@{_BACKED}/ann", _MUC)),
         (4, _presence("a@conference.example.com/ann", rf"ann\40example.com@{_BACKED}/ann", _USER)),
         (5, _presence("ann@example.com/a", rf"a\40rooms.example.net@{_MIRROR}/ann", _MUC)),
+        *((3, _JOIN + each) for each in _IN_ROOM),
+        *((5, _MIRRORED + each) for each in _FROM_ROOM),
+        (4, _BACKING),
+        (2, _GRANTED),
+        (1, f"<message from='example.com' to='{_DELEGATE}'>{_ADVERTISED}</message>"),
+        (0, _request("result", _PROXY, "")),
+        (0, f"<message type='chat' from='ann@example.com/a' to='{_PROXY}'><body>x</body></message>"),
     )
 )
 
@@ -101,10 +164,12 @@ REQUESTERS = (
     (f"{'a' * 1_000}@example.com/r", _PROXY),
 )
 
-_POST = b"POST /roster.example.com/roster HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+_POST = b"POST /roster_admin/refresh HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
 HTTP = (
     b"GET /status HTTP/1.1\r\nHost: 127.0.0.1:5290\r\n\r\n",
     b"GET /metrics?x=%41 HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n",
     _POST + b'Content-Length: 7\r\n\r\n["ann"]',
+    b"POST /roster_admin/example.com/refresh?dry_run=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n[1]",
+    b"GET /healthz HTTP/1.0\r\n\r\nGET /readyz?serves=x HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n",
     b"POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 )
