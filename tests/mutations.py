@@ -333,6 +333,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        room.lockedUntil = now + room.bounds.locked\n", "        pass\n"),
     ),
     "gateway/fmuc/channel.py": (
+        ("position.epoch == self.epoch and self._outbox.acknowledged <= position.number", "False"),
+        ("return position.epoch == self.epoch and self._outbox", "return self._outbox"),
         ("if isNeeded or self._requests:", "if isNeeded:"),
         ("isNeeded = self.isWatched if self.state is ChannelState.LOST else self._isWaiting", "isNeeded = True"),
         ("self.isWatched if self.state is ChannelState.LOST else self._isWaiting", "self._isWaiting"),
@@ -948,6 +950,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            channel.withdraw(number)\n", "            pass\n"),
     ),
     "gateway/fmuc/handler.py": (
+        (
+            "if channel is not None and self._rooms.channels.table.get(place) is not channel:",
+            "if False:",
+        ),
         ("self._perform(actions, isCharged=True, request=stanza)\n", "self._perform(actions, request=stanza)\n"),
         ("self._perform(actions, speaker=speaker, isCharged=True)\n", "self._perform(actions, speaker=speaker)\n"),
         ("if found is not None or backing.isDue:", "if found is not None:"),
@@ -1039,6 +1045,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("isElsewhere = domain != component and domain not in self.users", "isElsewhere = True"),
     ),
     "gateway/fmuc/from_joined.py": (
+        ("if not pending.isOwed and uplink.isEarlier(pending):", "if False:"),
+        ("if not pending.isOwed and uplink.isEarlier(pending):", "if uplink.isEarlier(pending):"),
         ("is not None and stanza.stanzaError is None:", "is not None:"),
         ("    uplink.node.resumes |= stanza.resumes\n", ""),
         ("return found.nick, quirks.asFrom(found.realJid, stanza)", "return found.nick, stanza"),

@@ -347,6 +347,18 @@ class Channel(Generic[T]):
             self._checkDelivered(now)
         return found
 
+    @property
+    def position(self) -> Position:
+        """The last stanza that was sent. What is sent from now on follows it, also in the place of another one."""
+        return Position(self.epoch, self._sent)
+
+    def isBefore(self, position: Position) -> bool:
+        """
+        True if the other node has not acknowledged anything behind a position. So nothing that it has sent answers
+        that (rule 35).
+        """
+        return position.epoch == self.epoch and self._outbox.acknowledged <= position.number
+
     def boundary(self) -> Position:
         """
         Return the last stanza that this node has given a number. What follows does not take the place of what was

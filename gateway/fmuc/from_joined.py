@@ -171,6 +171,9 @@ def _meetsJoin(
         del pending.owedTo[:1]
         return True
     if pending.isSent and _isOf(pending.request.realJid, realJid, stanza):
+        if not pending.isOwed and uplink.isEarlier(pending):
+            # It is about an earlier stay of the user, of which this process knows nothing.
+            return True
         mode = Mode.PRIMARY if stanza.fmuc is None else stanza.fmuc.mode
         if realJid:
             pending.answerNamed(realJid)

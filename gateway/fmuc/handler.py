@@ -199,6 +199,8 @@ class RoomsHandler(RawHandler):
         commit begins after the input, so what they cause has one commit with their numbers.
         """
         assert self._rooms.channels is not None
+        place = jids.bare(stanza.recipient or ""), jids.bare(stanza.sender or "")
+        channel = self._rooms.channels.table.get(place)
         try:
             found = self._rooms.channels.received(stanza, self._link.now)
         except GatewayError as error:
@@ -207,6 +209,9 @@ class RoomsHandler(RawHandler):
         for each in found:
             assert each.sender and each.recipient
             self._received(each, each.sender, each.recipient)
+            if channel is not None and self._rooms.channels.table.get(place) is not channel:
+                # It has ended: what it has kept waiting is of an earlier stay (rule 9).
+                break
         if self._rooms.channels.isChanged:
             self._perform(())
 

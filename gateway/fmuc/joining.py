@@ -375,6 +375,11 @@ class Joining(Leaving):
         keep = 0 if self.offered is None else self.keep
         self._mirror.toNode(self.node, evolve(self._joinOf(join, isFirst=True), channel=self.offered, keep=keep))
 
+    def isEarlier(self, join: PendingJoin) -> bool:
+        """True if what the joined node sends now was sent before a join has arrived there."""
+        channel = self.node.channel
+        return channel is not None and join.after is not None and channel.isBefore(join.after)
+
     def _joinOf(self, join: PendingJoin, asksId: bool = False, isFirst: bool = False) -> Join:
         mode = self.node.mode.asked if isFirst else self.node.mode.current
         return Join(join.request, mode, asksId, isFirst, self.node.profile)
@@ -383,6 +388,7 @@ class Joining(Leaving):
         """Send the join; in primary mode, a fence follows it."""
         assert join is not None
         join.state, join.deadline = JoinState.SENT, now + self.node.profile.answer
+        join.after = None if self.node.channel is None else self.node.channel.position
         returns = self.node.returnsPresence
         self._mirror.toNode(self.node, self._joinOf(join, asksId=not returns))
         if not returns and self.node.channel is None:

@@ -7,6 +7,7 @@ from math import inf
 
 from attrs import define, field
 
+from gateway.fmuc.channel_values import Position
 from gateway.fmuc.nodes import JoiningNode
 from gateway.muc.actions import SendResult
 from gateway.muc.occupant import Occupant
@@ -66,6 +67,7 @@ class PendingJoin:
     @ivar held: the answer to a joining node's own fence, until the join is answered.
     @ivar further: joins of further sessions of a local user, by full JID; they wait for the same answer.
     @ivar occupant: the occupant here who is joined anew; C{None} for a user who is not in.
+    @ivar after: what the channel had numbered before the join was sent; C{None} without a channel.
     """
 
     request: JoinRequest
@@ -81,6 +83,7 @@ class PendingJoin:
     held: SendResult | None = None
     further: dict[str, JoinRequest] = field(factory=dict)
     occupant: Occupant | None = None
+    after: Position | None = None
 
     @property
     def isSent(self) -> bool:

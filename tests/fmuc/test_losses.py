@@ -150,6 +150,10 @@ class LossesTests(SynchronousTestCase):
     )
     # A node asks to compare once more before the answer to the occupants that it has told comes.
     @example((Node(),) * 3, steps("crash7f say1a settle7f kick6f deliver4e kick7a cut5d deliver2b reconnect4b"))
+    # A user's presence and leave come back to a killed node, and the user has asked to join again.
+    @example(
+        (*[Node(mode=Mode.REPLICA)] * 3, Node()), steps("status6c kick4c leave4d kill2b join4c")
+    )
     # A node that has left is told the former channel's stanzas once more, after its next first join.
     @example(
         (*[Node(mode=Mode.REPLICA)] * 2, Node(), Node(mode=Mode.REPLICA)),
@@ -221,6 +225,11 @@ class LossesTests(SynchronousTestCase):
             Node(Dialect.PROTOXEP),
         ),
         steps("cut1a crash7d forget6d wait4d skip5f say2c settle5d forget3f join7f"),
+    )
+    # The last leave is confirmed, and behind it stands the answer to a join that was withdrawn.
+    @example(
+        (Node(mode=Mode.REPLICA), Node(), Node(mode=Mode.REPLICA)),
+        steps("kill1d leave1f cut4f join5d kick7f wait7f join2b skip4c wait5c"),
     )
     # A node loses its state twice within a minute, and offers the same epoch each time.
     @example(

@@ -55,6 +55,24 @@ class HeldTests(SynchronousTestCase):
         self.assertEqual(self.receive(1, FIRST + 1), ["1"])
 
 
+class AnsweredTests(SynchronousTestCase):
+    """Rule 35 of docs/fmuc-resync.md, of one end of a channel."""
+
+    def test_before(self) -> None:
+        """Only what acknowledges something that was sent after a position can be the answer to that."""
+        node = Network().nodes[0]
+        channel = node.channel
+        for body in ("a", "b"):
+            position = channel.position
+            node.say(body)
+            node.commit()
+        self.assertEqual(position, Position(FIRST, 1))
+        for acknowledged, isBefore in ((0, True), (1, True), (2, False)):
+            channel.receive(Header(FIRST, acknowledged + 1, acknowledged), "c", 1, 0.0)
+            self.assertIs(channel.isBefore(position), isBefore)
+        self.assertFalse(channel.isBefore(Position(FIRST + 1, 5)))
+
+
 class OvertakenTests(LinkedCase):
     """Rule 34: a mirror that was killed compares, and the room sends something before it answers."""
 
