@@ -80,16 +80,18 @@ REFRESHERS = ("gateway", *_LOOPS)
 _MAX_STANZA = 8 * 1024 * 1024
 
 
-def relay(name: str, port: int, timeout: int = 30) -> "Contestant":
+def relay(name: str, port: int, timeout: int = 30, url: str = "") -> "Contestant":
     """
     Start one of L{RELAYS}.
 
     @param port: the fake server's port on the loopback.
     @param timeout: seconds after which the gateway fails an exchange (the others always take 30).
+    @param url: of the database in which the gateway shares its exchanges with others; empty for none.
     """
     component, target = traffic.COMPONENT.decode(), traffic.TARGET.decode()
     if name == "gateway":
-        return _gateway(port, _PROXY.format(component=component, target=target, timeout=timeout))
+        shared = f'shared = true\n[state]\nurl = "{url}"\n' if url else ""
+        return _gateway(port, _PROXY.format(component=component, target=target, timeout=timeout) + shared)
     script, *how = _RELAYS[name]
     return _script(name, script, str(port), component, target, *how)
 

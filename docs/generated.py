@@ -218,8 +218,8 @@ OPENFIRE = "Openfire 5.1.1"
 FEATURES = (
     Feature("[proxy](proxy.md)", ("proxy", "proxy_options", "proxy_tokens"), ("proxy.test_openfire",)),
     Feature(
-        "two gateways as one component: [shared](proxy.md#several-gateways-on-one-component), or detected",
-        ("instances",),
+        "several gateways as one component: [shared](proxy.md#several-gateways-on-one-component), or detected",
+        ("instances", "shared"),
         (),
         "only ejabberd accepts a second connection of a component",
     ),

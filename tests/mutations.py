@@ -254,12 +254,37 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("permissions.checkMessage(sender)", "pass"),
     ),
     "gateway/proxy/core.py": (
-        ("(resource := exchange.resource).jid == sender:", "(resource := exchange.resource):"),
+        ("exchange.resource.jid == sender:", "exchange.resource:"),
         ('return self._drop("an answer from another account")', "pass"),
         ('return self._drop("an answer from another resource")', "pass"),
         ("if self._draining or not self._relaysIq:", "if self._draining:"),
         ("if not self._rules.outbound:", "if False:"),
         ("self._outbound.pop((sender, recipient, identifier), None)", "next(iter(self._outbound.values()), None)"),
+    ),
+    "gateway/proxy/common_core.py": (
+        ("if self._members.isValid(now):", "if True:"),
+        (" and exchange.number not in self._unsent:", ":"),
+        ("and sender.startswith(self._targetPrefix):", "and True:"),
+        ("min(entry.deadline - self.offset, now + self._rules.timeout)", "now + self._rules.timeout"),
+    ),
+    "gateway/proxy/common_store.py": (
+        ("AND is_answered = 0 ORDER BY deadline", "ORDER BY deadline"),
+        ("AND sender = ? AND is_answered = 0 ORDER", "AND sender <> ? AND is_answered = 0 ORDER"),
+        ('"SELECT name FROM gateways WHERE name = ? AND beat >= 0", (owner,)', '"SELECT ?", (owner,)'),
+        ("    return row is not None and not row[0]\n", "    return row is not None\n"),
+    ),
+    "gateway/proxy/common_tables.py": (
+        ("            self._waiting.extendleft(reversed(taken[kind]))\n", "            pass\n"),
+        ("return news if changes == self._changes else", "return news if True else"),
+    ),
+    "gateway/proxy/members.py": (
+        ("before = self._seen if now - self._readAt <= _MAX_GAP else {}", "before = self._seen"),
+        ("self._validUntil = askedAt + SERVES_FOR", "self._validUntil = now + SERVES_FOR"),
+    ),
+    "gateway/proxy/sharing.py": (
+        ("            if hasFailed:\n", "            if False:\n"),
+        ("known.update(entry.sender for entry in news.adopted if not entry.isOutbound)", "pass"),
+        ("                self._probeAt = self._link.now + _PROBE_AFTER\n", "                pass\n"),
     ),
     "gateway/proxy/addresses.py": (
         ('if not hmac.compare_digest(expected.encode(), token.encode(errors="replace")):', "if False:"),

@@ -41,8 +41,13 @@ def keyProblems(jid: str, table: ProxyTable, stateDir: str) -> list[str]:
     return []
 
 
-def storeWarnings(jid: str, environment: IServiceEnvironment) -> list[str]:
-    """Return the reasons why open exchanges cannot be kept over a restart."""
+def storeWarnings(jid: str, table: ProxyTable, environment: IServiceEnvironment) -> list[str]:
+    """Return the reasons why open exchanges cannot be shared, or kept over a restart."""
+    if hasCommonTables(table, environment):
+        from gateway.proxy import common_store
+
+        problem = environment.storeProblem(_commonName(jid), common_store.MIGRATIONS)
+        return [problem] if problem else []
     old = ExchangeFile(_oldFile(jid, environment.stateDir)).problem()
     return [each for each in (old, environment.storeProblem(_storeName(jid), MIGRATIONS)) if each]
 
@@ -53,21 +58,45 @@ def makeService(jid: str, table: ProxyTable, composition: IServiceBuilder) -> IS
         forward=frozenset(table.forward),
         outbound=table.outbound,
         timeout=table.timeout,
-        shared=table.shared,
+        shared=table.shared and not hasCommonTables(table, composition),
     )
     pool = Pool(table.target, table.resources, table.balance, random.random)
-    translator = Translator(Sealer(jid, loadKey(_keyFile(jid, table, composition.stateDir))), pool, rules)
-    store = composition.store(_storeName(jid), MIGRATIONS)
-    exchanges = ExchangeStore(store, ExchangeFile(_oldFile(jid, composition.stateDir)))
+    sealer = Sealer(jid, loadKey(_keyFile(jid, table, composition.stateDir)))
+    if hasCommonTables(table, composition):
+        handler = _sharing(jid, sealer, pool, rules, composition)
+    else:
+        store = composition.store(_storeName(jid), MIGRATIONS)
+        exchanges = ExchangeStore(store, ExchangeFile(_oldFile(jid, composition.stateDir)))
+        handler = ProxyHandler(Translator(sealer, pool, rules), exchanges, composition.wallClock)
     link = composition.link(jid, table)
     link.shared = table.shared
-    ProxyHandler(translator, exchanges, composition.wallClock).setHandlerParent(link)
+    handler.setHandlerParent(link)
     return link
+
+
+def hasCommonTables(table: ProxyTable, environment: IServiceEnvironment) -> bool:
+    """True if the gateways that share a component share its open exchanges as well."""
+    return table.shared and environment.stateKey == "state.url"
+
+
+def _sharing(jid: str, sealer: Sealer, pool: Pool, rules: Rules, composition: IServiceBuilder) -> ProxyHandler:
+    # Imported here: most proxies do not need it.
+    from gateway.proxy import common_core, common_store, common_tables, sharing
+
+    store = composition.store(_commonName(jid), common_store.MIGRATIONS)
+    tables = common_tables.CommonTables(store, composition.reactor)
+    translator = common_core.CommonTranslator(sealer, pool, rules, tables.members, common_tables.numbers())
+    return sharing.SharingHandler(translator, tables, composition.wallClock)
 
 
 def _storeName(jid: str) -> str:
     """Name of the store of a component's open exchanges."""
     return f"{jid}.proxy"
+
+
+def _commonName(jid: str) -> str:
+    """Name of the store that the gateways of a component share."""
+    return f"{jid}.shared"
 
 
 def _oldFile(jid: str, stateDir: str) -> Path:

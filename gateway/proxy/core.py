@@ -30,7 +30,7 @@ from gateway.errors import (
 )
 from gateway.proxy.actions import Action, Drop, Fail, Refuse, Relay, Retry
 from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
-from gateway.proxy.correspondents import Correspondents
+from gateway.proxy.correspondents import Correspondent, Correspondents
 from gateway.proxy.exchanges import Exchange, OpenExchange, Outbound
 from gateway.proxy.pool import Pool, Resource
 from gateway.stream.pending import PendingTable
@@ -55,8 +55,8 @@ class Rules:
     @ivar forward: the kinds of stanza that are forwarded.
     @ivar outbound: true if the implementing client may start exchanges.
     @ivar timeout: seconds for an answer.
-    @ivar shared: true if other gateways serve the same component. Not together with C{outbound}, nor with a
-        balance that counts open exchanges: there is no table of them then.
+    @ivar shared: true if other gateways serve the same component, and share no tables with this one. Not together
+        with C{outbound}, nor with a balance that counts open exchanges: there is no table of them then.
     """
 
     forward: frozenset[str] = frozenset({"iq"})
@@ -132,7 +132,8 @@ class Translator:
             # The requester used the id twice. The answers cannot be told apart, so one resource must give both.
             if not share.take():
                 return Refuse(TooManyPending)
-            exchange.repeat(now + self._rules.timeout)
+            deadline = now + self._rules.timeout
+            exchange.repeat(deadline, self._opened(correspondent, identifier, exchange.resource, deadline))
             return correspondent.to(exchange.resource.jid)
         resource = self._pool.choose(sender, now)
         if resource is None:
@@ -147,9 +148,15 @@ class Translator:
         if stanza.type == "get" and self._retained < _MAX_RETAINED:
             kept = stanza
             self._retained += len(stanza.raw)
-        self._exchanges.add(key, Exchange(correspondent, resource, now + self._rules.timeout, kept))
+        deadline = now + self._rules.timeout
+        number = self._opened(correspondent, identifier, resource, deadline)
+        self._exchanges.add(key, Exchange(correspondent, resource, deadline, kept, number))
         resource.open[key] = None
         return there
+
+    def _opened(self, correspondent: Correspondent, identifier: str, resource: Resource, deadline: float) -> int:
+        """Note a request that will be forwarded, and return its number; 0 if gateways share no tables."""
+        return 0
 
     def answer(self, sender: str, recipient: str, identifier: str, now: float) -> Action | None:
         """
@@ -161,18 +168,8 @@ class Translator:
         """
         key = (recipient, identifier)
         exchange = self._exchanges.get(key)
-        if exchange is not None and (resource := exchange.resource).jid == sender:
-            if self.observe is not None:
-                self.observe(now - exchange.deadline + self._rules.timeout)
-            if exchange.copies:
-                del self._exchanges[key]
-                exchange.endOldest()
-                self._exchanges.add(key, exchange)
-            else:
-                self._close(key, exchange)
-            if resource.misses:
-                self._pool.answered(resource)
-            return exchange.correspondent.back
+        if exchange is not None and exchange.resource.jid == sender:
+            return self._answered(key, exchange, now)
         outbound = self._outbound.pop((sender, recipient, identifier), None)
         if outbound is not None:
             return outbound.back
@@ -183,6 +180,24 @@ class Translator:
         if exchange is not None:
             return self._drop("an answer from another resource")
         return self._answerBySeal(recipient, key, now)
+
+    def _answered(self, key: tuple[str, str], exchange: Exchange, now: float) -> Relay:
+        if self.observe is not None:
+            self.observe(now - exchange.deadline + self._rules.timeout)
+        self._endOldest(key, exchange)
+        return exchange.correspondent.back
+
+    def _endOldest(self, key: tuple[str, str], exchange: Exchange) -> None:
+        """End the oldest request of an exchange: it was answered."""
+        resource = exchange.resource
+        if exchange.copies:
+            del self._exchanges[key]
+            exchange.endOldest()
+            self._exchanges.add(key, exchange)
+        else:
+            self._close(key, exchange)
+        if resource.misses:
+            self._pool.answered(resource)
 
     def _answerBySeal(self, recipient: str, key: tuple[str, str], now: float) -> Action:
         """Handle an answer of the target to an exchange that this process does not know."""
@@ -214,8 +229,16 @@ class Translator:
         if key in self._outbound:
             return Refuse(AlreadyOpen)
         back = Relay(route(recipient, sender))
-        self._outbound.add(key, Outbound(back, now + self._rules.timeout))
+        deadline = now + self._rules.timeout
+        number = self._openedOutbound(correspondent, identifier, recipient, sender, deadline)
+        self._outbound.add(key, Outbound(back, deadline, number))
         return correspondent.back
+
+    def _openedOutbound(
+        self, correspondent: Correspondent, identifier: str, recipient: str, sender: str, deadline: float
+    ) -> int:
+        """As L{_opened}, for a request of the implementing client."""
+        return 0
 
     def withdraw(self, sender: str, recipient: str, identifier: str) -> None:
         """Forget a request that was just taken but could not be forwarded; the caller answers it."""
@@ -306,7 +329,7 @@ class Translator:
         self._forget(key, exchange)
         exchange.resource = other
         other.open[key] = None
-        return [Retry(kept, exchange.correspondent.to(other.jid).route)]
+        return [Retry(kept, exchange.correspondent.to(other.jid).route, other.jid, exchange.number)]
 
     # Time.
 
@@ -326,7 +349,7 @@ class Translator:
                 id=key[1],
                 resource=exchange.resource.jid,
                 deadline=exchange.deadline,
-                copies=tuple(exchange.copies or ()),
+                copies=tuple(deadline for deadline, _ in exchange.copies or ()),
             )
             for key, exchange in self._exchanges.items()
         ]
@@ -352,7 +375,7 @@ class Translator:
         End the exchanges that the implementing client started. The next process could not tell their answers from
         forgeries.
         """
-        return [Fail(outbound.back.route, key[2], Stopping) for key, outbound in self._outbound.popAll()]
+        return [Fail(out.back.route, key[2], Stopping, out.number) for key, out in self._outbound.popAll()]
 
     def abandonAll(self) -> list[Fail | Retry]:
         """End all exchanges: there will be no process that could end those of L{openExchanges}."""
@@ -372,14 +395,17 @@ class Translator:
         for key, exchange in self._exchanges.expire(now):
             if self._pool.missed(exchange.resource, now):
                 rested.append(exchange.resource)
+            back = exchange.correspondent.back.route
+            number = exchange.number
             while exchange.deadline <= now and exchange.endOldest():
-                actions.append(Fail(exchange.correspondent.back.route, key[1], NoAnswer))
+                actions.append(Fail(back, key[1], NoAnswer, number))
+                number = exchange.number
             if exchange.deadline <= now:
                 actions += self._fail(key, exchange, NoAnswer)
             else:
                 self._exchanges.add(key, exchange)
         for outKey, outbound in self._outbound.expire(now):
-            actions.append(Fail(outbound.back.route, outKey[2], NoAnswer))
+            actions.append(Fail(outbound.back.route, outKey[2], NoAnswer, outbound.number))
         return actions, rested
 
     def drain(self) -> None:
@@ -394,10 +420,10 @@ class Translator:
 
     def _fail(self, key: tuple[str, str], exchange: Exchange, error: type[GatewayError]) -> list[Fail | Retry]:
         self._close(key, exchange)
-        owed = 1
+        owed = [exchange.number]
         while exchange.endOldest():
-            owed += 1
-        return [Fail(exchange.correspondent.back.route, key[1], error)] * owed
+            owed.append(exchange.number)
+        return [Fail(exchange.correspondent.back.route, key[1], error, number) for number in owed]
 
     def _close(self, key: tuple[str, str], exchange: Exchange) -> None:
         self._exchanges.pop(key, None)

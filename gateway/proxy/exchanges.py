@@ -19,27 +19,39 @@ class Exchange:
     A request that was handed to a resource.
 
     @ivar deadline: deadline of the oldest request.
-    @ivar copies: deadlines of later requests with the same id between the same addresses, each of which gets an
-        answer; C{None} if there never was one.
+    @ivar number: number of the oldest request in the tables that gateways share (L{Entry}); otherwise 0.
+    @ivar copies: deadlines and numbers of later requests with the same id between the same addresses, each of which
+        gets an answer; C{None} if there never was one.
     @ivar kept: the request, if it may be tried a second time.
     """
 
-    __slots__ = ("correspondent", "resource", "deadline", "copies", "kept")
+    __slots__ = ("correspondent", "resource", "deadline", "number", "copies", "kept")
 
     def __init__(
-        self, correspondent: Correspondent, resource: Resource, deadline: float, kept: Stanza | None
+        self,
+        correspondent: Correspondent,
+        resource: Resource,
+        deadline: float,
+        kept: Stanza | None,
+        number: int = 0,
     ) -> None:
         self.correspondent = correspondent
         self.resource = resource
         self.deadline = deadline
-        self.copies: deque[float] | None = None
+        self.number = number
+        self.copies: deque[tuple[float, int]] | None = None
         self.kept = kept
 
-    def repeat(self, deadline: float) -> None:
+    def repeat(self, deadline: float, number: int = 0) -> None:
         """Expect one more answer."""
         if self.copies is None:
             self.copies = deque()
-        self.copies.append(deadline)
+        self.copies.append((deadline, number))
+
+    def removeCopy(self, number: int) -> None:
+        """Forget a later request."""
+        self.copies = deque(each for each in self.copies or () if each[1] != number)
+        self.correspondent.share.giveBack()
 
     def endOldest(self) -> bool:
         """
@@ -49,7 +61,7 @@ class Exchange:
         """
         if not self.copies:
             return False
-        self.deadline = self.copies.popleft()
+        self.deadline, self.number = self.copies.popleft()
         self.correspondent.share.giveBack()
         return True
 
@@ -73,7 +85,12 @@ class OpenExchange:
 
 @frozen
 class Outbound:
-    """A request that the implementing client started."""
+    """
+    A request that the implementing client started.
+
+    @ivar number: as L{Exchange.number}.
+    """
 
     back: Relay
     deadline: float
+    number: int = 0

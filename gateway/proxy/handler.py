@@ -15,7 +15,7 @@ from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, HandlerFailed, NoResource
 from gateway.interfaces import IStatusProvider
 from gateway.metrics import IMetrics, IMetricsProvider, label, names
-from gateway.proxy.actions import Action, Fail, Refuse, Relay, Retry
+from gateway.proxy.actions import Action, Drop, Fail, Refuse, Relay, Retry
 from gateway.proxy.core import Translator
 from gateway.proxy.stanzas import presence
 from gateway.proxy.store import ExchangeStore
@@ -41,13 +41,14 @@ class ProxyHandler(RawHandler):
     """
     Jabber Address Translation for one component.
 
+    @param kept: the exchanges of the previous process; C{None} if gateways share their exchanges.
     @param wallClock: as L{gateway.interfaces.IServiceBuilder.wallClock}; by default the link's clock.
     """
 
     _log = Logger()
 
     def __init__(
-        self, translator: Translator, kept: ExchangeStore, wallClock: Callable[[], float] | None = None
+        self, translator: Translator, kept: ExchangeStore | None, wallClock: Callable[[], float] | None = None
     ) -> None:
         super().__init__()
         self._wallClock = wallClock
@@ -100,7 +101,8 @@ class ProxyHandler(RawHandler):
     def drained(self) -> None:
         isLast = self._link.isFinal and self._link.ready
         self._perform(self._translator.abandonAll() if isLast else self._translator.abandon())
-        self._kept.leave(self._translator.openExchanges(), self._offset())
+        if self._kept is not None:
+            self._kept.leave(self._translator.openExchanges(), self._offset())
 
     def _offset(self) -> float:
         """Return the seconds since 1970 when the link's clock was at 0."""
@@ -109,12 +111,21 @@ class ProxyHandler(RawHandler):
     def connectionInitialized(self) -> None:
         # A link that was stopped may be started again.
         self._translator.resume()
-        self._translator.reopen(self._kept.take(self._offset()), self._link.now)
+        self._takeOver()
+        self._expire(self._link.now)
+        self._waiting.open(self._link.now, self._translator.timeout)
+        self._probe()
+
+    def _takeOver(self) -> None:
+        """Take over the exchanges of the previous process."""
+        if self._kept is not None:
+            self._translator.reopen(self._kept.take(self._offset()), self._link.now)
         if not self._started:
             self._started = True
             self._translator.started(self._link.now)
-        self._expire(self._link.now)
-        self._waiting.open(self._link.now, self._translator.timeout)
+
+    def _probe(self) -> None:
+        """Ask for the target's presence."""
         # If the subscription exists, the target's server answers both. The order matters: Prosody drops a waiting
         # subscription at a probe that it may not answer.
         self._send(presence(self._component, self._target, "probe"))
@@ -158,6 +169,10 @@ class ProxyHandler(RawHandler):
         else:
             self._presenceReceived(stanza, sender, recipient, kind)
             return True
+        self._act(stanza, action)
+        return True
+
+    def _act(self, stanza: Stanza, action: Action) -> None:
         if isinstance(action, Relay):
             try:
                 self._send(stanza.readdressed(action.route))
@@ -165,9 +180,14 @@ class ProxyHandler(RawHandler):
                 # The link logs it, and answers a request.
                 self._lost(stanza, action)
                 raise
-        elif isinstance(action, Refuse) and kind != "error" and kind != "result":
-            self._refuse(stanza, action.error)
-        return True
+        elif isinstance(action, Refuse):
+            if stanza.type != "error" and stanza.type != "result":
+                self._refuse(stanza, action.error)
+        elif not isinstance(action, Drop):
+            self._carryOut(stanza, action)
+
+    def _carryOut(self, stanza: Stanza, action: Action) -> None:
+        """Carry out an action for the tables that gateways share."""
 
     def _refuse(self, stanza: Stanza, error: type[GatewayError]) -> None:
         """Answer with an error; while the target's resources are unknown the stanza waits instead."""

@@ -41,12 +41,17 @@ class ProxyPlugin:
                 f'target: found "{table.target}", on a component of this file; allowed: an account on a server, '
                 "to which the implementing client logs in"
             )
-        # Another gateway may get the answer, so this one has no table of open exchanges.
-        if table.shared and table.outbound:
-            problems.append("outbound: found true with shared = true; allowed: one of them; set one to false")
-        if table.shared and table.balance == "least-pending":
+        # Another gateway may get the answer. Without common tables, this one has no table of open exchanges.
+        isApart = table.shared and not compose.hasCommonTables(table, environment)
+        if isApart and table.outbound:
             problems.append(
-                'balance: found "least-pending" with shared = true; allowed: "random", "round-robin", "sticky"'
+                "outbound: found true with shared = true; allowed: one of them, or both with a PostgreSQL database "
+                "in state.url"
+            )
+        if isApart and table.balance == "least-pending":
+            problems.append(
+                'balance: found "least-pending" with shared = true; allowed: "random", "round-robin", "sticky"; or '
+                '"least-pending" with a PostgreSQL database in state.url'
             )
         if table.shared and table.standby:
             problems.append(
@@ -63,7 +68,7 @@ class ProxyPlugin:
     def warnings(self, jid: str, table: ProxyTable, environment: IServiceEnvironment) -> list[str]:
         from gateway.proxy import compose
 
-        return compose.storeWarnings(jid, environment)
+        return compose.storeWarnings(jid, table, environment)
 
     def requirements(self, jid: str, table: ProxyTable, environment: IServiceEnvironment) -> list[Remark]:
         accept = f"in a client of {table.target}, accept its subscription request, as for any contact"

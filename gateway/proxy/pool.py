@@ -111,8 +111,8 @@ class Pool:
         self._resting.clear()
 
     def former(self, jid: str) -> Resource:
-        """Return a resource that has exchanges from before this connection."""
-        return self._former.setdefault(jid, Resource(jid))
+        """Return a resource that has exchanges from before this connection, or of another gateway."""
+        return self._resources.get(jid) or self._former.setdefault(jid, Resource(jid))
 
     def all(self) -> list[Resource]:
         """Return all resources that are online, also rested ones."""

@@ -26,7 +26,7 @@ class ProxyTable(ComponentTable):
     @ivar timeout: seconds until a request without an answer gets an error.
     @ivar key_file: file with the seal's key, which is created if it does not exist; C{None} for
         C{COMPONENT.key} in C{state_dir}.
-    @ivar shared: true if several gateways serve this component.
+    @ivar shared: true if several gateways serve this component at the same time.
     """
 
     target: BareJid

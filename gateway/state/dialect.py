@@ -81,10 +81,13 @@ class Dialect:
         keys = {key for table in named for key in self._keys.get(table, ())}
         if keys:
             table = named[0]
-            statement = _COMPARISON.sub(
+            # What comes before are assignments.
+            before, where, conditions = statement.partition("WHERE")
+            conditions = _COMPARISON.sub(
                 lambda found: f"xmpp_key({found[1]}) {found[2]} xmpp_key(?)" if found[1] in keys else found[0],
-                statement,
+                conditions,
             )
+            statement = f"{before}{where}{conditions}"
             statement = _CONFLICT.sub(lambda found: f"ON CONFLICT ({self._keyed(table, found[1])})", statement)
             statement = _ORDER.sub(lambda found: f"ORDER BY {self._keyed(table, found[1])}", statement)
         return (_withPlaces(statement),)

@@ -92,9 +92,9 @@ class Survey(XMPPHandler):
 
     @property
     def _isInConflict(self) -> bool:
-        """True if another gateway is connected as this component: it gets a part of the answers."""
+        """True if another gateway is connected as this component, or may be: it gets a part of the answers."""
         link: Any = self.parent
-        return link is not None and bool(link.conflict)
+        return link is not None and bool(link.conflict or link.shared)
 
     def _ask(self, turn: int) -> None:
         link: Any = self.parent

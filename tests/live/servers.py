@@ -311,6 +311,8 @@ class Ejabberd(Server):
     absent = "forbidden"
     setsRosters = False
     asks = False
+    # Its domain_balancing, by component.
+    balancing: ClassVar[Mapping[str, Mapping[str, str | int]]] = {}
     # True if it drops requests of components without grants, when others have grants.
     dropsRequests: ClassVar[bool] = False
     # True if its API takes groups as a list; else as a string with semicolons between them.
@@ -390,6 +392,8 @@ class Ejabberd(Server):
                 **(_ejabberdRooms(conferences) if conferences else {}),
             },
         }
+        if self.balancing:
+            config["domain_balancing"] = self.balancing
         if self.federation is not None:
             config |= {"s2s_access": "others", "s2s_use_starttls": False, "s2s_max_retry_delay": 1}
             config["negotiation_timeout"] = _SET_UP_WITHIN
@@ -493,6 +497,14 @@ class NewerEjabberd(Newer, Ejabberd):
     asks = True
     relaysAnswers = False
     dropsIqs = True
+
+
+class BalancingEjabberd(NewerEjabberd):
+    """ejabberd 26 that gives all stanzas of a sender to one of the connections of a component."""
+
+    balancing: ClassVar[Mapping[str, Mapping[str, str | int]]] = {
+        f"proxy.{DOMAIN}": {"type": "bare_source", "component_number": 3}
+    }
 
 
 class KickingProsody(Prosody):

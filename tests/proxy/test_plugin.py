@@ -28,6 +28,7 @@ from gateway.proxy.compose import loadKey
 from gateway.proxy.exchanges import OpenExchange
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.plugin import ProxyPlugin
+from gateway.proxy.sharing import SharingHandler
 from gateway.proxy.tables import ProxyTable
 from gateway.state import faults
 from gateway.state.memory import MemoryStore
@@ -103,6 +104,15 @@ class ProxyPluginTests(PluginCase):
         self.assertTrue(handler._translator._rules.shared)
         self.assertEqual((handler._link.shared, link.shared), (True, False))
         self.assertEqual(handler._offset(), 5e8 - handler._link.now)
+        self.assertNotIsInstance(handler, SharingHandler)
+        self.composition.stateKey = "state.url"
+        [alone], [handler] = self.compose(), self.compose(shared=True, outbound=True)
+        self.assertNotIsInstance(alone, SharingHandler)
+        self.assertIsInstance(handler, SharingHandler)
+        common = handler._translator._rules
+        self.assertEqual((common.shared, common.outbound, handler._link.shared), (False, True, True))
+        self.assertEqual(handler._offset(), 5e8 - handler._link.now)
+        self.assertEqual(list(self.composition.stores), [f"{C}.proxy", f"{C}.shared"])
         [handler] = link
         self.assertEqual(rules.forward, {"message"})
         self.assertEqual([translator.available(f"{T}/{name}") for name in "xy"], [True, False])
@@ -154,9 +164,9 @@ class FakeServiceEnvironment:
 
     components = frozenset({C, "other.example.com"})
 
-    def __init__(self, stateDir: str) -> None:
+    def __init__(self, stateDir: str, stateKey: str = "state_dir") -> None:
         self.stateDir = stateDir
-        self.stateKey = "state_dir"
+        self.stateKey = stateKey
 
     def delegationPlugins(self) -> dict[str, IDelegationPlugin]:
         return {}
@@ -168,10 +178,13 @@ class FakeServiceEnvironment:
 class CheckTests(PluginCase):
     """Checks before the service is made."""
 
+    stateKey = "state_dir"
+
     def check(self, stateDir: str = "", **keys: Any) -> list[str]:
         before = sorted(self.folder.iterdir())
         table = ProxyTable(target=keys.pop("target", T), **keys)
-        found = ProxyPlugin().check(C, table, FakeServiceEnvironment(stateDir or str(self.folder)))
+        environment = FakeServiceEnvironment(stateDir or str(self.folder), self.stateKey)
+        found = ProxyPlugin().check(C, table, environment)
         self.assertEqual(sorted(self.folder.iterdir()), before)
         return found
 
@@ -220,6 +233,9 @@ class CheckTests(PluginCase):
         outbound, balance = self.check(shared=True, balance="least-pending", outbound=True)
         self.assertTrue(outbound.startswith("outbound: found true with shared = true"), outbound)
         self.assertTrue(balance.startswith('balance: found "least-pending" with shared = true'), balance)
+        # In a database that the gateways share there are open exchanges.
+        self.stateKey = "state.url"
+        self.assertEqual(self.check(shared=True, balance="least-pending", outbound=True), [])
 
     def test_key(self) -> None:
         """A key file with other content, or that cannot be read or made, is reported by its key."""

@@ -590,6 +590,8 @@ class DialectTests(SynchronousTestCase):
             'INSERT INTO t VALUES (?, ?, \'?%\') ON CONFLICT ("user", n) DO UPDATE SET x = excluded.x':
             "INSERT INTO t VALUES (%s, %s, '?%%') ON CONFLICT (xmpp_key(\"user\"), n) DO UPDATE SET x = excluded.x",
             "UPDATE u SET x = ? WHERE n = ?": "UPDATE u SET x = %s WHERE n = %s",
+            'UPDATE t SET "user" = ? WHERE "user" = ?':
+            'UPDATE t SET "user" = %s WHERE xmpp_key("user") = xmpp_key(%s)',
             "ROLLBACK TO before": "ROLLBACK TO before",
         }.items():
             self.assertEqual(dialect.translated(statement), (expected,))

@@ -1,6 +1,6 @@
 """
-The tests of the services' own stores on SQLite files and on PostgreSQL: private storage, exchanges, entity tags,
-and rooms with their archives and channels. Their modules run them in memory.
+The tests of the services' own stores on SQLite files and on PostgreSQL: private storage, exchanges, exchanges
+that gateways share, entity tags, and rooms with their archives and channels. Their modules run them in memory.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from tests.delegation import test_private
 from tests.fmuc import test_archive as archives_of_mirrors
 from tests.fmuc import test_destroyed, test_restart
 from tests.muc import test_archive, test_archiving
+from tests.proxy import test_sharing
 from tests.proxy import test_store as exchanges
 from tests.roster import test_store as tags
 from tests.state.stores import OnFiles, OnPostgres
@@ -39,6 +40,9 @@ TESTS = {
     "Private": PrivateCase,
     "Import": ImportCase,
     "Exchanges": exchanges.ExchangeStoreTests,
+    "SharedExchanges": test_sharing.SharingTests,
+    "SharedResources": test_sharing.ResourceTests,
+    "SharedOutbound": test_sharing.OutboundTests,
     "Tags": tags.EntityTagsTests,
     "TagsRestart": tags.RestartTests,
     "RoomCommits": test_restart.CommitTests,

@@ -130,8 +130,10 @@ class SurveyTests(SynchronousTestCase):
         self.pongs()
         self.world.wait(4)
         self.assertEqual(len(sentences(self.survey.report())), 1)
-        self.world.link.conflict = "another gateway is connected"
-        self.assertEqual(sentences(self.survey.report()), [])
+        for setting in ({"conflict": "another gateway is connected"}, {"conflict": "", "shared": True}):
+            for name, value in setting.items():
+                setattr(self.world.link, name, value)
+            self.assertEqual(sentences(self.survey.report()), [])
 
     def test_slow(self) -> None:
         """A server that answers neither request, or answers a little later, is not reported."""
