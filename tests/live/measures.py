@@ -11,8 +11,8 @@ from statistics import median
 from tests.live.gateway import Gateway
 from tests.live.processes import holds
 
-# Part of a run that is not compared; descriptors that stay open must be closed within so many seconds.
-_WARM_UP, _CLOSED_WITHIN = 0.25, 60.0
+# Seconds within which connections end after their last use.
+_CLOSED_WITHIN = 60.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 
 
@@ -22,6 +22,7 @@ class Measures:
 
     @ivar started: time of the first one.
     @ivar memory: time, and resident memory in MiB, once a second.
+    @ivar warmAt: time from which on the memory is compared.
     @ivar descriptors: numbers of open ones at the begin and at the end.
     @ivar seconds: from begin to end.
     @ivar cpu: CPU time in seconds meanwhile.
@@ -32,6 +33,7 @@ class Measures:
         self._folder = Path(f"/proc/{gateway.child.pid}")
         self.started = time.monotonic()
         self.memory: list[tuple[float, float]] = []
+        self.warmAt = 0.0
         self.descriptors = (self._open(), 0)
         self._used = self._cpuTime()
         self.seconds = self.cpu = 0.0
@@ -41,6 +43,10 @@ class Measures:
         while True:
             self.memory.append((time.monotonic() - self.started, self._gateway.residentMiB()))
             await asyncio.sleep(1)
+
+    def markWarm(self) -> None:
+        """The process is warm."""
+        self.warmAt = time.monotonic() - self.started
 
     async def end(self) -> None:
         """
@@ -56,7 +62,7 @@ class Measures:
 
     def medians(self) -> tuple[float, float]:
         """Return the medians of the memory in the first and the last fifth after the warm-up, in MiB."""
-        warm = [mib for _, mib in self.memory[int(len(self.memory) * _WARM_UP) :]]
+        warm = [mib for at, mib in self.memory if at >= self.warmAt]
         fifth = max(1, len(warm) // 5)
         return median(warm[:fifth]), median(warm[-fifth:])
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from benchmarks import chart
+from tests.link.core import Side
 from tests.link.records import Figures
 from tests.live.case import scenario
 from tests.live.link_storm import Scale as Talk
@@ -30,6 +31,7 @@ TALK = Talk(occupants=20, messages=100, faults=0, kills=0, servers=(), shortest=
 LONG = Scale(talk=TALK, seconds=SECONDS, rest=2.0, away=5.0)
 # Largest growth of the memory, as a part, and longest stall, in seconds.
 GROWTH, STALL = 0.05, 0.1
+NAMES = {Side.A: "Prosody", Side.B: "ejabberd"}
 
 
 class SoakTests(SoakCase, SynchronousTestCase):
@@ -64,7 +66,7 @@ def table(soak: Soak) -> str:
     columns = [
         _column(site, soak.figures[site.domain.split(".")[0]], soak.measures[site.side]) for site in soak.sites
     ]
-    lines = [["beside", *(type(site.server).__name__ for site in soak.sites)], ["---"] * (1 + len(columns))]
+    lines = [["beside", *(NAMES[site.side] for site in soak.sites)], ["---"] * (1 + len(columns))]
     lines += [[name, *(column[name] for column in columns)] for name in columns[0]]
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
@@ -78,10 +80,10 @@ def _column(site: Site, talk: Figures, measures: Measures) -> dict[str, str]:
         "messages in the room here": f"{talk.said:,}; {talk.refused.total()} refused; {talk.lost} {CUT_OFF}",
         "copies of them": f"{talk.deliveries:,}",
         **faults,
-        "memory after the warm-up": f"{measures.medians()[0]:.1f} MiB",
-        "at the end": f"{measures.medians()[1]:.1f} MiB ({measures.growth:+.1%})",
+        "memory after the warm-up": f"{measures.medians()[0]:.1f} MiB (after {measures.warmAt:.0f} s)",
+        "memory at the end": f"{measures.medians()[1]:.1f} MiB ({measures.growth:+.1%})",
         "open descriptors at the begin": str(measures.descriptors[0]),
-        "in the end": str(measures.descriptors[1]),
+        "the same at the end": str(measures.descriptors[1]),
         "longest stall": f"{measures.longest * 1_000:.0f} ms",
         "the same with waits for a processor": f"{late * 1_000:.0f} ms",
         "CPU time": f"{measures.cpu:.1f} s of {measures.seconds:.0f} s",
@@ -107,7 +109,7 @@ def write(soak: Soak) -> None:
     page.write_text(f"{head}{mark}{table(soak)}{end}{tail}")
     memory, stalls = {}, {}
     for site in soak.sites:
-        name, measures = f"beside {type(site.server).__name__}", soak.measures[site.side]
+        name, measures = f"beside {NAMES[site.side]}", soak.measures[site.side]
         memory[name] = measures.memory
         stalls[name] = [(at, own * 1_000) for at, own, _ in measures.stalls()]
     images = DOCS / "images"
