@@ -48,7 +48,7 @@ def svg(series: Mapping[str, Sequence[Point]], across: str, upwards: str, isProp
         for x, y, low, high in found:
             drawn.append(f"<g stroke='{colour}'>{_line(across_(x), upwards_(low), across_(x), upwards_(high))}</g>")
             drawn.append(f"<circle cx='{across_(x):.1f}' cy='{upwards_(y):.1f}' r='4' fill='{colour}'/>")
-        drawn += _legend(number, name, colour)
+        drawn += _legend(number, name, colour, _TOP)
     if isProportional:
         at = _TOP + 16 + 20 * len(series)
         drawn += [_line(_LEFT + 12, at, _LEFT + 28, at, "p"), _text(_LEFT + 32, at + 4, "proportional", "start")]
@@ -87,7 +87,7 @@ def lines(
         colour = _COLOURS[number % len(_COLOURS)]
         path = " ".join(f"{across_(x):.1f},{upwards_(y):.1f}" for x, y in found)
         drawn.append(f"<polyline points='{path}' fill='none' stroke='{colour}' stroke-width='1.5'/>")
-        drawn += _legend(number, name, colour)
+        drawn += _legend(number, name, colour, _TOP + (_HEIGHT - _BOTTOM - _TOP) // 2)
     return _written(drawn)
 
 
@@ -113,9 +113,9 @@ def _frame(
     return drawn
 
 
-def _legend(number: int, name: str, colour: str) -> list[str]:
-    dot = f"<circle cx='{_LEFT + 20}' cy='{_TOP + 16 + 20 * number}' r='4' fill='{colour}'/>"
-    return [dot, _text(_LEFT + 32, _TOP + 20 + 20 * number, name, "start")]
+def _legend(number: int, name: str, colour: str, top: int) -> list[str]:
+    dot = f"<circle cx='{_LEFT + 20}' cy='{top + 16 + 20 * number}' r='4' fill='{colour}'/>"
+    return [dot, _text(_LEFT + 32, top + 20 + 20 * number, name, "start")]
 
 
 def _written(drawn: Sequence[str]) -> str:

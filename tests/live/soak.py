@@ -335,15 +335,16 @@ class Soak(LinkStorm):
         await site.application.ready()
 
     async def _reload(self, site: Site) -> None:
-        """A service is added and replaced, a wrong file is refused, and the service is removed."""
+        """A service is added and removed, the proxy is replaced twice, and a wrong file is refused."""
         gateway = self._gateways[site.side]
         before = gateway.config.read_text()
+        head = f'[proxy."proxy.{site.domain}"]\n'
         more = f'{before}[proxy."other.{site.domain}"]\ntarget = "implementation@{site.domain}"\n'
         for text, words in (
             (more, "was reloaded: added"),
-            (f"{more}timeout = 29\n", "was reloaded: replaced"),
+            (before.replace(head, f"{head}timeout = 29\n"), f"was reloaded: replaced: proxy.{site.domain}"),
             (f"{more}[prxy]\n", "nothing was changed"),
-            (before, "was reloaded: removed"),
+            (before, f"was reloaded: replaced: proxy.{site.domain}"),
         ):
             start = gateway.output.stat().st_size
             gateway.config.write_text(text)
