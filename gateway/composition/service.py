@@ -231,7 +231,8 @@ class Gateway(MultiService):
                     link.isFinal = True
         self.config = config
         self.publish()
-        links = {link.jid: link for running in leaving.values() for link in running.builder.links}
+        # Nothing waits in the outboxes of these, except for errors to requests that come too late.
+        links = {link.jid: link for running in leaving.values() for link in running.builder.links if link.ready}
         await gatherResults([Deferred.fromCoroutine(self.end(each)) for each in leaving.values()])
         self._takeover.keepOnly({each.jid for each in config.services if each.table.standby})
         self._checkRuns()

@@ -183,6 +183,8 @@ class Link(Output, Service):
         for handler in self._raw:
             self._lane.guard(handler.drained)
         self._lane.drained()
+        # Handlers do nothing any longer; what the outbox takes from now on is for a successor.
+        self._ticking.stop()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
@@ -198,7 +200,6 @@ class Link(Output, Service):
         elif self._trying is not None:
             self._trying.cancel()
         self.trouble = "stopped"
-        self._ticking.stop()
 
     def _tooLate(self, stanza: Stanza) -> None:
         """Keep the answer to a request that has come when the stream had ended, for a successor."""
