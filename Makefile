@@ -33,7 +33,7 @@ FIRST := $(wordlist 1,21,$(OTHERS))
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
 .PHONY: run tour test unit unit-first unit-second unit-stores installs unit-newest \
-	live live-first live-second live-alone live-again soak-rooms soak-fmuc soak-database soak-standby soak-chain fuzz \
+	live live-first live-second live-alone live-again soak-rooms soak-fmuc soak-database soak-standby soak-chain soak fuzz \
 	packages lint types docs docs-links mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
@@ -96,6 +96,11 @@ soak-database: $(VENV)/made
 # with the table of docs/scaling.md.
 soak-standby: $(VENV)/made
 	$(BOUND) 1800 $(TRIAL) tests.live.soak_standby
+
+# All services beside two servers, while everything around the gateways fails: ten minutes, with a report.
+# SECONDS=60 is shorter, SEED=7 repeats the faults, and REPORT=1 writes docs/soak.md anew.
+soak: $(VENV)/made
+	$(BOUND) 7200 $(TRIAL) tests.live.soak_all
 
 # Chains of nodes with losses: 100,000 examples, in about two hours. COUNT=1000 tries fewer, SEED=7 repeats a run.
 soak-chain: $(VENV)/made

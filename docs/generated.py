@@ -263,6 +263,7 @@ FEATURES = (
         ("fmuc.test_openfire_restarts",),
     ),
     Feature("two servers over a bad link (s2s)", ("link", "link_storm")),
+    Feature("all services at once while [everything around fails](soak.md)", ("soak",)),
     Feature("[direct links](peers.md) between gateways", ("peers",), (), "do not depend on the server"),
     Feature("stores in [PostgreSQL](postgresql.md)", ("postgresql",), (), "do not depend on the server"),
     Feature("[standby](scaling.md): several gateways, of which one serves a component", ("standby",)),

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Callable, Coroutine, Iterable, MutableMapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -231,6 +231,8 @@ class Gateway(MultiService):
                     link.isFinal = True
         self.config = config
         self.publish()
+        # Nothing waits in the outboxes of these, except for errors to requests that come too late.
+        links = {link.jid: link for running in leaving.values() for link in running.builder.links if link.ready}
         await gatherResults([Deferred.fromCoroutine(self.end(each)) for each in leaving.values()])
         self._takeover.keepOnly({each.jid for each in config.services if each.table.standby})
         self._checkRuns()
@@ -240,6 +242,7 @@ class Gateway(MultiService):
             if found and service.jid in leaving:
                 found += await self.tryToMake(leaving[service.jid].configured)
             problems += found
+        self._handOver(links)
         there = {jid: running.configured for jid, running in self._running.items()}
         services = tuple(there[each.jid] for each in config.services if each.jid in there)
         self.config = evolve(config, services=services)
@@ -247,6 +250,13 @@ class Gateway(MultiService):
         if problems:
             raise ConfigError(problems)
         return changes
+
+    def _handOver(self, former: Mapping[str, Link]) -> None:
+        """Let successors of links, by JID, send what these could not send any longer."""
+        for running in self._running.values():
+            for link in running.builder.links:
+                if link.jid in former:
+                    link.inherit(former[link.jid].outbox)
 
     async def _usePeers(self, config: Config) -> list[str]:
         """Make and end direct links; return the problems found."""

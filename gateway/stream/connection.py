@@ -89,6 +89,8 @@ class Connection(Protocol):
         self._deadline: IDelayedCall | None = None
         self._closing = False
         self._closeBy = 0.0
+        # True if the peer is to end its stream before the transport is closed.
+        self._awaitsEnd = False
         # Takes the stanzas.
         self._receive: Callable[[Stanza], object] = self._early
         self._produces = False
@@ -198,6 +200,10 @@ class Connection(Protocol):
             self._reason = event
             self._fail(event.condition, event.text)
         elif isinstance(event, StreamEnded):
+            isAwaited, self._awaitsEnd = self._awaitsEnd, False
+            if isAwaited and not self._closeBy:
+                # All output is with the transport.
+                self._leave()
             self.close()
         elif isinstance(event, StanzaRefused):
             if not self._closing:
@@ -340,7 +346,8 @@ class Connection(Protocol):
 
     def _leave(self) -> None:
         """The last byte is with the transport: close it. There is a deadline."""
-        self.transport.loseConnection()
+        if not self._awaitsEnd:
+            self.transport.loseConnection()
 
     def close(self, last: bytes = b"</stream:stream>") -> None:
         """End the stream in an orderly way; earlier output is still sent."""
@@ -352,6 +359,24 @@ class Connection(Protocol):
         self._closeBy = self._clock.seconds() + self.closeInAll
         self._setDeadline(self._clock.callLater(self.closeWithin, self.transport.abortConnection))
         self._flush()
+
+    def finish(self, late: Callable[[Stanza], object]) -> None:
+        """
+        End the stream, and close the transport when the peer has ended its own (RFC 6120 section 4.4), or after
+        L{closeWithin}.
+
+        @param late: takes the stanzas that come until then; they cannot be answered on this stream.
+        """
+        if self._closing:
+            return
+        waiting = [event for event in self._waiting if isinstance(event, Stanza)]
+        self._awaitsEnd = True
+        self.close()
+        self._receive = late
+        for stanza in waiting:
+            late(stanza)
+        if not self._reading:
+            self.transport.resumeProducing()
 
     def abort(self, reason: Exception) -> None:
         """

@@ -25,7 +25,7 @@ from twisted.words.protocols.jabber.ijabber import IXMPPHandler, IXMPPHandlerCol
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway.errors import ERRORS, GatewayError, HandlerFailed
+from gateway.errors import ERRORS, GatewayError, HandlerFailed, Stopping
 from gateway.metrics import NO_METRICS, IMetrics, IMetricsProvider
 from gateway.reports import StatusItem
 from gateway.stream.backoff import Backoff
@@ -39,6 +39,7 @@ from gateway.stream.lane import ElementLane, T
 from gateway.stream.lease import Lease
 from gateway.stream.measures import measure
 from gateway.stream.outages import Outage
+from gateway.stream.outbox import Outbox
 from gateway.stream.output import Output
 from gateway.stream.refusals import Refusals
 from gateway.stream.refused import StanzaRefused
@@ -182,19 +183,33 @@ class Link(Output, Service):
         for handler in self._raw:
             self._lane.guard(handler.drained)
         self._lane.drained()
+        # Handlers do nothing any longer; what the outbox takes from now on is for a successor.
+        self._ticking.stop()
         if self._retry is not None:
             self._retry.cancel()
             self._retry = None
         if self._protocol is not None:
             self._settled(self._protocol)
             self._stopped = Deferred()
-            self._protocol.close()
+            if self.ready and self.drainFor:
+                self._protocol.finish(self._tooLate)
+            else:
+                self._protocol.close()
             yield self._stopped
             self._stopped = None
         elif self._trying is not None:
             self._trying.cancel()
         self.trouble = "stopped"
-        self._ticking.stop()
+
+    def _tooLate(self, stanza: Stanza) -> None:
+        """Keep the answer to a request that has come when the stream had ended, for a successor."""
+        if stanza.name == "iq" and stanza.type in ("get", "set"):
+            self._lane.refuse(stanza, Stopping)
+
+    def inherit(self, outbox: Outbox) -> None:
+        """Send what a link of the same component that was stopped could not send any longer."""
+        for data in outbox.takeAll():
+            self.sendRaw(data)
 
     @property
     def pending(self) -> int:

@@ -657,6 +657,25 @@ class ServiceTests(ChangeCase):
         answer = f"<iq from='target@example.com/a' to='{relayed.get('from')}' id='1' type='result'/>"
         self.assertEqual(told(server, answer), [f"iq result 1 {COMPONENT} > {USER}"])
 
+    def test_late(self) -> None:
+        """
+        A request that the server has passed on when the stream had ended is answered by the successor, once.
+        """
+        self.change(BASE + KINDS["proxy"].table)
+        server = self.gateway.server(COMPONENT)
+        changing = self.gateway.begin(BASE + KINDS["proxy"].other, isAccepted=False)
+        self.assertTrue(server.transport.value().endswith(b"</stream:stream>"))
+        for inner in ("<iq id='5' type='get'", "<iq id='6' type='set'", "<iq id='7' type='result'", "<message"):
+            server.send(f"{inner} from='{USER}' to='{COMPONENT}'/>")
+        server.send("</stream:stream>")
+        self.gateway.wait(1)
+        self.successResultOf(changing)
+        self.assertTrue(server.isGone)
+        later = self.gateway.server(COMPONENT)
+        self.gateway.wait(5)
+        errors = [said(each) for each in later.received() if each.get("to") == USER]
+        self.assertEqual(errors, [f"iq error {n} {COMPONENT} > {USER} service-unavailable" for n in (5, 6)])
+
     def test_otherKind(self) -> None:
         """A proxy that is replaced by a service of another kind answers its open requests itself."""
         self.change(BASE + KINDS["proxy"].table)

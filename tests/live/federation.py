@@ -13,7 +13,7 @@ import json
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ from tests.live.clients import Client
 from tests.live.gateway import Gateway
 from tests.live.processes import TWISTD, Program, Value, freePort, need, until
 from tests.live.rooms import RoomsCase
-from tests.live.servers import GENERATIONS, Federation, Newer, Server
+from tests.live.servers import GENERATIONS, Delegations, Federation, Newer, Server
 
 # Of the server with the rooms, and of that with the mirrors.
 NEAR, FAR = "near.example", "far.example"
@@ -120,7 +120,7 @@ class _Pair:
 
     backing = ""
 
-    def __init__(self, classes: dict[Side, type[Server]], accounts: Sequence[str]) -> None:
+    def __init__(self, classes: dict[Side, type[Server]], case: type[FederationCase]) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="federation-"))
         self.network = Network(self.directory)
         self.servers: dict[Side, Server] = {}
@@ -132,8 +132,9 @@ class _Pair:
             federation = self.network.federations[side]
             self.servers[side] = serverClass(
                 folder,
-                accounts,
-                {**dict.fromkeys(components, SECRET), conference: ""},
+                case.accounts,
+                {**dict.fromkeys(components, SECRET), conference: "", **case.further(domain)},
+                case.delegated(domain),
                 domain=domain,
                 federation=federation,
             )
@@ -162,26 +163,36 @@ class FederationCase(RoomsCase):
     @ivar network: the link.
     """
 
-    accounts = ("alice", "bob", "carol")
+    accounts: ClassVar[Sequence[str]] = ("alice", "bob", "carol")
     service = ROOMS
     mirrorClass: ClassVar[type[Server]]
     far: Server
     network: Network
     _pairs: ClassVar[dict[tuple[object, ...], _Pair]] = {}
 
+    @classmethod
+    def further(cls, domain: str) -> Mapping[str, str]:
+        """Return further components of the server of a domain, with the secret of each."""
+        return {}
+
+    @classmethod
+    def delegated(cls, domain: str) -> Delegations:
+        """Return the delegations of the server of a domain."""
+        return {}
+
     def setUp(self) -> None:
         farClass = GENERATIONS[self.mirrorClass] if issubclass(self.serverClass, Newer) else self.mirrorClass
         classes = {Side.A: self.serverClass, Side.B: farClass}
         for each in classes.values():
             need(each.missing())
-        key = (*classes.values(), *self.accounts)
+        key = (*classes.values(), *self.accounts, *self.further(NEAR))
         pair = self._pairs.get(key)
         if pair is None:
             # Others are not needed any longer, and take memory.
             for other in self._pairs.values():
                 other.remove()
             self._pairs.clear()
-            pair = self._pairs[key] = _Pair(classes, self.accounts)
+            pair = self._pairs[key] = _Pair(classes, type(self))
             atexit.register(pair.remove)
             asyncio.run(pair.start())
         self._pair = pair

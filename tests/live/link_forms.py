@@ -64,6 +64,11 @@ class Form(Enum):
         SharedRoom("primary", Side.A, ROOMS, PRIMARY, "primary"),
         SharedRoom("replica", Side.A, ROOMS, MIRROR, "replica"),
     )
+    # Rooms of the gateways at both sites, each mirrored at the other one.
+    EACH_WAY = (
+        SharedRoom("near", Side.A, ROOMS, MIRROR, "replica"),
+        SharedRoom("far", Side.B, FAR_ROOMS, NEAR_MIRROR, "primary"),
+    )
     # Ordinary rooms at one site, mirrored in both modes.
     ONE_END = (
         SharedRoom("primary", Side.A, ROOMS, PRIMARY, "primary", CONFERENCE),

@@ -21,7 +21,7 @@ from attrs import frozen
 from gateway.peers import identity
 from tests.link.core import Become, LinkState, Side
 from tests.link.faults import FREE, Fault, Round, Victim, plan
-from tests.link.records import Record, check
+from tests.link.records import Figures, Record, check
 from tests.live.clients import condition, local, stanza
 from tests.live.federation import FederationCase
 from tests.live.gateway import Gateway
@@ -181,6 +181,7 @@ class LinkStorm:
 
     @param isDirect: True for a direct link of the gateways, beside s2s.
     @param report: called with each line of a report.
+    @ivar figures: at the end, by the name of the room.
     """
 
     def __init__(
@@ -212,6 +213,7 @@ class LinkStorm:
         # Time at which the link was good again, and all processes were ready.
         self._goodAt = 0.0
         self._goneWithin = 0.0
+        self.figures: dict[str, Figures] = {}
 
     async def run(self) -> None:
         """
@@ -226,12 +228,7 @@ class LinkStorm:
         await self._together([each.login() for each in self._members])
         for each in self._members:
             self._case.stack.push_async_callback(each.close)
-        # The first one creates the room.
-        for members in self._rooms.values():
-            for each in members[:2]:
-                await each.enter()
-        await self._together([each.enter() for members in self._rooms.values() for each in members[2:]])
-        await self._settled("all have joined")
+        await self._join()
         talk = asyncio.create_task(self._talk())
         try:
             for number, each in enumerate(self._scale.plan(self._seed), 1):
@@ -242,11 +239,19 @@ class LinkStorm:
             talk.cancel()
         await self._check()
 
+    async def _join(self) -> None:
+        """Let all join; the first one creates the room."""
+        for members in self._rooms.values():
+            for each in members[:2]:
+                await each.enter()
+        await self._together([each.enter() for members in self._rooms.values() for each in members[2:]])
+        await self._settled("all have joined")
+
     # The sites.
 
     async def _start(self) -> None:
         """Start both gateways."""
-        near, far = (self._form.tables(side) for side in Side)
+        near, far = (self._tables(side) for side in Side)
         if self._isDirect:
             self._link(near, far)
         for side, tables in zip(Side, (near, far), strict=True):
@@ -254,6 +259,10 @@ class LinkStorm:
             gateway.start()
         for gateway in self._gateways.values():
             await gateway.ready(_READY_WITHIN)
+
+    def _tables(self, side: Side) -> Tables:
+        """Return the tables of the gateway of a site."""
+        return self._form.tables(side)
 
     def _link(self, near: Tables, far: Tables) -> None:
         """Add a direct link to the configurations."""
@@ -352,10 +361,13 @@ class LinkStorm:
             await member.leave(isOrderly)
 
     async def _kill(self, round_: Round) -> None:
-        victim, loop = round_.victim, asyncio.get_running_loop()
-        if victim is None:
-            return
-        await asyncio.sleep(round_.killAt)
+        if round_.victim is not None:
+            await asyncio.sleep(round_.killAt)
+            await self._restart(round_.victim, round_.away)
+
+    async def _restart(self, victim: Victim, away: float, isKilled: bool = True) -> None:
+        """Kill or terminate a process, and start it again after so many seconds."""
+        loop = asyncio.get_running_loop()
         there, since = self._at(victim.side), loop.time()
         inside = [each for each in there if each.isIn]
         places = [len(each.shown) for each in there]
@@ -363,11 +375,14 @@ class LinkStorm:
         if victim.isServer:
             for each in there:
                 each.isIn = False
-        program.kill9()
+        if isKilled:
+            program.kill9()
+        else:
+            await program.terminate(20)
         if victim.isServer:
             for each in there:
                 each.drop()
-        await asyncio.sleep(round_.away)
+        await asyncio.sleep(away)
         program.start()
         await program.ready(_READY_WITHIN)
         self._goodAt = max(self._goodAt, loop.time())
@@ -402,7 +417,8 @@ class LinkStorm:
                 (await each.archive(), [other.record for other in members if other.side is each.side])
                 for each in members[:2]
             ]
-            self._report(f"{room.name}: {check(ends, isOneOrder=room.mode == 'replica')}")
+            self.figures[room.name] = check(ends, isOneOrder=room.mode == "replica")
+            self._report(f"{room.name}: {self.figures[room.name]}")
         for gateway in self._gateways.values():
             assert "Traceback" not in gateway.log(100_000), "the log has a traceback"
             if self._isDirect:

@@ -131,7 +131,7 @@ class RawClient(RawStream):
 
     async def features(self) -> Element:
         """Begin a stream, the first or the next; return its features."""
-        await self.header(DOMAIN, " version='1.0'")
+        await self.header(self.server.domain, " version='1.0'")
         return await self.next()
 
     async def secure(self, kernelBytes: int | None = None) -> Self:
@@ -159,12 +159,12 @@ class RawClient(RawStream):
 
     async def login(self, user: str, resource: str, kernelBytes: int | None = None) -> Self:
         """Log in completely: an available resource."""
-        await self.secure(kernelBytes)
+        await (self.secure if self.server.certificate else self.greet)(kernelBytes)
         answer = await self.plain(user, self.server.password(user))
         assert local(answer) == "success", answer.tag
         await self.features()
         self.send(f"<iq type='set' id='b'><bind xmlns='{ns.BIND}'><resource>{resource}</resource></bind></iq>")
         bound = await self.next()
         assert bound.get("type") == "result", bound.attrib
-        self.jid = f"{user}@{DOMAIN}/{resource}"
+        self.jid = f"{user}@{self.server.domain}/{resource}"
         return self

@@ -13,7 +13,7 @@ from tests.live.case import WITH_PRIVILEGED, LiveTests
 from tests.live.clients import Client, local
 from tests.live.gateway import Gateway
 from tests.live.processes import Program, freePort, until
-from tests.live.servers import DOMAIN, PRIVILEGED, ROSTER, Ejabberd
+from tests.live.servers import DOMAIN, PRIVILEGED, ROSTER, Ejabberd, Server
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "contacts.py"
 
@@ -54,6 +54,13 @@ class WebApplication(Application):
 AnyApplication = TypeVar("AnyApplication", bound=Application)
 
 
+def applying(server: Server) -> dict[str, str]:
+    """Return the options for setting the rosters of a server: ejabberd 23.01 needs its HTTP API."""
+    if isinstance(server, Ejabberd):
+        return {"apply": "ejabberd-api", "api": f"http://127.0.0.1:{server.apiPort}/api"}
+    return {}
+
+
 class RosterCase(LiveTests):
     """A mix-in: an application next to a gateway, and the pushes that clients get."""
 
@@ -78,10 +85,8 @@ class RosterCase(LiveTests):
         return {"domain": DOMAIN, "url": f"http://127.0.0.1:{application.port}/contacts/%s"}
 
     def applies(self) -> dict[str, str]:
-        """Return the options for setting rosters: ejabberd 23.01 needs its HTTP API."""
-        if isinstance(self.server, Ejabberd):
-            return {"apply": "ejabberd-api", "api": f"http://127.0.0.1:{self.server.apiPort}/api"}
-        return {}
+        """Return the options for setting rosters."""
+        return applying(self.server)
 
     async def refresh(
         self, gateway: Gateway, *users: str, query: str = "", seconds: float = 30

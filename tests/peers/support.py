@@ -328,6 +328,7 @@ class Site:
     def stop(self) -> None:
         self.peers.stopService()
         self.link.stopService()
+        self.endpoint.server.say(b"</stream:stream>")
 
     def settings(self, other: Site | str, **more: Any) -> PeerSettings:
         """Return the settings of a peer, by default the connecting side's."""

@@ -62,7 +62,17 @@ def domishTree(element: domish.Element) -> Tree:
 
 
 class ServerTransport(MemoryTransport):
-    """A connection to a server, and all that it was ever sent."""
+    """A connection to a server, and all that it was ever sent. The server ends its stream when the link has."""
+
+    def write(self, data: bytes) -> None:
+        super().write(data)
+        if data.endswith(b"</stream:stream>"):
+            self.clock.callLater(0, self.endStream)
+
+    def endStream(self) -> None:
+        """End the server's stream, if the connection exists."""
+        if not self.lost:
+            self.say(b"</stream:stream>")
 
     def accept(self) -> None:
         """Open the server's stream and accept the handshake."""

@@ -754,6 +754,25 @@ class StopTests(SynchronousTestCase):
         self.stopped(world, stopping[0])
         self.assertEqual((stopper.seen, world.server.heard()[0][1]["to"]), (["1"], "last"))
 
+    def test_late(self) -> None:
+        """
+        Until the server has ended its stream as well, errors to requests are kept for a successor; for two seconds
+        at most.
+        """
+        for isEnded in (True, False):
+            world = World().up()
+            world.server.endStream = lambda: None
+            stopping = world.link.stopService()
+            world.server.say(b"<iq id='1' type='get' from='u@example.com'/><message from='u@example.com'/>")
+            world.server.say(b"</stream:stream>" if isEnded else b"<iq id='1' type='result' from='u@example.com'/>")
+            world.clock.advance(0 if isEnded else 1.9)
+            if not isEnded:
+                self.assertNoResult(stopping)
+                world.clock.advance(0.2)
+            self.stopped(world, stopping)
+            [error] = world.link.outbox.takeAll()
+            self.assertIn(b"id='1' type='error'", error)
+
     def test_again(self) -> None:
         """A stopped link may be started again, and reconnects as before."""
         world = World().up()

@@ -86,6 +86,18 @@ class PacingTests(SynchronousTestCase):
         self.ask(0, 3)
         self.assertEqual([len(data) for data in writes], [140, 70])
 
+    def test_finish(self) -> None:
+        """Stanzas that wait for their turn when the stream is ended are late, and so are those read after that."""
+        self.answering(lambda stanza: b"%300s" % stanza.id.encode())
+        self.ask(0, 20)
+        late: list[str | None] = []
+        self.protocol.finish(lambda stanza: late.append(stanza.id))
+        handled = [stanza.id for stanza in self.owner.stanzas]
+        self.assertLess(len(handled), 20)
+        self.assertEqual(self.transport.producerState, "producing")
+        self.ask(20, 22)
+        self.assertEqual(handled + late, [str(number) for number in range(22)])
+
     def test_afterEvents(self) -> None:
         """
         A call after a chunk comes after its stanzas, once, and its output is written with theirs. A call that asks
