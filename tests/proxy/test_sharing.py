@@ -292,7 +292,8 @@ class SharingTests(SharingCase):
         server = self.sites[0].server
         server.link.stopService()
         self.ask(0, "2")
-        server.wait(6)
+        # It waits for its requests, and for the server's end of the stream.
+        server.wait(8)
         self.assertEqual((self.sent(), server.link.trouble), ([f"error 2 {U} service-unavailable"], "stopped"))
         self.store.release()
         self.settle()
