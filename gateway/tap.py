@@ -23,6 +23,7 @@ from twisted.python import usage
 
 from gateway.composition import service
 from gateway.composition.checks import origins
+from gateway.composition.reader import configurationName
 from gateway.composition.reload import Reloader, logStart
 from gateway.config.tables import ConfigError, LogTable
 from gateway.errors import StartFailed
@@ -66,8 +67,7 @@ class Options(usage.Options):
                 sys.stderr.write(f"warning: {printable(warning)}\n")
             for note in (*origins(config), *service.notes(config)):
                 sys.stdout.write("".join(f"{printable(line)}\n" for line in note.split("\n")))
-            name = find(self["config"]) or "The embedded default"
-            sys.stdout.write(f"{name}: OK\n")
+            sys.stdout.write(f"{configurationName(find(self['config']))}: OK\n")
             sys.exit(0)
 
 
@@ -365,4 +365,4 @@ def errorsIn(path: Path | None, error: ConfigError) -> str:
     """Return the lines that report the errors of a configuration file."""
     lines = "".join(f"  {printable(problem)}\n" for problem in error.problems)
     count = len(error.problems)
-    return f"{path or 'The embedded default'}: {count} error{'s' if count > 1 else ''}:\n{lines}"
+    return f"{configurationName(path)}: {count} error{'s' if count > 1 else ''}:\n{lines}"

@@ -23,7 +23,7 @@ from gateway.cli.tries import NOBODY, items, query, tries
 from gateway.cli.web import RunningGateway
 from gateway.composition import service
 from gateway.composition.checks import components, origins, warnings
-from gateway.composition.reader import Config
+from gateway.composition.reader import Config, configurationName
 from gateway.config import ServerEndpoint
 from gateway.config.tables import ConfigError, HttpTable, StateTable
 from gateway.errors import GatewayError, NotGranted
@@ -68,7 +68,7 @@ def check(program: Program, kind: str | None, file: str | None) -> None:
             say(f"warning: {warning}", err=True)
         for origin in origins(config):
             say(origin)
-        say(f"{path or 'The embedded default'}: OK")
+        say(f"{configurationName(path)}: OK")
         running = program.gateway(config, reactor)
         if await running.isThere():
             isGood = await _ask(running, [each.jid for each in config.services])

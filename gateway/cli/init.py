@@ -133,8 +133,8 @@ _SERVICE = "start the service: systemctl enable --now xmpp-gateway, or start the
 # stored, until it is imported.
 _IMPORTS = {"prosody": ", import = true"}
 _HIDDEN = (
-    "Delegation hides the data that users have stored with the server: import it by the command in "
-    'docs/delegation.md, "What the server had stored".'
+    "Delegation hides the data that users have stored with the server. If they have stored any, first read "
+    'docs/delegation.md, "What the server had stored": import it before the server delegates the namespace.'
 )
 # ejabberd sets rosters by its API only.
 _API = f'api = "{API}"'
@@ -235,7 +235,7 @@ class _Asking:
         """
         key = prefix + question.key
         default = question.default if default is None else default
-        if (answer := self._found(key, default, question.isOptional)) is not None:
+        if (answer := self._found(key, question.text, default, question.isOptional)) is not None:
             return answer
         text = f"{question.text} (none: Enter)" if question.isOptional else question.text
         shown = "" if question.isOptional else default or None
@@ -243,10 +243,10 @@ class _Asking:
 
     def choice(self, key: str, text: str, default: str, choices: list[str]) -> str:
         """Return one of the choices."""
-        answer = self._found(key, default)
+        answer = self._found(key, text, default)
         return answer or str(click.prompt(text, default=default, type=click.Choice(choices)))
 
-    def _found(self, key: str, default: str, isOptional: bool = False) -> str | None:
+    def _found(self, key: str, text: str, default: str, isOptional: bool = False) -> str | None:
         """Return an answer that needs no question; None if there is none."""
         self.used[key] = None
         if key in self._given:
@@ -254,7 +254,7 @@ class _Asking:
         if self._takesDefaults:
             if not default and not isOptional:
                 option = "" if "." in key else f"--{key} or "
-                raise click.UsageError(f"{key} has no default: give {option}--answer {key}=VALUE")
+                raise click.UsageError(f"{key} has no default: give {option}--answer {key}=VALUE ({text})")
             return default
         return None
 

@@ -11,8 +11,10 @@ from attrs import evolve
 
 from gateway.cli.program import CommandFailed, Program, configured, readConfig
 from gateway.composition.checks import components
+from gateway.composition.reader import configurationName
 from gateway.requirements import Component
 from gateway.requirements.servers import SERVERS, blocks
+from gateway.tap import find
 
 
 @click.command
@@ -34,7 +36,8 @@ def snippet(program: Program, server: str, host: tuple[str, ...], hide_secrets: 
         found = components(config)
         if config.server is None and not found:
             raise CommandFailed(
-                "there is no [server] in this configuration: the embedded host needs no other configuration"
+                f"{configurationName(find(file))}: it has no [server], and the embedded host needs no other "
+                "configuration. --config names the file of a gateway beside a server"
             )
         unknown = sorted(set(host) - {each.jid for each in found})
         if unknown:

@@ -110,7 +110,7 @@ async def _nodes(table: Any, link: Link, server: Server | None, reactor: Any) ->
     """Ask the domains of other nodes for anything: any answer of theirs shows that they can be reached."""
     backing = getattr(table, "backing", None)
     if backing is not None:
-        yield await _ordinary(backing, link, reactor)
+        yield await _ordinary(backing, link, server, reactor)
     domains = {*table.peers, *getattr(table, "allow", ())} - {"*"}
     for domain in sorted(domains):
         condition = await _answered(link, f"{domain}/{NOBODY}", reactor)
@@ -121,7 +121,7 @@ async def _nodes(table: Any, link: Link, server: Server | None, reactor: Any) ->
             yield Finding(f"{domain} can be reached")
 
 
-async def _ordinary(domain: str, link: Link, reactor: Any) -> Finding:
+async def _ordinary(domain: str, link: Link, server: Server | None, reactor: Any) -> Finding:
     """Ask a service of ordinary rooms whether it is one (XEP-0045 section 6.1)."""
     try:
         answer = await link.request(query(domain)).addTimeout(_TIMEOUT, reactor)
@@ -130,7 +130,10 @@ async def _ordinary(domain: str, link: Link, reactor: Any) -> Finding:
         return Finding(f"{domain} does not answer a request (disco#info): {error.condition}; {advice}", True)
     except (TimedOut, CancelledError):
         # ejabberd with mod_privilege drops requests between components.
-        return Finding(f"{domain} does not answer a request (disco#info) within {_TIMEOUT:g} s", True)
+        isDropping = server is SERVERS["ejabberd"]
+        advice = "; with mod_privilege, ejabberd 24.10 and newer drops requests to rooms: see docs/privilege.md"
+        silent = f"{domain} does not answer a request (disco#info) within {_TIMEOUT:g} s"
+        return Finding(silent + advice * isDropping, True)
     found = next(answer.elements(), domish.Element((None, "none")))
     if any(each.getAttribute("var") == ns.MUC for each in found.elements()):
         return Finding(f"{domain} is a service of rooms")

@@ -76,6 +76,15 @@ class Config:
     origins: dict[str, str] = field(factory=dict, eq=False)
 
 
+def configurationName(path: Path | None) -> str:
+    """
+    Return the name of a configuration for messages.
+
+    @param path: C{None} for the embedded default; then the name says which folder has no configuration file.
+    """
+    return str(path or f"the embedded default, because {Path.cwd()} has no gateway.toml")
+
+
 def load(
     path: Path | None,
     plugins: Iterable[IServicePlugin],

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from gateway import __version__
 from gateway.composition.changes import Changes
 from gateway.composition.checks import read
-from gateway.composition.reader import Config
+from gateway.composition.reader import Config, configurationName
 from gateway.composition.service import Gateway
 from gateway.composition.shown import serviceSettings, settings
 from gateway.config.tables import ConfigError
@@ -40,7 +40,7 @@ def logStart(path: Path | None, config: Config) -> None:
         "xmpp-gateway {version} starts, with {path} (Python {python}, Twisted {twisted}).",
         event="gateway.starts",
         version=__version__,
-        path="the embedded default" if path is None else str(path),
+        path=configurationName(path),
         python=platform.python_version(),
         twisted=twisted.__version__,
     )

@@ -153,7 +153,7 @@ class PrivateStoragePlugin:
         if imports or environment.isEmbedded or compose.hasStore(jid, environment):
             return []
         hidden = "users will no longer see the data that they have stored with the server"
-        advice = 'set "import = true", or see docs/delegation.md, "What the server had stored"'
+        advice = 'on Prosody, set "import = true"; otherwise see docs/delegation.md, "What the server had stored"'
         return [f'namespaces."{ns.PRIVATE}": {hidden}; {advice}']
 
     def makeHandler(self, jid: str, link: Link, composition: IServiceBuilder) -> IDelegatedNamespace:

@@ -147,7 +147,7 @@ class InitTests(SynchronousTestCase):
             ((), "domain has no default: give --domain or --answer domain=VALUE"),
             (
                 ("--domain=example.com", "--service=mirror"),
-                "mirror.allow has no default: give --answer mirror.allow=VALUE",
+                "mirror.allow has no default: give --answer mirror.allow=VALUE (Domains whose rooms ",
             ),
         ):
             done = self.init("--yes", *arguments)

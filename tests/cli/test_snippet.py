@@ -59,7 +59,7 @@ class SnippetTests(SynchronousTestCase):
         path.write_text("[embedded]\n")
         done = call("snippet", "prosody", "--config", str(path))
         self.assertEqual((done.exit_code, done.stdout), (1, ""))
-        self.assertIn("there is no [server] in this configuration", done.stderr)
+        self.assertIn(f"{path}: it has no [server]", done.stderr)
 
     def test_errors(self) -> None:
         """All errors of the configuration file are printed."""

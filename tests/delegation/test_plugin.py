@@ -303,7 +303,7 @@ class WarningTests(ComposeCase):
         """
         [found] = self.warnings(private=handled("private-storage"))
         self.assertIn(f'namespaces."{ns.PRIVATE}": users will no longer see the data that they have stored', found)
-        self.assertIn('set "import = true", or see docs/delegation.md, "What the server had stored"', found)
+        self.assertIn('set "import = true"; otherwise see docs/delegation.md, "What the server had stored"', found)
         self.assertIn("### What the server had stored\n", (ROOT / "docs" / "delegation.md").read_text())
         self.assertEqual(list(self.folder.iterdir()), [])
         self.compose(private=handled("private-storage"))
