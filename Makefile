@@ -28,7 +28,7 @@ UNIT_RUN = @folder=$$(mktemp -d -p $(MEMORY)) && trap "chmod -R u+w $$folder; rm
 # The live tests that compare times run alone; the others in two halves. Tests of one module share servers.
 ALONE := $(addprefix tests.live.test_,embedded_hostile hostile_user outage roster_lock)
 OTHERS := $(filter-out $(ALONE),$(subst /,.,$(basename $(sort $(wildcard tests/live/test_*.py)))))
-FIRST := $(wordlist 1,21,$(OTHERS))
+FIRST := $(wordlist 1,25,$(OTHERS))
 # Compares the stubs with wokkel, which can only be imported after the gateway package.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
