@@ -287,11 +287,9 @@ class ProxyHandler(RawHandler):
                     self._waiting.hold(stanza)
                 for relay in relays:
                     self._send(stanza.readdressed(relay.route))
-            elif kind is None and recipient != self._component:
+            elif kind is None:
                 self._link.countError(relays.error)
                 self._send(errorReply(stanza, relays.error))
-            # A server that grants the presence of users (XEP-0356 section 7) sends each change of it to the
-            # component's own address. An error would reach every user, so such presence is ignored.
         elif kind == "subscribe" or kind == "unsubscribe":
             # The component has no roster, and the implementing client none of requesters: nobody may subscribe.
             self._send(presence(jids.bare(recipient), jids.bare(sender), "unsubscribed"))

@@ -369,15 +369,17 @@ class PresenceTests(HandlerCase):
         self.assertIn("Does the account exist", self.logged[-1])
 
     def test_thirdParties(self) -> None:
-        """
-        Presence of other accounts adds and removes no resource. At the component's own address it is not answered:
-        a server that grants presence sends that of all users there (XEP-0356 section 7).
-        """
+        """Presence of other accounts adds and removes no resource, and answers nothing."""
         for kind in (None, "unavailable", "subscribed", "unsubscribed", "error", "probe", "nonsense", ""):
             given = "" if kind is None else f" type='{kind}'"
             self.server.send(f"<presence from='{U}' to='{C}'{given}/>")
             self.server.send(f"<presence from='{T}x/a' to='{C}/x'{given}/>")
-        self.assertSent(error("presence", f"{C}/x", f"{T}x/a", NOT_OFFERED, ""))
+        self.assertEqual(
+            self.server.taken(),
+            canonical(
+                error("presence", C, U, NOT_OFFERED, "") + error("presence", f"{C}/x", f"{T}x/a", NOT_OFFERED, "")
+            ),
+        )
         self.server.send(f"<iq type='get' id='1' to='{C}' from='{U}'/>")
         self.assertSent(f"<iq type='get' id='1' to='{T}/a' from='{self.alias()}'/>")
 
