@@ -766,6 +766,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "gateway/fmuc/returning.py": (
+        ("self.resumption.isComparing and self.node.channel is None\n", "self.resumption.isComparing\n"),
         ("if first is None and self.node.isOrdinary and self._mirror.keepsNodes:", "if False:"),
         ("        if isComparing and not self._mirror.downstreamCount:\n", "        if False:\n"),
         ("if channel is None or channel.isDelivered(now):", "if True:"),

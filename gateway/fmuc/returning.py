@@ -206,8 +206,8 @@ class Uplink(Questioning):
         return isKept or self.state is UplinkState.JOINED
 
     def rejoinNext(self, now: float) -> None:
-        """If the first of the joins anew was rejected, send the next one."""
-        isWaiting = self.state is UplinkState.JOINING and self.resumption.isComparing
+        """If the first of the joins anew was rejected, send the next one. With a channel, there are none."""
+        isWaiting = self.state is UplinkState.JOINING and self.resumption.isComparing and self.node.channel is None
         if isWaiting and not any(join.isSent for join in self.pending.values()):
             join = next((each for each in self.pending.values() if each.isQueued), None)
             if join is not None:

@@ -150,6 +150,11 @@ class LossesTests(SynchronousTestCase):
     )
     # A node asks to compare once more before the answer to the occupants that it has told comes.
     @example((Node(),) * 3, steps("crash7f say1a settle7f kick6f deliver4e kick7a cut5d deliver2b reconnect4b"))
+    # A join of an earlier process is rejected while the nodes compare, and another one waits.
+    @example(
+        (Node(mode=Mode.REPLICA), Node(), Node(mode=Mode.REPLICA), Node()),
+        steps("leave2e deliver2c join7e crash0c reconnect4f wait5b crash7f deliver3d deliver0e join7f"),
+    )
     # A user's presence and leave come back to a killed node, and the user has asked to join again.
     @example(
         (*[Node(mode=Mode.REPLICA)] * 3, Node()), steps("status6c kick4c leave4d kill2b join4c")
