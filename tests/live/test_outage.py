@@ -33,7 +33,7 @@ class OutageTests(LiveTests):
         """A wrong secret is reported in plain words, and the process stays: alive, and not ready."""
         gateway = self.newGateway(proxy(PROXY), secret="wrong")
         gateway.start()
-        await holds(lambda: "secret" in gateway.log(), 10, "the log speaks of the secret")
+        await holds(lambda: "rejects the secret" in gateway.log(), 10, "the log speaks of the secret")
         self.assertNotIn("Traceback", gateway.log())
         self.assertNotIn('"wrong"', gateway.log())
         status, body = await gateway.get("/readyz")
