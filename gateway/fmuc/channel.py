@@ -349,8 +349,8 @@ class Channel(Generic[T]):
 
     @property
     def position(self) -> Position:
-        """The last stanza that was sent. What is sent from now on follows it, also in the place of another one."""
-        return Position(self.epoch, self._sent)
+        """The last stanza that has a number. What gets one from now on follows it; a join replaces no presence."""
+        return Position(self.epoch, self._outbox.assigned)
 
     def isBefore(self, position: Position) -> bool:
         """
@@ -365,7 +365,7 @@ class Channel(Generic[T]):
         before (rule 12).
         """
         self._outbox.endAll()
-        return Position(self.epoch, self._outbox.assigned)
+        return self.position
 
     def isDelivered(self, now: float) -> bool:
         """

@@ -63,9 +63,10 @@ class AnsweredTests(SynchronousTestCase):
         node = Network().nodes[0]
         channel = node.channel
         for body in ("a", "b"):
+            # What is before it may wait, too.
             position = channel.position
             node.say(body)
-            node.commit()
+        node.commit()
         self.assertEqual(position, Position(FIRST, 1))
         for acknowledged, isBefore in ((0, True), (1, True), (2, False)):
             channel.receive(Header(FIRST, acknowledged + 1, acknowledged), "c", 1, 0.0)
