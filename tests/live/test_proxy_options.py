@@ -66,6 +66,8 @@ class ProxyOptionsTests(LiveTests):
         (implementation,) = await self.implementing("a")
         alice = await self.user("alice")
         await self.served(alice, [implementation])
+        # Her own presence comes before the answer.
+        await alice.request(PROXY, PING)
         before = len(alice.received)
         child = "<error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"
         for address in ADDRESSES:
