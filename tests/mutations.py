@@ -300,11 +300,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if domain != self._domain or not local:", "if not local:"),
         ("if self._isWanted() and (count", "if (count"),
     ),
-    "gateway/roster/store.py": (
-        (" and isSure:\n", ":\n"),
-        ("        self._changing = dict.fromkeys(self._changing, False)\n", ""),
-        (" if at >= end and self._tags", " if self._tags"),
-    ),
+    "gateway/roster/store.py": ((" if at >= end and self._tags", " if self._tags"),),
+    "gateway/roster/refresher.py": ((" and losses == self._losses\n", "\n"),),
     "gateway/roster/resource.py": (
         ("if isFromPage(request.requestHeaders):", "if False:"),
         ("if not isSigned(", "if None is ("),

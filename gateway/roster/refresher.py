@@ -95,6 +95,8 @@ class Refresher:
         self.concurrency = concurrency
         self.announced = 0
         self._slots = DeferredSemaphore(concurrency)
+        # Number of times that the connection to the server was lost.
+        self._losses = 0
         self._users: dict[str, _Requested] = {}
         self._reported: set[str] = set()
         self._observers: list[Callable[[str, RosterItem], object]] = []
@@ -183,6 +185,7 @@ class Refresher:
 
         @return: number of users whose rosters were changed last.
         """
+        self._losses += 1
         return self._application.serverLost()
 
     def dryRun(self, name: str) -> Deferred[Finished]:
@@ -236,12 +239,13 @@ class Refresher:
 
     async def _run(self, name: str, refresh: Refresh, isUnconditional: bool) -> Finished:
         tags: list[str | None] = [None]
-        begun = self._seconds()
+        begun, losses = self._seconds(), self._losses
         finished = await self._steps(name, refresh, isUnconditional, tags)
         self._durations.observe(self._seconds() - begun)
         self._count(name, finished, refresh.hasChanged)
         # Without a tag, skipped contacts are reported again by the next refresh, even if the document is unchanged.
-        isDone = not finished.reason and not finished.skipped
+        # What was read or changed before the connection was lost may be lost.
+        isDone = not finished.reason and not finished.skipped and losses == self._losses
         self._application.remember(name, tags[-1] if isDone else None)
         return finished
 

@@ -52,8 +52,6 @@ class EntityTags:
         self._tags: OrderedDict[str, str] = OrderedDict()
         # Users whose tag is new, and when it was remembered, in this order.
         self._new: OrderedDict[str, float] = OrderedDict()
-        # Users whose roster is being changed; false if the connection was lost meanwhile.
-        self._changing: dict[str, bool] = {}
         # True if the store may have tags that are not valid any longer.
         self._isStale = False
         if store is not None:
@@ -67,13 +65,9 @@ class EntityTags:
         return self._tags.get(name)
 
     def remember(self, name: str, tag: str | None) -> None:
-        """
-        Remember the tag of a document that was applied completely; without a tag, forget the last one. The same if
-        the connection was lost since L{forget}.
-        """
+        """Remember the tag of a document that was applied completely; without a tag, forget the last one."""
         known = self._tags.pop(name, None)
-        isSure = self._changing.pop(name, True)
-        if tag is not None and len(tag) <= _MAX_TAG_LENGTH and isSure:
+        if tag is not None and len(tag) <= _MAX_TAG_LENGTH:
             self._tags[name] = tag
             if len(self._tags) > _MAX_TAGS:
                 first, _ = self._tags.popitem(last=False)
@@ -88,7 +82,6 @@ class EntityTags:
         Forget a user's tag, because the roster is about to be changed. If the process is killed after that, the
         next one compares the whole document.
         """
-        self._changing[name] = True
         if self._tags.pop(name, None) is not None or self._isStale:
             await self._put([name], None)
 
@@ -99,7 +92,6 @@ class EntityTags:
 
         @return: the number of these users.
         """
-        self._changing = dict.fromkeys(self._changing, False)
         end = self._clock.seconds() - _UNSAVED
         changed, self._new = self._new, OrderedDict()
         names = [name for name, at in changed.items() if at >= end and self._tags.pop(name, None) is not None]

@@ -97,6 +97,20 @@ class RefresherTests(SynchronousTestCase):
         self.assertEqual(self.refresher.announced, 2)
         self.assertTrue(self.refresher.announce(1))
 
+    def test_serverLost(self) -> None:
+        """A refresh during which the connection was lost leaves no tag, whether it has changed anything or not."""
+        for lost in (0, 1, 2, 3):
+            self.refresher.refresh("john")
+            for step, value in enumerate((self.document("a@h", tag="t"), [], None)):
+                if step == lost:
+                    self.refresher.serverLost()
+                self.world.answer(value)
+        self.refresher.refresh("john")
+        self.world.answer(self.document(tag="t"))
+        self.refresher.serverLost()
+        self.world.answer([])
+        self.assertEqual(self.world.tags, [("john", tag) for tag in (None, None, None, "t", None)])
+
     def test_full(self) -> None:
         """The number of waiting users is bounded; a further request for a waiting user is accepted."""
         self.patch(refresher, "_MAX_USERS", 3)

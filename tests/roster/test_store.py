@@ -188,15 +188,6 @@ class ServerLostTests(TagsCase):
         self.assertEqual(self.stored(), {"ann": '"1"'})
         self.assertEqual(self.tags.serverLost(), 0)
 
-    def test_underWay(self) -> None:
-        """A refresh that has changed a roster before the loss, and ends after it, leaves no tag."""
-        self.successResultOf(ensureDeferred(self.tags.forget("ann")))
-        self.tags.serverLost()
-        self.tags.remember("ann", '"1"')
-        self.assertEqual((self.tags.get("ann"), self.stored()), (None, {}))
-        self.change("ann", '"1"')
-        self.assertEqual(self.stored(), {"ann": '"1"'})
-
     def test_loaded(self) -> None:
         """Tags of an earlier process are older."""
         self.change("ann", '"1"')
