@@ -427,6 +427,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if self.table.get(place) is channel:", "if True:"),
         ("if header is None or not self.mayBeNode(peer, room):", "if header is None:"),
         (" or header.epoch <= self._ended.get(place, -1):", ":"),
+        ("            if self.table.get(place) is not channel:\n", "            if False:\n"),
         ("if condition in _UNKNOWN and isOfNode:", "if condition in _UNKNOWN:"),
         ("if not channel.credit.take(now):", "if False:"),
         ("if channel is None or not channel.isAsked(identifier):", "if channel is None:"),
@@ -973,10 +974,6 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            channel.withdraw(number)\n", "            pass\n"),
     ),
     "gateway/fmuc/handler.py": (
-        (
-            "if channel is not None and self._rooms.channels.table.get(place) is not channel:",
-            "if False:",
-        ),
         ("self._perform(actions, isCharged=True, request=stanza)\n", "self._perform(actions, request=stanza)\n"),
         ("self._perform(actions, speaker=speaker, isCharged=True)\n", "self._perform(actions, speaker=speaker)\n"),
         ("if found is not None or backing.isDue:", "if found is not None:"),

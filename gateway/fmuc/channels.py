@@ -7,7 +7,7 @@ other node does not know it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from itertools import islice
 from math import inf
 
@@ -236,9 +236,10 @@ class Channels:
         """True if there is a channel between two nodes, by the addresses of a stanza."""
         return (jids.bare(recipient), jids.bare(sender)) in self.table
 
-    def received(self, stanza: Stanza, now: float) -> list[Stanza]:
+    def received(self, stanza: Stanza, now: float) -> Iterator[Stanza]:
         """
-        Handle a presence or a message; return the stanzas that are to be handled now, in order.
+        Handle a presence or a message; return the stanzas that are to be handled now, in order. If one of them ends
+        the channel, there are no further ones: they are of an earlier stay (rule 9).
 
         @raise GatewayError: the answer is this error.
         """
@@ -246,21 +247,28 @@ class Channels:
         channel = self.table.get(place)
         header = channel_xml.headerOf(stanza)
         if stanza.type == "error" and (header is None or channel is None):
-            return [stanza] if channel is None else self._failed(place, channel, stanza, now)
+            return iter((stanza,) if channel is None else self._failed(place, channel, stanza, now))
         if channel is None:
             if header is None or not self.mayBeNode(peer, room):
-                return [stanza]
+                return iter((stanza,))
             if header.number is None or header.epoch <= self._ended.get(place, -1):
                 # It may have been sent before the other node knew of the end: an error might end the next channel.
-                return []
+                return iter(())
             raise NoSuchAddress
         if header is None:
             if stanza.name == "message":
                 raise NotInSequence
-            return [stanza]
+            return iter((stanza,))
         self.touch(place)
         found = channel.receive(header, stanza, len(stanza.raw), now)
-        return [each for each in found if not channel_xml.isEmpty(each)]
+        return self._untilEnd(place, channel, found)
+
+    def _untilEnd(self, place: Place, channel: Channel[Stanza], found: list[Stanza]) -> Iterator[Stanza]:
+        for each in found:
+            if self.table.get(place) is not channel:
+                return
+            if not channel_xml.isEmpty(each):
+                yield each
 
     def _failed(self, place: Place, channel: Channel[Stanza], stanza: Stanza, now: float) -> list[Stanza]:
         """Handle the error of a stanza; it is repeated, unless the other node has refused it."""

@@ -199,19 +199,14 @@ class RoomsHandler(RawHandler):
         commit begins after the input, so what they cause has one commit with their numbers.
         """
         assert self._rooms.channels is not None
-        place = jids.bare(stanza.recipient or ""), jids.bare(stanza.sender or "")
-        channel = self._rooms.channels.table.get(place)
         try:
             found = self._rooms.channels.received(stanza, self._link.now)
         except GatewayError as error:
             self._refuseDirectly(stanza, type(error))
-            found = []
+            found = iter(())
         for each in found:
             assert each.sender and each.recipient
             self._received(each, each.sender, each.recipient)
-            if channel is not None and self._rooms.channels.table.get(place) is not channel:
-                # It has ended: what it has kept waiting is of an earlier stay (rule 9).
-                break
         if self._rooms.channels.isChanged:
             self._perform(())
 

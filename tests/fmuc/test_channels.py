@@ -60,7 +60,7 @@ class TableTests(SynchronousTestCase):
         """
         self.channels.end(ROOM, self.node)
         for epoch in (_EPOCH - 1, _EPOCH):
-            self.assertEqual(self.channels.received(self.numbered(epoch), 0.0), [])
+            self.assertEqual(list(self.channels.received(self.numbered(epoch), 0.0)), [])
         with self.assertRaises(NoSuchAddress):
             self.channels.received(self.numbered(_EPOCH + 1), 0.0)
 
