@@ -33,6 +33,7 @@ from gateway.stream.budget import Budget
 from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
 from gateway.stream.fairness import Fairness
+from gateway.stream.feeds import Feeds
 from gateway.stream.instances import SHARED, OtherInstances
 from gateway.stream.interfaces import IPeerHandler, IRawHandler, IStatusProvider
 from gateway.stream.lane import ElementLane, T
@@ -68,6 +69,7 @@ class Link(Output, Service):
 
     @ivar budget: bytes that each user may be sent in answer. Handlers charge large answers to it.
     @ivar fairness: slows down or refuses users who are over it. Handlers tell it of copies (L{Fairness.spread}).
+    @ivar feeds: the presence that servers send the component unasked.
     @ivar trouble: the reason for the operator if no stanzas flow; otherwise empty.
     @ivar domain: the server's own host, which is pinged after a long silence; C{None} for never.
     @ivar software: the software of the server, as it says or shows (L{Survey}); empty until that is known.
@@ -124,6 +126,7 @@ class Link(Output, Service):
         self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random or Random(), _QUICK_FOR)
         self.budget = budget or Budget()
         self.fairness = Fairness(self, self.budget, reactor)
+        self.feeds = Feeds(jid, domain)
         # Both are nearly always empty.
         self._debts, self._held = self.fairness.debts, self.fairness.held
         self._secret = secret
