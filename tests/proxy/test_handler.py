@@ -22,6 +22,7 @@ from gateway.proxy.store import MIGRATIONS, ExchangeStore
 from gateway.state.memory import MemoryStore
 from gateway.stream.stanzas import Stanza
 from gateway.testing import MemoryServer, canonical
+from tests.proxy.support import stanza
 from tests.reports import sentences
 
 C = "proxy.domain.example"
@@ -367,6 +368,20 @@ class PresenceTests(HandlerCase):
         self.server.send(f"<presence from='{T}' to='{C}' type='error'/>")
         self.assertSent()
         self.assertIn("Does the account exist", self.logged[-1])
+
+    def test_unasked(self) -> None:
+        """
+        XEP-0356 section 7.1: presence that U's server may have sent unasked is not answered. It comes to the
+        component's own address.
+        """
+        granted = f"<privilege xmlns='{ns.PRIVILEGE}'><perm access='presence' type='managed_entity'/></privilege>"
+        message = stanza(f"<message from='some-domain.example' to='{C}'>{granted}</message>").element
+        self.server.link.feeds.advertised("some-domain.example", message)
+        for recipient in (C, f"{C}/x", f"n@{C}"):
+            self.server.send(f"<presence from='{U}' to='{recipient}'/>")
+        self.assertSent(
+            error("presence", f"{C}/x", U, NOT_OFFERED, ""), error("presence", f"n@{C}", U, NOT_OFFERED, "")
+        )
 
     def test_thirdParties(self) -> None:
         """Presence of other accounts adds and removes no resource, and answers nothing."""
