@@ -323,6 +323,8 @@ class Ejabberd(Server):
     balancing: ClassVar[Mapping[str, Mapping[str, str | int]]] = {}
     # True if it drops requests of components without grants, when others have grants.
     dropsRequests: ClassVar[bool] = False
+    # Further entries of mod_privilege.
+    morePrivileges: ClassVar[Mapping[str, Any]] = {}
     # True if its API takes groups as a list; else as a string with semicolons between them.
     listsGroups: ClassVar[bool] = False
 
@@ -349,6 +351,7 @@ class Ejabberd(Server):
                 mod_privilege.setdefault(key, {})[str(value)] = jid
             if jid in ASKABLE and self.asks:
                 mod_privilege["iq"] = {ASKABLE[jid]: {"both": jid}}
+        mod_privilege |= self.morePrivileges
         self.apiPort = freePort()
         listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
         clients: dict[str, Any] = {**listener, "port": self.clientPort, "module": "ejabberd_c2s", "starttls": False}
@@ -506,6 +509,13 @@ class NewerEjabberd(Newer, Ejabberd):
     asks = True
     relaysAnswers = False
     dropsIqs = True
+
+
+class PassingEjabberd(NewerEjabberd):
+    """ejabberd 26 with the entry that the gateway advises."""
+
+    morePrivileges: ClassVar[Mapping[str, Any]] = {"iq": {"urn:xmpp:ping": {"get": "none"}}}
+    dropsRequests = False
 
 
 class BalancingEjabberd(NewerEjabberd):
