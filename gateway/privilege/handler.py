@@ -13,7 +13,6 @@ from twisted.internet.defer import Deferred, inlineCallbacks
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.words.protocols.jabber.error import StanzaError
-from twisted.words.protocols.jabber.ijabber import IXMPPHandlerCollection
 from twisted.words.xish import domish
 from zope.interface import implementer
 
@@ -70,10 +69,6 @@ class PrivilegeHandler(RawHandler):
         self._unanswered: OrderedDict[str, tuple[str, Callable[[], object]]] = OrderedDict()
 
     # As a handler.
-
-    def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
-        super().setHandlerParent(parent)
-        self._link.feeds.isRead = True
 
     def connectionInitialized(self) -> None:
         self._grantWatch.connected(self._link.now)

@@ -67,6 +67,7 @@ class ProxyHandler(RawHandler):
 
     def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
         super().setHandlerParent(parent)
+        self._link.feeds.isRead = False
         if self._translator.forwardsPresence:
             self._link.feeds.isUsed = True
 

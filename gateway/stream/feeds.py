@@ -33,7 +33,7 @@ class Feeds:
     A server speaks for its own users only, so any server is believed about these. Only the component's own server
     is believed about contacts of users, who may be on any server.
 
-    @ivar isRead: true if a handler of the component has a use for the advertisements.
+    @ivar isRead: false if no handler of the component has a use for the advertisements: then they reach none.
     @ivar isUsed: true if a handler of the component has a use for the presence.
     @ivar received: number of such presence stanzas so far.
     @param jid: the component's.
@@ -44,7 +44,8 @@ class Feeds:
         self._jid = jid
         self._home = home
         self._granted: dict[str, str] = {}
-        self.isRead = self.isUsed = False
+        self.isRead = True
+        self.isUsed = False
         self.received = 0
 
     def advertised(self, server: str, message: domish.Element) -> bool:

@@ -22,8 +22,8 @@ _MARK = b"urn:xmpp:privilege:"
 @implementer(IStatusProvider)
 class UnaskedPresence(RawHandler):
     """
-    The first handler of a link. It takes advertisements of privileges that no other handler reads, and no other
-    stanza. It reports presence that the component's own server sends for nothing.
+    The first handler of a link. It takes advertisements of privileges, if no other handler has a use for them, and
+    no other stanza. It reports presence that the component's own server sends for nothing.
     """
 
     _log = Logger()

@@ -166,19 +166,20 @@ class HandlerTests(SynchronousTestCase):
 
     def test_taken(self) -> None:
         """An advertisement is taken, if no handler of the service reads it; nothing is sent."""
+        self.server.link.feeds.isRead = False
         self.server.send(granted("managed_entity"))
         self.assertEqual((self.service.seen, self.server.taken()), ([], []))
         self.assertTrue(self.server.link.feeds.covers(JULIET, C))
 
     def test_read(self) -> None:
-        """A handler that reads advertisements gets it."""
-        self.server.link.feeds.isRead = True
+        """Otherwise the handlers of the service get it."""
         self.server.send(granted("managed_entity"))
         self.assertEqual(len(self.service.seen), 1)
         self.assertTrue(self.server.link.feeds.covers(JULIET, C))
 
     def test_others(self) -> None:
         """All other stanzas are left to the service, also such as claim to be an advertisement."""
+        self.server.link.feeds.isRead = False
         given = granted("managed_entity")
         others = (
             given.replace(f"from='{HOME}'", f"from='juliet@{HOME}'"),
