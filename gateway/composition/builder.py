@@ -42,7 +42,6 @@ from gateway.stream.lease import Lease
 from gateway.stream.link import Link
 from gateway.stream.outages import Outage
 from gateway.stream.survey import Survey
-from gateway.stream.unasked import UnaskedPresence
 
 if TYPE_CHECKING:
     from twisted.web.iweb import IAgent
@@ -153,7 +152,6 @@ class ServiceBuilder(ServiceEnvironment):
             lease=self._lease,
         )
         self.links.append(link)
-        UnaskedPresence().setHandlerParent(link)
         if domain is not None:
             self.survey(link, domain)
         self._changed()

@@ -67,7 +67,6 @@ class ProxyHandler(RawHandler):
 
     def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
         super().setHandlerParent(parent)
-        self._link.feeds.isRead = False
         if self._translator.forwardsPresence:
             self._link.feeds.isUsed = True
 
@@ -172,6 +171,9 @@ class ProxyHandler(RawHandler):
             else:
                 action = Refuse(BadRequest)
         elif stanza.name == "message":
+            if stanza is self._link.feeds.advertisement:
+                # The server tells the component, not the implementing client.
+                return True
             action = self._translator.message(sender, recipient, kind, self._link.now)
         else:
             self._presenceReceived(stanza, sender, recipient, kind)

@@ -25,7 +25,7 @@ from twisted.words.protocols.jabber.ijabber import IXMPPHandler, IXMPPHandlerCol
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway.errors import ERRORS, GatewayError, HandlerFailed, Stopping
+from gateway.errors import ERRORS, BadRequest, GatewayError, HandlerFailed, Stopping
 from gateway.metrics import NO_METRICS, IMetrics, IMetricsProvider
 from gateway.reports import StatusItem
 from gateway.stream.backoff import Backoff
@@ -238,6 +238,7 @@ class Link(Output, Service):
         if self.lost:
             text = "stanzas that could not be sent: {late} waited too long for the link, {full} found no room"
             yield StatusItem("link.lost", text, {"late": self.lost["late"], "full": self.lost["full"]})
+        yield from self.feeds.report()
         yield from self.fairness.report()
         yield from self.refusals.report()
         if self.detour is not None:
@@ -308,6 +309,8 @@ class Link(Output, Service):
         """
         if isNew and (self._debts or self._held) and self.fairness.keeps(stanza):
             return
+        if stanza.name != "iq":
+            self._noteFeeds(stanza)
         for handler in self._raw:
             try:
                 if handler.stanzaReceived(stanza):
@@ -317,6 +320,17 @@ class Link(Output, Service):
                 return
         if self._instances is None or not self._instances.received(stanza, self.now):
             self._lane.stanzaReceived(stanza)
+
+    def _noteFeeds(self, stanza: Stanza) -> None:
+        try:
+            unused = self.feeds.noted(stanza)
+        except BadRequest:
+            # The handlers refuse it.
+            return
+        if unused is not None:
+            self._log.info(
+                "{component}: {unused}", event="link.presence_unused", component=self.jid, unused=str(unused)
+            )
 
     def stanzaFromPeer(self, stanza: Stanza, now: float) -> None:
         """Show a stanza that has not come from the server to the handlers."""
@@ -381,6 +395,7 @@ class Link(Output, Service):
         # A server that accepts and disconnects at once refuses the component.
         if self._reactor.seconds() - self._upAt >= self.steadyAfter:
             self._backoff.reset()
+        self.feeds.clear()
         self._lane.disconnected(reason)
         if self._stopped is not None:
             self._stopped.callback(None)

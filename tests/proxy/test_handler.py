@@ -22,7 +22,6 @@ from gateway.proxy.store import MIGRATIONS, ExchangeStore
 from gateway.state.memory import MemoryStore
 from gateway.stream.stanzas import Stanza
 from gateway.testing import MemoryServer, canonical
-from tests.proxy.support import stanza
 from tests.reports import sentences
 
 C = "proxy.domain.example"
@@ -375,8 +374,7 @@ class PresenceTests(HandlerCase):
         component's own address.
         """
         granted = f"<privilege xmlns='{ns.PRIVILEGE}'><perm access='presence' type='managed_entity'/></privilege>"
-        message = stanza(f"<message from='some-domain.example' to='{C}'>{granted}</message>").element
-        self.server.link.feeds.advertised("some-domain.example", message)
+        self.server.send(f"<message from='some-domain.example' to='{C}'>{granted}</message>")
         for recipient in (C, f"{C}/x", f"n@{C}"):
             self.server.send(f"<presence from='{U}' to='{recipient}'/>")
         self.assertSent(

@@ -8,15 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import SynchronousTestCase
-from zope.interface.verify import verifyObject
 
 from gateway import ns
 from gateway.privilege.stanzas import readAdvertisement
 from gateway.stream.feeds import VERSIONS, Feeds
-from gateway.stream.interfaces import IRawHandler, IStatusProvider
 from gateway.stream.raw import RawHandler
 from gateway.stream.stanzas import Stanza
-from gateway.stream.unasked import UnaskedPresence
 from gateway.testing import MemoryServer, stanzas
 from tests.profiles import steady
 from tests.reports import sentences
@@ -43,7 +40,12 @@ class FeedsTests(SynchronousTestCase):
 
     def advertise(self, xml: str) -> bool:
         [message] = stanzas(xml)
-        return self.feeds.advertised(message.sender or "", message.element)
+        self.logged = self.feeds.noted(message)
+        return self.feeds.advertisement is message
+
+    def unused(self) -> list[str]:
+        """Return the permission that is reported."""
+        return [item.values["kind"] for item in self.feeds.report()]
 
     def covered(self, recipient: str = C) -> list[str]:
         """Return those whose presence may come unasked."""
@@ -78,7 +80,7 @@ class FeedsTests(SynchronousTestCase):
         for kind in ("managed_entity", "roster"):
             self.advertise(granted(kind, server="example.net"))
             self.assertEqual(self.covered(), [ROMEO, "example.net"])
-        self.assertEqual(self.feeds.unused, "")
+        self.assertEqual(self.unused(), [])
         self.advertise(granted("managed_entity"))
         self.advertise(granted("none", server="example.net"))
         self.assertEqual(self.covered(), [JULIET, f"juliet@{HOME}"])
@@ -88,7 +90,7 @@ class FeedsTests(SynchronousTestCase):
         self.feeds = Feeds(C)
         self.advertise(granted("roster"))
         self.assertEqual(self.covered(), [JULIET, f"juliet@{HOME}"])
-        self.assertEqual(self.feeds.unused, "")
+        self.assertEqual(self.unused(), [])
 
     def test_bounded(self) -> None:
         """Many servers cannot take the place of the component's own one, or of those that came first."""
@@ -96,7 +98,7 @@ class FeedsTests(SynchronousTestCase):
             self.advertise(granted("managed_entity", server=f"s{number}.example"))
         self.advertise(granted("roster"))
         self.assertTrue(self.feeds.covers("a@s0.example/r", C))
-        self.assertEqual(self.feeds.unused, "roster")
+        self.assertEqual(self.unused(), ["roster"])
         self.advertise(granted())
         covered = [number for number in range(300) if self.feeds.covers(f"a@s{number}.example/r", C)]
         self.assertEqual(covered, list(range(100)))
@@ -105,7 +107,7 @@ class FeedsTests(SynchronousTestCase):
         """A lost connection takes everything back."""
         self.advertise(granted("roster"))
         self.feeds.clear()
-        self.assertEqual((self.covered(), self.feeds.unused), ([], ""))
+        self.assertEqual((self.covered(), self.unused()), ([], []))
 
     def test_otherMessages(self) -> None:
         """A message without an advertisement changes nothing."""
@@ -124,7 +126,7 @@ class FeedsTests(SynchronousTestCase):
         self.advertise(xml)
         permissions = readAdvertisement(HOME, stanzas(xml)[0].element)
         assert permissions is not None
-        self.assertEqual(self.feeds.unused or "none", permissions.feed)
+        self.assertEqual(self.unused() or ["none"], [permissions.feed])
 
 
 class Recorder(RawHandler):
@@ -139,13 +141,11 @@ class Recorder(RawHandler):
         return True
 
 
-class HandlerTests(SynchronousTestCase):
-    """On a link, before the handler of a service."""
+class LinkTests(SynchronousTestCase):
+    """On a link, with the handler of a service."""
 
     def setUp(self) -> None:
         self.server = MemoryServer(C, domain=HOME)
-        self.handler = UnaskedPresence()
-        self.handler.setHandlerParent(self.server.link)
         self.service = Recorder()
         self.service.setHandlerParent(self.server.link)
         self.addCleanup(self.server.stop)
@@ -159,27 +159,16 @@ class HandlerTests(SynchronousTestCase):
         if event.get("event") == "link.presence_unused":
             self.logged.append(event["log_format"].format(**event))
 
-    def test_interfaces(self) -> None:
-        """It is a raw handler that reports."""
-        verifyObject(IRawHandler, self.handler)
-        verifyObject(IStatusProvider, self.handler)
-
-    def test_taken(self) -> None:
-        """An advertisement is taken, if no handler of the service reads it; nothing is sent."""
-        self.server.link.feeds.isRead = False
-        self.server.send(granted("managed_entity"))
-        self.assertEqual((self.service.seen, self.server.taken()), ([], []))
-        self.assertTrue(self.server.link.feeds.covers(JULIET, C))
-
     def test_read(self) -> None:
-        """Otherwise the handlers of the service get it."""
+        """An advertisement is noted, and given to the handlers of the service; nothing is sent."""
         self.server.send(granted("managed_entity"))
-        self.assertEqual(len(self.service.seen), 1)
+        self.assertEqual(self.service.seen, [self.server.link.feeds.advertisement])
         self.assertTrue(self.server.link.feeds.covers(JULIET, C))
+        self.assertEqual(self.server.taken(), [])
 
     def test_others(self) -> None:
-        """All other stanzas are left to the service, also such as claim to be an advertisement."""
-        self.server.link.feeds.isRead = False
+        """Stanzas that look similar are no advertisement."""
+        many = "<x/>" * 11_000
         given = granted("managed_entity")
         others = (
             given.replace(f"from='{HOME}'", f"from='juliet@{HOME}'"),
@@ -190,9 +179,12 @@ class HandlerTests(SynchronousTestCase):
             given.replace("<message ", "<iq type='set' id='1' ").replace("</message>", "</iq>"),
             f"<message from='{HOME}' to='{C}'><body>urn:xmpp:privilege:2</body></message>",
             f"<presence from='{JULIET}' to='{C}'/>",
+            # The tree of this one is refused.
+            f"<message from='{HOME}' to='{C}'>{many}<privilege xmlns='{ns.PRIVILEGE}'/></message>",
         )
         self.server.send("".join(others))
         self.assertEqual(len(self.service.seen), len(others))
+        self.assertIsNone(self.server.link.feeds.advertisement)
         self.assertFalse(self.server.link.feeds.covers(JULIET, C))
 
     def test_lost(self) -> None:
@@ -204,21 +196,21 @@ class HandlerTests(SynchronousTestCase):
 
     def test_unused(self) -> None:
         """Presence that nothing has a use for is counted, and reported: once in the log, and on C{/status}."""
-        self.assertEqual(sentences(self.handler.report()), [])
+        self.assertEqual(sentences(self.server.link.report()), [])
         self.server.send(granted("managed_entity") * 2)
         for kind in ("", " type='unavailable'", " type='probe'", " type='error'"):
             self.server.send(f"<presence from='{JULIET}' to='{C}'{kind}/><presence from='{ROMEO}' to='{C}'{kind}/>")
         self.assertEqual(len(self.logged), 1)
-        [sentence] = sentences(self.handler.report())
+        [sentence] = sentences(self.server.link.report())
         self.assertIn(f"{HOME} grants the privilege presence = managed_entity", sentence)
         self.assertIn(" 2 so far", sentence)
         self.server.send(granted("roster"))
         self.assertEqual(len(self.logged), 2)
         self.server.send(granted())
-        self.assertEqual((sentences(self.handler.report()), len(self.logged)), ([], 2))
+        self.assertEqual((sentences(self.server.link.report()), len(self.logged)), ([], 2))
 
     def test_used(self) -> None:
         """Presence that a service has a use for is not reported."""
         self.server.link.feeds.isUsed = True
         self.server.send(granted("roster"))
-        self.assertEqual((sentences(self.handler.report()), self.logged), ([], []))
+        self.assertEqual((sentences(self.server.link.report()), self.logged), ([], []))
