@@ -61,8 +61,8 @@ class Feeds:
         """
         sender, recipient = stanza.sender or "", stanza.recipient or self._jid
         if stanza.name == "presence":
-            isFed = stanza.type in (None, "unavailable") and self.covers(sender, recipient)
-            self._received += isFed
+            if self._granted and stanza.type in (None, "unavailable") and self.covers(sender, recipient):
+                self._received += 1
             return None
         if "@" in sender or "/" in sender or recipient != self._jid or _MARK not in stanza.raw:
             return None
