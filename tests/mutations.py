@@ -253,6 +253,18 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("permissions.checkRoster(user, kind)", "pass"),
         ("permissions.checkMessage(sender)", "pass"),
     ),
+    "gateway/stream/feeds.py": (
+        ("if not self._granted or recipient != self._jid:", "if not self._granted:"),
+        ("jids.split(sender)[1] in self._granted", "self._granted"),
+        ("""if "@" in sender or "/" in sender or recipient != self._jid or""", "if"),
+        ("""self._granted.get(self._home or "") == _CONTACTS""", "_CONTACTS in self._granted.values()"),
+        (" or len(self._granted) < _MAX_SERVERS", " or True"),
+    ),
+    "gateway/stream/link.py": (("        self.feeds.clear()\n", ""),),
+    "gateway/proxy/handler.py": (
+        (" and not self._link.feeds.covers(sender, recipient)", ""),
+        ("if stanza is self._link.feeds.advertisement:", "if False:"),
+    ),
     "gateway/proxy/core.py": (
         ("exchange.resource.jid == sender:", "exchange.resource:"),
         ('return self._drop("an answer from another account")', "pass"),

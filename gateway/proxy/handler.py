@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.ijabber import IXMPPHandlerCollection
 from zope.interface import implementer
 
 from gateway.addresses import jids
@@ -63,6 +64,11 @@ class ProxyHandler(RawHandler):
         self._warned = False
         self._reported: Counter[str] = Counter()
         self._reportAt = 0.0
+
+    def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
+        super().setHandlerParent(parent)
+        if self._translator.forwardsPresence:
+            self._link.feeds.isUsed = True
 
     @property
     def pending(self) -> int:
@@ -165,6 +171,9 @@ class ProxyHandler(RawHandler):
             else:
                 action = Refuse(BadRequest)
         elif stanza.name == "message":
+            if stanza is self._link.feeds.advertisement:
+                # The server tells the component, not the implementing client.
+                return True
             action = self._translator.message(sender, recipient, kind, self._link.now)
         else:
             self._presenceReceived(stanza, sender, recipient, kind)
@@ -287,7 +296,8 @@ class ProxyHandler(RawHandler):
                     self._waiting.hold(stanza)
                 for relay in relays:
                     self._send(stanza.readdressed(relay.route))
-            elif kind is None:
+            elif kind is None and not self._link.feeds.covers(sender, recipient):
+                # An error to unasked presence would reach each user at each change of their presence.
                 self._link.countError(relays.error)
                 self._send(errorReply(stanza, relays.error))
         elif kind == "subscribe" or kind == "unsubscribe":
