@@ -4,6 +4,7 @@ XML to trees and names, by expat, set up for XMPP.
 
 from __future__ import annotations
 
+import gc
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -114,11 +115,18 @@ def parse(header: bytes, raw: bytes) -> domish.Element:
     """
     checkCost(raw)
     # A new builder costs more than most stanzas. While it is in use no other thread can get it.
-    builder = _builders.pop(header, None) or Builder(header)
+    builder = _builders.pop(header, None)
+    if builder is not None and builder.parsed >= _BUILDER_LIFE:
+        builder.close()
+        builder = None
+        # An element and its parent are a reference cycle, which only garbage collection frees. Python collects
+        # after a number of new objects, and a few of them may have hundreds of megabytes of text.
+        gc.collect(1)
+    builder = builder or Builder(header)
     isKept = False
     try:
         element = builder.build(raw)
-        isKept = builder.parsed < _BUILDER_LIFE and len(_builders) < _BUILDERS
+        isKept = len(_builders) < _BUILDERS
     finally:
         if isKept:
             _builders[header] = builder

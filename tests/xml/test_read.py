@@ -8,6 +8,7 @@ from typing import Any
 from weakref import WeakSet
 
 from twisted.trial.unittest import SynchronousTestCase
+from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.errors import BadRequest
@@ -48,10 +49,20 @@ class FreedTests(SynchronousTestCase):
         for _ in range(6):
             read.parse(HEADER, QUERY)
             counts.append(len(made))
-        self.assertEqual(counts, [1, 1, 0, 1, 1, 0])
+        self.assertEqual(counts, [1, 1, 1, 1, 1, 1])
         with self.assertRaises(BadRequest):
             read.parse(HEADER, b"<a/><b/>")
         self.assertEqual(len(made), 0)
+
+    def test_trees(self) -> None:
+        """Trees are freed after some bytes, though few objects are no reason for a collection."""
+        self.patch(read, "_builders", {})
+        self.patch(read, "_BUILDER_LIFE", 100_000)
+        made: WeakSet[domish.Element] = WeakSet()
+        raw = b"<query><x>" + b"y" * 9_000 + b"</x></query>"
+        for _ in range(50):
+            made.add(read.parse(HEADER, raw))
+            self.assertLessEqual(len(made), 13)
 
     def test_readers(self) -> None:
         """Readers of events end with their stanza, also with a faulty one."""
