@@ -1202,7 +1202,9 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ),
     ),
     "gateway/standby/store.py": (
-        ("        endSessions(cursor, row.owner.run)\n", ""),
+        ("        locks.endSessions(cursor, row.owner.run)\n", ""),
+        ("if locks.isFree(cursor, guard(row.component, row.owner)):", "if True:"),
+        ("if locks.isFree(cursor, guard(component, own)):", "if True:"),
         (" WHERE component = ? AND run = ? AND beat = ?", " WHERE component = ? AND (run = ? OR ? = 0)"),
         ("for component in turn.renewed:", "for component in turn.renew:"),
         ("            UNIQUE (component, run)\n", "            CHECK (beat >= 0)\n"),

@@ -109,7 +109,7 @@ class Takeover:
         store.measure(self._metrics.scope("file", leases.NAME))
         self.stores.append(store)
         own = Owner(secrets.token_hex(8), name)
-        return Standby(store, own, self._reactor, places.endSessions, self._onTaken, self._onLost)
+        return Standby(store, own, self._reactor, places.locks(), self._onTaken, self._onLost)
 
     def guardOf(self, jid: str) -> Guard | None:
         """Return the condition for changes of the stores of a component with a lease."""

@@ -13,11 +13,16 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from gateway.errors import GatewayError
-from gateway.standby.core import TICK, Change, Leases, Lost, Owner, Row, Taken, Turn
+from gateway.standby.core import TICK, Change, Kept, Leases, Lost, Owner, Row, Taken, Turn
 from gateway.standby.store import guard, perform
-from gateway.state.guards import Guard
+from gateway.state.guards import Guard, Locks
 from gateway.state.interfaces import IStore
 from gateway.stream.lease import Lease
+
+KEPT = (
+    "its last gateway has ended, but a session in PostgreSQL keeps its lease: end that session (pg_stat_activity "
+    "and pg_locks show it)"
+)
 
 
 class Waiting:
@@ -25,13 +30,13 @@ class Waiting:
     A component that another gateway serves, in the place of its link in reports.
 
     @param server: as L{Standby.server}.
-    @param trouble: returns the reason why that is not known; empty if it is.
+    @param trouble: as L{Standby.trouble}.
     """
 
     ready = False
     conflict = ""
 
-    def __init__(self, jid: str, server: Callable[[str], str], trouble: Callable[[], str]) -> None:
+    def __init__(self, jid: str, server: Callable[[str], str], trouble: Callable[[str], str]) -> None:
         self.jid = jid
         self._server = server
         self._trouble = trouble
@@ -39,7 +44,7 @@ class Waiting:
     @property
     def trouble(self) -> str:
         """The reason why no gateway is known to serve the component; empty if one is."""
-        return "" if self._server(self.jid) else self._trouble() or "no gateway serves it at the moment"
+        return "" if self._server(self.jid) else self._trouble(self.jid) or "no gateway serves it at the moment"
 
     @property
     def standby(self) -> str:
@@ -58,7 +63,7 @@ class Standby(Service):
     @param store: the table that the gateways share.
     @param own: this process.
     @param reactor: provides the clock.
-    @param endSessions: as of L{perform}.
+    @param locks: as of L{perform}.
     @param onTaken: called with a component that this gateway serves from now on.
     @param onLost: called with a component that it does not serve any longer. It stops what handles stanzas of the
         component before it returns.
@@ -71,7 +76,7 @@ class Standby(Service):
         store: IStore,
         own: Owner,
         reactor: Any,
-        endSessions: Callable[[Any, str], object],
+        locks: Locks,
         onTaken: Callable[[str], object],
         onLost: Callable[[str], object],
     ) -> None:
@@ -79,7 +84,7 @@ class Standby(Service):
         self._own = own
         self._reactor = reactor
         self._leases = Leases(own)
-        self._endSessions = endSessions
+        self._locks = locks
         self._onTaken = onTaken
         self._onLost = onLost
         self._isAsking = False
@@ -147,14 +152,15 @@ class Standby(Service):
 
     def server(self, component: str) -> str:
         """Return the name of the other gateway that serves a component; empty if none does or it is not known."""
-        owner = None if self.trouble() else self._leases.owner(component)
+        owner = None if self.trouble(component) else self._leases.owner(component)
         # An earlier process of this gateway has the same name.
         return "" if owner is None or owner.name == self._own.name else owner.name
 
-    def trouble(self) -> str:
-        """Return the reason why it is not known who serves components; empty if it is."""
-        unknown = "it is not known whether another gateway serves it: the store {} does not work"
-        return unknown.format(self._store.name) if self._store.trouble else ""
+    def trouble(self, component: str) -> str:
+        """Return the reason why no gateway is known to serve a component; empty if there is none."""
+        if self._store.trouble:
+            return f"it is not known whether another gateway serves it: the store {self._store.name} does not work"
+        return KEPT if self._leases.isKept(component) else ""
 
     def _tick(self) -> None:
         self._expire()
@@ -168,7 +174,7 @@ class Standby(Service):
         self._isAsking = True
         askedAt = self._reactor.seconds()
         ask = self._store.write if turn.writes else self._store.read
-        rows: Deferred[list[Row]] = ask(perform, self._own, turn, self._endSessions)
+        rows: Deferred[list[Row]] = ask(perform, self._own, turn, self._locks)
         return rows.addCallbacks(self._answered, self._failed, (turn, askedAt))
 
     def _answered(self, rows: list[Row], turn: Turn, askedAt: float) -> None:
@@ -206,6 +212,14 @@ class Standby(Service):
                     else f"{change.owner.name} does",
                 )
                 self._onLost(component)
+            elif isinstance(change, Kept):
+                self._log.error(
+                    "{component}: cannot be taken from {former}: {reason}.",
+                    event="standby.kept",
+                    component=component,
+                    former=change.owner.name,
+                    reason=KEPT,
+                )
             else:
                 isFormer = change.owner.name == self._own.name
                 self._log.info(

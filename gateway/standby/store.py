@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from gateway.standby.core import Owner, Row, Turn
-from gateway.state.guards import Guard
+from gateway.state.guards import Guard, Locks, NoLocks
 
 NAME = "standby"
 MIGRATIONS = (
@@ -40,24 +39,28 @@ def guard(component: str, own: Owner) -> Guard:
     )
 
 
-def perform(
-    cursor: Any, own: Owner, turn: Turn, endSessions: Callable[[Any, str], object] = lambda cursor, run: None
-) -> list[Row]:
-    """
-    Make the changes of a turn that are possible.
+_NO_LOCKS = NoLocks()
 
-    @param endSessions: ends the sessions of a process with its stores, by its C{run}: a former owner may be halted
-        in a change, and would keep its row for ever.
+
+def perform(cursor: Any, own: Owner, turn: Turn, locks: Locks = _NO_LOCKS) -> list[Row]:
+    """
+    Make the changes of a turn that are possible without a wait: a row that a session keeps must not delay the
+    renewal of others.
+
+    @param locks: ends the sessions of a former owner with its stores: it may be halted in a change, and would keep
+        its row for ever.
     @return: the whole table afterwards.
     """
     for component in turn.release:
-        cursor.execute("DELETE FROM leases WHERE component = ? AND run = ?", (component, own.run))
+        if locks.isFree(cursor, guard(component, own)):
+            cursor.execute("DELETE FROM leases WHERE component = ? AND run = ?", (component, own.run))
     for row in turn.take:
-        endSessions(cursor, row.owner.run)
-        cursor.execute(
-            "UPDATE leases SET run = ?, name = ? WHERE component = ? AND run = ? AND beat = ?",
-            (own.run, own.name, row.component, row.owner.run, row.beat),
-        )
+        locks.endSessions(cursor, row.owner.run)
+        if locks.isFree(cursor, guard(row.component, row.owner)):
+            cursor.execute(
+                "UPDATE leases SET run = ?, name = ? WHERE component = ? AND run = ? AND beat = ?",
+                (own.run, own.name, row.component, row.owner.run, row.beat),
+            )
     for component in turn.claim:
         cursor.execute(
             "INSERT INTO leases VALUES (?, ?, ?, 0, 0) ON CONFLICT DO NOTHING", (component, own.run, own.name)

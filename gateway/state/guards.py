@@ -5,6 +5,7 @@ Conditions for the changes of a store, for processes that share it.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, Protocol
 
 from attrs import frozen
 
@@ -28,3 +29,31 @@ class Guard:
     table: str
     values: Mapping[str, str]
     reason: str
+
+
+class Locks(Protocol):
+    """The sessions of a database that keep the rows of guards: those with changes that are not committed."""
+
+    def endSessions(self, cursor: Any, holder: str) -> object:
+        """
+        End all sessions with stores that are guarded for a process. Their transactions are not stored.
+
+        @param cursor: of the same database.
+        """
+
+    def isFree(self, cursor: Any, guard: Guard) -> bool:
+        """
+        True if the row of a guard is there and no session keeps it. Then it is kept for the cursor's transaction,
+        which can change it without a wait.
+        """
+
+
+class NoLocks:
+    """L{Locks} of a database that only one process uses."""
+
+    def endSessions(self, cursor: Any, holder: str) -> None:
+        """See L{Locks.endSessions}."""
+
+    def isFree(self, cursor: Any, guard: Guard) -> bool:
+        """See L{Locks.isFree}."""
+        return True

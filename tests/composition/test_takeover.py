@@ -18,6 +18,7 @@ from gateway.config.tables import ConfigError
 from gateway.errors import StoreBroken, StoreTaken
 from gateway.fmuc.plugin import RoomsPlugin
 from gateway.standby.core import LOADS_FOR, SERVES_FOR, WAITS_FOR
+from gateway.state.postgresql_session import connect
 from gateway.testing import MemoryGateway
 from gateway.testing.gateway import ComponentSide
 from tests.cli.support import call
@@ -323,6 +324,22 @@ class TakeoverTests(TakeoverCase):
         self.assertEqual(second.service.links, [])
         self.assertEqual(self.shown(third, said(BEN, "after")), ["after", "after"])
         self.assertEqual(self.logged("rooms.store_taken"), [])
+
+    def test_kept(self) -> None:
+        """A session that keeps the lease of a gateway that has ended is reported until it ends."""
+        first, second = self.start(), self.start()
+        self.until(first)
+        self.kill(first)
+        with connect(self.url, "another one") as session:
+            session.execute(b'BEGIN; SELECT 1 FROM "gateway:standby".leases FOR KEY SHARE')
+            self.wait(LOADS_FOR + 5)
+            self.assertIn(f"{C}: standby: its last gateway has ended, but a", second.request("GET", "/status").text)
+            self.assertEqual(second.request("GET", "/readyz").status, 503)
+            session.execute(b"COMMIT")
+        self.until(second, 3)
+        self.assertEqual(second.request("GET", "/readyz").text, "ok\n")
+        [line] = self.logged("standby.kept")
+        self.assertIn(f"{first.folder}/gateway.toml: its last gateway has ended, but a session in", line)
 
     def test_reload(self) -> None:
         """
