@@ -232,9 +232,16 @@ def _adopt(cursor: Any, own: str, former: str, room: int) -> list[Entry]:
     return entries
 
 
-def restore(cursor: Any, number: int) -> None:
-    """Note that the answer of an exchange was lost."""
-    cursor.execute("UPDATE exchanges SET is_answered = 0 WHERE number = ?", (number,))
+def restore(cursor: Any, entry: Entry, nobody: str) -> None:
+    """
+    Note that the answer of an exchange was lost. If its owner has forgotten it already, a gateway takes it over.
+
+    @param nobody: a name that no gateway has.
+    """
+    statement = "UPDATE exchanges SET is_answered = 0 WHERE number = ? RETURNING number"
+    if _one(cursor, statement, (entry.number,)) is None:
+        cursor.execute("INSERT INTO gateways VALUES (?, ?)", (nobody, LEFT))
+        _insert(cursor, nobody, [entry])
 
 
 def ask(cursor: Any, own: str) -> None:

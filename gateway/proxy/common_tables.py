@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
 from itertools import count
+from math import inf
 from typing import Any
 
 from attrs import define, evolve
@@ -22,7 +23,7 @@ from gateway.interfaces import IStore
 from gateway.proxy import common_store
 from gateway.proxy.common_store import Changes, News, Outcome
 from gateway.proxy.entries import Entry
-from gateway.proxy.members import Members
+from gateway.proxy.members import SERVES_FOR, Members
 
 # Changes that share a transaction, which excludes those of other gateways until it ends; changes that may wait.
 _MAX_SHARING = 512
@@ -30,7 +31,7 @@ _MAX_WAITING = 32_768
 # Transactions in which an exchange is looked for, if others hold the lock, each for half a second.
 _MAX_TRIES = 5
 
-_TAKEN_OVER = StoreBusy("another gateway has taken over the open requests of this one")
+TAKEN_OVER = StoreBusy("another gateway has taken over the open requests of this one")
 
 
 class _Kind(Enum):
@@ -86,6 +87,7 @@ class CommonTables:
         self._isRegistered = False
         self._waiting: deque[_Change] = deque()
         self._isWorking = self._isScheduled = self._isBeating = False
+        self._beatAt = -inf
         # Resources whose state waits to be stored; number of changes of resources so far.
         self._resources: dict[str, bool] = {}
         self._changes = 0
@@ -97,6 +99,10 @@ class CommonTables:
     def pending(self) -> int:
         """Number of changes that wait, and 1 while a transaction is at work."""
         return len(self._waiting) + len(self._resources) + self._isWorking
+
+    def isSilent(self, now: float) -> bool:
+        """True if L{beat} was not called for so long that other gateways may take this one for ended."""
+        return self._isRegistered and not self._isBeating and now - self._beatAt >= SERVES_FOR
 
     def open(self, entry: Entry) -> Deferred[bool]:
         """
@@ -135,9 +141,9 @@ class CommonTables:
         """
         return self._add(_Kind.FOUND, (sender, recipient, identifier))
 
-    def restore(self, number: int) -> None:
+    def restore(self, entry: Entry) -> None:
         """Undo what L{find} has done: the answer cannot be delivered."""
-        self._write(common_store.restore, number)
+        self._write(common_store.restore, entry, _randomName())
 
     def setOnline(self, resource: str, isOnline: bool) -> None:
         """Note a resource of the target that is online, or offline, for all gateways."""
@@ -176,7 +182,7 @@ class CommonTables:
         if not self._isRegistered:
             self._isRegistered = True
             self._write(common_store.register, self.name)
-        now = self._reactor.seconds()
+        self._beatAt = now = self._reactor.seconds()
         done = self._store.write(common_store.beat, self.name, tuple(self.members.silent(now)), room)
         # What has failed is tried again.
         self._soon()
@@ -191,7 +197,7 @@ class CommonTables:
             # It has left meanwhile.
             return None
         if news.isLost:
-            self.leave(_TAKEN_OVER)
+            self.leave(TAKEN_OVER)
             return news
         self.members.observed(name, news.beats, askedAt, self._reactor.seconds())
         for entry in news.answered:
@@ -261,7 +267,7 @@ class CommonTables:
         self._soon()
         if outcome.opened is None:
             for change in taken[_Kind.OPENED]:
-                change.done.errback(_TAKEN_OVER)
+                change.done.errback(TAKEN_OVER)
         for kind, results in (
             (_Kind.OPENED, outcome.opened or ()),
             (_Kind.MOVED, outcome.moved),

@@ -13,7 +13,7 @@ from gateway.errors import AlreadyOpen, GatewayError, HandlerFailed, Stopping, T
 from gateway.proxy.actions import Action, Deliver, Fail, Find, Relay, Retry, Store
 from gateway.proxy.common_core import CommonTranslator
 from gateway.proxy.common_store import News
-from gateway.proxy.common_tables import CommonTables
+from gateway.proxy.common_tables import TAKEN_OVER, CommonTables
 from gateway.proxy.entries import Entry
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.stanzas import presence
@@ -80,7 +80,25 @@ class SharingHandler(ProxyHandler):
 
     def _takeOver(self) -> None:
         self._isDraining = False
+        if not self._beginAnew():
+            self._beat()
+
+    def _beginAnew(self) -> bool:
+        """
+        If other gateways may take this one for ended, because it was halted or had no connection, leave all
+        exchanges to them, and take part anew. Return true if so.
+        """
+        if not self._tables.isSilent(self._link.now):
+            return False
+        self._tables.leave(TAKEN_OVER)
+        self._translator.forgetExchanges()
         self._beat()
+        return True
+
+    def stanzaReceived(self, stanza: Stanza) -> bool:
+        # After a halt, the input that has come meanwhile may be handled before the next tick.
+        self._beginAnew()
+        return super().stanzaReceived(stanza)
 
     def _probe(self) -> None:
         # Presence may come to another gateway, so it must come after the mark.
@@ -121,6 +139,7 @@ class SharingHandler(ProxyHandler):
                     count=self._translator.pending,
                 )
             self._translator.forgetExchanges()
+            self._beat()
             return
         for entry in news.answered:
             self._translator.answeredElsewhere(entry)
@@ -210,7 +229,7 @@ class SharingHandler(ProxyHandler):
         if isinstance(result, Entry):
             if self._isDraining and not self._link.ready:
                 # It cannot be delivered any longer: another gateway will end the exchange.
-                self._tables.restore(result.number)
+                self._tables.restore(result)
                 return
             # It may be this gateway's.
             self._translator.answeredElsewhere(result)

@@ -59,6 +59,11 @@ class SlowStore(MemoryStore):
         self.__dict__.setdefault("_late", []).append((done, interaction, arguments))
         return done
 
+    def releaseOne(self) -> None:
+        """Make the first change that waits."""
+        done, interaction, arguments = self.__dict__["_late"].pop(0)
+        super().write(interaction, *arguments).chainDeferred(done)
+
     def release(self) -> None:
         """Make the changes that wait."""
         self.isSlow = False
@@ -261,14 +266,11 @@ class SharingTests(SharingCase):
         self.answer(0, "1")
         self.answer(0, "2")
         self.assertEqual(self.sent(), [f"result 2 {U}"])
-        # Nobody would end it.
-        self.ask(0, "3")
-        self.assertEqual(self.sent(), [f"error 3 {U} resource-constraint"])
-        self.wait(TIMEOUT)
-        self.assertEqual((self.sent(), self.rows()), ([], 0))
         self.ask(0, "3")
         self.answer(0, "3")
         self.assertEqual(self.sent(), [f"get 3 {T}/a", f"result 3 {U}"])
+        self.wait(TIMEOUT)
+        self.assertEqual((self.sent(), self.rows(), self.rows("gateways")), ([], 0, 3))
 
     def test_stopped(self) -> None:
         """A gateway that stops leaves its exchanges to the others at once."""
@@ -300,6 +302,48 @@ class SharingTests(SharingCase):
         self.assertEqual(self.sent(), [])
         self.wait(TIMEOUT + 2)
         self.assertEqual((self.sent(), self.rows()), ([f"error 1 {U} remote-server-timeout"], 0))
+
+    def test_lostAnswer(self) -> None:
+        """
+        The same if the gateway that has forwarded the request has been told meanwhile that it was answered: a
+        gateway ends it at its deadline.
+        """
+        self.ask(1)
+        self.sent()
+        self.store.isSlow = True
+        self.answer(0, "1")
+        server = self.sites[0].server
+        server.link.stopService()
+        server.wait(8)
+        self.wait(1.1)
+        self.store.releaseOne()
+        self.settle()
+        self.store.release()
+        self.wait(TIMEOUT + 8)
+        self.assertEqual((self.sent(), self.rows()), ([f"error 1 {U} remote-server-timeout"], 0))
+        self.assertEqual(self.rows("gateways"), 2)
+
+    def test_reconnected(self) -> None:
+        """
+        A gateway that others have taken over while it had no connection forwards requests as soon as it has one
+        again.
+        """
+        self.ask(0)
+        server = self.sites[0].server
+        server.endpoint.mode = "refuse"
+        server.lose()
+        self.wait(9)
+        self.assertEqual(self.pending[0] + sum(self.pending[1:]), 2)
+        self.sent()
+        server.restore()
+        self.say(0, f"<presence from='{T}/a' to='{C}'/>")
+        self.ask(0, "2")
+        self.assertEqual(self.sentBy(0), [f"get 2 {T}/a"])
+        self.answer(1)
+        self.answer(1, "2")
+        self.assertEqual(self.sent(), [f"result 1 {U}", f"result 2 {U}"])
+        self.wait(2.2)
+        self.assertEqual((self.pending, self.rows(), self.rows("gateways")), ([0, 0, 0], 0, 3))
 
     def test_restarted(self) -> None:
         """If all gateways have ended, the next process takes over what they have left."""
