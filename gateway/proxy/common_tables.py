@@ -24,6 +24,7 @@ from gateway.proxy import common_store
 from gateway.proxy.common_store import Changes, News, Outcome
 from gateway.proxy.entries import Entry
 from gateway.proxy.members import SERVES_FOR, Members
+from gateway.proxy.settings import Gateway
 
 # Changes that share a transaction, which excludes those of other gateways until it ends; changes that may wait.
 _MAX_SHARING = 512
@@ -72,15 +73,19 @@ class CommonTables:
     requests and answers that wait for it fail with an error of the store; the rest is tried again.
 
     @ivar members: the gateways that serve the component.
+    @ivar others: the other ones that run, as of the last beat.
     @ivar name: the name of this gateway, a new one each time after it has left.
     @param store: with L{common_store.MIGRATIONS}.
     @param reactor: provides the clock.
+    @ivar own: what is reported about this gateway.
     """
 
     _log = Logger()
 
-    def __init__(self, store: IStore, reactor: IReactorTime) -> None:
+    def __init__(self, store: IStore, reactor: IReactorTime, own: Gateway | None = None) -> None:
         self.members = Members()
+        self.own = own or Gateway()
+        self.others: list[Gateway] = []
         self.name = _randomName()
         self._store = store
         self._reactor = reactor
@@ -181,7 +186,7 @@ class CommonTables:
         self._isBeating = True
         if not self._isRegistered:
             self._isRegistered = True
-            self._write(common_store.register, self.name)
+            self._write(common_store.register, self.name, self.own)
         self._beatAt = now = self._reactor.seconds()
         done = self._store.write(common_store.beat, self.name, tuple(self.members.silent(now)), room)
         # What has failed is tried again.
@@ -199,7 +204,10 @@ class CommonTables:
         if news.isLost:
             self.leave(TAKEN_OVER)
             return news
-        self.members.observed(name, news.beats, askedAt, self._reactor.seconds())
+        now = self._reactor.seconds()
+        self.members.observed(name, news.beats, askedAt, now)
+        ended = {name, *(each for each, _ in self.members.silent(now))}
+        self.others = [gateway for each, gateway in news.gateways.items() if each not in ended]
         for entry in news.answered:
             if entry.number in self._answered or entry.number in self._answeredBefore:
                 # Two gateways have delivered an answer for this request: one of them belongs to another request

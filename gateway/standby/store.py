@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.standby.core import Owner, Row, Turn
-from gateway.state.guards import Guard, Locks, NoLocks
+from gateway.standby.gateways import Gateway
+from gateway.state.guards import Guard, Locks
 
 NAME = "standby"
 MIGRATIONS = (
@@ -19,6 +22,17 @@ MIGRATIONS = (
             beat BIGINT NOT NULL,
             wait DOUBLE PRECISION NOT NULL,
             UNIQUE (component, run)
+        )
+        """,
+    ),
+    # Version 2: the gateways. C{components} is a list in JSON.
+    (
+        """
+        CREATE TABLE gateways (
+            run TEXT PRIMARY KEY,
+            name TEXT NOT NULL,
+            components TEXT NOT NULL,
+            beat BIGINT NOT NULL
         )
         """,
     ),
@@ -39,7 +53,7 @@ def guard(component: str, own: Owner) -> Guard:
     )
 
 
-_NO_LOCKS = NoLocks()
+_NO_LOCKS = Locks()
 
 
 def perform(cursor: Any, own: Owner, turn: Turn, locks: Locks = _NO_LOCKS) -> list[Row]:
@@ -71,5 +85,35 @@ def perform(cursor: Any, own: Owner, turn: Turn, locks: Locks = _NO_LOCKS) -> li
             "UPDATE leases SET beat = beat + 1, wait = ? WHERE component = ? AND run = ?",
             (turn.wait, component, own.run),
         )
+    return leases(cursor)
+
+
+def leases(cursor: Any) -> list[Row]:
+    """Return the whole table of leases."""
     cursor.execute("SELECT component, run, name, beat, wait FROM leases")
     return [Row(component, Owner(run, name), beat, wait) for component, run, name, beat, wait in cursor.fetchall()]
+
+
+def announce(
+    cursor: Any, own: Owner, components: Sequence[str], ended: Sequence[tuple[str, int]] = ()
+) -> list[Gateway]:
+    """
+    Change the row of a gateway.
+
+    @param ended: gateways to be removed: run and beat of each.
+    @return: all gateways.
+    """
+    for run, beat in ended:
+        cursor.execute("DELETE FROM gateways WHERE run = ? AND beat = ?", (run, beat))
+    cursor.execute(
+        "INSERT INTO gateways VALUES (?, ?, ?, 0) ON CONFLICT (run) DO UPDATE SET beat = gateways.beat + 1, "
+        "components = excluded.components",
+        (own.run, own.name, json.dumps(components)),
+    )
+    cursor.execute("SELECT run, name, components, beat FROM gateways")
+    return [Gateway(Owner(run, name), json.loads(found), beat) for run, name, found, beat in cursor.fetchall()]
+
+
+def leave(cursor: Any, own: Owner) -> None:
+    """Remove the row of a gateway."""
+    cursor.execute("DELETE FROM gateways WHERE run = ?", (own.run,))

@@ -5,7 +5,7 @@ Conditions for the changes of a store, for processes that share it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from attrs import frozen
 
@@ -31,10 +31,13 @@ class Guard:
     reason: str
 
 
-class Locks(Protocol):
-    """The sessions of a database that keep the rows of guards: those with changes that are not committed."""
+class Locks:
+    """
+    The sessions that keep the rows of guards, because they have changes that are not committed. There are none in a
+    database that one process uses.
+    """
 
-    def endSessions(self, cursor: Any, holder: str) -> object:
+    def endSessions(self, cursor: Any, holder: str) -> None:
         """
         End all sessions with stores that are guarded for a process. Their transactions are not stored.
 
@@ -46,14 +49,4 @@ class Locks(Protocol):
         True if the row of a guard is there and no session keeps it. Then it is kept for the cursor's transaction,
         which can change it without a wait.
         """
-
-
-class NoLocks:
-    """L{Locks} of a database that only one process uses."""
-
-    def endSessions(self, cursor: Any, holder: str) -> None:
-        """See L{Locks.endSessions}."""
-
-    def isFree(self, cursor: Any, guard: Guard) -> bool:
-        """See L{Locks.isFree}."""
         return True

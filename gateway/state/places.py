@@ -33,7 +33,7 @@ def locks() -> Locks:
     """Return the locks of PostgreSQL databases."""
     from gateway.state import postgresql_session
 
-    return postgresql_session
+    return postgresql_session.PostgresLocks()
 
 
 def problem(place: Path | str, name: str, migrations: Migrations) -> str:
@@ -61,6 +61,19 @@ def exists(place: Path | str, name: str) -> bool:
     from gateway.state import postgresql
 
     return postgresql.exists(place, name)
+
+
+def version(place: Path | str, name: str) -> int:
+    """
+    Return the schema version of a store; 0 if it does not exist. Change nothing.
+
+    @raise GatewayError: if a database cannot be used.
+    """
+    if isinstance(place, Path):
+        return SqliteBackend(place / name, ()).version() if (place / name).exists() else 0
+    from gateway.state import postgresql
+
+    return postgresql.version(place, name)
 
 
 def copy(source: str, target: str) -> list[Copied]:

@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from gateway.errors import GatewayError, StoreTaken
 from gateway.state.dialect import KEY_FUNCTION, Dialect
-from gateway.state.guards import Guard
+from gateway.state.guards import Guard, Locks
 from gateway.state.postgresql_faults import domainError
 
 # The schemas of stores; and the table in each one that has the store's whole name, its version, and the statements
@@ -91,29 +91,31 @@ def _sessionsOf(holder: str) -> str:
     return f"xmpp-gateway {holder} "
 
 
-def endSessions(cursor: Any, holder: str) -> None:
-    """
-    See L{Locks.endSessions}.
+class PostgresLocks(Locks):
+    """The sessions of a database that several gateways use."""
 
-    PostgreSQL has no time limit for all of them: if a client halts within the messages of one statement, its
-    session is not regarded as idle. The sessions of another user of PostgreSQL are left alone.
-    """
-    cursor.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND usename = current_user AND starts_with(application_name, ?)",
-        (_sessionsOf(holder),),
-    )
+    def endSessions(self, cursor: Any, holder: str) -> None:
+        """
+        See L{Locks.endSessions}.
 
+        PostgreSQL has no time limit for all of them: if a client halts within the messages of one statement, its
+        session is not regarded as idle. The sessions of another user of PostgreSQL are left alone.
+        """
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND usename = current_user AND starts_with(application_name, ?)",
+            (_sessionsOf(holder),),
+        )
 
-def isFree(cursor: Any, guard: Guard) -> bool:
-    """
-    See L{Locks.isFree}.
+    def isFree(self, cursor: Any, guard: Guard) -> bool:
+        """
+        See L{Locks.isFree}.
 
-    Without a wait: a session that was told to end may need a moment, and may never end if its disk does not
-    respond; whoever waits for it keeps the lock of the store, for which others wait.
-    """
-    query = f"{_rowOf(guard)} FOR UPDATE SKIP LOCKED"
-    return cursor.connection.execute(query.encode(), prepare=False).fetchone() is not None
+        Without a wait: a session that was told to end may need a moment, and may never end if its disk does not
+        respond; whoever waits for it keeps the lock of the store, for which others wait.
+        """
+        query = f"{_rowOf(guard)} FOR UPDATE SKIP LOCKED"
+        return cursor.connection.execute(query.encode(), prepare=False).fetchone() is not None
 
 
 def connect(url: str, application: str) -> psycopg.Connection[Any]:

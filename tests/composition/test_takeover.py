@@ -126,6 +126,41 @@ class TakeoverTests(TakeoverCase):
         self.assertEqual(len(self.logged("standby.waits")), 1)
         self.assertEqual(self.logged("standby.taken"), [f"{C}: this gateway serves it now (no other one did)."])
 
+    def test_gateways(self) -> None:
+        """Both report how many gateways have the component and which one serves it: as text, values and metrics."""
+        first, second = self.start(), self.start()
+        self.until(first)
+        alone = "no other gateway has this component: if this one fails, none takes it over\n"
+        self.wait(12)
+        names = [f"{each.folder}/gateway.toml" for each in (first, second)]
+        for each in (first, second):
+            self.assertIn(
+                "gateways that have this component: 2; it is served by ", each.request("GET", "/status").text
+            )
+            document = json.loads(each.request("GET", "/status", Accept="application/json").text)
+            [item] = [one for one in document["links"][0]["items"] if one["name"] == "standby.gateways"]
+            values = item["values"]
+            self.assertEqual((values["gateways"], item["problem"]), (2, False))
+            self.assertTrue(values["server"].endswith(names[0]), values)
+            self.assertEqual([one.endswith(names[1]) for one in values["waiting"]], [True])
+            self.assertIn("gateways that have this component: 2", each.request("GET", "/").text)
+            metrics = each.request("GET", "/metrics").text
+            self.assertIn(f'xmpp_gateway_standby_gateways{{component="{C}"}} 2.0\n', metrics)
+            serves = 1.0 if each is first else 0.0
+            self.assertIn(f'xmpp_gateway_standby_serves{{component="{C}"}} {serves}\n', metrics)
+        self.kill(first)
+        self.until(second, 8)
+        self.wait(20)
+        self.assertIn(alone, second.request("GET", "/status").text)
+        self.assertIn(f'gateways{{component="{C}"}} 1.0\n', second.request("GET", "/metrics").text)
+        third = self.start()
+        self.wait(6)
+        self.assertIn("this component: 2;", second.request("GET", "/status").text)
+        self.kill(third)
+        third.stop()
+        self.wait(6)
+        self.assertIn(alone, second.request("GET", "/status").text)
+
     def test_killed(self) -> None:
         """The second one takes the rooms over with their occupants; nothing that was shown is lost."""
         first, second = self.start(), self.start()
@@ -425,6 +460,28 @@ class TakeoverTests(TakeoverCase):
         serving = f"{first.folder}/gateway.toml serves it; it is not tried here"
         self.assertRegex(done.output, f"{C} \\(rooms\\)\n  ok: standby: .*, {serving}\n")
         self.assertEqual((done.exit_code, World.reactor.tcpClients), (0, []))
+
+    def test_checkOlder(self) -> None:
+        """The same command does not change the table of gateways of an older release."""
+        first = self.start()
+        self.until(first)
+        self.kill(first)
+        name = self.url.rpartition("/")[2].partition("?")[0]
+        cluster().sql('DROP TABLE "gateway:standby".gateways', name)
+        cluster().sql('UPDATE "gateway:standby".gateway_store SET version = 1', name)
+        path = first.folder / "gateway.toml"
+
+        class World:
+            """The time passes for nobody else."""
+
+            reactor = type(first.reactor)()
+
+            def serve(self) -> None:
+                """The command has just begun to look."""
+
+        done = call("check", "--config", str(path), world=World())
+        self.assertIn(f"{C} (rooms)\n  PROBLEM: not connected", done.output)
+        self.assertEqual(cluster().sql('SELECT version FROM "gateway:standby".gateway_store', name), [(1,)])
 
     def test_refused(self) -> None:
         """The key needs a database that all gateways use, and a server."""

@@ -25,7 +25,7 @@ from gateway.standby.core import (
     Waits,
 )
 from gateway.standby.store import MIGRATIONS, perform
-from gateway.state.guards import Guard, NoLocks
+from gateway.state.guards import Guard, Locks
 from gateway.state.memory import MemoryStore
 from tests.profiles import steady
 
@@ -43,7 +43,7 @@ class Process:
     def __init__(self, store: MemoryStore, name: str, *components: str) -> None:
         self.store = store
         self.own = Owner(f"run-{name}", name)
-        self.locks = Locks()
+        self.locks = Keeping()
         self.leases = Leases(self.own)
         self.lease = {each: self.leases.add(each) for each in components or (C,)}
         self.waiting: tuple[Turn, float] | None = None
@@ -85,7 +85,7 @@ class Process:
         return now < self.lease[component].until
 
 
-class Locks(NoLocks):
+class Keeping(Locks):
     """
     Sessions that do not end.
 
@@ -101,7 +101,7 @@ class Locks(NoLocks):
 
 def get(store: MemoryStore, own: Owner, turn: Turn, locks: Locks | None = None) -> list[Row]:
     """Return the answer of the table."""
-    found: list[Row] = store.atStart(perform, own, turn, locks or NoLocks())
+    found: list[Row] = store.atStart(perform, own, turn, locks or Locks())
     return found
 
 

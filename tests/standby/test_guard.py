@@ -14,11 +14,17 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.errors import StoreTaken
 from gateway.standby.core import Owner, Row, Turn
 from gateway.standby.store import MIGRATIONS, NAME, guard, perform
-from gateway.state import postgresql_session
 from gateway.state.database import Database
 from gateway.state.dialect import Dialect
 from gateway.state.postgresql import PostgresBackend
-from gateway.state.postgresql_session import PostgresSession, applicationOf, connect, quoted, schemaOf
+from gateway.state.postgresql_session import (
+    PostgresLocks,
+    PostgresSession,
+    applicationOf,
+    connect,
+    quoted,
+    schemaOf,
+)
 from tests.state.cluster import cluster
 
 C, D, E = "private.exa'mple", "other.example", "third.example"
@@ -39,13 +45,11 @@ def names(cursor: Any) -> list[str]:
     return [name for (name,) in cursor.fetchall()]
 
 
-class Patient:
-    """L{Locks} that end no session."""
-
-    isFree = staticmethod(postgresql_session.isFree)
+class Patient(PostgresLocks):
+    """Ends no session."""
 
     def endSessions(self, cursor: Any, holder: str) -> None:
-        """See L{Locks.endSessions}."""
+        """Do nothing."""
 
 
 class GuardTests(SynchronousTestCase):
@@ -67,7 +71,7 @@ class GuardTests(SynchronousTestCase):
 
     def turn(self, own: Owner, **turn: Any) -> list[Row]:
         """Change the table of leases, and return it."""
-        found: list[Row] = self.leases.atStart(perform, own, Turn(**turn), postgresql_session)
+        found: list[Row] = self.leases.atStart(perform, own, Turn(**turn), PostgresLocks())
         return found
 
     def take(self, row: Row) -> None:
