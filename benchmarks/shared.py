@@ -3,9 +3,9 @@ The cost of an exchange through a proxy whose gateways share their open exchange
 alone.
 
 This process is the fake server, as in `relay.py`, and starts a PostgreSQL server with the usual flushes. For
-`shared`, all stanzas come to one gateway, which delivers the answers from its memory: only the requests wait for the
-database. For `crossed`, there are two gateways: the requests come to one of them and all answers to the other one, so
-that each answer waits for the database as well. The CPU is that of both.
+`shared`, all stanzas come to one gateway, which delivers the answers from its memory: only requests wait for the
+database. For `crossed`, there are two gateways: the requests come to one of them, and all answers to the other one.
+So each answer waits for the database as well. The CPU is that of both.
 """
 
 import argparse
