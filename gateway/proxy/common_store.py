@@ -105,8 +105,7 @@ class News:
     resources: frozenset[str] | None = None
 
 
-def register(cursor: Any, name: str, gateway: Gateway) -> None:
-    """Add the row of a gateway."""
+def _register(cursor: Any, name: str, gateway: Gateway) -> None:
     cursor.execute(
         "INSERT INTO gateways (name, beat, host, settings) VALUES (?, 0, ?, ?) ON CONFLICT DO NOTHING",
         (name, gateway.host, gateway.toText()),
@@ -197,14 +196,19 @@ def _find(cursor: Any, sender: str, recipient: str, identifier: str) -> Entry | 
     return None if row is None else Entry(*row)
 
 
-def beat(cursor: Any, own: str, silent: Iterable[tuple[str, int]], room: int) -> News:
+def beat(
+    cursor: Any, own: str, silent: Iterable[tuple[str, int]], room: int, isNew: Gateway | None = None
+) -> News:
     """
     Change the row of a gateway, and read what has happened.
 
     @param silent: gateways that have ended, each with the value of its row: if that is still the same, this gateway
         takes over their exchanges.
     @param room: number of exchanges that this gateway may take over.
+    @param isNew: what is reported about this gateway, if it has no row yet.
     """
+    if isNew is not None:
+        _register(cursor, own, isNew)
     if (
         _one(cursor, "UPDATE gateways SET beat = beat + 1 WHERE name = ? AND beat >= 0 RETURNING beat", (own,))
         is None

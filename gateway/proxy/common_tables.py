@@ -106,7 +106,7 @@ class CommonTables:
         return len(self._waiting) + len(self._resources) + self._isWorking
 
     def isSilent(self, now: float) -> bool:
-        """True if L{beat} was not called for so long that other gateways may take this one for ended."""
+        """True if the last L{beat} ended so long ago that other gateways may take this one for ended."""
         return self._isRegistered and not self._isBeating and now - self._beatAt >= SERVES_FOR
 
     def open(self, entry: Entry) -> Deferred[bool]:
@@ -184,17 +184,16 @@ class CommonTables:
         if self._isBeating:
             return succeed(None)
         self._isBeating = True
-        if not self._isRegistered:
-            self._isRegistered = True
-            self._write(common_store.register, self.name, self.own)
-        self._beatAt = now = self._reactor.seconds()
-        done = self._store.write(common_store.beat, self.name, tuple(self.members.silent(now)), room)
+        now = self._reactor.seconds()
+        isNew = None if self._isRegistered else self.own
+        done = self._store.write(common_store.beat, self.name, tuple(self.members.silent(now)), room, isNew)
         # What has failed is tried again.
         self._soon()
         return done.addBoth(self._beaten, self.name, now, self._changes)
 
     def _beaten(self, news: News | Failure, name: str, askedAt: float, changes: int) -> News | None:
         self._isBeating = False
+        self._beatAt = self._reactor.seconds()
         if isinstance(news, Failure):
             news.trap(GatewayError, CancelledError)
             return None
@@ -204,6 +203,7 @@ class CommonTables:
         if news.isLost:
             self.leave(TAKEN_OVER)
             return news
+        self._isRegistered = True
         now = self._reactor.seconds()
         self.members.observed(name, news.beats, askedAt, now)
         ended = {name, *(each for each, _ in self.members.silent(now))}
@@ -228,7 +228,7 @@ class CommonTables:
         self._waiting = deque(change for change in self._waiting if change.kind in _LASTING)
         for change in late:
             change.done.errback(reason)
-        if self._isRegistered:
+        if self._isRegistered or self._isBeating:
             self._isRegistered = False
             self._write(common_store.leave, self.name)
         self.name = _randomName()

@@ -67,6 +67,11 @@ class SlowStore(MemoryStore):
         done, interaction, arguments = self.__dict__["_late"].pop(0)
         super().write(interaction, *arguments).chainDeferred(done)
 
+    def failAll(self) -> None:
+        """Fail the changes that wait."""
+        for done, _, _ in self.__dict__.pop("_late", []):
+            done.errback(StoreBroken("a test"))
+
     def release(self) -> None:
         """Make the changes that wait."""
         self.isSlow = False
@@ -610,6 +615,29 @@ class FaultTests(SharingCase):
         self.wait(TIMEOUT)
         self.assertEqual((self.sent(), self.rows()), ([], 0))
         self.assertEqual(self.rows("gateways"), 3)
+
+    def test_outage(self) -> None:
+        """
+        The database is away for longer than requests wait: each request gets that error, and when it is back, the
+        next one is forwarded.
+        """
+        self.store.isSlow = True
+        self.wait(9)
+        self.ask(0, "1")
+        self.store.failAll()
+        self.ask(0, "2")
+        self.wait(2)
+        self.store.failAll()
+        self.wait(2)
+        self.store.failAll()
+        expected = [f"error {each} {U} internal-server-error" for each in "12"]
+        self.assertEqual(self.sent(), expected)
+        self.store.isSlow = False
+        self.ask(0, "3")
+        self.answer(1, "3")
+        self.assertEqual(self.sent(), [f"get 3 {T}/a", f"result 3 {U}"])
+        self.wait(TIMEOUT)
+        self.assertEqual((self.sent(), self.rows(), self.rows("gateways")), ([], 0, 3))
 
     def test_busy(self) -> None:
         """While other gateways hold the lock, answers wait, for some time; requests get an error."""
