@@ -277,6 +277,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/proxy/common_tables.py": (
         ("            self._waiting.extendleft(reversed(taken[kind]))\n", "            pass\n"),
         ("return news if changes == self._changes else", "return news if True else"),
+        ("        self._beatAt = self._reactor.seconds()\n", ""),
     ),
     "gateway/proxy/members.py": (
         ("before = self._seen if now - self._readAt <= _MAX_GAP else {}", "before = self._seen"),

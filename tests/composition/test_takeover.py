@@ -161,6 +161,30 @@ class TakeoverTests(TakeoverCase):
         self.wait(6)
         self.assertIn(alone, second.request("GET", "/status").text)
 
+    def test_roster(self) -> None:
+        """
+        A refresh is made once: the gateway that serves the component asks the application. At the other one, the path
+        does not exist, until it has taken the component over.
+        """
+        tables = f'[http]\n[roster."{C}"]\nstandby = true\ndomain = "a.example"\nurl = "http://app.example/%s"\n'
+        first, second = self.start(tables), self.start(tables)
+        self.until(first)
+        serves = f"/readyz?serves={C}"
+        for _ in range(2):
+            refused = second.request("POST", "/roster_admin/refresh", b'["ann"]')
+            found = [each.request("GET", serves).status for each in (first, second)]
+            self.assertEqual((refused.status, second.calls(), found), (404, [], [200, 503]))
+            first.request("POST", "/roster_admin/refresh", b'["ann"]')
+            self.wait(1)
+            self.assertEqual([(each.method, each.path) for each in first.calls()], [("GET", "/ann")])
+            self.kill(first)
+            self.until(second, 40)
+            former, first, second = first, second, self.start(tables)
+            self.wait(1)
+        # The first of all goes on after a halt, and finds out with the first turn of its reactor.
+        former.reactor.advance(60)
+        self.assertEqual(former.request("POST", "/roster_admin/refresh", b'["ann"]').status, 404)
+
     def test_killed(self) -> None:
         """The second one takes the rooms over with their occupants; nothing that was shown is lost."""
         first, second = self.start(), self.start()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.case import scenario
-from tests.live.database import AFTER, AWAY, MIRRORED, SHARED, DatabaseOutage
+from tests.live.database import AFTER, AWAY, BEFORE, MIRRORED, SHARED, DatabaseOutage
 from tests.live.rosters import RosterCase
 from tests.live.servers import Prosody
 from tests.state.cluster import cluster
@@ -39,6 +39,9 @@ class DatabaseTests(RosterCase, SynchronousTestCase):
             bound = 25 if kind == MIRRORED else 15
             for seconds in got.seconds.values():
                 self.assertLess(max(seconds), bound, (kind, part, str(got)))
+        # No other gateway can have taken its requests over.
+        for part in (BEFORE, AWAY, AFTER):
+            self.assertNotIn("resource-constraint", outage.got[SHARED, part].seconds)
         for kind in (SHARED, "message to a room"):
             self.assertIn("internal-server-error", outage.got[kind, AWAY].seconds)
         self.assertIn("internal-server-error", outage.got["private storage, set", AWAY].seconds)
