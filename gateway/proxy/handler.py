@@ -74,6 +74,11 @@ class ProxyHandler(RawHandler):
     def pending(self) -> int:
         return self._translator.pending + len(self._waiting)
 
+    @property
+    def gateways(self) -> int:
+        """Number of gateways that serve the component, with this one."""
+        return 1
+
     def report(self) -> Iterator[StatusItem]:
         if self._link.ready:
             pool = self._translator.resources
@@ -93,6 +98,7 @@ class ProxyHandler(RawHandler):
         translator = self._translator
         translator.observe = metrics.histogram(*names.PROXY_ROUND_TRIP).observe
         metrics.gauge(*names.PROXY_RESOURCES).setFunction(lambda: len(translator.resources))
+        metrics.gauge(*names.PROXY_GATEWAYS).setFunction(lambda: self.gateways)
         metrics.counter(*names.PROXY_DROPPED).setFunction(
             lambda: {label(reason): count for reason, count in translator.dropped.items()}
         )

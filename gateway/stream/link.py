@@ -239,6 +239,7 @@ class Link(Output, Service):
             text = "stanzas that could not be sent: {late} waited too long for the link, {full} found no room"
             yield StatusItem("link.lost", text, {"late": self.lost["late"], "full": self.lost["full"]})
         yield from self.feeds.report()
+        yield from self.lease.report()
         yield from self.fairness.report()
         yield from self.refusals.report()
         if self.detour is not None:

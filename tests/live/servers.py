@@ -518,12 +518,18 @@ class PassingEjabberd(NewerEjabberd):
     dropsRequests = False
 
 
-class BalancingEjabberd(NewerEjabberd):
-    """ejabberd 26 that gives all stanzas of a sender to one of the connections of a component."""
+class BalancingEjabberd(Ejabberd):
+    """ejabberd that gives all stanzas of a sender to one of the connections of a component."""
 
     balancing: ClassVar[Mapping[str, Mapping[str, str | int]]] = {
         f"proxy.{DOMAIN}": {"type": "bare_source", "component_number": 3}
     }
+
+
+class NewerBalancingEjabberd(NewerEjabberd):
+    """The newer one likewise."""
+
+    balancing = BalancingEjabberd.balancing
 
 
 class KickingProsody(Prosody):
@@ -544,6 +550,7 @@ GENERATIONS: Mapping[type[Server], type[Server]] = {
     DelayingProsody: NewerDelayingProsody,
     KickingProsody: NewerKickingProsody,
     Ejabberd: NewerEjabberd,
+    BalancingEjabberd: NewerBalancingEjabberd,
 }
 
 
