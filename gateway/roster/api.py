@@ -46,9 +46,19 @@ class EjabberdApplier:
     @param url: address of the API, such as C{http://127.0.0.1:5281/api}.
     @param timeout: seconds for each call.
     @param pieces: runs long computations.
+    @param isOver: returns true if another gateway may serve the component by now; then no call is made.
     """
 
-    def __init__(self, url: str, client: HTTPClient, reactor: Any, timeout: float, pieces: Pieces) -> None:
+    def __init__(
+        self,
+        url: str,
+        client: HTTPClient,
+        reactor: Any,
+        timeout: float,
+        pieces: Pieces,
+        isOver: Callable[[], bool] = lambda: False,
+    ) -> None:
+        self._isOver = isOver
         self._pieces = pieces
         self._url = url.rstrip("/")
         self._client = client
@@ -116,6 +126,8 @@ class EjabberdApplier:
             self._listsGroups = not asList
 
     async def _call(self, command: str, domain: str, arguments: Mapping[str, object], what: str) -> Any:
+        if self._isOver():
+            raise RefreshFailed(f"{what}: another gateway may serve the component by now")
         done = self._answered
         if self._reactor.seconds() < self._silentUntil:
             raise ApiUnusable(f"{what}: {self.problem}")

@@ -112,7 +112,12 @@ def _applier(
     byPrivilege = PrivilegeApplier(privileges, link, survey, table.probes)
     if table.api is None:
         return byPrivilege
-    byApi = EjabberdApplier(table.api, client, composition.reactor, table.timeout, composition.pieces)
+    reactor: Any = composition.reactor
+
+    def isOver() -> bool:
+        return link.lease.isOver(reactor.seconds())
+
+    byApi = EjabberdApplier(table.api, client, reactor, table.timeout, composition.pieces, isOver)
     if table.apply == "ejabberd-api":
         return byApi
 

@@ -185,6 +185,31 @@ class TakeoverTests(TakeoverCase):
         former.reactor.advance(60)
         self.assertEqual(former.request("POST", "/roster_admin/refresh", b'["ann"]').status, 404)
 
+    def test_rosterLate(self) -> None:
+        """A gateway that was halted in a refresh changes no roster when it goes on: another one may do so."""
+        tables = (
+            f'[http]\n[roster."{C}"]\nstandby = true\ndomain = "a.example"\nurl = "http://app.example/%s"\n'
+            'apply = "ejabberd-api"\napi = "http://api.example/api"\n'
+        )
+        for halted in (0.0, 60.0):
+            gateway = self.start(tables)
+            self.until(gateway, 40)
+            answer = gateway.request("POST", "/roster_admin/refresh", b'["ann"]')
+            self.wait(1)
+            [asked] = gateway.calls()
+            asked.reply({"ben@a.example": "Ben"})
+            self.wait(1)
+            [read] = gateway.calls()
+            # Its timers fire later.
+            gateway.reactor.rightNow += halted
+            read.reply([])
+            found = [each.path for each in gateway.calls()]
+            self.assertEqual(found, [] if halted else ["/api/add_rosteritem"])
+            if halted:
+                gateway.wait(1)
+                self.assertIn("another gateway may serve", answer.text)
+            self.kill(gateway)
+
     def test_killed(self) -> None:
         """The second one takes the rooms over with their occupants; nothing that was shown is lost."""
         first, second = self.start(), self.start()
