@@ -141,7 +141,9 @@ class Splitter:
             return b""
         if failure is None:
             return self._keep(data[rest:])
-        if not self.skips or self._context is None or failure.condition != NOT_WELL_FORMED:
+        isSkipped = self.skips and self._context is not None and failure.condition == NOT_WELL_FORMED
+        # A text between stanzas has no namespaces.
+        if not isSkipped or not data.startswith(b"<", rest):
             raise worded(failure, data[checked:])
         # Without namespaces it may still have an end.
         return self._skipFrom(data[rest:])

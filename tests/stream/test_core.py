@@ -150,6 +150,15 @@ class SpellingTests(SynchronousTestCase):
                 first, last = end(data, size)
                 self.assertEqual((first[3], last), ("2", StreamEnded), text)
 
+    def test_sectionInPieces(self) -> None:
+        """What a section contains is neither an instruction nor an entity, wherever the pieces are cut."""
+        for inside in (b"<?", b"<!--", b"&"):
+            for wrong in (b"\x01", b"&1", b"]]>"):
+                data = b"<![CDATA[" + inside + b"]]><iq id='1'/>" + wrong + b"<iq id='2'/>"
+                for size in range(len(data)):
+                    first, failure = end(data, size)
+                    self.assertEqual((first[0], failure), ("iq", "not-well-formed"), (data, size))
+
     def test_bigTagInSection(self) -> None:
         """A CDATA section in many pieces, with and without brackets, is one text."""
         text = b"<a>]]]]" * 50
