@@ -24,7 +24,8 @@ from gateway.config.tables import ConfigError
 from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
 from gateway.roster.document import readingDocument, readingNames
 from gateway.roster.failures import RefreshFailed
-from gateway.stream.core import Splitter, StreamEnded, StreamFailed
+from gateway.stream.core import Limits, Splitter, StreamEnded, StreamFailed
+from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
 from gateway.testing import MemoryGateway, wire
 from gateway.testing.http import PORT
@@ -34,6 +35,10 @@ from tests.fuzz import seeds
 HEADER = wire.HEADER.encode()
 # Inputs after which a gateway in memory is made anew.
 _FRESH = 2_000
+# Largest number of pieces of a stream.
+_MAX_PIECES = 100
+# Limits that short input exceeds.
+_SMALL = Limits(stanzaSize=200, depth=4)
 # Longest text of a problem, in characters.
 _MAX_PROBLEM = 20_000
 
@@ -59,15 +64,18 @@ class Target:
 
 def stream(data: bytes) -> None:
     """A stream has the same events in pieces of any size; the first one that ends it is the last."""
-    whole, size = HEADER + data, 1 + len(data) % 13
-    found = [_events(whole, len(whole)), _events(whole, size)]
+    size = max(1 + len(data) % 13, len(data) // _MAX_PIECES)
+    limits = _SMALL if len(data) % 2 else Limits()
+    found = [_events(data, len(data) + 5, limits), _events(data, size, limits)]
     if found[0] != found[1]:
-        raise Fault(f"in pieces of {size} bytes: {found}")
+        raise Fault(f"in pieces of {size} bytes, with {limits}: {found}")
 
 
-def _events(data: bytes, size: int) -> list[tuple[object, ...]]:
-    splitter = Splitter(ns.COMPONENT_ACCEPT)
-    events: list[Any] = []
+def _events(data: bytes, size: int, limits: Limits) -> list[tuple[object, ...]]:
+    splitter = Splitter(ns.COMPONENT_ACCEPT, limits)
+    # The last bytes of the header are cut as well.
+    events: list[Any] = splitter.feed(HEADER[:-5])
+    data = HEADER[-5:] + data
     for start in range(0, len(data), size):
         events += splitter.feed(data[start : start + size])
         if any(isinstance(each, StreamEnded | StreamFailed) for each in events):
@@ -79,6 +87,8 @@ def _shape(event: Any) -> tuple[object, ...]:
     kind = type(event).__name__
     if isinstance(event, Stanza):
         return kind, event.name, event.sender, event.recipient, event.id, event.type, bytes(event.raw)
+    if isinstance(event, StanzaRefused):
+        return kind, event.why, event.size, event.head, *_shape(event.stanza)
     # If a stream has several faults, any of them may be the one that is named.
     return (kind,)
 
