@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from random import Random
 
 import atheris
 
 with atheris.instrument_imports(include=["gateway"]):
-    from tests.fuzz.mutate import mutated
+    from tests.fuzz import mutate, requests
     from tests.fuzz.seeds import WORDS
     from tests.fuzz.targets import TARGETS
 
@@ -35,15 +36,21 @@ def main() -> None:
             # Services are imported when they are made.
             for each in target.seeds:
                 target.attempt(each)
-        mutator = {"custom_mutator": _stanzas} if name == "stanzas" else {}
+        mutator = {"custom_mutator": _by(_MUTATORS[name])} if name in _MUTATORS else {}
         atheris.Setup([sys.argv[0], f"-dict={words}", *options, str(corpus)], target.attempt, **mutator)
         atheris.Fuzz()
 
 
-def _stanzas(data: bytes, largest: int, seed: int) -> bytes:
-    """Change the input of the target C{stanzas}."""
-    found = mutated(data, lambda old: atheris.Mutate(old, len(old)), Random(seed))
-    return found[:largest]
+_MUTATORS = {"stanzas": mutate.mutated, "http": requests.mutated}
+
+
+def _by(change: Callable[..., bytes]) -> Callable[[bytes, int, int], bytes]:
+    """Return a change of input in the form that atheris calls."""
+
+    def mutator(data: bytes, largest: int, seed: int) -> bytes:
+        return change(data, lambda old: atheris.Mutate(old, len(old)), Random(seed))[:largest]
+
+    return mutator
 
 
 def _quoted(word: bytes) -> str:

@@ -29,6 +29,11 @@ servers = ["example.com"]
 domain = "example.com"
 url = "http://127.0.0.1:8000/contacts/%s"
 
+[roster."signed.example.com"]
+domain = "example.net"
+url = "http://127.0.0.1:8000/contacts/%s"
+signature_secret = "signature"
+
 [rooms."{_ROOMS}"]
 create = ["*"]
 peers = ["mirror.example.net"]
@@ -41,6 +46,10 @@ peers = ["mirror.example.net"]
 allow = ["rooms.example.net"]
 users = ["example.com"]
 """
+# The callers of the HTTP server need a token.
+TOKEN = b"KxWqZ8"
+LOCKED = '\n[http]\ntoken_file = "http.token"\n'
+SIGNATURE_SECRET = b"signature"
 SERVER = b'[server]\nendpoint = "tcp:a:5347"\nsecret = "s"\n'
 
 STREAM = (
@@ -162,14 +171,4 @@ REQUESTERS = (
     ("ann@example.com/desk", _PROXY),
     ("ann@example.com/\u00e9 ~%", f"a@{_PROXY}/r"),
     (f"{'a' * 1_000}@example.com/r", _PROXY),
-)
-
-_POST = b"POST /roster_admin/refresh HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-HTTP = (
-    b"GET /status HTTP/1.1\r\nHost: 127.0.0.1:5290\r\n\r\n",
-    b"GET /metrics?x=%41 HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n",
-    _POST + b'Content-Length: 7\r\n\r\n["ann"]',
-    b"POST /roster_admin/example.com/refresh?dry_run=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n[1]",
-    b"GET /healthz HTTP/1.0\r\n\r\nGET /readyz?serves=x HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n",
-    b"POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 )

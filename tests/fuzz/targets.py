@@ -5,6 +5,7 @@ refuses bad input, in words of its own.
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator
@@ -13,6 +14,7 @@ from typing import Any
 from xml.etree.ElementTree import Element
 
 from attrs import define, field
+from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
@@ -23,14 +25,14 @@ from gateway.composition.checks import findPlugins
 from gateway.config.tables import ConfigError
 from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
 from gateway.roster.document import readingDocument, readingNames
-from gateway.roster.failures import RefreshFailed
+from gateway.roster.failures import INTERNAL_ERROR, RefreshFailed
 from gateway.stream.core import Limits, Splitter, StreamEnded, StreamFailed
 from gateway.stream.refused import StanzaRefused
 from gateway.stream.stanzas import Stanza
 from gateway.testing import MemoryGateway, wire
 from gateway.testing.http import PORT
 from gateway.testing.wire import MemoryTransport
-from tests.fuzz import seeds
+from tests.fuzz import requests, seeds
 
 HEADER = wire.HEADER.encode()
 # Inputs after which a gateway in memory is made anew.
@@ -41,7 +43,6 @@ _MAX_PIECES = 100
 _SMALL = Limits(stanzaSize=200, depth=4)
 # Longest text of a problem, in characters.
 _MAX_PROBLEM = 20_000
-
 
 
 class Fault(AssertionError):
@@ -98,8 +99,13 @@ def _shape(event: Any) -> tuple[object, ...]:
 
 @define
 class _Gateway:
-    """A gateway in memory with all services; it is made anew now and then, and after each fault."""
+    """
+    A gateway in memory with all services; it is made anew now and then, and after each fault.
 
+    @ivar tables: further tables.
+    """
+
+    tables: str = ""
     gateway: MemoryGateway | None = None
     folder: tempfile.TemporaryDirectory[str] | None = None
     used: int = 0
@@ -111,7 +117,8 @@ class _Gateway:
         if self.gateway is None or self.used > _FRESH:
             self.drop()
             self.folder = tempfile.TemporaryDirectory(prefix="fuzz-")
-            self.gateway, self.used = MemoryGateway(Path(self.folder.name) / "g", seeds.TABLES), 0
+            (Path(self.folder.name) / "http.token").write_bytes(seeds.TOKEN)
+            self.gateway, self.used = MemoryGateway(self.folder.name, seeds.TABLES + self.tables), 0
             globalLogPublisher.addObserver(self._observe)
         self.logged.clear()
         return self.gateway
@@ -137,7 +144,7 @@ class _Gateway:
             raise Fault(self.logged[0]["log_failure"].getTraceback())
 
 
-_GATEWAY = _Gateway()
+_GATEWAY, _LOCKED = _Gateway(), _Gateway(seeds.LOCKED)
 
 
 def stanzas(data: bytes) -> None:
@@ -266,26 +273,63 @@ def configuration(data: bytes) -> None:
 # The HTTP server.
 
 
+_STATUS = re.compile(rb"(?:^|\n)HTTP/1\.[01] ([0-9]{3}) ")
+
+
 def http(data: bytes) -> None:
-    """Requests are answered, or the connection is closed; no answer is 500, and no exception is logged."""
-    gateway = _GATEWAY.take()
+    """
+    Requests are answered, or the connection is closed. No exception is logged, and nobody without the token gets
+    anything but the answers to health probes. The bytes after L{BETWEEN} are what web applications answer.
+    """
+    sent, _, answered = data.partition(requests.BETWEEN)
+    place = _LOCKED if len(data) % 2 else _GATEWAY
+    gateway = place.take()
     transport = MemoryTransport(gateway.reactor)
+    transport.hostAddr = IPv4Address("TCP", "127.0.0.1", PORT)
     transport.connect(gateway.accepted(PORT))
-    transport.say(data)
-    gateway.wait(0)
-    answer = transport.value()
-    if not transport.lost:
-        transport.lose(ConnectionDone())
-    if answer and not answer.startswith(b"HTTP/1."):
+    try:
+        transport.say(sent)
+        _answer(gateway, answered)
+        answer = transport.value()
+        if not transport.lost:
+            transport.lose(ConnectionDone())
+        gateway.reactor.advance(0)
+        _checkResponses(sent, answer, isLocked=place is _LOCKED)
+    except BaseException:
+        place.drop()
+        raise
+    place.check()
+
+
+def _answer(gateway: MemoryGateway, answered: bytes) -> None:
+    """Answer the requests of the gateway, and close their connections; twice, for what follows from it."""
+    for _ in range(3):
+        calls = gateway.calls()
+        for call in calls[:5]:
+            if not call.transport.lost:
+                call.transport.say(answered)
+                gateway.reactor.advance(0)
+                call.transport.lose(ConnectionDone())
+        if calls:
+            # Until it asks again, or gives up.
+            gateway.reactor.advance(10)
+
+
+def _checkResponses(sent: bytes, answer: bytes, isLocked: bool) -> None:
+    codes = {int(each) for each in _STATUS.findall(answer)}
+    if answer and not answer.startswith(b"HTTP/1.") or seeds.TOKEN in answer and seeds.TOKEN not in sent:
         raise Fault(answer[:200])
-    if b" 500 " in answer.partition(b"\r\n")[0]:
+    mayBeServed = seeds.TOKEN in sent or b"%" in sent or b"/healthz" in sent or b"/readyz" in sent
+    if isLocked and not mayBeServed and codes & {200, 202}:
+        raise Fault(f"answered without the token: {answer[:200]!r}")
+    if INTERNAL_ERROR.encode() in answer:
         raise Fault(answer[:200])
-    _GATEWAY.check()
 
 
 def stop() -> None:
     """Stop the gateway, and remove all files."""
     _GATEWAY.drop()
+    _LOCKED.drop()
     _FILES.drop()
 
 
@@ -295,5 +339,5 @@ TARGETS: dict[str, Target] = {
     "roster": Target(roster, seeds.ROSTER),
     "token": Target(token, tuple(_SEALER.seal(*each).encode() for each in seeds.REQUESTERS)),
     "configuration": Target(configuration, (seeds.TABLES.encode(), seeds.SERVER)),
-    "http": Target(http, seeds.HTTP),
+    "http": Target(http, requests.REQUESTS),
 }

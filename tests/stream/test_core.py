@@ -319,6 +319,21 @@ class FailureTests(SynchronousTestCase):
                 self.assertEqual(found[:2], (TooLarge, limit + 1), (begin, size))
                 self.assertEqual(last[0], "iq")
 
+    def test_sizeOfOthers(self) -> None:
+        """What cannot be skipped fails at one byte over the limit, in any pieces: a section, a header, the end."""
+        limit = 300
+        for begin, fill, ending in (
+            (HEADER + b"<![CDATA[", b"x", b"]]>"),
+            (HEADER + b"</stream:stream", b" ", b">"),
+            (HEADER[:-1], b" ", b">"),
+        ):
+            start = 0 if begin in HEADER else len(HEADER)
+            count = limit - len(begin) - len(ending) + start
+            for size in (0, 1, 7):
+                for more in (0, 1):
+                    found = facts(split(begin + fill * (count + more) + ending, size, Limits(stanzaSize=limit)))
+                    self.assertEqual("policy-violation" in found, bool(more), (begin, size))
+
     def test_endlessStanza(self) -> None:
         """Without skipping, text, tags, one tag or a CDATA section without end fail at the limit."""
         for begin, more in (
