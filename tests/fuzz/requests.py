@@ -13,7 +13,10 @@ from tests.fuzz.seeds import SIGNATURE_SECRET, TOKEN
 BETWEEN = b"\0\0"
 
 _LINE = b"\r\n"
-_BODIES = (b'["ann"]', b'["ann", "bob", ""]', b"[1]", b"[]", b"{", b"x" * 5_000, b"token=%b" % TOKEN, b"token=x&a=b")
+_BODIES = (
+    *(b'["ann"]', b'["ann", "bob", ""]', b"[1]", b"[]", b"{", b"x" * 5_000),
+    *(b"token=%b" % TOKEN, b"token=x&a=b"),
+)
 
 
 def _signed(body: bytes) -> bytes:
@@ -21,33 +24,58 @@ def _signed(body: bytes) -> bytes:
 
 
 _ADMIN = b"/roster_admin/example.com"
-_PATHS = (
-    *(b"/", b"/status", b"/metrics", b"/healthz", b"/readyz", b"/readyz?serves=proxy.example.com", b"/page"),
-    *(b"/page/events", b"/page/live.js", b"/page/login", b"/page/logout", b"/roster_admin", b"//", b"*", b"/%2e%2e/"),
-    *(b"/roster_admin/refresh", b"/roster_admin/refresh/ann", _ADMIN + b"/refresh", _ADMIN + b"/refresh/%C3%A9"),
-    *(_ADMIN + b"/results", _ADMIN + b"/results/x", b"/roster_admin/example.net/refresh", b"http://localhost/status"),
+_PATHS = tuple(
+    rb"""/ /status /metrics /healthz /readyz /readyz?serves=proxy.example.com /page /page/events /page/live.js
+    /page/login /page/logout /roster_admin /roster_admin/refresh /roster_admin/refresh/ann /roster_admin/example.com
+    /roster_admin/example.com/refresh /roster_admin/example.com/refresh/%C3%A9 /roster_admin/example.com/results
+    /roster_admin/example.com/results/x /roster_admin/example.net/refresh // * /%2e%2e/ http://localhost/status
+    """.split()
 )
 _QUERIES = (b"dry_run=1", b"force=true", b"dry_run=0&force=0", b"serves=rooms.example.com", b"a=%ff&a", b"=", b"")
 _METHODS = (b"GET", b"HEAD", b"POST", b"PUT", b"OPTIONS", b"CONNECT", b"get")
 _VERSIONS = (b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.1", b"HTTP/1.0", b"HTTP/2.0", b"")
+_KEY = b"Authorization: Bearer " + TOKEN
 _HEADERS = (
-    *(b"Host: localhost", b"Host: 127.0.0.1:5290", b"Host: [::1]", b"Host: evil.example", b"Connection: close"),
-    *(b"Authorization: Bearer " + TOKEN, b"authorization: bearer x", b"Authorization: Basic YTpi"),
-    *(b"Content-Type: application/json", b"Content-Type: application/x-www-form-urlencoded", b"Expect: 100-continue"),
-    *(b"Content-Length: 7", b"Content-Length: -1", b"Content-Length: 9999999999999", b"Transfer-Encoding: chunked"),
-    *(b"Prefer: respond-async, wait=1", b"Accept: text/html", b"Accept: application/json", b"User-Agent: Mozilla/5"),
-    *(b"Sec-Fetch-Site: cross-site", b"Sec-Fetch-Site: same-origin", b"Origin: null", b"Origin: https://localhost"),
-    *(b"Cookie: gateway_1=1.2", b"Last-Event-ID: 1", b"If-None-Match: *", b" folded", b"Upgrade: h2c"),
-    *(b"Range: bytes=0-1", b"X-Signature-Time: 1", b"X-Hub-Signature-256: sha256=0", _signed(_BODIES[0])),
+    *rb"""Host: localhost
+Host: 127.0.0.1:5290
+Host: [::1]
+Host: evil.example
+Connection: close
+authorization: bearer x
+Authorization: Basic YTpi
+Content-Type: application/json
+Content-Type: application/x-www-form-urlencoded
+Content-Length: 7
+Content-Length: -1
+Content-Length: 9999999999999
+Transfer-Encoding: chunked
+Expect: 100-continue
+Prefer: respond-async, wait=1
+Accept: text/html
+Accept: application/json
+User-Agent: Mozilla/5
+Sec-Fetch-Site: cross-site
+Sec-Fetch-Site: same-origin
+Origin: null
+Origin: https://localhost
+Cookie: gateway_1=1.2
+Last-Event-ID: 1
+If-None-Match: *
+ folded
+Upgrade: h2c
+Range: bytes=0-1
+X-Signature-Time: 1
+X-Hub-Signature-256: sha256=0""".split(b"\n"),
+    _signed(_BODIES[0]),
+    _KEY,
 )
 _ANSWERS = (
     *(b"", b"HTTP/1.1 404 x\r\nContent-Length: 0\r\n\r\n", b"HTTP/1.1 302 x\r\nLocation: /\r\n\r\n", b"x\r\n\r\n"),
-    b'HTTP/1.1 200 x\r\nContent-Length: 19\r\n\r\n{"bob@example.com":0}',
+    b'HTTP/1.1 200 x\r\nContent-Length: 21\r\n\r\n{"bob@example.com":{}}',
     b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\nETag: \"a\"\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
     b"HTTP/1.1 100 x\r\n\r\nHTTP/1.1 200 x\r\n\r\n{}",
     b"HTTP/1.1 200 x\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\n\x1f\x8b\x08",
 )
-_KEY = b"Authorization: Bearer " + TOKEN
 
 
 def _written(method: bytes, path: bytes, *headers: bytes, body: bytes = b"") -> bytes:
@@ -58,7 +86,7 @@ def _written(method: bytes, path: bytes, *headers: bytes, body: bytes = b"") -> 
 _JSON = b"Content-Type: application/json"
 _FORM = b"Content-Type: application/x-www-form-urlencoded"
 REQUESTS = (
-    *(_written(b"GET", each, _KEY) for each in _PATHS),
+    *(_written(method, each, _KEY) for each in _PATHS for method in (b"GET", b"HEAD")),
     _written(b"POST", _ADMIN + b"/refresh?dry_run=1", _KEY, _JSON, body=_BODIES[0]) + BETWEEN + _ANSWERS[4],
     _written(b"POST", _ADMIN + b"/refresh", _KEY, _JSON, b"Prefer: respond-async", body=_BODIES[0]),
     _written(b"POST", b"/roster_admin/example.net/refresh", _KEY, _JSON, _signed(_BODIES[0]), body=_BODIES[0]),

@@ -317,7 +317,8 @@ def _answer(gateway: MemoryGateway, answered: bytes) -> None:
 
 def _checkResponses(sent: bytes, answer: bytes, isLocked: bool) -> None:
     codes = {int(each) for each in _STATUS.findall(answer)}
-    if answer and not answer.startswith(b"HTTP/1.") or seeds.TOKEN in answer and seeds.TOKEN not in sent:
+    isShown = seeds.TOKEN in answer and seeds.TOKEN not in sent
+    if isShown or not (answer or b"HTTP/1.").startswith(b"HTTP/1."):
         raise Fault(answer[:200])
     mayBeServed = seeds.TOKEN in sent or b"%" in sent or b"/healthz" in sent or b"/readyz" in sent
     if isLocked and not mayBeServed and codes & {200, 202}:
