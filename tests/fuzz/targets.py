@@ -5,22 +5,27 @@ refuses bad input, in words of its own.
 
 from __future__ import annotations
 
+import io
 import re
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Generator
+from functools import cache
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from xml.etree.ElementTree import Element
 
 from attrs import define, field
+from twisted.internet import endpoints
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
 from twisted.internet.testing import MemoryReactorClock
 from twisted.logger import globalLogPublisher
+from twisted.plugin import getPlugins
 
 from gateway import ns
-from gateway.composition import reader
+from gateway.composition import checks, reader
 from gateway.composition.checks import findPlugins
 from gateway.config.tables import ConfigError
 from gateway.proxy.addresses import BrokenSeal, Sealer, UnknownHandle
@@ -32,7 +37,7 @@ from gateway.stream.stanzas import Stanza
 from gateway.testing import MemoryGateway, wire
 from gateway.testing.http import PORT
 from gateway.testing.wire import MemoryTransport
-from tests.fuzz import requests, seeds
+from tests.fuzz import requests, seeds, tables
 
 HEADER = wire.HEADER.encode()
 # Inputs after which a gateway in memory is made anew.
@@ -94,6 +99,25 @@ def _shape(event: Any) -> tuple[object, ...]:
     return (kind,)
 
 
+@define
+class _Folder:
+    """A temporary folder; made at the first use."""
+
+    made: tempfile.TemporaryDirectory[str] | None = None
+
+    def path(self) -> Path:
+        """Return its path."""
+        if self.made is None:
+            self.made = tempfile.TemporaryDirectory(prefix="fuzz-")
+        return Path(self.made.name)
+
+    def drop(self) -> None:
+        """Remove it."""
+        if self.made is not None:
+            self.made.cleanup()
+            self.made = None
+
+
 # Stanzas, for all services.
 
 
@@ -107,7 +131,7 @@ class _Gateway:
 
     tables: str = ""
     gateway: MemoryGateway | None = None
-    folder: tempfile.TemporaryDirectory[str] | None = None
+    folder: _Folder = field(factory=_Folder)
     used: int = 0
     logged: list[Any] = field(factory=list)
 
@@ -116,9 +140,8 @@ class _Gateway:
         self.used += 1
         if self.gateway is None or self.used > _FRESH:
             self.drop()
-            self.folder = tempfile.TemporaryDirectory(prefix="fuzz-")
-            (Path(self.folder.name) / "http.token").write_bytes(seeds.TOKEN)
-            self.gateway, self.used = MemoryGateway(self.folder.name, seeds.TABLES + self.tables), 0
+            (self.folder.path() / "http.token").write_bytes(seeds.TOKEN)
+            self.gateway, self.used = MemoryGateway(self.folder.path(), seeds.TABLES + self.tables), 0
             globalLogPublisher.addObserver(self._observe)
         self.logged.clear()
         return self.gateway
@@ -129,9 +152,7 @@ class _Gateway:
             globalLogPublisher.removeObserver(self._observe)
             self.gateway.stop()
             self.gateway = None
-        if self.folder is not None:
-            self.folder.cleanup()
-            self.folder = None
+        self.folder.drop()
 
     def _observe(self, event: Any) -> None:
         if "log_failure" in event:
@@ -144,7 +165,7 @@ class _Gateway:
             raise Fault(self.logged[0]["log_failure"].getTraceback())
 
 
-_GATEWAY, _LOCKED = _Gateway(), _Gateway(seeds.LOCKED)
+_GATEWAY, _LOCKED = _Gateway(), _Gateway(tables=seeds.LOCKED)
 
 
 def stanzas(data: bytes) -> None:
@@ -232,42 +253,47 @@ def token(data: bytes) -> None:
 
 # The configuration.
 
-
-@define
-class _Files:
-    """The file, and its reader's tools; made at the first use."""
-
-    folder: tempfile.TemporaryDirectory[str] | None = None
-    plugins: list[Any] = field(factory=list)
-    reactor: MemoryReactorClock = field(factory=MemoryReactorClock)
-
-    def path(self) -> Path:
-        """Return the path of the file."""
-        if self.folder is None:
-            self.folder, self.plugins = tempfile.TemporaryDirectory(prefix="fuzz-"), list(findPlugins())
-        return Path(self.folder.name) / "gateway.toml"
-
-    def drop(self) -> None:
-        """Remove it."""
-        if self.folder is not None:
-            self.folder.cleanup()
-            self.folder = None
+_plugins = cache(findPlugins)
+# Of the file, which is not written to disk: that takes longer than to read it.
+_FOLDER = _Folder()
 
 
-_FILES = _Files()
+class _File(type(Path())):  # type: ignore[misc]  # the class of paths of this system
+    """A file in memory."""
+
+    content = b""
+
+    def read_text(self, encoding: str | None = None, errors: str | None = None) -> str:
+        return io.TextIOWrapper(io.BytesIO(self.content), encoding, errors).read()
 
 
 def configuration(data: bytes) -> None:
-    """A configuration is read, or refused with all of its problems."""
-    path = _FILES.path()
-    path.write_bytes(data)
-    try:
-        reader.load(path, _FILES.plugins, _FILES.reactor)
-    except ConfigError as error:
-        if not error.problems:
-            raise Fault("no problem") from error
-        for each in error.problems:
-            _checkText(each)
+    """
+    A configuration is read, or refused with all of its problems. The bytes after L{BETWEEN} are variables of the
+    environment.
+    """
+    path = _File(_FOLDER.path() / "gateway.toml")
+    path.content, _, variables = data.partition(tables.BETWEEN)
+    pairs = (each.partition("=") for each in variables.decode(errors="replace").split("\n"))
+    environment = {name: value for name, _, value in pairs if name != "CREDENTIALS_DIRECTORY"}
+    with patch.object(endpoints, "getPlugins", _endpoints):
+        try:
+            config = reader.load(path, _plugins(), MemoryReactorClock(), environment=environment)
+            checks.warnings(config)
+            checks.check(config)
+        except ConfigError as error:
+            if not error.problems:
+                raise Fault("no problem") from error
+            for each in error.problems:
+                _checkText(each)
+                if "the plugin failed" in each:
+                    raise
+
+
+@cache
+def _endpoints(*interface: Any) -> list[Any]:
+    """Return Twisted's kinds of endpoints. Twisted looks for them on disk at each call."""
+    return list(getPlugins(*interface))
 
 
 # The HTTP server.
@@ -328,10 +354,10 @@ def _checkResponses(sent: bytes, answer: bytes, isLocked: bool) -> None:
 
 
 def stop() -> None:
-    """Stop the gateway, and remove all files."""
+    """Stop the gateways, and remove their files."""
     _GATEWAY.drop()
     _LOCKED.drop()
-    _FILES.drop()
+    _FOLDER.drop()
 
 
 TARGETS: dict[str, Target] = {
@@ -339,6 +365,6 @@ TARGETS: dict[str, Target] = {
     "stanzas": Target(stanzas, seeds.STANZAS),
     "roster": Target(roster, seeds.ROSTER),
     "token": Target(token, tuple(_SEALER.seal(*each).encode() for each in seeds.REQUESTERS)),
-    "configuration": Target(configuration, (seeds.TABLES.encode(), seeds.SERVER)),
+    "configuration": Target(configuration, tables.CONFIGURATIONS),
     "http": Target(http, requests.REQUESTS),
 }
