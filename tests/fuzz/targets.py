@@ -127,12 +127,14 @@ class _Gateway:
     A gateway in memory with all services; it is made anew now and then, and after each fault.
 
     @ivar tables: further tables.
+    @ivar open: number of requests without an answer.
     """
 
     tables: str = ""
     gateway: MemoryGateway | None = None
     folder: _Folder = field(factory=_Folder)
     used: int = 0
+    open: Counter[Any] = field(factory=Counter)
     logged: list[Any] = field(factory=list)
 
     def take(self) -> MemoryGateway:
@@ -142,6 +144,7 @@ class _Gateway:
             self.drop()
             (self.folder.path() / "http.token").write_bytes(seeds.TOKEN)
             self.gateway, self.used = MemoryGateway(self.folder.path(), seeds.TABLES + self.tables), 0
+            self.open.clear()
             globalLogPublisher.addObserver(self._observe)
         self.logged.clear()
         return self.gateway
@@ -178,31 +181,39 @@ def stanzas(data: bytes) -> None:
     if not found:
         return
     gateway = _GATEWAY.take()
-    side = gateway.server(seeds.COMPONENTS[data[0] % len(seeds.COMPONENTS)])
+    component = seeds.COMPONENTS[data[0] % len(seeds.COMPONENTS)]
+    side = gateway.server(component)
     side.transport.clear()
     try:
         for each in found:
-            side.send(bytes(each.raw))
+            side.send(each.whole)
         gateway.wait(0)
         if side.isGone:
             raise Fault("the stream has ended")
-        _checkAnswers(found, side.received())
+        _checkAnswers(component, _GATEWAY.open, found, side.received())
     except BaseException:
         _GATEWAY.drop()
         raise
     _GATEWAY.check()
 
 
-def _checkAnswers(asked: list[Stanza], sent: list[Element]) -> None:
-    places = Counter((each.sender, each.id) for each in asked if each.name == "iq" and each.type in ("get", "set"))
-    answers = Counter(
-        (each.get("to"), each.get("id"))
-        for each in sent
-        if each.tag.rpartition("}")[2] == "iq" and each.get("type") in ("result", "error")
-    )
-    double = [place for place, count in answers.items() if place in places and count > places[place]]
-    if double:
-        raise Fault(f"answered more than once: {double}")
+def _checkAnswers(component: str, open_: Counter[Any], asked: list[Stanza], sent: list[Element]) -> None:
+    """
+    Check that there are no more answers than requests.
+
+    @param open_: number of requests without an answer, by component, sender and identifier; earlier input may have
+        asked some of them.
+    """
+    for each in asked:
+        # One of an unknown type is answered with an error.
+        if each.name == "iq" and each.type not in ("result", "error"):
+            open_[component, each.sender, each.id] += 1
+    for answer in sent:
+        place = component, answer.get("to"), answer.get("id")
+        if answer.tag.endswith("}iq") and answer.get("type") in ("result", "error") and place in open_:
+            open_[place] -= 1
+            if open_[place] < 0:
+                raise Fault(f"answered more than once: {place}")
 
 
 # The documents of a web application.
