@@ -42,6 +42,8 @@ from tests.fuzz import requests, seeds, tables
 HEADER = wire.HEADER.encode()
 # Inputs after which a gateway in memory is made anew.
 _FRESH = 2_000
+# Seconds that may pass after stanzas.
+_PASSES = (0, 0, 1, 20)
 # Largest number of pieces of a stream.
 _MAX_PIECES = 100
 # Limits that short input exceeds.
@@ -174,7 +176,7 @@ _GATEWAY, _LOCKED = _Gateway(), _Gateway(tables=seeds.LOCKED)
 def stanzas(data: bytes) -> None:
     """
     Well-formed stanzas end no stream, and each request has at most one answer; nothing is logged as an exception.
-    The first byte chooses the component.
+    The first byte chooses the component, and the time that passes then.
     """
     events = Splitter(ns.COMPONENT_ACCEPT).feed(HEADER + data[1:])
     found = [each for each in events if isinstance(each, Stanza)]
@@ -182,12 +184,17 @@ def stanzas(data: bytes) -> None:
         return
     gateway = _GATEWAY.take()
     component = seeds.COMPONENTS[data[0] % len(seeds.COMPONENTS)]
+    seconds = _PASSES[data[0] >> 6]
     side = gateway.server(component)
     side.transport.clear()
     try:
         for each in found:
             side.send(each.whole)
-        gateway.wait(0)
+        if seconds:
+            for other in seeds.COMPONENTS:
+                # A server that is silent for a minute is lost.
+                gateway.server(other).send(" ")
+        gateway.reactor.advance(seconds)
         if side.isGone:
             raise Fault("the stream has ended")
         _checkAnswers(component, _GATEWAY.open, found, side.received())
