@@ -203,7 +203,8 @@ _RESUMED = f"<resumed xmlns='{ns.CHANNEL}' n='0' a='0'/>"
 _MORE = (
     (0, _presence("bot@example.com/r", _PROXY, "") + _request("get", _PROXY, "<ping xmlns='urn:xmpp:ping'/>")),
     (0, f"<message from='bot@example.com/r' to='ann%example.com@{_PROXY}'><body>x</body></message>"),
-    (0, _presence("bot@example.com", _PROXY, "", "subscribe") + _presence("ann@example.com/a", _PROXY, "", "probe")),
+    (0, _presence("bot@example.com", _PROXY, "", "subscribe")),
+    (0, _presence("ann@example.com/a", _PROXY, "", "probe")),
     (1, _presence("ann@example.com", _DELEGATE, "", "subscribe")),
     (1, _presence("ann@example.com/a", _DELEGATE, "", "probe")),
     (1, f"<iq type='set' id='d' from='ann@example.com' to='{_DELEGATE}'>{_FORWARDED}</iq>"),
