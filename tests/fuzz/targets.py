@@ -206,7 +206,7 @@ def stanzas(data: bytes) -> None:
 
 def _checkAnswers(component: str, open_: Counter[Any], asked: list[Stanza], sent: list[Element]) -> None:
     """
-    Check that there are no more answers than requests.
+    Check that no request has two answers.
 
     @param open_: number of requests without an answer, by component, sender and identifier; earlier input may have
         asked some of them.
@@ -355,7 +355,7 @@ def _answer(gateway: MemoryGateway, answered: bytes) -> None:
                 gateway.reactor.advance(0)
                 call.transport.lose(ConnectionDone())
         if calls:
-            # Until it asks again, or gives up.
+            # Until it asks again.
             gateway.reactor.advance(10)
 
 

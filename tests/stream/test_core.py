@@ -151,7 +151,7 @@ class SpellingTests(SynchronousTestCase):
                 self.assertEqual((first[3], last), ("2", StreamEnded), text)
 
     def test_sectionInPieces(self) -> None:
-        """What a section contains is neither an instruction nor an entity, wherever the pieces are cut."""
+        """The content of a section is neither an instruction nor an entity, wherever the pieces are cut."""
         for inside in (b"<?", b"<!--", b"&"):
             for wrong in (b"\x01", b"&1", b"]]>"):
                 data = b"<![CDATA[" + inside + b"]]><iq id='1'/>" + wrong + b"<iq id='2'/>"
@@ -320,7 +320,7 @@ class FailureTests(SynchronousTestCase):
                 self.assertEqual(last[0], "iq")
 
     def test_sizeOfOthers(self) -> None:
-        """What cannot be skipped fails at one byte over the limit, in any pieces: a section, a header, the end."""
+        """A section, a header or the end of a stream, at one byte over the limit, ends the stream in any pieces."""
         limit = 300
         for begin, fill, ending in (
             (HEADER + b"<![CDATA[", b"x", b"]]>"),
