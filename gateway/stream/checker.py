@@ -186,7 +186,7 @@ class Checker(Judge):
                 data = token[found.start() :]
             # A tag is now the unfinished token, and a text is not.
             start = self._parser.CurrentByteIndex - before
-            if start < found.start() and token[start] == _TAG and token[start + 1] not in _NO_TAG:
+            if 0 <= start < found.start() and token[start] == _TAG and token[start + 1] not in _NO_TAG:
                 self._refusedAt = before + start
                 raise StreamFailed(NOT_WELL_FORMED, f"the namespace of a prefix has over {MAX_NAMESPACE} bytes")
         return data

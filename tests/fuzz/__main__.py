@@ -27,9 +27,8 @@ def main() -> None:
     """Run."""
     name, *options = sys.argv[1:]
     with atheris.instrument_imports(include=_PARTS.get(name, ["gateway"])):
-        from tests.fuzz import mutate, requests, tables
         from tests.fuzz.seeds import WORDS
-        from tests.fuzz.targets import TARGETS
+        from tests.fuzz.targets import MUTATORS, TARGETS
     target = TARGETS[name]
     with tempfile.TemporaryDirectory() as folder:
         words = Path(folder) / "words"
@@ -42,8 +41,7 @@ def main() -> None:
             # Services are imported when they are made.
             for each in target.seeds:
                 target.attempt(each)
-        mutators = {"stanzas": mutate.mutated, "http": requests.mutated, "configuration": tables.mutated}
-        mutator = {"custom_mutator": _by(mutators[name])} if name in mutators else {}
+        mutator = {"custom_mutator": _by(MUTATORS[name])} if name in MUTATORS else {}
         atheris.Setup([sys.argv[0], f"-dict={words}", *options, str(corpus)], target.attempt, **mutator)
         atheris.Fuzz()
 

@@ -37,7 +37,7 @@ from gateway.stream.stanzas import Stanza
 from gateway.testing import MemoryGateway, wire
 from gateway.testing.http import PORT
 from gateway.testing.wire import MemoryTransport
-from tests.fuzz import requests, seeds, tables
+from tests.fuzz import mutate, requests, seeds, tables
 
 HEADER = wire.HEADER.encode()
 # Inputs after which a gateway in memory is made anew.
@@ -197,14 +197,14 @@ def stanzas(data: bytes) -> None:
         gateway.reactor.advance(seconds)
         if side.isGone:
             raise Fault("the stream has ended")
-        _checkAnswers(component, _GATEWAY.open, found, side.received())
+        checkAnswers(component, _GATEWAY.open, found, side.received())
     except BaseException:
         _GATEWAY.drop()
         raise
     _GATEWAY.check()
 
 
-def _checkAnswers(component: str, open_: Counter[Any], asked: list[Stanza], sent: list[Element]) -> None:
+def checkAnswers(component: str, open_: Counter[Any], asked: list[Stanza], sent: list[Element]) -> None:
     """
     Check that no request has two answers.
 
@@ -338,7 +338,7 @@ def http(data: bytes) -> None:
         if not transport.lost:
             transport.lose(ConnectionDone())
         gateway.reactor.advance(0)
-        _checkResponses(sent, answer, isLocked=place is _LOCKED)
+        checkResponses(sent, answer, isLocked=place is _LOCKED)
     except BaseException:
         place.drop()
         raise
@@ -359,7 +359,8 @@ def _answer(gateway: MemoryGateway, answered: bytes) -> None:
             gateway.reactor.advance(10)
 
 
-def _checkResponses(sent: bytes, answer: bytes, isLocked: bool) -> None:
+def checkResponses(sent: bytes, answer: bytes, isLocked: bool) -> None:
+    """Check what an HTTP server has answered."""
     codes = {int(each) for each in _STATUS.findall(answer)}
     isShown = seeds.TOKEN in answer and seeds.TOKEN not in sent
     if isShown or not (answer or b"HTTP/1.").startswith(b"HTTP/1."):
@@ -386,3 +387,6 @@ TARGETS: dict[str, Target] = {
     "configuration": Target(configuration, tables.CONFIGURATIONS),
     "http": Target(http, requests.REQUESTS),
 }
+
+# Changes of input that keep its form.
+MUTATORS = {"stanzas": mutate.mutated, "http": requests.mutated, "configuration": tables.mutated}
