@@ -107,11 +107,12 @@ soak-chain: $(VENV)/made
 	$(BOUND) 28800 $(TRIAL) tests.fmuc.soak_chain
 
 # Any bytes for what reads input from outside, guided by what they reach (atheris): a million inputs for each target of
-# tests/fuzz/targets.py, in about an hour. COUNT=10000 tries fewer. The input of a fault stays, as fuzz-crash-....
+# tests/fuzz/targets.py, in some hours. COUNT=10000 tries fewer, TARGET=http one of them. The input of a fault stays, as
+# fuzz-crash-....
 fuzz: $(VENV)/made
 	$(INSTALL) atheris
-	for each in stream stanzas roster token configuration http; do \
-	    $(BOUND) 3600 $(BIN)/python -m tests.fuzz $$each -runs=$(or $(COUNT),1000000) -max_len=4096 -timeout=10 \
+	for each in $(or $(TARGET),stream stanzas roster token configuration http); do \
+	    $(BOUND) 14400 $(BIN)/python -m tests.fuzz $$each -runs=$(or $(COUNT),1000000) -max_len=4096 -timeout=10 \
 	        -artifact_prefix=fuzz- || exit 1; \
 	done
 

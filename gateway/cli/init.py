@@ -202,7 +202,7 @@ def _templateIn(path: Path) -> str | None:
     """Return C{state_dir} if a file configures nothing else, as one of a package; C{None} for other files."""
     try:
         document = tomllib.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     found = document.get("state_dir")
     return found if isinstance(found, str) and len(document) == 1 else None

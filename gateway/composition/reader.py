@@ -118,6 +118,8 @@ def load(
         document = tomllib.loads(text)
     except ValueError as error:
         raise ConfigError([f"{path} is not TOML: {error}; {syntax.advice(text, str(error))}"]) from error
+    except RecursionError as error:
+        raise ConfigError([f"{path} cannot be read: lists or tables are nested hundreds of levels deep"]) from error
     return _Reader(path.parent.absolute(), plugins, reactor, check, path).read(document, environment)
 
 

@@ -17,6 +17,7 @@ from gateway.http.health import text
 from gateway.http.html import SCRIPT, answer, document, flat, setHeaders
 from gateway.http.live import Events, Live
 from gateway.http.login import Login, Logout
+from gateway.http.served import Branch
 from gateway.http.view import Content, View
 
 _FAULT = "The page could not be made: see the log. /status has the same as text.\n"
@@ -29,7 +30,7 @@ def makePages(view: View, live: Live, gate: Callable[[], Gate], utc: Callable[[]
     @param gate: returns the gate, which knows the token.
     @param utc: returns the seconds since 1970.
     """
-    parts = Resource()
+    parts = Branch()
     parts.putChild(b"events", Events(live))
     parts.putChild(b"live.js", Script())
     parts.putChild(LOGIN.rpartition(b"/")[2], Login(gate, utc))

@@ -16,7 +16,12 @@ class Branch(Resource):
     """A resource that consists of its children. The answer for another path names them."""
 
     def getChild(self, path: bytes, request: Request) -> Resource:
-        above: list[bytes] = (request.prepath or [])[:-1]
+        return self._notFound((request.prepath or [])[:-1])
+
+    def render(self, request: Request) -> bytes:
+        return self._notFound(request.prepath or []).render(request)
+
+    def _notFound(self, above: list[bytes]) -> _NotFound:
         parent = b"/".join([b"", *above]).decode("latin-1")
         names = ", ".join(sorted(name.decode() or "/" for name in self.children))
         return _NotFound(f"Nothing has this path. Below {printable(parent) or '/'} there are: {names}\n")

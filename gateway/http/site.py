@@ -14,7 +14,9 @@ from typing import Any
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
+from twisted.python.reflect import prefixedMethodNames
 from twisted.web import http
+from twisted.web.error import UnsupportedMethod
 from twisted.web.resource import Resource
 from twisted.web.server import Request, Site
 
@@ -68,6 +70,10 @@ class BoundedRequest(Request):
         self.args = http.parse_qs(query, keep_blank_values=True)
         self.process()
 
+    def render(self, resrc: Any) -> None:
+        isHeadless = isinstance(resrc, Resource) and type(resrc).render is Resource.render
+        super().render(_Headless(resrc) if isHeadless and not hasattr(resrc, "render_GET") else resrc)
+
     def process(self) -> None:
         if self.refusal is None:
             super().process()
@@ -84,6 +90,20 @@ class BoundedRequest(Request):
         self.setHeader(b"content-length", b"%d" % len(body))
         self.write(body)
         self.finish()
+
+
+class _Headless(Resource):
+    """A resource without GET. Twisted allows HEAD for each resource, and answers it by GET, even without one."""
+
+    def __init__(self, resource: Resource) -> None:
+        super().__init__()
+        self._resource = resource
+
+    def render(self, request: Request) -> Any:
+        allowed = {each.encode() for each in prefixedMethodNames(type(self._resource), "render_")} - {b"HEAD"}
+        if request.method not in allowed:
+            raise UnsupportedMethod(sorted(allowed))
+        return self._resource.render(request)
 
 
 class Channel(http.HTTPChannel):

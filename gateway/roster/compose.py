@@ -9,11 +9,11 @@ from typing import Any
 from treq.client import HTTPClient
 from twisted.application.service import IService
 from twisted.web.client import Agent
-from twisted.web.resource import Resource
 from wokkel.disco import DiscoHandler
 
 from gateway import __version__
 from gateway.http.agent import ConnectionPool, makeClient
+from gateway.http.served import Branch
 from gateway.interfaces import IPrivileges, IServiceBuilder, IServiceEnvironment
 from gateway.roster.api import EjabberdApplier
 from gateway.roster.apply import Applier, PrivilegeApplier
@@ -86,7 +86,7 @@ def makeService(jid: str, table: RosterTable, composition: IServiceBuilder) -> I
         composition.serveDelegatedNamespaces(link, [table.domain], locked)
     else:
         DiscoHandler().setHandlerParent(link)
-    resource = Resource()
+    resource = Branch()
     secret = None if table.signature_secret is None else table.signature_secret.encode()
     postpone = {"apply": None, "skip": watcher.isOffline, "later": watcher.postpone}[table.offline]
     results = Results(reactor.seconds)

@@ -20,10 +20,13 @@ NOT_WELL_FORMED = "not-well-formed"
 _DECLARATION = b"xmlns:"
 _LONG_NAMESPACE = longNamespace(rb"xmlns:[^\s=<>:]*")
 
-# A section, a declaration, or the beginning of an unfinished instruction or comment.
-_UNREAD = re.compile(rb"<!\[CDATA\[.*?(?:\]\]>|\Z)|<\?.*?\?>|<\?|<!--", re.DOTALL)
+# A section, a declaration or an entity; or the beginning of an unfinished instruction, comment or entity.
+_UNREAD = re.compile(rb"<!\[CDATA\[.*?(?:\]\]>|\Z)|<\?.*?\?>|&[^;&<]*;|<\?|<!--|&", re.DOTALL)
+_SECTION = b"<![CDATA["
 # From this number of bytes of an unfinished token on, expat gets further bytes only when the token may have ended.
 _LONG_TOKEN = 64 * 1024
+# The first byte of a tag, and second bytes of what begins like one.
+_TAG, _NO_TAG = b"<"[0], b"!?"
 
 
 @frozen
@@ -115,8 +118,8 @@ class Judge:
 
 
 def _unreadIn(tokens: bytes) -> int | None:
-    """Return the offset of an unfinished processing instruction or comment; C{None} if there is none."""
-    starts = (found.start() for found in _UNREAD.finditer(tokens) if found.group() in (b"<?", b"<!--"))
+    """Return the offset of an unfinished processing instruction, comment or entity; C{None} if there is none."""
+    starts = (found.start() for found in _UNREAD.finditer(tokens) if found.group() in (b"<?", b"<!--", b"&"))
     return next(starts, None)
 
 
@@ -131,6 +134,8 @@ class Checker(Judge):
     def __init__(self, namespace: str) -> None:
         # The last bytes that expat was given, with the unfinished token before them.
         self._last = b""
+        # True if the next bytes are in a section.
+        self._inSection = False
         self.header: Header | None = None
         self.declared: dict[str | None, str] = {}
         self._namespace = namespace
@@ -138,27 +143,50 @@ class Checker(Judge):
         self._begin(parser)
         parser.StartNamespaceDeclHandler = weakly(self._declare)
         parser.StartElementHandler = weakly(self._rootStarted)
+        parser.StartCdataSectionHandler = weakly(self._section, True)
+        parser.EndCdataSectionHandler = weakly(self._section, False)
 
     def _parse(self, data: bytes) -> None:
         token = self._last[-self._unfinished :] + data if self._unfinished else data
-        # Most input has no such declaration, and this test costs a tenth of the pattern.
-        found = _LONG_NAMESPACE.search(token) if _DECLARATION in token else None
-        if found is None:
-            self._last = token
-            try:
-                self._parser.Parse(data, False)
-            except expat.ExpatError:
-                # Expat tells the place of the fault. An instruction or a comment around it is an unfinished token.
-                before = self.parsed - len(token)
-                start = _unreadIn(token[: self._parser.CurrentByteIndex - before])
-                self._refusedAt = None if start is None else before + start
-                raise
-            return
-        # The bytes before the tag are judged first.
-        start = token.rfind(b"<", 0, found.start()) - self._unfinished
-        self._parser.Parse(data[: max(start, 0)], False)
-        self._refusedAt = self.parsed - len(data) + start
-        raise StreamFailed(NOT_WELL_FORMED, f"the namespace of a prefix has over {MAX_NAMESPACE} bytes")
+        self._last = token
+        wasInSection = self._inSection
+        try:
+            # Most input has no such declaration, and this test costs a tenth of the pattern.
+            if _DECLARATION in token:
+                data = self._parseDeclared(token, data)
+            self._parser.Parse(data, False)
+        except expat.ExpatError:
+            # Expat tells the place of the fault. An instruction, a comment or an entity around it is an unfinished
+            # token.
+            before = self.parsed - len(token)
+            section = _SECTION if wasInSection else b""
+            start = _unreadIn(section + token[: self._parser.CurrentByteIndex - before])
+            self._refusedAt = None if start is None else before + start - len(section)
+            raise
+
+    def _parseDeclared(self, token: bytes, data: bytes) -> bytes:
+        """
+        Refuse a tag with a long namespace, after everything before it was judged.
+
+        @param token: the unfinished token, and the bytes after it.
+        @param data: its last bytes, which expat does not have yet.
+        @return: those of them that expat does not have yet.
+        """
+        before = self.parsed - len(token)
+        for found in _LONG_NAMESPACE.finditer(token):
+            given = len(token) - len(data)
+            if found.start() > given:
+                self._parser.Parse(token[given : found.start()], False)
+                data = token[found.start() :]
+            # A tag is now the unfinished token, and a text is not.
+            start = self._parser.CurrentByteIndex - before
+            if 0 <= start < found.start() and token[start] == _TAG and token[start + 1] not in _NO_TAG:
+                self._refusedAt = before + start
+                raise StreamFailed(NOT_WELL_FORMED, f"the namespace of a prefix has over {MAX_NAMESPACE} bytes")
+        return data
+
+    def _section(self, isBegin: bool) -> None:
+        self._inSection = isBegin
 
     def _declare(self, prefix: str | None, uri: str | None) -> None:
         self.declared[prefix] = uri or ""

@@ -30,7 +30,7 @@ _PARSER_LIFE = 4 * 1024 * 1024
 
 # In well-formed content: a tag, or the beginning of a section in which "<" begins no tag.
 _TAG = re.compile(rb"<!\[CDATA\[|" + START_TAG.pattern)
-_SECTION, _SECTION_END = b"<![CDATA[", b"]]>"
+_SECTION, _SECTION_END, _END = b"<![CDATA[", b"]]>", b"</"
 _SLASH, _BANG = b"/!"
 
 # A start tag as servers write nearly all of them: known attributes, in single quotes, without entities.
@@ -141,7 +141,9 @@ class Splitter:
             return b""
         if failure is None:
             return self._keep(data[rest:])
-        if not self.skips or self._context is None or failure.condition != NOT_WELL_FORMED:
+        isSkipped = self.skips and self._context is not None and failure.condition == NOT_WELL_FORMED
+        # A text between stanzas has no namespaces.
+        if not isSkipped or not data.startswith(b"<", rest):
             raise worded(failure, data[checked:])
         # Without namespaces it may still have an end.
         return self._skipFrom(data[rest:])
@@ -149,8 +151,8 @@ class Splitter:
     def _keep(self, rest: bytes) -> bytes:
         """Keep the bytes of an incomplete element; return them if it is over a limit and has to be skipped."""
         if len(rest) > self._limits.stanzaSize or self._seen[2] > self._limits.depth:
-            if not self.skips or self._context is None or rest.startswith(_SECTION):
-                raise StreamFailed("policy-violation", "a header, a text or a stanza is over a limit")
+            if not self.skips or self._context is None or rest.startswith((_SECTION, _END)):
+                raise _overLimit()
             return self._skipFrom(rest)
         self._rest = [rest] if rest else []
         self._restSize = len(rest)
@@ -158,6 +160,11 @@ class Splitter:
             self._checkAnew()
             self._checker.check(rest)
         return b""
+
+    def _checkSize(self, size: int) -> None:
+        """Check the bytes of something that cannot be skipped: a header, a section, or the end of the stream."""
+        if size > self._limits.stanzaSize:
+            raise _overLimit()
 
     def _checkAnew(self) -> None:
         self._checker = Checker(self.namespace)
@@ -227,6 +234,7 @@ class Splitter:
             if close < 0:
                 return start
             if data[start + 1] == _SLASH:
+                self._checkSize(close + 1 - start)
                 events.append(StreamEnded())
                 return close + 1
             after = self._cutAny(data, start, checked, context, _UNSEEN, events)
@@ -288,6 +296,7 @@ class Splitter:
         tag = START_TAG.match(data, header.start, checked)
         if tag is None:
             return 0
+        self._checkSize(tag.end())
         self._header = tag.group()
         self._context = Context.fromDeclarations(self._checker.declared)
         events.append(StreamStarted(header.attributes, self._context))
@@ -311,7 +320,10 @@ class Splitter:
         if data.startswith(_SECTION, start):
             # Text between stanzas has no meaning.
             ending = data.find(_SECTION_END, start, checked)
-            return None if ending < 0 else ending + len(_SECTION_END)
+            if ending < 0:
+                return None
+            self._checkSize(ending + len(_SECTION_END) - start)
+            return ending + len(_SECTION_END)
         offset, depth, deepest = seen
         position = start + offset
         while found := _TAG.search(data, position, checked):
@@ -347,6 +359,10 @@ class Splitter:
         if name in self._kinds:
             return Stanza(self._kinds[name], *known, raw, context, 0)
         return Nonza(name, *known, raw, context, 0)
+
+
+def _overLimit() -> StreamFailed:
+    return StreamFailed("policy-violation", "a header, a text or a stanza is over a limit")
 
 
 def _utf8(value: str | None) -> str | None:

@@ -159,7 +159,9 @@ class MemoryGateway:
     def calls(self) -> list[Call]:
         """Return the HTTP requests to other programs since the last call."""
         self._connect()
-        return [call for transport, place in self._others for call in calls(transport, place)]
+        found = [call for transport, place in self._others for call in calls(transport, place)]
+        self._others = [each for each in self._others if not each[0].lost]
+        return found
 
     def _connect(self) -> None:
         self.reactor.advance(0)

@@ -483,6 +483,8 @@ class WrongTests(ConfigCase):
         self.assertSays("\udcff\udcfe", "is not TOML")
         self.assertSays("[server\n", "is not TOML", "line 1")
         self.assertSays('a = "x"\na = "y"\n', "is not TOML")
+        for deep in ("a = " + "[" * 10_000, "a = " + "{a = " * 10_000):
+            self.assertSays(deep, "nested hundreds of levels deep")
 
 
 class ElidedTests(QuickCase):

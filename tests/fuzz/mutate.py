@@ -38,7 +38,7 @@ def mutated(data: bytes, byBytes: Callable[[bytes], bytes], random: Random) -> b
     for _ in range(random.randrange(1, 4)):
         _change(stanzas, random)
     if not random.randrange(10):
-        place = bytes([random.randrange(6)])
+        place = bytes([random.randrange(256)])
     return place + b"".join(_written(each) for each in stanzas)
 
 

@@ -11,23 +11,35 @@ WORDS = (
     *(b"\0", b"\xff", b"\xed\xa0\x80", b"\xe2\x80\xae", b"\r\n", b"\r\n\r\n", b" ", b"'''", b'"""'),
 )
 
-COMPONENTS = _PROXY, _DELEGATE, _ROSTER, _ROOMS, _BACKED, _MIRROR = tuple(
-    f"{name}.example.com" for name in ("proxy", "delegate", "roster", "rooms", "backed", "mirror")
+COMPONENTS = _PROXY, _DELEGATE, _ROSTER, _ROOMS, _BACKED, _MIRROR, _OLD_MIRROR, _LOCKED = tuple(
+    f"{name}.example.com"
+    for name in ("proxy", "delegate", "roster", "rooms", "backed", "mirror", "old-mirror", "locked")
 )
 # A gateway with all services.
 TABLES = f"""
 [proxy."{_PROXY}"]
 target = "bot@example.com"
+forward = ["iq", "message", "presence"]
+outbound = true
 
 [delegation."{_DELEGATE}"]
 servers = ["example.com"]
+users = ["example.com"]
+lend_privileges = ["manager.example.com"]
 
 [delegation."{_DELEGATE}".namespaces]
 "jabber:iq:private" = {{ handler = "private-storage" }}
+"urn:xmpp:mam:2" = {{ jid = ["manager.example.com"], filtering = ["node"] }}
 
 [roster."{_ROSTER}"]
 domain = "example.com"
 url = "http://127.0.0.1:8000/contacts/%s"
+
+[roster."{_LOCKED}"]
+domain = "example.net"
+lock = true
+url = "http://127.0.0.1:8000/contacts/%s"
+signature_secret = "signature"
 
 [rooms."{_ROOMS}"]
 create = ["*"]
@@ -40,7 +52,16 @@ peers = ["mirror.example.net"]
 [mirror."{_MIRROR}"]
 allow = ["rooms.example.net"]
 users = ["example.com"]
+
+[mirror."{_OLD_MIRROR}"]
+allow = ["rooms.example.net"]
+users = ["example.com"]
+protocol = "protoxep"
 """
+# The callers of the HTTP server need a token.
+TOKEN = b"KxWqZ8"
+LOCKED = '\n[http]\ntoken_file = "http.token"\n'
+SIGNATURE_SECRET = b"signature"
 SERVER = b'[server]\nendpoint = "tcp:a:5347"\nsecret = "s"\n'
 
 STREAM = (
@@ -125,6 +146,91 @@ _ADVERTISED = (
     f"<delegation xmlns='{ns.DELEGATION_2}'><delegated namespace='jabber:iq:private'><attribute name='node'/>"
     "</delegated></delegation>"
 )
+# More of each service: what comes back to a proxy; client mode, managing entities, and privileges that are lent;
+# rosters that are locked; nodes that speak the older protocol; voice, bans and configurations of rooms.
+_OLD = rf"a\40rooms.example.net@{_OLD_MIRROR}"
+_OLD_JOIN = _presence("ann@example.com/a", f"{_OLD}/ann", _MUC)
+_MAM = "<query xmlns='urn:xmpp:mam:2' node='n' queryid='q'/>"
+_PRIVILEGED = (
+    f"<privileged_iq xmlns='{ns.PRIVILEGE}'><iq xmlns='{ns.CLIENT}' type='get' id='p' to='ann@example.com'>"
+    "<query xmlns='jabber:iq:roster'/></iq></privileged_iq>"
+)
+_PERMITTED = (
+    f"<message from='example.com' to='{{}}'><privilege xmlns='{ns.PRIVILEGE}'><perm access='roster' type='both'/>"
+    "<perm access='message' type='outgoing'/><perm access='presence' type='roster'/>"
+    "<perm access='iq'><namespace ns='jabber:iq:roster' type='both'/></perm></privilege></message>"
+)
+_ROSTER_SET = _FORWARDED.replace("jabber:iq:private", "jabber:iq:roster").replace("example.com", "example.net")
+_VOICE = f"<message from='{{}}' to='{_ROOM}'>" + _FORM.format(f"{ns.MUC}#request", "{}") + "</message>"
+_FIELD = "<field var='{}'><value>{}</value></field>"
+_OPTIONS = "".join(
+    _FIELD.format(f"muc#roomconfig_{name}", value)
+    for name, value in (
+        *(("roomname", "x"), ("moderatedroom", "1"), ("membersonly", "1"), ("persistentroom", "1")),
+        *(("maxusers", "1"), ("passwordprotectedroom", "1"), ("roomsecret", "x"), ("whois", "moderators")),
+    )
+)
+_BOB = _presence("bob@example.com/b", f"{_ROOM}/bob", _MUC)
+_REPLICA = f"<fmuc xmlns='{ns.FMUC}' from='b@example.net/b'><replica/><channel xmlns='{ns.CHANNEL}' e='1'/></fmuc>"
+_NODE = f"<fmuc xmlns='{ns.FMUC}' from='b@example.net/b'/>"
+_ALLOWED = "".join(
+    _FIELD.format(name, value)
+    for name, value in (("muc#role", "participant"), ("muc#roomnick", "bob"), ("muc#request_allow", "true"))
+)
+_CONFIGURED = f"<query xmlns='{ns.MUC_OWNER}'>{_FORM.format(f'{ns.MUC}#roomconfig', _OPTIONS)}</query>"
+_BAN = f"<query xmlns='{ns.MUC_ADMIN}'><item jid='bob@example.com' affiliation='outcast'/></query>"
+_REGISTERED = (
+    "<query xmlns='jabber:iq:register'><x xmlns='jabber:x:data' type='submit'><field var='muc#register_roomnick'>"
+    "<value>n</value></field></x></query>"
+)
+_DECLINED = f"<x xmlns='{ns.MUC_USER}'><decline to='b@example.com'/></x>"
+_VCARD = "<vCard xmlns='vcard-temp'><PHOTO><TYPE>image/png</TYPE><BINVAL>eA==</BINVAL></PHOTO></vCard>"
+_PUPPET = rf"ann\40example.com@{_BACKED}/ann"
+_SPOKEN = "<message type='groupchat' from='ann@example.com/a' to='{}'><body>y</body></message>"
+_ITEM = "<query xmlns='jabber:iq:roster'><item jid='b@example.com' subscription='both'/></query>"
+_MANAGED = (
+    f"<iq type='set' id='m' from='example.com' to='{_DELEGATE}'>"
+    + _FORWARDED.replace("<query xmlns='jabber:iq:private'><storage xmlns='s'/></query>", _MAM)
+    + f"</iq><iq type='result' id='x' from='manager.example.com' to='{_DELEGATE}'>{_FORWARDED}</iq>"
+)
+_DELEGATED = (
+    f"<message from='example.net' to='{_LOCKED}'><delegation xmlns='{ns.DELEGATION_2}'><delegated "
+    f"namespace='jabber:iq:roster'/></delegation></message><iq type='set' id='k' from='example.net' to='{_LOCKED}'>"
+    f"{_ROSTER_SET}</iq>"
+)
+_OLD_TALK = f"<message type='groupchat' from='a@rooms.example.net/bob' to='{_OLD}'><body>x</body></message>"
+_RESUMED = f"<resumed xmlns='{ns.CHANNEL}' n='0' a='0'/>"
+_MORE = (
+    (0, _presence("bot@example.com/r", _PROXY, "") + _request("get", _PROXY, "<ping xmlns='urn:xmpp:ping'/>")),
+    (0, f"<message from='bot@example.com/r' to='ann%example.com@{_PROXY}'><body>x</body></message>"),
+    (0, _presence("bot@example.com", _PROXY, "", "subscribe")),
+    (0, _presence("ann@example.com/a", _PROXY, "", "probe")),
+    (1, _presence("ann@example.com", _DELEGATE, "", "subscribe")),
+    (1, _presence("ann@example.com/a", _DELEGATE, "", "probe")),
+    (1, f"<iq type='set' id='d' from='ann@example.com' to='{_DELEGATE}'>{_FORWARDED}</iq>"),
+    (1, f"<iq type='set' id='e' from='example.com' to='{_DELEGATE}'>{_FORWARDED.replace('get', 'set')}</iq>"),
+    (1, _MANAGED),
+    (1, _PERMITTED.format(_DELEGATE)),
+    (1, f"<iq type='set' id='l' from='manager.example.com' to='{_DELEGATE}'>{_PRIVILEGED}</iq>"),
+    (2, _PERMITTED.format(_ROSTER) + f"<iq type='set' id='p' from='ann@example.com' to='{_ROSTER}'>{_ITEM}</iq>"),
+    (3, _JOIN + _presence("mirror.example.net", f"{_ROOM}/x", _NODE)),
+    (3, _JOIN + _presence(_MIRRORS, f"{_ROOM}/bob", _REPLICA + _MUC)),
+    (3, _JOIN + _BOB + _VOICE.format("bob@example.com/b", _FIELD.format("muc#role", "participant"))),
+    (3, _JOIN + _VOICE.format("ann@example.com/a", _ALLOWED)),
+    (3, _JOIN + _request("set", _ROOM, _CONFIGURED) + _BOB),
+    (3, _JOIN + _BOB + _request("set", _ROOM, _BAN)),
+    (3, _JOIN + _request("set", _ROOM, _REGISTERED)),
+    (3, _JOIN + f"<message from='ann@example.com/a' to='{_ROOM}'>{_DECLINED}</message>"),
+    (3, _JOIN + _request("set", _ROOM, _VCARD)),
+    (4, _BACKING + _SPOKEN.format(f"a@{_BACKED}") + _presence("a@conference.example.com/tom", _PUPPET, _USER)),
+    (4, _BACKING + _presence("a@conference.example.com/ann", _PUPPET, _USER, "unavailable")),
+    (4, f"<iq type='get' id='z' from='a@conference.example.com/tom' to='{_PUPPET}'><q xmlns='x'/></iq>"),
+    (5, _MIRRORED + _FROM_ROOM[0] + _SPOKEN.format(_HERE)),
+    (5, _MIRRORED + _FROM_ROOM[0] + _presence("ann@example.com/a", f"{_HERE}/ann", "", "unavailable")),
+    (5, f"<iq type='result' id='r' from='a@rooms.example.net' to='{_HERE}'>{_RESUMED}</iq>"),
+    (6, _OLD_JOIN + _presence("a@rooms.example.net/ann", f"{_OLD}/ann", _USER) + _OLD_TALK),
+    (7, _DELEGATED),
+)
 # The first byte is the number of a component.
 STANZAS = tuple(
     bytes([place]) + text.encode()
@@ -147,6 +253,7 @@ STANZAS = tuple(
         (1, f"<message from='example.com' to='{_DELEGATE}'>{_ADVERTISED}</message>"),
         (0, _request("result", _PROXY, "")),
         (0, f"<message type='chat' from='ann@example.com/a' to='{_PROXY}'><body>x</body></message>"),
+        *_MORE,
     )
 )
 
@@ -162,14 +269,4 @@ REQUESTERS = (
     ("ann@example.com/desk", _PROXY),
     ("ann@example.com/\u00e9 ~%", f"a@{_PROXY}/r"),
     (f"{'a' * 1_000}@example.com/r", _PROXY),
-)
-
-_POST = b"POST /roster_admin/refresh HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-HTTP = (
-    b"GET /status HTTP/1.1\r\nHost: 127.0.0.1:5290\r\n\r\n",
-    b"GET /metrics?x=%41 HTTP/1.1\r\nHost: localhost\r\nAccept: text/html\r\n\r\n",
-    _POST + b'Content-Length: 7\r\n\r\n["ann"]',
-    b"POST /roster_admin/example.com/refresh?dry_run=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\n[1]",
-    b"GET /healthz HTTP/1.0\r\n\r\nGET /readyz?serves=x HTTP/1.1\r\nHost: a\r\nAccept: application/json\r\n\r\n",
-    b"POST /x HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
 )

@@ -193,6 +193,17 @@ class PageTests(PageCase):
         for path in ("/", "/page/events", "/page/live.js"):
             self.assertEqual(self.gateway.request("POST", path).status, 405, path)
 
+    def test_withoutGet(self) -> None:
+        """Without a GET there is no HEAD: 405 for forms, 404 for an address that only has others below it."""
+        for method in ("GET", "HEAD"):
+            for path in ("/page/login", "/page/logout"):
+                response = self.gateway.request(method, path)
+                self.assertEqual((response.status, response.headers["allow"]), (405, "POST"), (method, path))
+            for path in ("/page", "/page/"):
+                self.assertEqual(self.gateway.request(method, path).status, 404, (method, path))
+        below = "Below /page there are: events, live.js, login, logout\n"
+        self.assertIn(below, self.gateway.request("GET", "/page").text)
+
     def test_script(self) -> None:
         """The script is served as a script."""
         response = self.gateway.request("GET", "/page/live.js")

@@ -152,6 +152,15 @@ class SpellingTests(SynchronousTestCase):
                 first, last = end(data, size)
                 self.assertEqual((first[3], last), ("2", StreamEnded), text)
 
+    def test_sectionInPieces(self) -> None:
+        """The content of a section is neither an instruction nor an entity, wherever the pieces are cut."""
+        for inside in (b"<?", b"<!--", b"&"):
+            for wrong in (b"\x01", b"&1", b"]]>"):
+                data = b"<![CDATA[" + inside + b"]]><iq id='1'/>" + wrong + b"<iq id='2'/>"
+                for size in range(len(data)):
+                    first, failure = end(data, size)
+                    self.assertEqual((first[0], failure), ("iq", "not-well-formed"), (data, size))
+
     def test_bigTagInSection(self) -> None:
         """A CDATA section in many pieces, with and without brackets, is one text."""
         text = b"<a>]]]]" * 50
@@ -311,6 +320,21 @@ class FailureTests(SynchronousTestCase):
                 )
                 self.assertEqual(found[:2], (TooLarge, limit + 1), (begin, size))
                 self.assertEqual(last[0], "iq")
+
+    def test_sizeOfOthers(self) -> None:
+        """A section, a header or the end of a stream, at one byte over the limit, ends the stream in any pieces."""
+        limit = 300
+        for begin, fill, ending in (
+            (HEADER + b"<![CDATA[", b"x", b"]]>"),
+            (HEADER + b"</stream:stream", b" ", b">"),
+            (HEADER[:-1], b" ", b">"),
+        ):
+            start = 0 if begin in HEADER else len(HEADER)
+            count = limit - len(begin) - len(ending) + start
+            for size in (0, 1, 7):
+                for more in (0, 1):
+                    found = facts(split(begin + fill * (count + more) + ending, size, Limits(stanzaSize=limit)))
+                    self.assertEqual("policy-violation" in found, bool(more), (begin, size))
 
     def test_endlessStanza(self) -> None:
         """Without skipping, text, tags, one tag or a CDATA section without end fail at the limit."""

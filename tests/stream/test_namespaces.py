@@ -52,9 +52,19 @@ class LongNamespaceTests(QuickCase):
             f"<iq id='n'><q xmlns='{_LONG}'/></iq>",
             f"<iq id='n'><q>xmlns:p={_LONG}</q></iq>",
             f"<iq id='n'><q>xmlns:p=&apos;{_LONG}&apos;</q></iq>",
+            f"<iq id='n'><q a=''>xmlns:p='{_LONG}</q></iq>",
+            f"<iq id='n'><q/><![CDATA[<q xmlns:p='{_LONG}']]></iq>",
+            f"xmlns:='{_LONG}<iq id='n'/>",
+            f"<iq id='n'/>xmlns:='{_LONG}",
         ):
             for size in (0, 1_000):
                 self.assertEqual(self.outcome(right, size), ["1", "n", "2"], right[:60])
+
+    def test_textFirst(self) -> None:
+        """A text that only looks like one, right after the header."""
+        for size in (0, 5, 1_000):
+            _, found = split(HEADER + f"xmlns:='{_LONG}<iq/>".encode(), size)
+            self.assertIsInstance(found, Stanza)
 
     def test_words(self) -> None:
         """The search takes no longer if much text begins in the same way."""
