@@ -283,8 +283,8 @@ COMPATIBILITY_HEAD = """# Compatibility
 The features, and the servers with which they are tested. The page is made from the live tests and the results of
 their last run that was recorded (`make live RECORD=1`). *Yes*: all live tests of the feature have passed with this
 server. *1 failed*: one of them has not. *Not run*: a test has no result. *Recorded*: tests run with recorded
-traffic of this server. An empty cell: there is no test. The last column says what a server cannot do. The older version of
-each server is that of Debian 12, the newer one that of the coming Debian (forky).
+traffic of this server. An empty cell: there is no test. The last column says what a server cannot do. The older
+version of each server is that of Debian 12, the newer one that of the coming Debian (forky).
 
 The proxy, rooms and mirrors need only external components (XEP-0114), so other servers can carry them as well.
 Delegation needs XEP-0355 in the server, and rosters need XEP-0356. Prosody has these in `mod_delegation` and

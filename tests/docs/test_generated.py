@@ -112,7 +112,7 @@ class ResultsTests(SynchronousTestCase):
         self.assertEqual(cells, [("yes", "not run"), ("yes", "1 failed")])
 
     def test_recorded(self) -> None:
-        """What is recorded belongs to tests that exist."""
+        """Recorded results belong to tests that exist."""
         found = generated.tried()
         for module, each in results.load().items():
             self.assertLessEqual(each.keys(), found[module], module)
