@@ -5,8 +5,6 @@ C{xmpp-gateway reload}: let the running gateway read its configuration file agai
 from __future__ import annotations
 
 import contextlib
-import re
-import signal
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -25,8 +23,6 @@ from gateway.state import files
 _EVERY = 0.25
 _SILENT_FOR = 5.0
 _WAIT = 90.0
-# The signals that a process ignores, as bits, in its status in /proc.
-_IGNORED = re.compile(r"(?m)^SigIgn:\s*([0-9a-f]+)$")
 
 
 @click.command
@@ -51,7 +47,7 @@ def reload(program: Program, pidfile: Path, file: str | None) -> None:
         path = tap.find(file)
         config = orFail(path, lambda: service.read(path, reactor))
         process = _processIn(pidfile)
-        if _ignoresHangUp(process):
+        if tap.ignoresHangUp(process):
             advice = "restart it without nohup; a service manager, or twistd without -n, keeps it running as well"
             raise CommandFailed(f"process {process} ignores SIGHUP, as programs under nohup do: {advice}")
         try:
@@ -130,11 +126,3 @@ def _processIn(pidfile: Path) -> int:
     if process < 2:
         raise CommandFailed(f"{pidfile} does not contain the number of a process")
     return process
-
-
-def _ignoresHangUp(process: int) -> bool:
-    """Return True if a process ignores SIGHUP. Without /proc, nothing is known about it."""
-    with contextlib.suppress(OSError):
-        ignored = _IGNORED.search(Path(f"/proc/{process}/status").read_text())
-        return ignored is not None and bool(int(ignored[1], 16) >> (signal.SIGHUP - 1) & 1)
-    return False
