@@ -33,8 +33,8 @@ FIRST := $(wordlist 1,25,$(OTHERS))
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
 .PHONY: run tour test unit unit-first unit-second unit-stores installs unit-newest \
-	live live-first live-second live-alone live-again soak-rooms soak-fmuc soak-database soak-standby soak-chain soak fuzz \
-	packages lint types docs docs-links mutants mutants-all clean
+	live live-first live-second live-alone live-again live-record soak-rooms soak-fmuc soak-database soak-standby \
+	soak-chain soak fuzz packages lint types docs docs-links mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
@@ -64,8 +64,12 @@ unit-newest:
 	.ci/newer sh -c 'mount -t tmpfs tmpfs /dev/shm && exec $(MAKE) unit installs VENV=.venv-newest PYTHON=python3'
 
 # On the servers of this machine, the newer ones and the embedded host. The output of each part comes at its end.
+# RECORD=1 makes docs/compatibility.md from the results.
 live: $(VENV)/made
 	@.ci/live $(MAKE)
+
+live-record: $(VENV)/made
+	$(BIN)/python -m docs.results $(OUTPUT)
 
 live-first: $(VENV)/made
 	$(BOUND) 2000 $(TRIAL) $(FIRST)

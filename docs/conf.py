@@ -36,6 +36,8 @@ _FILE = re.compile(r"(?:[\w-]+/)*[\w-]+\.md")
 
 def _nameTitles(app: Any, doctree: nodes.document, docname: str) -> None:
     """Show the title of a page where the text of a link is the name of its file: the site has no such files."""
+    if app.builder.format != "html":
+        return  # the check of links, for which pages have no addresses
     for link in doctree.findall(nodes.reference):
         if _FILE.fullmatch(link.astext()) and link.get("internal"):
             target = posixpath.join(posixpath.dirname(docname), link["refuri"].partition("#")[0])

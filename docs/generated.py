@@ -1,6 +1,7 @@
 """
 The pages that are made from the code: docs/options.md from the tables of the configuration, and
-docs/compatibility.md from the live tests. C{python -m docs.generated} writes both anew; a test compares them.
+docs/compatibility.md from the live tests and their results. C{python -m docs.generated} writes both anew; a test
+compares them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, get_args
 
 from attrs import NOTHING, Attribute, Factory, fields, frozen, has, resolve_types
 
+from docs import results
 from gateway.composition.reader import Config
 from gateway.config.tables import ComponentTable, DelegatedTable, Filename, keyOf
 from gateway.config.values import describe
@@ -278,10 +280,11 @@ FEATURES = (
 
 COMPATIBILITY_HEAD = """# Compatibility
 
-The features, and the servers with which they are tested. The page is made from the tests. *Yes*: live tests of
-the feature run with this server, with each change of the gateway. *Recorded*: tests run with recorded traffic
-of this server. An empty cell: there is no test. The last column says what a server cannot do. The older version of
-each server is that of Debian 12, the newer one that of the coming Debian (forky).
+The features, and the servers with which they are tested. The page is made from the live tests and the results of
+their last run that was recorded (`make live RECORD=1`). *Yes*: all live tests of the feature have passed with this
+server. *1 failed*: one of them has not. *Not run*: a test has no result. *Recorded*: tests run with recorded
+traffic of this server. An empty cell: there is no test. The last column says what a server cannot do. The older
+version of each server is that of Debian 12, the newer one that of the coming Debian (forky).
 
 The proxy, rooms and mirrors need only external components (XEP-0114), so other servers can carry them as well.
 Delegation needs XEP-0355 in the server, and rosters need XEP-0356. Prosody has these in `mod_delegation` and
@@ -304,21 +307,31 @@ FACTS = {
 }
 
 
-def tried() -> dict[str, set[str]]:
-    """Return the classes of servers that each module of live tests uses, by the module's name without C{test_}."""
+def cases() -> dict[tuple[str, str], set[str]]:
+    """Return the kinds of server that each class of live tests uses, by module without C{test_} and name."""
     from twisted.trial.unittest import SynchronousTestCase
 
     from tests.live.servers import Server
 
-    found: dict[str, set[str]] = {}
+    found: dict[tuple[str, str], set[str]] = {}
     for path in sorted(LIVE.glob("test_*.py")):
         module = importlib.import_module(f"tests.live.{path.stem}")
-        for case in vars(module).values():
+        for name, case in vars(module).items():
             isTest = inspect.isclass(case) and issubclass(case, SynchronousTestCase)
             if isTest and case.__module__ == module.__name__:
-                servers = [getattr(case, name, None) for name in ("serverClass", "mirrorClass")]
+                # A class may run the scenarios of others.
+                all_ = (case, *getattr(case, "classes", ()))
+                servers = [getattr(each, name, None) for each in all_ for name in ("serverClass", "mirrorClass")]
                 kinds = {_kind(each) for each in servers if isinstance(each, type) and issubclass(each, Server)}
-                found.setdefault(path.stem.removeprefix("test_"), set()).update(kinds)
+                found[path.stem.removeprefix("test_"), name] = kinds
+    return found
+
+
+def tried() -> dict[str, set[str]]:
+    """Return the kinds of server that each module of live tests uses."""
+    found: dict[str, set[str]] = {}
+    for (module, _), kinds in cases().items():
+        found.setdefault(module, set()).update(kinds)
     return found
 
 
@@ -327,16 +340,19 @@ def _kind(server: type) -> str:
     return next(each.__name__ for each in server.__mro__ if each.__name__ in SERVERS)
 
 
-def compatibility() -> str:
-    """Return docs/compatibility.md."""
+def compatibility(recorded: results.Results | None = None) -> str:
+    """Return docs/compatibility.md, for these results, by default those that are recorded."""
     from tests.live import servers
 
-    found = tried()
+    found, recorded = tried(), results.load() if recorded is None else recorded
     columns = [*SERVERS.values(), OPENFIRE]
     lines = [f"| | {' | '.join(columns)} | |", "|---" * (len(columns) + 2) + "|"]
     for each in FEATURES:
-        used = set().union(*(found[module] for module in each.modules))
-        cells = ["yes" if kind in used else "" for kind in SERVERS] + ["recorded" if each.recorded else ""]
+        cells = []
+        for kind in SERVERS:
+            used = [recorded.get(module, {}).get(kind, (0, 0)) for module in each.modules if kind in found[module]]
+            cells.append(results.cell(used) if used else "")
+        cells.append("recorded" if each.recorded else "")
         lines.append(f"| {' | '.join([each.text, *cells, each.remark])} |")
     facts = [f"| | {' | '.join(SERVERS.values())} |", "|---" * (len(SERVERS) + 1) + "|"]
     for name, (text, needed) in FACTS.items():

@@ -4,8 +4,10 @@ The twistd command C{gateway}: the only place that touches the global reactor.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -323,6 +325,15 @@ def hangUp(process: int) -> float:
     now = time()
     os.kill(process, signal.SIGHUP)
     return now
+
+
+def ignoresHangUp(process: int) -> bool:
+    """Return True if a process ignores that signal, as under nohup. Without /proc, nothing is known about it."""
+    with contextlib.suppress(OSError):
+        # The ignored signals, as bits.
+        ignored = re.search(r"(?m)^SigIgn:\s*([0-9a-f]+)$", Path(f"/proc/{process}/status").read_text())
+        return ignored is not None and bool(int(ignored[1], 16) >> (signal.SIGHUP - 1) & 1)
+    return False
 
 
 def _quitUnlessMayDrop(options: Options) -> None:

@@ -47,6 +47,9 @@ def reload(program: Program, pidfile: Path, file: str | None) -> None:
         path = tap.find(file)
         config = orFail(path, lambda: service.read(path, reactor))
         process = _processIn(pidfile)
+        if tap.ignoresHangUp(process):
+            advice = "restart it without nohup; a service manager, or twistd without -n, keeps it running as well"
+            raise CommandFailed(f"process {process} ignores SIGHUP, as programs under nohup do: {advice}")
         try:
             sent = tap.hangUp(process)
         except OSError as error:

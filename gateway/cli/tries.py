@@ -115,7 +115,7 @@ async def _nodes(table: Any, link: Link, server: Server | None, reactor: Any) ->
     for domain in sorted(domains):
         condition = await _answered(link, f"{domain}/{NOBODY}", reactor)
         if condition in _UNREACHABLE:
-            advice = "is it connected, do both names have DNS records and certificates, and is s2s allowed?"
+            advice = "does its gateway run, do both names have DNS records and certificates, and is s2s allowed?"
             yield Finding(f"{domain} cannot be reached ({condition}): {advice}", True)
         else:
             yield Finding(f"{domain} can be reached")

@@ -26,6 +26,8 @@ from gateway.roster.refresher import Refresher
 from gateway.roster.results import LIFETIME, Results
 from gateway.roster.signature import SIGNATURE, TIME, isSigned, isSignedBody
 
+# Characters of a wrong option in the answer.
+_SHOWN = 100
 # Values of an option; some languages write true and false.
 _VALUES = {"1": True, "true": True, "0": False, "false": False}
 
@@ -287,7 +289,10 @@ def _options(request: Request) -> tuple[bool, bool]:
     """Return isDry and isForced; refuse all other options and values."""
     # Not from request.args: Twisted drops options without a value.
     options = parse_qsl(request.uri.partition(b"?")[2].decode("latin-1"), keep_blank_values=True)
-    found = {"dry_run": "0", "force": "0", **{name: value.lower() for name, value in options}}
-    if len(found) != 2 or len(options) > len(dict(options)) or not {*found.values()} <= _VALUES.keys():
-        raise _Refused(400, "unknown or malformed option; valid: dry_run=0|1, force=0|1 (default 0)")
+    found = {"dry_run": "0", "force": "0"}
+    for name, value in options:
+        if name not in found or value.lower() not in _VALUES or len(options) > len(dict(options)):
+            shown = f"{name}={value}"[:_SHOWN]
+            raise _Refused(400, f"wrong option {shown!r}; valid: dry_run=0|1, force=0|1 (default 0), each once")
+        found[name] = value.lower()
     return _VALUES[found["dry_run"]], _VALUES[found["force"]]

@@ -67,9 +67,9 @@ class ReloadTests(SynchronousTestCase):
         self.process("gateway")
         return Reachable(gateway)
 
-    def process(self, name: str) -> int:
-        """Return a process with this word in its command line, which ends with the test."""
-        command = ["sh", "-c", "echo; read end", name]
+    def process(self, name: str, first: str = ":") -> int:
+        """Return a process with this word in its command line, which runs a command, and ends with the test."""
+        command = ["sh", "-c", f"{first}; echo; read end", name]
         process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self.addCleanup(process.communicate)
         # Popen returns just before the process has its command line.
@@ -152,6 +152,13 @@ class ReloadTests(SynchronousTestCase):
         done = self.reload()
         self.assertEqual((done.exit_code, self.sent), (1, []))
         self.assertIn("is no gateway: was it killed?", done.stderr)
+
+    def test_ignored(self) -> None:
+        """A process that ignores the signal, as under nohup, would not reload; the message says why."""
+        process = self.process("gateway", "trap '' HUP")
+        done = self.reload()
+        self.assertEqual((done.exit_code, self.sent), (1, []))
+        self.assertIn(f"process {process} ignores SIGHUP, as programs under nohup do: restart it", done.stderr)
 
     def test_wrong(self) -> None:
         """A file that is missing, or has no number of a process."""

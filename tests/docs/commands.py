@@ -12,12 +12,30 @@ from twisted.scripts.twistd import ServerOptions
 
 from gateway.cli.command import commands
 from gateway.tap import Options
-from tests.docs.pages import PAGES, ROOT
+from tests.docs.pages import ROOT, isShown
 
 _OPERATOR = re.compile(r"[;&|()<>]+")
 # Words before a command.
 _BEFORE = re.compile(r"sudo|[A-Z_]+=.*|\$")
 _TARGET = re.compile(r"^([a-z-]+):", re.MULTILINE)
+# A command in a sentence. One with a word in capitals, or with dots, is not meant to be typed as it is.
+_INLINE = re.compile(r"(?<!`)`((?:xmpp-gateway|twistd|make|python) (?!\d)[^`\n]*)`(?!`)")
+_PATTERN = re.compile(r"\b[A-Z]{2,}\b(?!=)|\.\.\.|…|\\\|")
+# The commands of other programs that the pages use.
+_OTHERS = {
+    "prosodyctl": {"check", "register"},
+    "ejabberdctl": {"export_piefxis_host"},
+    "systemctl": {"enable", "restart"},
+    "openssl": {"dgst", "rand", "req", "s_client", "x509"},
+    "podman": {"build", "compose", "run"},
+    "apt": {"install"},
+    "apt-get": {"build-dep", "install"},
+}
+# The paths of the gateway's HTTP server; a page may have one as a variable of the shell.
+_PATHS = re.compile(
+    r"/|/(?:status|metrics|readyz|healthz)|/roster_admin/(?:[\w.]+/)?refresh(?:/\w+)?|/demo/contacts/\w*"
+)
+_ADDRESS = re.compile(r"http://(?:127\.0\.0\.1|localhost):5290([^?$]*)")
 # Programs of this tree.
 OURS = ("xmpp-gateway", "twistd", "make", "python", "python3")
 
@@ -45,10 +63,21 @@ def _without(command: list[str]) -> Iterator[list[str]]:
         yield command
 
 
+def inline(text: str) -> Iterator[str]:
+    """Yield the commands of programs of this tree that are in sentences of a page."""
+    for found in _INLINE.finditer(text):
+        if not _PATTERN.search(found[1]):
+            yield found[1]
+
+
 def problem(command: list[str]) -> str | None:
     """Return the reason why a program of this tree does not accept a command; C{None} for other programs, too."""
     program, *arguments = command
     name = program.rpartition("/")[2]
+    if name == "curl":
+        return _curl(arguments)
+    if name in _OTHERS:
+        return None if arguments[0] in _OTHERS[name] else f"{name} is not known to have {arguments[0]}"
     if name not in OURS:
         return None
     return {"xmpp-gateway": _gateway, "twistd": _twistd, "make": _make}.get(name, _python)(arguments)
@@ -59,6 +88,8 @@ def _gateway(arguments: list[str]) -> str | None:
         with click.Context(commands, info_name="xmpp-gateway") as context:
             command: click.Command = commands
             while isinstance(command, click.Group):
+                if not arguments:
+                    return "Missing command"
                 _, found, arguments = command.resolve_command(context, arguments)
                 assert found is not None
                 command = found
@@ -71,6 +102,13 @@ def _gateway(arguments: list[str]) -> str | None:
     except click.ClickException as error:
         return error.format_message()
     return None
+
+
+def _curl(arguments: list[str]) -> str | None:
+    """Compare the addresses with the paths that the gateway has."""
+    found = [each[1] for each in map(_ADDRESS.match, arguments) if each]
+    wrong = [each for each in found if each and not _PATHS.fullmatch(each)]
+    return f"the gateway has no {wrong}" if wrong else None
 
 
 def _twistd(arguments: list[str]) -> str | None:
@@ -95,5 +133,4 @@ def _python(arguments: list[str]) -> str | None:
     if arguments[:1] == ["-m"]:
         return None if importlib.util.find_spec(arguments[1]) else f"there is no module {arguments[1]}"
     file = next((each for each in arguments if each.endswith(".py")), "")
-    isShown = any(f"\n`{file}`:\n" in page.read_text() for page in PAGES)
-    return None if isShown or (ROOT / file.removeprefix(".../")).is_file() else f"there is no file {file}"
+    return None if isShown(file) or (ROOT / file.removeprefix(".../")).is_file() else f"there is no file {file}"

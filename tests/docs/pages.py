@@ -53,6 +53,11 @@ def blocks(page: Path) -> list[Block]:
     ]
 
 
+def isShown(file: str) -> bool:
+    """Return True if a page has the whole content of this file."""
+    return any(f"\n`{file}`:\n" in page.read_text() for page in PAGES)
+
+
 def allBlocks(language: str) -> Iterator[Block]:
     """Yield the blocks of all pages in one language."""
     for page in PAGES:

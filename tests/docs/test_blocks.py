@@ -22,7 +22,7 @@ from gateway.composition.reader import load
 from gateway.config.tables import ClientEndpoint, ServerEndpoint
 from gateway.config.values import Values
 from gateway.requirements import servers as kinds
-from tests.docs import commands
+from tests.docs import commands, names
 from tests.docs.pages import DOCS, PAGES, PAIRS, ROOT, Block, allBlocks, blocks, indented
 from tests.docs.servers import lacksLua, lacksYaml, readLua
 from tests.effects.connections import MINIMAL, SERVER
@@ -154,17 +154,18 @@ class ServerTests(BlockCase):
     """Blocks of the configurations of servers."""
 
     def test_lua(self) -> None:
-        """Prosody's are Lua, and use no other names than its own."""
+        """Prosody's are Lua, and use no other names, options and modules than its own."""
         for block in allBlocks("lua"):
             with self.subTest(block.place):
-                readLua(block.text)
+                self.assertEqual(names.unknownLua(readLua(block.text)), set())
 
     def test_yaml(self) -> None:
-        """Those in YAML are tables without a key that comes twice."""
+        """Those in YAML are tables without a key that comes twice, or that the software does not have."""
         for block in allBlocks("yaml"):
             with self.subTest(block.place):
                 found = yaml.load(block.text, _NoDuplicates)  # noqa: S506  # it is derived from the safe loader
                 self.assertIsInstance(found, dict | list)
+                self.assertEqual([*names.unknownYaml(found)], [])
 
     def test_pairs(self) -> None:
         """
@@ -182,11 +183,11 @@ class ServerTests(BlockCase):
                     seen.add(kind)
                     needed = kinds.blocks(kinds.SERVERS[kind], components(config))
                     self.assertEqual(list(self.lacking(kind, block.text, needed)), [], block.place)
-            names = {"prosody": "Prosody", "ejabberd": "ejabberd", "openfire": "Openfire"}
+            titles = {"prosody": "Prosody", "ejabberd": "ejabberd", "openfire": "Openfire"}
             if page.parent.name == "servers":
                 self.assertEqual(seen, {page.stem})
-            for kind in names.keys() - seen if page.parent.name == "howto" else ():
-                self.assertIn(f"## With {names[kind]}\n\n{names[kind]} ", page.read_text())
+            for kind in titles.keys() - seen if page.parent.name == "howto" else ():
+                self.assertIn(f"## With {titles[kind]}\n\n{titles[kind]} ", page.read_text())
 
     def lacking(self, kind: str, text: str, needed: str) -> list[str]:
         """Return what a block lacks."""
@@ -233,6 +234,14 @@ class OtherTests(SynchronousTestCase):
             for each in commands.split(block.text):
                 self.assertIsNone(commands.problem(each), f"{block.place}: {' '.join(each)}")
 
+    def test_inline(self) -> None:
+        """A command within a sentence exists, too, with these options. A sentence need not give its arguments."""
+        for page in PAGES:
+            for line in commands.inline(page.read_text()):
+                for each in commands.split(line):
+                    found = commands.problem(each) or "Missing"
+                    self.assertTrue(found.startswith("Missing"), f"{page.relative_to(ROOT)}: {line}: {found}")
+
     def test_wrongCommands(self) -> None:
         """A command that does not exist, or not with this option, is found."""
         for line in (
@@ -244,34 +253,46 @@ class OtherTests(SynchronousTestCase):
             "cd x && make tuor",
             "PATH=x python -m gateway.tuor",
             "python benchmarks/rely.py",
+            "prosodyctl chek config",
+            "curl -s http://127.0.0.1:5290/statsu",
+            "curl 'http://localhost:5290/roster_admin/refrsh?dry_run=1'",
         ):
             found = [commands.problem(each) for each in commands.split(line)]
             self.assertTrue(any(found), line)
 
     def test_json(self) -> None:
-        """JSON is JSON."""
+        """JSON is JSON, and its keys are addresses, or words that the gateway uses as keys."""
         for block in allBlocks("json"):
             with self.subTest(block.place):
-                json.loads(block.text.replace("…", "").replace("...", ""))
+                document = json.loads(block.text.replace("…", "").replace("...", ""))
+                self.assertEqual(names.unknownKeys(document), set())
 
     def test_xml(self) -> None:
-        """Stanzas are well-formed."""
+        """Stanzas are well-formed, and their namespaces are those of the gateway or of a test."""
         for block in allBlocks("xml"):
             with self.subTest(block.place):
                 ElementTree.fromstring(_STANZAS.format(re.sub(r"<\?xml.*?\?>|<!DOCTYPE.*?>", "", block.text)))
+                self.assertEqual(names.unknownNamespaces(block.text), set())
 
     def test_python(self) -> None:
-        """Python is Python. The projects are installed and tested by tests/test_examples.py."""
+        """Python is Python, and what it imports exists. tests/test_examples.py installs and tests the projects."""
         for block in allBlocks("python"):
-            compile(textwrap.dedent(block.text), block.place, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST
+            tree = compile(textwrap.dedent(block.text), block.place, "exec", flags)
+            self.assertEqual([*names.unknownImports(tree)], [], block.place)
 
     def test_braces(self) -> None:
-        """Each line for nginx ends with a semicolon or a brace; there and for logrotate, braces balance."""
+        """
+        Each line for nginx ends with a semicolon or a brace; there and for logrotate, braces balance, and each line
+        begins with a directive.
+        """
         for language in ("nginx", "logrotate"):
             for block in allBlocks(language):
                 lines = [line.strip() for line in block.text.splitlines() if line.strip()]
                 depth = 0
                 for line in lines:
+                    known = line.split()[0] in names.WORDS[language] or line.startswith("/")
+                    self.assertTrue(known, f"{block.place}: {line}")
                     depth += line.endswith("{") - (line == "}")
                     self.assertGreaterEqual(depth, 0, block.place)
                     self.assertTrue(language == "logrotate" or line[-1] in ";{}", f"{block.place}: {line}")
@@ -281,6 +302,8 @@ class OtherTests(SynchronousTestCase):
         """No configuration or command is called text, which has no other test."""
         for block in allBlocks("text"):
             for line in block.text.splitlines():
+                for each in commands.split(line.removeprefix("$ ")) if line.startswith("$ ") else ():
+                    self.assertIsNone(commands.problem(each), f"{block.place}: {line}")
                 self.assertNotRegex(line, rf"^(?:{'|'.join(commands.OURS)}|curl|pip|sudo) (?!\d)", block.place)
             try:
                 document = tomllib.loads(block.text)

@@ -7,7 +7,7 @@ import re
 from attrs import fields
 from twisted.trial.unittest import SynchronousTestCase
 
-from docs import generated
+from docs import generated, results
 from gateway.config.tables import ComponentTable, keyOf
 from tests.docs.pages import DOCS, ROOT
 from tests.effects.effect import allKeys
@@ -19,6 +19,26 @@ EXPLAINED = {
     "log": "logs.md",
     "server": "connection.md",
 }
+# What trial prints. The first test prints something itself, and the last one is repeated.
+_OUTPUT = """\
+    test_early ...                                                         [OK]
+tests.live.test_proxy
+  EmbeddedProxyTests
+    test_a ... a line, [OK]?
+another one
+                                                                           [OK]
+    test_b ...                                                           [FAIL]
+    test_c ...                                                        [SKIPPED]
+  ProsodyProxyTests
+    test_a ...                                                        [SKIPPED]
+tests.live.test_standby
+  RoomsTests
+    test_a ...                                                          [ERROR]
+    test_a ...                                                             [OK]
+===============================================================================
+[FAIL]
+    test_b ...                                                             [OK]
+"""
 _ROW = re.compile(r"(?m)^\| `(\w+)` \| \S.* \| \S.* \| \S.* \|$")
 
 
@@ -61,3 +81,38 @@ class GeneratedTests(SynchronousTestCase):
         for each in generated.FEATURES:
             for module in each.recorded:
                 self.assertTrue((ROOT / "tests" / f"{module.replace('.', '/')}.py").is_file(), module)
+
+
+class ResultsTests(SynchronousTestCase):
+    """The results of live tests decide about the table of compatibility."""
+
+    def test_read(self) -> None:
+        """Each test has its last result, whatever it prints before; a skipped one has none."""
+        passed = {
+            ("proxy", "EmbeddedProxyTests", "test_a"): True,
+            ("proxy", "EmbeddedProxyTests", "test_b"): False,
+            ("standby", "RoomsTests", "test_a"): True,
+        }
+        self.assertEqual(results.read(_OUTPUT.splitlines()), passed)
+        counted = {"proxy": {"Embedded": (1, 1)}, "standby": {"Prosody": (1, 0), "Ejabberd": (1, 0)}}
+        self.assertEqual(results.count(passed, generated.cases()), counted)
+
+    def test_cells(self) -> None:
+        """A failure of any module stands in the cell; without a result for a module, there is no "yes"."""
+        for second, expected in (((1, 0), "yes"), ((1, 2), "2 failed"), ((0, 0), "not run")):
+            self.assertEqual(results.cell([(3, 0), second]), expected)
+
+    def test_table(self) -> None:
+        """If a result changes, the table does, for this feature and this server."""
+        good = {module: dict.fromkeys(kinds, (1, 0)) for module, kinds in generated.tried().items()}
+        bad = {**good, "systemd": {**good["systemd"], "Prosody": (1, 1)}, "postgresql": {}}
+        before, after = (generated.compatibility(each).splitlines() for each in (good, bad))
+        changed = [pair for pair in zip(before, after, strict=True) if pair[0] != pair[1]]
+        cells = [tuple(line.split(" | ")[1] for line in pair) for pair in changed]
+        self.assertEqual(cells, [("yes", "not run"), ("yes", "1 failed")])
+
+    def test_recorded(self) -> None:
+        """Recorded results belong to tests that exist."""
+        found = generated.tried()
+        for module, each in results.load().items():
+            self.assertLessEqual(each.keys(), found[module], module)

@@ -438,6 +438,9 @@ class RefreshTests(SynchronousTestCase):
             ):
                 self.assertEqual(found, 400, query)
                 self.assertIn("dry_run=0|1", answer["message"])
+        for query, shown in (("forse=1", "forse=1"), ("x=%01" + "y" * 200, "x=\\x01" + "y" * 97)):
+            message = self.post(["john"], f"?{query}")[1]["message"]
+            self.assertTrue(message.startswith(f"wrong option '{shown}'; valid: "), message)
         self.assertEqual(self.refresher.asked, [])
 
     def test_headers(self) -> None:
