@@ -26,7 +26,7 @@ _PROSODY_MODULES = {
 # addresses, namespaces and names that the operator chooses.
 _YAML = {
     "": {"hosts", "loglevel", "certfiles", "auth_password_format", "s2s_use_starttls", "listen"}
-    | {"acl", "access_rules", "api_permissions", "modules", "scrape_configs"},
+    | {"acl", "access_rules", "api_permissions", "domain_balancing", "modules", "scrape_configs"},
     "listen": {"port", "ip", "module", "access", "global_routes", "hosts", "backlog", "max_stanza_size"}
     | {"request_handlers", "starttls_required"},
     "modules": {"mod_admin_extra", "mod_caps", "mod_delegation", "mod_disco", "mod_http_api", "mod_mam", "mod_muc"}
