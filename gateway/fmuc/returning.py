@@ -127,6 +127,7 @@ class Uplink(Questioning):
         """Handle an answer of the joined node; False if it is not that to a request to resume."""
         if not self.resumption.isAnswer(identifier):
             return False
+        self.heard(now, isError=bool(answer.condition))
         if self.isLeaving and identifier.startswith("tell-"):
             # It was told that nobody is in here.
             self.feed(Event.LEFT, now)

@@ -258,6 +258,18 @@ class LossesTests(SynchronousTestCase):
         (Node(mode=Mode.REPLICA, isStored=False), Node(), Node(Dialect.PROTOXEP)),
         steps("forget0b status4f settle1f leave6e wait7f join4a deliver1a deliver6e lose4f lose6b"),
     )
+    # A node is killed, compares with its joined node, and that forgets everything without having sent anything else.
+    @example(
+        (
+            Node(Dialect.PROTOXEP, Mode.REPLICA, isStored=False),
+            Node(),
+            *[Node(Dialect.PROTOXEP, Mode.REPLICA)] * 2,
+        ),
+        steps(
+            "kill4f crash1c settle5a kick0b wait5f say2b bounce4e say6b forget7f leave6d deliver6e lose0b kill1b"
+            " deliver4f forget4b"
+        ),
+    )
     @given(ANY, FORGETTING)
     def test_any(self, nodes: tuple[Node, ...], whatHappens: list[tuple[str, int, str]]) -> None:
         """Both protocols, both modes, with stores and without: nodes have the same occupants at last."""
