@@ -5,15 +5,13 @@ Expat, set up to judge an XML stream by the rules of XMPP. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import partial
 from typing import Any, NoReturn
 from xml.parsers import expat
 
 from attrs import field, frozen
 
 from gateway import ns
-from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser
+from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser, weakly
 
 NOT_WELL_FORMED = "not-well-formed"
 
@@ -73,10 +71,10 @@ class Judge:
         self._unfinished = 0
         self._held: list[bytes] = []
         self._parser = parser
-        parser.XmlDeclHandler = self._xmlDeclared
-        parser.StartDoctypeDeclHandler = self._restricted("a document type declaration")
-        parser.ProcessingInstructionHandler = self._restricted("a processing instruction")
-        parser.CommentHandler = self._restricted("a comment")
+        parser.XmlDeclHandler = weakly(self._xmlDeclared)
+        parser.StartDoctypeDeclHandler = weakly(self._restricted, "a document type declaration")
+        parser.ProcessingInstructionHandler = weakly(self._restricted, "a processing instruction")
+        parser.CommentHandler = weakly(self._restricted, "a comment")
 
     def check(self, data: bytes) -> StreamFailed | None:
         """Judge more bytes of the stream; return its fault, or C{None}."""
@@ -109,13 +107,9 @@ class Judge:
         self._refusedAt = self._parser.CurrentByteIndex
         raise StreamFailed(condition, text)
 
-    def _restricted(self, what: str) -> Callable[..., None]:
-        """Return a callback that refuses a construct (RFC 6120 section 11.1)."""
-
-        def refuse(*details: Any) -> None:
-            self._refuse("restricted-xml", f"{what} in the stream")
-
-        return refuse
+    def _restricted(self, what: str, *details: Any) -> None:
+        """Refuse a construct (RFC 6120 section 11.1)."""
+        self._refuse("restricted-xml", f"{what} in the stream")
 
     def _xmlDeclared(self, version: str, encoding: str | None, standalone: int) -> None:
         """Refuse another encoding than UTF-8 (RFC 6120 section 11.6)."""
@@ -147,10 +141,10 @@ class Checker(Judge):
         self._namespace = namespace
         parser = newParser()
         self._begin(parser)
-        parser.StartNamespaceDeclHandler = self._declare
-        parser.StartElementHandler = self._rootStarted
-        parser.StartCdataSectionHandler = partial(setattr, self, "_inSection", True)
-        parser.EndCdataSectionHandler = partial(setattr, self, "_inSection", False)
+        parser.StartNamespaceDeclHandler = weakly(self._declare)
+        parser.StartElementHandler = weakly(self._rootStarted)
+        parser.StartCdataSectionHandler = weakly(self._section, True)
+        parser.EndCdataSectionHandler = weakly(self._section, False)
 
     def _parse(self, data: bytes) -> None:
         token = self._last[-self._unfinished :] + data if self._unfinished else data
@@ -193,6 +187,9 @@ class Checker(Judge):
 
     def _declare(self, prefix: str | None, uri: str | None) -> None:
         self.declared[prefix] = uri or ""
+
+    def _section(self, isIn: bool) -> None:
+        self._inSection = isIn
 
     def _rootStarted(self, name: str, attributes: dict[str, str]) -> None:
         """Check the stream header (RFC 6120 section 4.8); from here on expat has no callbacks."""
