@@ -191,6 +191,9 @@ class Checker(Judge):
     def _declare(self, prefix: str | None, uri: str | None) -> None:
         self.declared[prefix] = uri or ""
 
+    def _section(self, isIn: bool) -> None:
+        self._inSection = isIn
+
     def _rootStarted(self, name: str, attributes: dict[str, str]) -> None:
         """Check the stream header (RFC 6120 section 4.8); from here on expat has no callbacks."""
         self._parser.StartElementHandler = self._parser.StartNamespaceDeclHandler = None
