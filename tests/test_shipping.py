@@ -44,9 +44,13 @@ class DebianTests(SynchronousTestCase):
         self.assertIn(f"python3 (>= {least})", (ROOT / "debian" / "control").read_text())
 
     def test_configuration(self) -> None:
-        """The first configuration has only the folder of the state, so that C{xmpp-gateway init} replaces it."""
-        document = tomllib.loads((PACKAGING / "gateway.toml").read_text())
-        self.assertEqual(document, {"state_dir": "/var/lib/xmpp-gateway"})
+        """A first configuration has only the folder of the state, so that C{xmpp-gateway init} replaces it."""
+        tmpfiles = (PACKAGING / "systemd" / "tmpfiles.conf").read_text()
+        file = "f /etc/xmpp-gateway/gateway.toml 0600 xmpp-gateway xmpp-gateway - "
+        [made] = re.findall(f"(?m)^{re.escape(file)}(.+)$", tmpfiles)
+        document = {"state_dir": "/var/lib/xmpp-gateway"}
+        self.assertEqual(tomllib.loads(made.replace("\\n", "\n")), document)
+        self.assertEqual(tomllib.loads((PACKAGING / "gateway.toml").read_text()), document)
         for place in ("systemd/tmpfiles.conf", "systemd/sysusers.conf", "container/Containerfile"):
             self.assertIn(document["state_dir"], (PACKAGING / place).read_text())
 
