@@ -364,6 +364,7 @@ class Joining(Leaving):
         self.later = tuple(option for option in self.later if option == "protocol")
         if not self.resumption.isComparing:
             self.node.mode = FederationMode(self.node.mode.asked)
+            self.probing.missing = ""
         self.node.keep, self.emptyUntil = 0, float("inf")
         self.lastLeave = ""
         join.state = JoinState.SENT

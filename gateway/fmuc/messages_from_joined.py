@@ -164,6 +164,8 @@ def _toAll(federation: Federation, uplink: Uplink, sender: str, stanza: NodeMess
     if stanza.stanzaId and message.store:
         uplink.resumption.last = stanza.stanzaId
     broadcast(room, evolve(message, delay=None), origin, now)
+    if known is None and sender and message.delay is None:
+        uplink.spoke(sender, now)
 
 
 def _ofPrimary(room: Room, message: RoomMessage, now: float) -> None:

@@ -8,7 +8,7 @@ occupants (XEP-0045 section 6.5). If occupants of this node are missing, it has 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from enum import Enum
 
 from attrs import define
@@ -44,10 +44,16 @@ class Probing:
 
     @ivar token: part of the ids, by which answers to an earlier process are recognised.
     @ivar hasAnswered: True if any request was answered: the node may know no such requests.
+    @ivar missing: nick of an occupant whose presence was lost, until a return that should bring it has ended; or
+        empty.
     """
 
     token: str
     hasAnswered: bool = False
+    missing: str = ""
+    # False if a return has not brought such presence: rooms may leave out the presence of some roles (XEP-0045
+    # section 10.2, C{muc#roomconfig_presencebroadcast}).
+    _announcesAll: bool = True
     _asked: int = 0
     _attempts: int = 0
     _at: float = 0.0
@@ -126,6 +132,21 @@ class Probing:
         # The list of a room may be private, or nobody may be there.
         isPrivate = self._lists is None and not listed
         return Verdict.WELL if isPrivate else self._conclude(Verdict.FORGOTTEN)
+
+    def lacks(self, nick: str) -> bool:
+        """
+        An occupant has sent a message who was not announced: return True if its presence was lost, so that a return
+        may bring it.
+        """
+        isNew = self._announcesAll and not self.missing
+        if isNew:
+            self.missing = nick
+        return isNew
+
+    def returned(self, nicks: Container[str]) -> None:
+        """A return has ended, and the node has announced these occupants."""
+        if self.missing:
+            self._announcesAll, self.missing = self.missing in nicks, ""
 
     def _conclude(self, verdict: Verdict) -> Verdict:
         """Return a verdict that causes a return; if the last return did not help, answers tell nothing."""

@@ -72,6 +72,16 @@ class Questioning(Losing):
             self.feed(Event.DISTURBED, now)
         return True
 
+    def spoke(self, nick: str, now: float) -> None:
+        """
+        Handle a message of an occupant who was not announced: its presence was lost, because a channel would have
+        repeated it. An ordinary room may hide occupants, and at a node behind a slow link their presence may wait.
+        """
+        mayLack = self.node.channel is None and not (self.node.isOrdinary or self.node.profile.gather)
+        if mayLack and self.state is UplinkState.JOINED and self.probing.lacks(nick):
+            self._mirror.room.log(f"{self.node.jid} has not announced {nick}, who speaks: this mirror returns")
+            self.feed(Event.DISTURBED, now)
+
     # What it is, and what it tells of the real JIDs.
 
     def learnLate(self, nonAnonymous: bool | None) -> None:

@@ -345,6 +345,7 @@ class Uplink(Questioning):
                 each.deadline = min(each.deadline, now + 2 * self.node.profile.answer)
             self.resumption.isLost, self.resumption.retryAt, self.node.lostAt = False, 0.0, None
         if self.state is UplinkState.JOINED and self.resumption.isReturn:
+            self.probing.returned(self._mirror.room.occupants)
             if self.node.channel is None:
                 self._letCompare(now)
             for missing in self.resumption.stillMissing():

@@ -304,6 +304,8 @@ class RestartTests(TestCase):
         room, here = "coven@chat.example", "coven\\40chat.example@mirror.example"
         item = f"<item affiliation='none' role='participant' jid='{ANN}'/>"
         joined = (
+            f"<presence from='{room}/own' to='{here}'><fmuc xmlns='{ns.FMUC}' from='own@chat.example/o'/>"
+            "</presence>"
             f"<presence from='{room}/ann' to='{here}/ann'>"
             f"<fmuc xmlns='{ns.FMUC}' from='{ANN}'><replica/></fmuc><x xmlns='{ns.MUC_USER}'>{item}</x></presence>"
         )

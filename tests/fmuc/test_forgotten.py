@@ -25,7 +25,7 @@ from tests.muc.test_local import user
 # The addresses of the recorded traffic.
 ROOM = "joined@conference.localhost"
 HERE = r"joined\40conference.localhost@mirror.localhost"
-ANN, BOB, CAROL = "ann@localhost/of", "bob@localhost/m", "carol@localhost/m"
+ANN, BOB, CAROL, DAN = "ann@localhost/of", "bob@localhost/m", "carol@localhost/m", "dan@localhost/m"
 PHOTO = "<x xmlns='vcard-temp:x:update'><photo/></x>"
 PERSON = user("none", "participant")
 
@@ -167,6 +167,44 @@ class OpenfireTests(RoomCase):
         self.assertEqual(sent.count(b"type='unavailable'"), 2)
         self.assertEqual(sent.count(b"<history "), 1)
         self.assertNotIn(f"to='{BOB}'".encode(), sent)
+
+    def test_lost(self) -> None:
+        """
+        The presence of an occupant was lost: the mirror learns it from the next message, shows it, and joins anew.
+        Messages that come meanwhile are in the history of the answer.
+        """
+        for replica in (True, False):
+            with self.subTest(replica=replica):
+                service = self.begin(replica)
+                for number in (2, 3):
+                    sent = [each.type for each in stanzas(self.fromDan(service))]
+                    self.assertEqual(sent, [*["groupchat"] * 2, *["unavailable"] * 2, None])
+                    self.assertEqual(self.fromDan(service), b"")
+                    service.take(f"<presence from='{ROOM}/dan' to='{HERE}'>{fmuc(DAN)}{PERSON}</presence>")
+                    self.answer(service, f"<subject/><fmuc xmlns='{ns.FMUC}' from='{ROOM}'/>")
+                    service.take(f"<iq type='result' id='join-t-{number}' from='{ROOM}' to='{HERE}/carol'/>")
+                    self.assertEqual(sorted(service.rooms.rooms[HERE].occupants), ["ann", "bob", "carol", "dan"])
+                    self.assertEqual([each.type for each in stanzas(self.fromDan(service))], ["groupchat"] * 2)
+                    leave = f"<presence from='{ROOM}/dan' to='{HERE}' type='unavailable'>{fmuc(DAN)}</presence>"
+                    service.take(leave)
+
+    def test_hidden(self) -> None:
+        """
+        XEP-0045 section 10.2: a room may be configured to broadcast no presence of some roles. A mirror that has
+        joined anew for one of their occupants, and was not told of it then, does not do so for others.
+        """
+        service = self.begin(replica=False)
+        self.assertEqual(self.fromDan(service).count(b"type='unavailable'"), 2)
+        self.answer(service, f"<subject/><fmuc xmlns='{ns.FMUC}' from='{ROOM}'/>")
+        service.take(f"<iq type='result' id='join-t-2' from='{ROOM}' to='{HERE}/carol'/>")
+        for nick in ("dan", "eve", "dan"):
+            sent = self.fromDan(service, nick)
+            self.assertEqual([each.type for each in stanzas(sent)], ["groupchat", "groupchat"])
+
+    def fromDan(self, service: Service, nick: str = "dan") -> bytes:
+        """Return what is sent if an occupant sends a message whom the mirror may not know."""
+        said = f"<body>hi</body><stanza-id xmlns='{ns.SID}' id='{nick}' by='{ROOM}'/>{fmuc(f'{nick}@localhost/m')}"
+        return service.take(f"<message from='{ROOM}/{nick}' to='{HERE}' type='groupchat'>{said}</message>")
 
     def test_room(self) -> None:
         """A room that is not persistent does not exist after the restart: the users' joins make it anew."""

@@ -249,6 +249,15 @@ class LossesTests(SynchronousTestCase):
             " leave4c say4b"
         ),
     )
+    # Parts of the answer to a first join are lost: an occupant's presence, and the sign that the room can resume.
+    @example(
+        (SEED, SEED, Node(mode=Mode.REPLICA, isStored=False)),
+        steps("kill2a forget7e say6c wait4e join3c kick0e deliver2f lose5a lose6d join4a"),
+    )
+    @example(
+        (Node(mode=Mode.REPLICA, isStored=False), Node(), Node(Dialect.PROTOXEP)),
+        steps("forget0b status4f settle1f leave6e wait7f join4a deliver1a deliver6e lose4f lose6b"),
+    )
     @given(ANY, FORGETTING)
     def test_any(self, nodes: tuple[Node, ...], whatHappens: list[tuple[str, int, str]]) -> None:
         """Both protocols, both modes, with stores and without: nodes have the same occupants at last."""

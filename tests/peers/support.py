@@ -7,6 +7,7 @@ from random import Random
 from typing import Any
 
 from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost, ConnectionRefusedError  # noqa: A004  # Twisted's, not the builtin
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory
@@ -325,10 +326,10 @@ class Site:
         server.clear()
         self.peers.startService()
 
-    def stop(self) -> None:
-        self.peers.stopService()
-        self.link.stopService()
+    def stop(self) -> Deferred[Any]:
+        stopping = [self.peers.stopService(), self.link.stopService()]
         self.endpoint.server.say(b"</stream:stream>")
+        return gatherResults(stopping)
 
     def settings(self, other: Site | str, **more: Any) -> PeerSettings:
         """Return the settings of a peer, by default the connecting side's."""

@@ -44,8 +44,7 @@ class SocketTests(TestCase):
             yield self.arrives(one, other)
         finally:
             for site in (one, other):
-                yield site.peers.stopService()
-                yield site.link.stopService()
+                yield site.stop()
 
     @inlineCallbacks
     def arrives(self, one: Site, other: Site) -> Any:
@@ -85,8 +84,7 @@ class SocketTests(TestCase):
                     yield self.arrives(one, other)
             finally:
                 for site in (one, other):
-                    yield site.peers.stopService()
-                    yield site.link.stopService()
+                    yield site.stop()
 
     def test_unix(self) -> Any:
         """A UNIX socket, as a program gives it that drives a modem."""
