@@ -76,7 +76,7 @@ live-second: $(VENV)/made
 	$(BOUND) 2000 $(TRIAL) $(filter-out $(FIRST),$(OTHERS))
 
 live-packages: $(VENV)/made
-	$(BOUND) 2000 nice -n 19 $(TRIAL) $(PACKAGES)
+	$(BOUND) 2500 nice -n 19 $(TRIAL) $(PACKAGES)
 
 live-alone: $(VENV)/made
 	$(BOUND) 900 $(TRIAL) $(ALONE)
