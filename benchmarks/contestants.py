@@ -80,18 +80,21 @@ REFRESHERS = ("gateway", *_LOOPS)
 _MAX_STANZA = 8 * 1024 * 1024
 
 
-def relay(name: str, port: int, timeout: int = 30, url: str = "") -> "Contestant":
+def relay(name: str, port: int, timeout: int = 30, url: str = "", key: str = "") -> "Contestant":
     """
     Start one of L{RELAYS}.
 
     @param port: the fake server's port on the loopback.
     @param timeout: seconds after which the gateway fails an exchange (the others always take 30).
     @param url: of the database in which the gateway shares its exchanges with others; empty for none.
+    @param key: path of the file with the seal's key; empty for one of its own.
     """
     component, target = traffic.COMPONENT.decode(), traffic.TARGET.decode()
     if name == "gateway":
         shared = f'shared = true\n[state]\nurl = "{url}"\n' if url else ""
-        return _gateway(port, _PROXY.format(component=component, target=target, timeout=timeout) + shared)
+        keyFile = f'key_file = "{key}"\n' if key else ""
+        table = _PROXY.format(component=component, target=target, timeout=timeout)
+        return _gateway(port, table + keyFile + shared)
     script, *how = _RELAYS[name]
     return _script(name, script, str(port), component, target, *how)
 

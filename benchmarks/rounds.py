@@ -11,8 +11,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
-from contestants import Contestant
 from fakeserver import Broken, OpenExchanges
 
 # cpu: us for one exchange; rate: exchanges/s; peak: MiB; exchanges: number of counted ones
@@ -21,7 +21,17 @@ Rounds = dict[str, list[Figures]]
 Pairs = tuple[tuple[str, str], ...]
 
 
-def count(contestant: Contestant, books: OpenExchanges, options: argparse.Namespace) -> Figures:
+class Measured(Protocol):
+    """One contestant, or several that work together."""
+
+    def cpu(self) -> float:
+        """Return the seconds of CPU so far."""
+
+    def memory(self, field: str) -> float:
+        """Return the MiB in a line of /proc/PID/status."""
+
+
+def count(contestant: Measured, books: OpenExchanges, options: argparse.Namespace) -> Figures:
     """
     Run the round of a contestant that was checked: warm up, count, drain.
 

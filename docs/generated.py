@@ -216,7 +216,7 @@ SERVERS = {
 OPENFIRE = "Openfire 5.1.1"
 
 FEATURES = (
-    Feature("[proxy](proxy.md)", ("proxy", "proxy_options", "proxy_tokens"), ("proxy.test_openfire",)),
+    Feature("[proxy](proxy.md)", ("proxy", "proxy_options", "proxy_tokens", "unasked"), ("proxy.test_openfire",)),
     Feature(
         "several gateways as one component: [shared](proxy.md#several-gateways-on-one-component), or detected",
         ("instances", "shared"),

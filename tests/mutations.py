@@ -253,6 +253,18 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("permissions.checkRoster(user, kind)", "pass"),
         ("permissions.checkMessage(sender)", "pass"),
     ),
+    "gateway/stream/feeds.py": (
+        ("if not self._granted or recipient != self._jid:", "if not self._granted:"),
+        ("jids.split(sender)[1] in self._granted", "self._granted"),
+        ("""if "@" in sender or "/" in sender or recipient != self._jid or""", "if"),
+        ("""self._granted.get(self._home or "") == _CONTACTS""", "_CONTACTS in self._granted.values()"),
+        (" or len(self._granted) < _MAX_SERVERS", " or True"),
+    ),
+    "gateway/stream/link.py": (("        self.feeds.clear()\n", ""),),
+    "gateway/proxy/handler.py": (
+        (" and not self._link.feeds.covers(sender, recipient)", ""),
+        ("if stanza is self._link.feeds.advertisement:", "if False:"),
+    ),
     "gateway/proxy/core.py": (
         ("exchange.resource.jid == sender:", "exchange.resource:"),
         ('return self._drop("an answer from another account")', "pass"),
@@ -272,10 +284,12 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("AND sender = ? AND is_answered = 0 ORDER", "AND sender <> ? AND is_answered = 0 ORDER"),
         ('"SELECT name FROM gateways WHERE name = ? AND beat >= 0", (owner,)', '"SELECT ?", (owner,)'),
         ("    return row is not None and not row[0]\n", "    return row is not None\n"),
+        ("        _insert(cursor, nobody, [entry])\n", "        pass\n"),
     ),
     "gateway/proxy/common_tables.py": (
         ("            self._waiting.extendleft(reversed(taken[kind]))\n", "            pass\n"),
         ("return news if changes == self._changes else", "return news if True else"),
+        ("        self._beatAt = self._reactor.seconds()\n", ""),
     ),
     "gateway/proxy/members.py": (
         ("before = self._seen if now - self._readAt <= _MAX_GAP else {}", "before = self._seen"),
@@ -283,6 +297,8 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     "gateway/proxy/sharing.py": (
         ("            if hasFailed:\n", "            if False:\n"),
+        ("        if not self._tables.isSilent(self._link.now):\n", "        if True:\n"),
+        ("for jid in news.resources if jids.bare(jid) == self._target", "for jid in news.resources"),
         ("known.update(entry.sender for entry in news.adopted if not entry.isOutbound)", "pass"),
         ("                self._probeAt = self._link.now + _PROBE_AFTER\n", "                pass\n"),
     ),
@@ -1194,18 +1210,26 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
     "gateway/standby/core.py": (
         ("if component in renewed and now < until", "if now < until"),
         ("            wanted.lease.until = -inf\n\n    def postpone", "            pass\n\n    def postpone"),
+        ("                wanted.tries += 1\n", "                pass\n"),
         ("until = set(turn.renewed), askedAt + turn.wait", "until = set(turn.renewed), now + turn.wait"),
-        ("                wanted.since = now\n", "                pass\n"),
+        ("wanted.since, wanted.tries = now, 0", "wanted.tries = 0"),
         (
             "return wanted is not None and now < wanted.lease.until",
             "return wanted is not None and wanted.lease.until != -inf",
         ),
     ),
     "gateway/standby/store.py": (
-        ("        endSessions(cursor, row.owner.run)\n", ""),
+        ("        locks.endSessions(cursor, row.owner.run)\n", ""),
+        ("if locks.isFree(cursor, guard(row.component, row.owner)):", "if True:"),
+        ("if locks.isFree(cursor, guard(component, own)):", "if True:"),
         (" WHERE component = ? AND run = ? AND beat = ?", " WHERE component = ? AND (run = ? OR ? = 0)"),
         ("for component in turn.renewed:", "for component in turn.renew:"),
         ("            UNIQUE (component, run)\n", "            CHECK (beat >= 0)\n"),
+    ),
+    "gateway/standby/gateways.py": (
+        ("self._seen if now - self._readAt < COUNTS_FOR else {}", "self._seen"),
+        ("(since if known == row else now)", "since"),
+        (" and row.process.name != self._own.name", ""),
     ),
     "gateway/standby/service.py": (("        lease.onOver = self._expire\n", ""),),
     "gateway/composition/takeover.py": (

@@ -32,7 +32,7 @@ from gateway.reports import StatusItem
 from gateway.requirements import Component, Delegation, ForeignSenders, Privilege
 from gateway.requirements.servers import SERVERS, Server, recognise
 from gateway.standby import store as leases
-from gateway.standby.core import RENEW_EVERY, Owner, Turn
+from gateway.standby.core import RENEW_EVERY
 from gateway.state import places
 from gateway.state.database import Database
 from gateway.stream.link import Link
@@ -125,20 +125,23 @@ async def _serving(config: Config, reactor: Any) -> dict[str, str]:
     url = config.state.url
     if url is None or not any(each.table.standby for each in config.services):
         return {}
-    # If it does not exist yet, it is not made.
-    if not places.exists(url, leases.NAME):
-        return {}
-    store = Database(places.backend(url, leases.NAME, leases.MIGRATIONS), reactor)
+    # Gateways of an older release may use it: it is neither made nor changed.
+    store = None
     try:
+        version = places.version(url, leases.NAME)
+        if not version:
+            return {}
+        store = Database(places.backend(url, leases.NAME, leases.MIGRATIONS[:version]), reactor)
         looks = []
         for seconds in (2 * RENEW_EVERY, 0.0):
-            rows = await store.read(leases.perform, Owner("", ""), Turn())
+            rows = await store.read(leases.leases)
             looks.append({row.component: row for row in rows})
             await deferLater(reactor, seconds)
     except GatewayError as error:
         raise CommandFailed(f"state.url: {error}") from error
     finally:
-        await store.closeLater()
+        if store is not None:
+            await store.closeLater()
     before, now = looks
     return {jid: row.owner.name for jid, row in now.items() if jid in before and before[jid] != row}
 

@@ -18,7 +18,7 @@ _COVERED = frozenset({"delegation.missing", "privileges.missing", "roster.pushes
 # The item about the way in which rosters are set: a problem if the API is missing where it is needed.
 _ROSTER_WAY = "roster.way"
 # Items that say what a service does, rather than how often.
-_FACTS = frozenset({"server.software", "proxy.resources", _ROSTER_WAY})
+_FACTS = frozenset({"server.software", "presence.unused", "proxy.resources", _ROSTER_WAY})
 
 
 @frozen(kw_only=True)

@@ -18,7 +18,7 @@ from gateway.composition.builder import LATE
 from gateway.composition.reader import Config
 from gateway.composition.reader import Service as ConfiguredService
 from gateway.composition.running import Running
-from gateway.metrics import IMetrics
+from gateway.metrics import IMetrics, names
 from gateway.state import places
 from gateway.state.database import Database
 from gateway.state.guards import Guard
@@ -70,6 +70,13 @@ class Takeover:
         self.stores: list[Database] = []
         self._standby: Standby | None = None
         self._isStarted = False
+        metrics.gauge(*names.STANDBY_SERVES).setFunction(lambda: self._ofEach(lambda standby: standby.isOwn))
+        metrics.gauge(*names.STANDBY_GATEWAYS).setFunction(lambda: self._ofEach(lambda standby: standby.gateways))
+
+    def _ofEach(self, which: Callable[[Standby], Callable[[str], float]]) -> dict[str, float]:
+        """Return a number of each component for which this gateway takes part."""
+        standby = self._standby
+        return {} if standby is None else {each: which(standby)(each) for each in standby.components}
 
     def start(self) -> None:
         """Take part from now on."""
@@ -109,7 +116,7 @@ class Takeover:
         store.measure(self._metrics.scope("file", leases.NAME))
         self.stores.append(store)
         own = Owner(secrets.token_hex(8), name)
-        return Standby(store, own, self._reactor, places.endSessions, self._onTaken, self._onLost)
+        return Standby(store, own, self._reactor, places.locks(), self._onTaken, self._onLost)
 
     def guardOf(self, jid: str) -> Guard | None:
         """Return the condition for changes of the stores of a component with a lease."""

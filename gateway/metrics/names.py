@@ -58,8 +58,15 @@ IN_DEBT = Metric("xmpp_gateway_users_in_debt", "Users whose budget is not full."
 HELD_STANZAS = Metric("xmpp_gateway_held_stanzas", "Stanzas that wait for their user's budget.")
 HELD_USERS = Metric("xmpp_gateway_held_users", "Users whose stanzas wait for their budget.")
 
+# Of each component with C{standby}.
+STANDBY_SERVES = Metric("xmpp_gateway_standby_serves", "1 if this gateway serves the component.", ("component",))
+STANDBY_GATEWAYS = Metric(
+    "xmpp_gateway_standby_gateways", "Gateways that have the component, with this one.", ("component",)
+)
+
 # Of each proxy.
 PROXY_RESOURCES = Metric("xmpp_gateway_proxy_resources", "Resources of the target that are online.")
+PROXY_GATEWAYS = Metric("xmpp_gateway_proxy_gateways", "Gateways that serve the component, with this one.")
 PROXY_ROUND_TRIP = Histogram(
     "xmpp_gateway_proxy_round_trip_seconds", "Time from a request to the answer of the implementing client."
 )

@@ -15,9 +15,6 @@ from gateway.addresses import jids
 from gateway.errors import NotGranted
 from gateway.interfaces import IPermissions
 
-# Newest first. The older one has no privileged iq.
-VERSIONS = (ns.PRIVILEGE, ns.PRIVILEGE_1)
-
 IQ_TYPES = frozenset({"none", "get", "set", "both"})
 # Values of C{type} for each C{access} except C{iq}.
 TYPES = {

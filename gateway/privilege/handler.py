@@ -275,6 +275,7 @@ class PrivilegeHandler(RawHandler):
 
     def watchPresence(self, observer: Callable[[Stanza], object]) -> None:
         self._presenceObservers.append(observer)
+        self._link.feeds.isUsed = True
 
     def watchRosters(self, observer: Callable[[str, list[RosterItem]], object]) -> None:
         self._rosterObservers.append(observer)

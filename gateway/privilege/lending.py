@@ -35,9 +35,10 @@ from gateway.interfaces import IStatusProvider
 from gateway.log.seldom import Seldom
 from gateway.metrics import IMetrics, IMetricsProvider, names
 from gateway.privilege import stanzas
-from gateway.privilege.core import VERSIONS, Permissions
+from gateway.privilege.core import Permissions
 from gateway.privilege.handler import PrivilegeHandler
 from gateway.reports import StatusItem
+from gateway.stream.feeds import VERSIONS
 from gateway.stream.latest import keepLatest
 from gateway.stream.pending import PendingTable
 from gateway.stream.raw import RawHandler

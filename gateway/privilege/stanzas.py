@@ -13,7 +13,8 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest
 from gateway.interfaces import RosterItem
-from gateway.privilege.core import IQ_TYPES, TYPES, VERSIONS, Permissions, PrivilegedIq
+from gateway.privilege.core import IQ_TYPES, TYPES, Permissions, PrivilegedIq
+from gateway.stream.feeds import VERSIONS, readPerms
 from gateway.stream.stanzas import Stanza
 from gateway.xml import move, write
 from gateway.xml.errors import readError
@@ -64,18 +65,10 @@ def readAdvertisement(server: str, message: domish.Element) -> Permissions | Non
     Return the permissions in a server's message; C{None} if it is not an advertisement. Unknown values of access or
     type grant nothing.
     """
-    for version in VERSIONS:
-        told = [
-            each
-            for each in message.elements(version, "privilege")
-            if not any(each.elements(ns.FORWARD, "forwarded"))
-        ]
-        if told:
-            return _readPerms(server, version, [perm for each in told for perm in each.elements(version, "perm")])
-    return None
-
-
-def _readPerms(server: str, version: str, perms: list[domish.Element]) -> Permissions:
+    found = readPerms(message)
+    if found is None:
+        return None
+    version, perms = found
     types = dict.fromkeys(TYPES, "none")
     push: bool | None = None
     iq: dict[str, str] = {}

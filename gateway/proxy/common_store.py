@@ -15,6 +15,7 @@ from typing import Any
 from attrs import field, frozen
 
 from gateway.proxy.entries import Entry
+from gateway.proxy.settings import Gateway, fromText
 
 # The row of a gateway that has left, or that was taken over.
 LEFT = -1
@@ -33,6 +34,11 @@ MIGRATIONS = (
         "CREATE INDEX exchanges_owner ON exchanges (owner, is_answered)",
         "CREATE INDEX exchanges_answer ON exchanges (recipient, id)",
         "CREATE TABLE resources (jid TEXT PRIMARY KEY, asked TEXT NOT NULL)",
+    ),
+    # What is reported about a gateway (L{Gateway}).
+    (
+        "ALTER TABLE gateways ADD COLUMN host TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE gateways ADD COLUMN settings TEXT NOT NULL DEFAULT ''",
     ),
 )
 
@@ -85,6 +91,7 @@ class News:
 
     @ivar isLost: true if it has no row: another gateway has taken it over. All else is empty then.
     @ivar beats: the rows of all gateways that have not left.
+    @ivar gateways: these gateways.
     @ivar adopted: exchanges of gateways that have ended, which are this one's now.
     @ivar answered: exchanges of this gateway that another one has answered.
     @ivar resources: full JIDs of the target that are online; C{None} if that is not known.
@@ -92,14 +99,17 @@ class News:
 
     isLost: bool = False
     beats: dict[str, int] = field(factory=dict)
+    gateways: dict[str, Gateway] = field(factory=dict)
     adopted: Sequence[Entry] = ()
     answered: Sequence[Entry] = ()
     resources: frozenset[str] | None = None
 
 
-def register(cursor: Any, name: str) -> None:
-    """Add the row of a gateway."""
-    cursor.execute("INSERT INTO gateways VALUES (?, 0) ON CONFLICT DO NOTHING", (name,))
+def _register(cursor: Any, name: str, gateway: Gateway) -> None:
+    cursor.execute(
+        "INSERT INTO gateways (name, beat, host, settings) VALUES (?, 0, ?, ?) ON CONFLICT DO NOTHING",
+        (name, gateway.host, gateway.toText()),
+    )
 
 
 def leave(cursor: Any, name: str) -> None:
@@ -186,14 +196,19 @@ def _find(cursor: Any, sender: str, recipient: str, identifier: str) -> Entry | 
     return None if row is None else Entry(*row)
 
 
-def beat(cursor: Any, own: str, silent: Iterable[tuple[str, int]], room: int) -> News:
+def beat(
+    cursor: Any, own: str, silent: Iterable[tuple[str, int]], room: int, isNew: Gateway | None = None
+) -> News:
     """
     Change the row of a gateway, and read what has happened.
 
     @param silent: gateways that have ended, each with the value of its row: if that is still the same, this gateway
         takes over their exchanges.
     @param room: number of exchanges that this gateway may take over.
+    @param isNew: what is reported about this gateway, if it has no row yet.
     """
+    if isNew is not None:
+        _register(cursor, own, isNew)
     if (
         _one(cursor, "UPDATE gateways SET beat = beat + 1 WHERE name = ? AND beat >= 0 RETURNING beat", (own,))
         is None
@@ -201,8 +216,10 @@ def beat(cursor: Any, own: str, silent: Iterable[tuple[str, int]], room: int) ->
         return News(isLost=True)
     for name, value in silent:
         cursor.execute("UPDATE gateways SET beat = ? WHERE name = ? AND beat = ?", (LEFT, name, value))
-    cursor.execute("SELECT name, beat FROM gateways")
-    beats = dict(cursor.fetchall())
+    cursor.execute("SELECT name, beat, host, settings FROM gateways")
+    rows = cursor.fetchall()
+    beats = {name: value for name, value, _, _ in rows}
+    gateways = {name: fromText(host, settings) for name, value, host, settings in rows if value != LEFT}
     adopted: list[Entry] = []
     for name in [name for name, value in beats.items() if value == LEFT]:
         del beats[name]
@@ -211,7 +228,7 @@ def beat(cursor: Any, own: str, silent: Iterable[tuple[str, int]], room: int) ->
     answered = _entries(cursor)
     _forEach(cursor, "DELETE FROM exchanges WHERE number = ?", [each.number for each in answered])
     cursor.execute("SELECT jid FROM resources")
-    return News(False, beats, adopted, answered, frozenset(jid for (jid,) in cursor.fetchall()))
+    return News(False, beats, gateways, adopted, answered, frozenset(jid for (jid,) in cursor.fetchall()))
 
 
 def _adopt(cursor: Any, own: str, former: str, room: int) -> list[Entry]:
@@ -232,9 +249,16 @@ def _adopt(cursor: Any, own: str, former: str, room: int) -> list[Entry]:
     return entries
 
 
-def restore(cursor: Any, number: int) -> None:
-    """Note that the answer of an exchange was lost."""
-    cursor.execute("UPDATE exchanges SET is_answered = 0 WHERE number = ?", (number,))
+def restore(cursor: Any, entry: Entry, nobody: str) -> None:
+    """
+    Note that the answer of an exchange was lost. If its owner has forgotten it already, a gateway takes it over.
+
+    @param nobody: a name that no gateway has.
+    """
+    statement = "UPDATE exchanges SET is_answered = 0 WHERE number = ? RETURNING number"
+    if _one(cursor, statement, (entry.number,)) is None:
+        cursor.execute("INSERT INTO gateways (name, beat) VALUES (?, ?)", (nobody, LEFT))
+        _insert(cursor, nobody, [entry])
 
 
 def ask(cursor: Any, own: str) -> None:

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from enum import Enum
 from itertools import count
+from math import inf
 from typing import Any
 
 from attrs import define, evolve
@@ -22,7 +23,8 @@ from gateway.interfaces import IStore
 from gateway.proxy import common_store
 from gateway.proxy.common_store import Changes, News, Outcome
 from gateway.proxy.entries import Entry
-from gateway.proxy.members import Members
+from gateway.proxy.members import SERVES_FOR, Members
+from gateway.proxy.settings import Gateway
 
 # Changes that share a transaction, which excludes those of other gateways until it ends; changes that may wait.
 _MAX_SHARING = 512
@@ -30,7 +32,7 @@ _MAX_WAITING = 32_768
 # Transactions in which an exchange is looked for, if others hold the lock, each for half a second.
 _MAX_TRIES = 5
 
-_TAKEN_OVER = StoreBusy("another gateway has taken over the open requests of this one")
+TAKEN_OVER = StoreBusy("another gateway has taken over the open requests of this one")
 
 
 class _Kind(Enum):
@@ -71,21 +73,26 @@ class CommonTables:
     requests and answers that wait for it fail with an error of the store; the rest is tried again.
 
     @ivar members: the gateways that serve the component.
+    @ivar others: the other ones that run, as of the last beat.
     @ivar name: the name of this gateway, a new one each time after it has left.
     @param store: with L{common_store.MIGRATIONS}.
     @param reactor: provides the clock.
+    @ivar own: what is reported about this gateway.
     """
 
     _log = Logger()
 
-    def __init__(self, store: IStore, reactor: IReactorTime) -> None:
+    def __init__(self, store: IStore, reactor: IReactorTime, own: Gateway | None = None) -> None:
         self.members = Members()
+        self.own = own or Gateway()
+        self.others: list[Gateway] = []
         self.name = _randomName()
         self._store = store
         self._reactor = reactor
         self._isRegistered = False
         self._waiting: deque[_Change] = deque()
         self._isWorking = self._isScheduled = self._isBeating = False
+        self._beatAt = -inf
         # Resources whose state waits to be stored; number of changes of resources so far.
         self._resources: dict[str, bool] = {}
         self._changes = 0
@@ -97,6 +104,10 @@ class CommonTables:
     def pending(self) -> int:
         """Number of changes that wait, and 1 while a transaction is at work."""
         return len(self._waiting) + len(self._resources) + self._isWorking
+
+    def isSilent(self, now: float) -> bool:
+        """True if the last L{beat} ended so long ago that other gateways may take this one for ended."""
+        return self._isRegistered and not self._isBeating and now - self._beatAt >= SERVES_FOR
 
     def open(self, entry: Entry) -> Deferred[bool]:
         """
@@ -135,9 +146,9 @@ class CommonTables:
         """
         return self._add(_Kind.FOUND, (sender, recipient, identifier))
 
-    def restore(self, number: int) -> None:
+    def restore(self, entry: Entry) -> None:
         """Undo what L{find} has done: the answer cannot be delivered."""
-        self._write(common_store.restore, number)
+        self._write(common_store.restore, entry, _randomName())
 
     def setOnline(self, resource: str, isOnline: bool) -> None:
         """Note a resource of the target that is online, or offline, for all gateways."""
@@ -173,17 +184,16 @@ class CommonTables:
         if self._isBeating:
             return succeed(None)
         self._isBeating = True
-        if not self._isRegistered:
-            self._isRegistered = True
-            self._write(common_store.register, self.name)
         now = self._reactor.seconds()
-        done = self._store.write(common_store.beat, self.name, tuple(self.members.silent(now)), room)
+        isNew = None if self._isRegistered else self.own
+        done = self._store.write(common_store.beat, self.name, tuple(self.members.silent(now)), room, isNew)
         # What has failed is tried again.
         self._soon()
         return done.addBoth(self._beaten, self.name, now, self._changes)
 
     def _beaten(self, news: News | Failure, name: str, askedAt: float, changes: int) -> News | None:
         self._isBeating = False
+        self._beatAt = self._reactor.seconds()
         if isinstance(news, Failure):
             news.trap(GatewayError, CancelledError)
             return None
@@ -191,9 +201,13 @@ class CommonTables:
             # It has left meanwhile.
             return None
         if news.isLost:
-            self.leave(_TAKEN_OVER)
+            self.leave(TAKEN_OVER)
             return news
-        self.members.observed(name, news.beats, askedAt, self._reactor.seconds())
+        self._isRegistered = True
+        now = self._reactor.seconds()
+        self.members.observed(name, news.beats, askedAt, now)
+        ended = {name, *(each for each, _ in self.members.silent(now))}
+        self.others = [gateway for each, gateway in news.gateways.items() if each not in ended]
         for entry in news.answered:
             if entry.number in self._answered or entry.number in self._answeredBefore:
                 # Two gateways have delivered an answer for this request: one of them belongs to another request
@@ -214,7 +228,7 @@ class CommonTables:
         self._waiting = deque(change for change in self._waiting if change.kind in _LASTING)
         for change in late:
             change.done.errback(reason)
-        if self._isRegistered:
+        if self._isRegistered or self._isBeating:
             self._isRegistered = False
             self._write(common_store.leave, self.name)
         self.name = _randomName()
@@ -261,7 +275,7 @@ class CommonTables:
         self._soon()
         if outcome.opened is None:
             for change in taken[_Kind.OPENED]:
-                change.done.errback(_TAKEN_OVER)
+                change.done.errback(TAKEN_OVER)
         for kind, results in (
             (_Kind.OPENED, outcome.opened or ()),
             (_Kind.MOVED, outcome.moved),

@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import socket
 from pathlib import Path
 
 from twisted.application.service import IService
@@ -17,6 +18,7 @@ from gateway.proxy.addresses import Sealer
 from gateway.proxy.core import Rules, Translator
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.pool import Pool
+from gateway.proxy.settings import Gateway, settingsOf
 from gateway.proxy.store import MIGRATIONS, ExchangeFile, ExchangeStore
 from gateway.proxy.tables import ProxyTable
 from gateway.state import files
@@ -61,9 +63,10 @@ def makeService(jid: str, table: ProxyTable, composition: IServiceBuilder) -> IS
         shared=table.shared and not hasCommonTables(table, composition),
     )
     pool = Pool(table.target, table.resources, table.balance, random.random)
-    sealer = Sealer(jid, loadKey(_keyFile(jid, table, composition.stateDir)))
+    key = loadKey(_keyFile(jid, table, composition.stateDir))
+    sealer = Sealer(jid, key)
     if hasCommonTables(table, composition):
-        handler = _sharing(jid, sealer, pool, rules, composition)
+        handler = _sharing(jid, sealer, pool, rules, composition, settingsOf(table, key))
     else:
         store = composition.store(_storeName(jid), MIGRATIONS)
         exchanges = ExchangeStore(store, ExchangeFile(_oldFile(jid, composition.stateDir)))
@@ -79,12 +82,15 @@ def hasCommonTables(table: ProxyTable, environment: IServiceEnvironment) -> bool
     return table.shared and environment.stateKey == "state.url"
 
 
-def _sharing(jid: str, sealer: Sealer, pool: Pool, rules: Rules, composition: IServiceBuilder) -> ProxyHandler:
+def _sharing(
+    jid: str, sealer: Sealer, pool: Pool, rules: Rules, composition: IServiceBuilder, settings: dict[str, str]
+) -> ProxyHandler:
     # Imported here: most proxies do not need it.
     from gateway.proxy import common_core, common_store, common_tables, sharing
 
     store = composition.store(_commonName(jid), common_store.MIGRATIONS)
-    tables = common_tables.CommonTables(store, composition.reactor)
+    own = Gateway(f"{socket.gethostname()}, {composition.stateDir}", settings)
+    tables = common_tables.CommonTables(store, composition.reactor, own)
     translator = common_core.CommonTranslator(sealer, pool, rules, tables.members, common_tables.numbers())
     return sharing.SharingHandler(translator, tables, composition.wallClock)
 

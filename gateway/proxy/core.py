@@ -258,6 +258,10 @@ class Translator:
 
     # Messages and presence.
 
+    @property
+    def forwardsPresence(self) -> bool:
+        return "presence" in self._rules.forward
+
     def message(self, sender: str, recipient: str, kind: str | None, now: float) -> Action:
         """Handle a message to the component."""
         if sender.startswith(self._targetPrefix) and self._isAlias(recipient):
@@ -283,7 +287,7 @@ class Translator:
         if sender.startswith(self._targetPrefix) and self._isAlias(recipient):
             action = self._fromTarget("presence", recipient)
             return [action] if isinstance(action, Relay) else action
-        if "presence" not in self._rules.forward:
+        if not self.forwardsPresence:
             return Refuse(NotOffered)
         correspondent = self._correspondents.forRequest(sender, recipient)
         if correspondent is None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.words.protocols.jabber.ijabber import IXMPPHandlerCollection
 from zope.interface import implementer
 
 from gateway.addresses import jids
@@ -64,9 +65,19 @@ class ProxyHandler(RawHandler):
         self._reported: Counter[str] = Counter()
         self._reportAt = 0.0
 
+    def setHandlerParent(self, parent: IXMPPHandlerCollection) -> None:
+        super().setHandlerParent(parent)
+        if self._translator.forwardsPresence:
+            self._link.feeds.isUsed = True
+
     @property
     def pending(self) -> int:
         return self._translator.pending + len(self._waiting)
+
+    @property
+    def gateways(self) -> int:
+        """Number of gateways that serve the component, with this one."""
+        return 1
 
     def report(self) -> Iterator[StatusItem]:
         if self._link.ready:
@@ -87,6 +98,7 @@ class ProxyHandler(RawHandler):
         translator = self._translator
         translator.observe = metrics.histogram(*names.PROXY_ROUND_TRIP).observe
         metrics.gauge(*names.PROXY_RESOURCES).setFunction(lambda: len(translator.resources))
+        metrics.gauge(*names.PROXY_GATEWAYS).setFunction(lambda: self.gateways)
         metrics.counter(*names.PROXY_DROPPED).setFunction(
             lambda: {label(reason): count for reason, count in translator.dropped.items()}
         )
@@ -165,6 +177,9 @@ class ProxyHandler(RawHandler):
             else:
                 action = Refuse(BadRequest)
         elif stanza.name == "message":
+            if stanza is self._link.feeds.advertisement:
+                # The server tells the component, not the implementing client.
+                return True
             action = self._translator.message(sender, recipient, kind, self._link.now)
         else:
             self._presenceReceived(stanza, sender, recipient, kind)
@@ -287,7 +302,8 @@ class ProxyHandler(RawHandler):
                     self._waiting.hold(stanza)
                 for relay in relays:
                     self._send(stanza.readdressed(relay.route))
-            elif kind is None:
+            elif kind is None and not self._link.feeds.covers(sender, recipient):
+                # An error to unasked presence would reach each user at each change of their presence.
                 self._link.countError(relays.error)
                 self._send(errorReply(stanza, relays.error))
         elif kind == "subscribe" or kind == "unsubscribe":

@@ -4,19 +4,21 @@ A proxy on the links of several gateways, which share their open exchanges in a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
+from gateway.addresses import jids
 from gateway.errors import AlreadyOpen, GatewayError, HandlerFailed, Stopping, TooManyPending
 from gateway.proxy.actions import Action, Deliver, Fail, Find, Relay, Retry, Store
 from gateway.proxy.common_core import CommonTranslator
 from gateway.proxy.common_store import News
-from gateway.proxy.common_tables import CommonTables
+from gateway.proxy.common_tables import TAKEN_OVER, CommonTables
 from gateway.proxy.entries import Entry
 from gateway.proxy.handler import ProxyHandler
 from gateway.proxy.stanzas import presence
+from gateway.reports import StatusItem
 from gateway.stream.shares import Share, Shares, places
 from gateway.stream.stanzas import Stanza, errorReply
 from gateway.xml.write import route
@@ -48,6 +50,8 @@ class SharingHandler(ProxyHandler):
         # Numbers of requests that got an error before they were stored.
         self._failed: set[int] = set()
         self._isDraining = False
+        # The gateways with other settings that were logged.
+        self._differing: list[StatusItem] = []
         # The mark of the resources that do not answer a probe, and when they are forgotten.
         self._mark = ""
         self._forgetAt: float | None = None
@@ -60,6 +64,33 @@ class SharingHandler(ProxyHandler):
             # They end the exchanges.
             return held
         return held + self._translator.pending
+
+    @property
+    def gateways(self) -> int:
+        """As L{ProxyHandler.gateways}; 0 while that is not known."""
+        return 1 + len(self._tables.others) if self._tables.members.isValid(self._link.now) else 0
+
+    def report(self) -> Iterator[StatusItem]:
+        yield from super().report()
+        if self.gateways:
+            others = tuple(sorted(each.host for each in self._tables.others))
+            about = {"gateways": self.gateways, "others": others}
+            text = "gateways that serve this component: {gateways}; the others are {others}"
+            yield StatusItem("proxy.gateways", text if others else text.partition(";")[0], about)
+            yield from self._differences()
+
+    def _differences(self) -> list[StatusItem]:
+        """Return an item for each gateway that has other settings."""
+        text = (
+            "{gateway} has other settings for this component: {settings}. Give all gateways the same ones, and the "
+            "same content of key_file"
+        )
+        found = [(each.host, self._tables.own.differs(each)) for each in self._tables.others]
+        return [
+            StatusItem("proxy.other_settings", text, {"gateway": host, "settings": tuple(keys)}, isProblem=True)
+            for host, keys in found
+            if keys
+        ]
 
     # The link.
 
@@ -80,7 +111,25 @@ class SharingHandler(ProxyHandler):
 
     def _takeOver(self) -> None:
         self._isDraining = False
+        if not self._beginAnew():
+            self._beat()
+
+    def _beginAnew(self) -> bool:
+        """
+        If other gateways may take this one for ended, because it was halted or had no connection, leave all
+        exchanges to them, and take part anew. Return true if so.
+        """
+        if not self._tables.isSilent(self._link.now):
+            return False
+        self._tables.leave(TAKEN_OVER)
+        self._translator.forgetExchanges()
         self._beat()
+        return True
+
+    def stanzaReceived(self, stanza: Stanza) -> bool:
+        # After a halt, the input that has come meanwhile may be handled before the next tick.
+        self._beginAnew()
+        return super().stanzaReceived(stanza)
 
     def _probe(self) -> None:
         # Presence may come to another gateway, so it must come after the mark.
@@ -121,7 +170,18 @@ class SharingHandler(ProxyHandler):
                     count=self._translator.pending,
                 )
             self._translator.forgetExchanges()
+            self._beat()
             return
+        differing = self._differences()
+        for item in differing:
+            if item not in self._differing:
+                self._log.error(
+                    "{component}: {problem}.",
+                    event="proxy.other_settings",
+                    component=self._component,
+                    problem=str(item),
+                )
+        self._differing = differing
         for entry in news.answered:
             self._translator.answeredElsewhere(entry)
         if news.adopted:
@@ -135,9 +195,11 @@ class SharingHandler(ProxyHandler):
         if news.resources is not None and self._link.ready:
             known = {resource.jid for resource in self._translator.resources.all()}
             known.update(entry.sender for entry in news.adopted if not entry.isOutbound)
-            for jid in sorted(news.resources - known):
+            # A gateway with other settings may have another target.
+            online = {jid for jid in news.resources if jids.bare(jid) == self._target}
+            for jid in sorted(online - known):
                 super()._targetPresence(jid, None)
-            for jid in sorted(known - news.resources):
+            for jid in sorted(known - online):
                 super()._targetPresence(jid, "unavailable")
 
     def _targetPresence(self, sender: str, kind: str | None) -> None:
@@ -210,7 +272,7 @@ class SharingHandler(ProxyHandler):
         if isinstance(result, Entry):
             if self._isDraining and not self._link.ready:
                 # It cannot be delivered any longer: another gateway will end the exchange.
-                self._tables.restore(result.number)
+                self._tables.restore(result)
                 return
             # It may be this gateway's.
             self._translator.answeredElsewhere(result)

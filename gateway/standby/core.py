@@ -30,6 +30,8 @@ SERVES_FOR = WAITS_FOR - 1.0
 LOADS_FOR = 30.0
 # Seconds for which a gateway with components leaves a further one to others, at most.
 _MAX_COURTESY = 1.0
+# Turns after which a component that cannot be taken counts as kept. A session that was told to end ends sooner.
+_MAX_TRIES = 4
 
 
 @frozen
@@ -124,7 +126,15 @@ class Waits:
     owner: Owner
 
 
-Change = Taken | Lost | Waits
+@frozen
+class Kept:
+    """A session in the database keeps the component for a former owner."""
+
+    component: str
+    owner: Owner
+
+
+Change = Taken | Lost | Waits | Kept
 
 
 @define(eq=False)
@@ -135,12 +145,14 @@ class _Wanted:
     @ivar row: the last row that was seen; C{None} if there was none.
     @ivar since: the time at which this row was first seen.
     @ivar notBefore: the time before which it is not taken.
+    @ivar tries: number of turns that could not take it, because a session keeps the row.
     """
 
     lease: Lease = field(factory=lambda: Lease(-inf, silentAt=-inf))
     row: Row | None = None
     since: float = 0.0
     notBefore: float = -inf
+    tries: int = 0
 
 
 class Leases:
@@ -196,6 +208,11 @@ class Leases:
         wanted = self._wanted.get(component)
         return None if wanted is None or wanted.row is None else wanted.row.owner
 
+    def isKept(self, component: str) -> bool:
+        """True if a session in the database keeps a component for a former owner."""
+        wanted = self._wanted.get(component)
+        return wanted is not None and wanted.tries >= _MAX_TRIES
+
     def turn(self, now: float) -> Turn:
         """Return what to ask of the table now, once in C{TICK} seconds."""
         free = self._free(now)
@@ -221,10 +238,10 @@ class Leases:
         """
         Return the component to take now, with its row. A gateway takes one in each turn, in an order of its own,
         and waits for each one that it has: so the components are spread over the gateways, when these start and
-        when one of them ends.
+        when one of them ends. Those that could not be taken come last.
         """
         courtesy = min(_MAX_COURTESY, TICK * len(self._rows))
-        for component in sorted(self._wanted, key=self._order):
+        for component in sorted(self._wanted, key=lambda each: (self._wanted[each].tries, self._order(each))):
             wanted = self._wanted[component]
             if component not in self._rows and self._isKnown and now >= wanted.notBefore:
                 wait = 0.0 if wanted.row is None else wanted.row.wait
@@ -264,8 +281,12 @@ class Leases:
         for component, wanted in self._wanted.items():
             row, before = found.get(component), wanted.row
             if row != before or not self._isKnown:
-                wanted.since = now
+                wanted.since, wanted.tries = now, 0
             wanted.row = row
+            if row is not None and row in turn.take:
+                wanted.tries += 1
+                if wanted.tries == _MAX_TRIES:
+                    changes.append(Kept(component, row.owner))
             if row is not None and component in self._rows:
                 if component in renewed and now < until and now >= wanted.notBefore:
                     if wanted.lease.until == -inf:

@@ -5,47 +5,57 @@ Takes part in the agreement on the gateway that serves a component, and tells wh
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
+from zope.interface import implementer
 
 from gateway.errors import GatewayError
-from gateway.standby.core import TICK, Change, Leases, Lost, Owner, Row, Taken, Turn
-from gateway.standby.store import guard, perform
-from gateway.state.guards import Guard
+from gateway.reports import StatusItem
+from gateway.standby.core import TICK, Change, Kept, Leases, Lost, Owner, Row, Taken, Turn
+from gateway.standby.gateways import ANNOUNCE_EVERY, Gateway, Gateways
+from gateway.standby.store import announce, guard, leave, perform
+from gateway.state.guards import Guard, Locks
 from gateway.state.interfaces import IStore
+from gateway.stream.interfaces import IStatusProvider
 from gateway.stream.lease import Lease
 
+KEPT = (
+    "its last gateway has ended, but a session in PostgreSQL keeps its lease: end that session (pg_stat_activity "
+    "and pg_locks show it)"
+)
 
+
+@implementer(IStatusProvider)
 class Waiting:
-    """
-    A component that another gateway serves, in the place of its link in reports.
-
-    @param server: as L{Standby.server}.
-    @param trouble: returns the reason why that is not known; empty if it is.
-    """
+    """A component that another gateway serves, in the place of its link in reports."""
 
     ready = False
     conflict = ""
 
-    def __init__(self, jid: str, server: Callable[[str], str], trouble: Callable[[], str]) -> None:
+    def __init__(self, jid: str, standby: Standby) -> None:
         self.jid = jid
-        self._server = server
-        self._trouble = trouble
+        self._standby = standby
 
     @property
     def trouble(self) -> str:
         """The reason why no gateway is known to serve the component; empty if one is."""
-        return "" if self._server(self.jid) else self._trouble() or "no gateway serves it at the moment"
+        if self._standby.server(self.jid):
+            return ""
+        return self._standby.trouble(self.jid) or "no gateway serves it at the moment"
 
     @property
     def standby(self) -> str:
         """The state in words."""
-        server = self._server(self.jid)
+        server = self._standby.server(self.jid)
         return f"{server} serves it" if server else self.trouble
+
+    def report(self) -> Iterator[StatusItem]:
+        return self._standby.report(self.jid)
 
     def __iter__(self) -> Iterator[object]:
         return iter(())
@@ -58,7 +68,7 @@ class Standby(Service):
     @param store: the table that the gateways share.
     @param own: this process.
     @param reactor: provides the clock.
-    @param endSessions: as of L{perform}.
+    @param locks: as of L{perform}.
     @param onTaken: called with a component that this gateway serves from now on.
     @param onLost: called with a component that it does not serve any longer. It stops what handles stanzas of the
         component before it returns.
@@ -71,7 +81,7 @@ class Standby(Service):
         store: IStore,
         own: Owner,
         reactor: Any,
-        endSessions: Callable[[Any, str], object],
+        locks: Locks,
         onTaken: Callable[[str], object],
         onLost: Callable[[str], object],
     ) -> None:
@@ -79,7 +89,9 @@ class Standby(Service):
         self._own = own
         self._reactor = reactor
         self._leases = Leases(own)
-        self._endSessions = endSessions
+        self._gateways = Gateways(own)
+        self._announceAt = -inf
+        self._locks = locks
         self._onTaken = onTaken
         self._onLost = onLost
         self._isAsking = False
@@ -102,6 +114,8 @@ class Standby(Service):
             return succeed(None)
         super().stopService()
         self._ticking.stop()
+        self._announceAt = -inf
+        self._store.write(leave, self._own).addErrback(_ignored)
         return self._ask(self._leases.leave())
 
     @property
@@ -113,6 +127,8 @@ class Standby(Service):
         """Take part for a component; return its lease."""
         lease = self._leases.add(component)
         lease.onOver = self._expire
+        lease.report = lambda: self.report(component)
+        self._announceAt = -inf
         return lease
 
     def remove(self, component: str) -> None:
@@ -143,23 +159,52 @@ class Standby(Service):
 
     def waiting(self, component: str) -> Waiting:
         """Return what stands for the link of a component in reports, while this gateway does not serve it."""
-        return Waiting(component, self.server, self.trouble)
+        return Waiting(component, self)
+
+    def report(self, component: str) -> Iterator[StatusItem]:
+        """Yield what is reported about the gateways that have a component."""
+        others = self._gateways.names(component, self._reactor.seconds())
+        server = self._own.name if self.isOwn(component) else self.server(component)
+        waiting = tuple(each for each in sorted([*others, self._own.name]) if each != server)
+        about = {"gateways": 1 + len(others), "server": server, "waiting": waiting}
+        if not others and server == self._own.name:
+            text = "no other gateway has this component: if this one fails, none takes it over"
+        else:
+            text = "gateways that have this component: {gateways}; it is served by {server}; on standby: {waiting}"
+            if not server:
+                text = text.replace("by {server}", "by none")
+        yield StatusItem("standby.gateways", text, about)
+
+    def gateways(self, component: str) -> int:
+        """Return the number of gateways that have a component, with this one."""
+        return 1 + len(self._gateways.names(component, self._reactor.seconds()))
 
     def server(self, component: str) -> str:
         """Return the name of the other gateway that serves a component; empty if none does or it is not known."""
-        owner = None if self.trouble() else self._leases.owner(component)
+        owner = None if self.trouble(component) else self._leases.owner(component)
         # An earlier process of this gateway has the same name.
         return "" if owner is None or owner.name == self._own.name else owner.name
 
-    def trouble(self) -> str:
-        """Return the reason why it is not known who serves components; empty if it is."""
-        unknown = "it is not known whether another gateway serves it: the store {} does not work"
-        return unknown.format(self._store.name) if self._store.trouble else ""
+    def trouble(self, component: str) -> str:
+        """Return the reason why no gateway is known to serve a component; empty if there is none."""
+        if self._store.trouble:
+            return f"it is not known whether another gateway serves it: the store {self._store.name} does not work"
+        return KEPT if self._leases.isKept(component) else ""
 
     def _tick(self) -> None:
         self._expire()
         if not self._isAsking:
             self._ask(self._leases.turn(self._reactor.seconds()))
+        # After the turn, whose transaction it shares.
+        if self._reactor.seconds() >= self._announceAt:
+            self._announce()
+
+    def _announce(self) -> None:
+        now = self._reactor.seconds()
+        self._announceAt = now + ANNOUNCE_EVERY
+        ended = self._gateways.ended(now)
+        done: Deferred[list[Gateway]] = self._store.write(announce, self._own, self.components, ended)
+        done.addCallbacks(lambda rows: self._gateways.observed(rows, self._reactor.seconds()), _ignored)
 
     def _expire(self) -> None:
         self._tell(self._leases.expired(self._reactor.seconds()))
@@ -168,7 +213,7 @@ class Standby(Service):
         self._isAsking = True
         askedAt = self._reactor.seconds()
         ask = self._store.write if turn.writes else self._store.read
-        rows: Deferred[list[Row]] = ask(perform, self._own, turn, self._endSessions)
+        rows: Deferred[list[Row]] = ask(perform, self._own, turn, self._locks)
         return rows.addCallbacks(self._answered, self._failed, (turn, askedAt))
 
     def _answered(self, rows: list[Row], turn: Turn, askedAt: float) -> None:
@@ -206,6 +251,14 @@ class Standby(Service):
                     else f"{change.owner.name} does",
                 )
                 self._onLost(component)
+            elif isinstance(change, Kept):
+                self._log.error(
+                    "{component}: cannot be taken from {former}: {reason}.",
+                    event="standby.kept",
+                    component=component,
+                    former=change.owner.name,
+                    reason=KEPT,
+                )
             else:
                 isFormer = change.owner.name == self._own.name
                 self._log.info(
@@ -216,3 +269,8 @@ class Standby(Service):
                     if isFormer
                     else f"{change.owner.name} serves it",
                 )
+
+
+def _ignored(failure: Any) -> None:
+    """The store reports its faults itself."""
+    failure.trap(GatewayError, CancelledError)

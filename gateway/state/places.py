@@ -5,11 +5,10 @@ The places that stores are in: the path of a state folder, or the URL of a Postg
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from gateway.state import copying, faults, urls
 from gateway.state.copying import Copied, CopyFailed, Folder, Place
-from gateway.state.guards import Guard
+from gateway.state.guards import Guard, Locks
 from gateway.state.jobs import Backend
 from gateway.state.migrations import Migrations
 from gateway.state.sqlite import SqliteBackend
@@ -30,11 +29,11 @@ def backend(place: Path | str, name: str, migrations: Migrations, guard: Guard |
     return PostgresBackend(place, name, migrations, guard)
 
 
-def endSessions(cursor: Any, holder: str) -> None:
-    """End all sessions of a PostgreSQL database with stores that are guarded for a process."""
+def locks() -> Locks:
+    """Return the locks of PostgreSQL databases."""
     from gateway.state import postgresql_session
 
-    postgresql_session.endSessions(cursor, holder)
+    return postgresql_session.PostgresLocks()
 
 
 def problem(place: Path | str, name: str, migrations: Migrations) -> str:
@@ -62,6 +61,19 @@ def exists(place: Path | str, name: str) -> bool:
     from gateway.state import postgresql
 
     return postgresql.exists(place, name)
+
+
+def version(place: Path | str, name: str) -> int:
+    """
+    Return the schema version of a store; 0 if it does not exist. Change nothing.
+
+    @raise GatewayError: if a database cannot be used.
+    """
+    if isinstance(place, Path):
+        return SqliteBackend(place / name, ()).version() if (place / name).exists() else 0
+    from gateway.state import postgresql
+
+    return postgresql.version(place, name)
 
 
 def copy(source: str, target: str) -> list[Copied]:

@@ -103,6 +103,18 @@ def exists(url: str, name: str) -> bool:
         return True
 
 
+def version(url: str, name: str) -> int:
+    """
+    Return the schema version of a store; 0 if it does not exist.
+
+    @raise GatewayError: if the database cannot be used.
+    """
+    try:
+        return PostgresBackend(url, name, ()).version()
+    except psycopg.Error as error:
+        raise domainError(error) or StoreBroken(reasonOf(error)) from error
+
+
 class PostgresConnection:
     """
     The connection of one store, for one thread at a time.

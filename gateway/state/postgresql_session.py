@@ -14,7 +14,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from gateway.errors import GatewayError, StoreTaken
 from gateway.state.dialect import KEY_FUNCTION, Dialect
-from gateway.state.guards import Guard
+from gateway.state.guards import Guard, Locks
 from gateway.state.postgresql_faults import domainError
 
 # The schemas of stores; and the table in each one that has the store's whole name, its version, and the statements
@@ -69,12 +69,17 @@ def _literal(text: str) -> str:
     return "'{}'".format(text.replace("'", "''"))
 
 
+def _rowOf(guard: Guard) -> str:
+    """Return a query for the row of a guard."""
+    where = " AND ".join(f"{quoted(column)} = {_literal(value)}" for column, value in guard.values.items())
+    table = f"{quoted(schemaOf(guard.store))}.{quoted(guard.table)}"
+    return f"SELECT true FROM {table} WHERE {where}"  # noqa: S608 -- all parts are quoted
+
+
 def _heldBy(guard: Guard) -> str:
     """Return an expression that is true if there is the row of a guard, and that keeps the row if it is there."""
-    where = " AND ".join(f"{quoted(column)} = {_literal(value)}" for column, value in guard.values.items())
     # A lock as foreign keys have it: it does not hinder changes of other columns.
-    table = f"{quoted(schemaOf(guard.store))}.{quoted(guard.table)}"
-    return f"(SELECT true FROM {table} WHERE {where} FOR KEY SHARE)"  # noqa: S608 -- all parts are quoted
+    return f"({_rowOf(guard)} FOR KEY SHARE)"
 
 
 def applicationOf(name: str, guard: Guard | None) -> str:
@@ -86,20 +91,31 @@ def _sessionsOf(holder: str) -> str:
     return f"xmpp-gateway {holder} "
 
 
-def endSessions(cursor: Any, holder: str) -> None:
-    """
-    End all sessions with stores that are guarded for a process. Their transactions are not stored.
+class PostgresLocks(Locks):
+    """The sessions of a database that several gateways use."""
 
-    PostgreSQL has no time limit for all of them: if a client halts within the messages of one statement, its
-    session is not regarded as idle. The sessions of another user of PostgreSQL are left alone.
+    def endSessions(self, cursor: Any, holder: str) -> None:
+        """
+        See L{Locks.endSessions}.
 
-    @param cursor: of the same database.
-    """
-    cursor.execute(
-        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-        "WHERE datname = current_database() AND usename = current_user AND starts_with(application_name, ?)",
-        (_sessionsOf(holder),),
-    )
+        PostgreSQL has no time limit for all of them: if a client halts within the messages of one statement, its
+        session is not regarded as idle. The sessions of another user of PostgreSQL are left alone.
+        """
+        cursor.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND usename = current_user AND starts_with(application_name, ?)",
+            (_sessionsOf(holder),),
+        )
+
+    def isFree(self, cursor: Any, guard: Guard) -> bool:
+        """
+        See L{Locks.isFree}.
+
+        Without a wait: a session that was told to end may need a moment, and may never end if its disk does not
+        respond; whoever waits for it keeps the lock of the store, for which others wait.
+        """
+        query = f"{_rowOf(guard)} FOR UPDATE SKIP LOCKED"
+        return cursor.connection.execute(query.encode(), prepare=False).fetchone() is not None
 
 
 def connect(url: str, application: str) -> psycopg.Connection[Any]:

@@ -5,14 +5,13 @@ Expat, set up to judge an XML stream by the rules of XMPP. Pure.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any, NoReturn
 from xml.parsers import expat
 
 from attrs import field, frozen
 
 from gateway import ns
-from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser
+from gateway.xml.read import MAX_NAMESPACE, SEPARATOR, longNamespace, newParser, weakly
 
 NOT_WELL_FORMED = "not-well-formed"
 
@@ -69,10 +68,10 @@ class Judge:
         self._unfinished = 0
         self._held: list[bytes] = []
         self._parser = parser
-        parser.XmlDeclHandler = self._xmlDeclared
-        parser.StartDoctypeDeclHandler = self._restricted("a document type declaration")
-        parser.ProcessingInstructionHandler = self._restricted("a processing instruction")
-        parser.CommentHandler = self._restricted("a comment")
+        parser.XmlDeclHandler = weakly(self._xmlDeclared)
+        parser.StartDoctypeDeclHandler = weakly(self._restricted, "a document type declaration")
+        parser.ProcessingInstructionHandler = weakly(self._restricted, "a processing instruction")
+        parser.CommentHandler = weakly(self._restricted, "a comment")
 
     def check(self, data: bytes) -> StreamFailed | None:
         """Judge more bytes of the stream; return its fault, or C{None}."""
@@ -105,13 +104,9 @@ class Judge:
         self._refusedAt = self._parser.CurrentByteIndex
         raise StreamFailed(condition, text)
 
-    def _restricted(self, what: str) -> Callable[..., None]:
-        """Return a callback that refuses a construct (RFC 6120 section 11.1)."""
-
-        def refuse(*details: Any) -> None:
-            self._refuse("restricted-xml", f"{what} in the stream")
-
-        return refuse
+    def _restricted(self, what: str, *details: Any) -> None:
+        """Refuse a construct (RFC 6120 section 11.1)."""
+        self._refuse("restricted-xml", f"{what} in the stream")
 
     def _xmlDeclared(self, version: str, encoding: str | None, standalone: int) -> None:
         """Refuse another encoding than UTF-8 (RFC 6120 section 11.6)."""
@@ -141,8 +136,8 @@ class Checker(Judge):
         self._namespace = namespace
         parser = newParser()
         self._begin(parser)
-        parser.StartNamespaceDeclHandler = self._declare
-        parser.StartElementHandler = self._rootStarted
+        parser.StartNamespaceDeclHandler = weakly(self._declare)
+        parser.StartElementHandler = weakly(self._rootStarted)
 
     def _parse(self, data: bytes) -> None:
         token = self._last[-self._unfinished :] + data if self._unfinished else data

@@ -25,7 +25,7 @@ from twisted.words.protocols.jabber.ijabber import IXMPPHandler, IXMPPHandlerCol
 from twisted.words.xish import domish
 from zope.interface import implementer
 
-from gateway.errors import ERRORS, GatewayError, HandlerFailed, Stopping
+from gateway.errors import ERRORS, BadRequest, GatewayError, HandlerFailed, Stopping
 from gateway.metrics import NO_METRICS, IMetrics, IMetricsProvider
 from gateway.reports import StatusItem
 from gateway.stream.backoff import Backoff
@@ -33,6 +33,7 @@ from gateway.stream.budget import Budget
 from gateway.stream.component import ComponentProtocol, Refused
 from gateway.stream.core import Limits
 from gateway.stream.fairness import Fairness
+from gateway.stream.feeds import Feeds
 from gateway.stream.instances import SHARED, OtherInstances
 from gateway.stream.interfaces import IPeerHandler, IRawHandler, IStatusProvider
 from gateway.stream.lane import ElementLane, T
@@ -68,6 +69,7 @@ class Link(Output, Service):
 
     @ivar budget: bytes that each user may be sent in answer. Handlers charge large answers to it.
     @ivar fairness: slows down or refuses users who are over it. Handlers tell it of copies (L{Fairness.spread}).
+    @ivar feeds: the presence that servers send the component unasked.
     @ivar trouble: the reason for the operator if no stanzas flow; otherwise empty.
     @ivar domain: the server's own host, which is pinged after a long silence; C{None} for never.
     @ivar software: the software of the server, as it says or shows (L{Survey}); empty until that is known.
@@ -124,6 +126,7 @@ class Link(Output, Service):
         self._backoff = Backoff(_FIRST_DELAY, _LAST_DELAY, random or Random(), _QUICK_FOR)
         self.budget = budget or Budget()
         self.fairness = Fairness(self, self.budget, reactor)
+        self.feeds = Feeds(jid, domain)
         # Both are nearly always empty.
         self._debts, self._held = self.fairness.debts, self.fairness.held
         self._secret = secret
@@ -235,6 +238,8 @@ class Link(Output, Service):
         if self.lost:
             text = "stanzas that could not be sent: {late} waited too long for the link, {full} found no room"
             yield StatusItem("link.lost", text, {"late": self.lost["late"], "full": self.lost["full"]})
+        yield from self.feeds.report()
+        yield from self.lease.report()
         yield from self.fairness.report()
         yield from self.refusals.report()
         if self.detour is not None:
@@ -305,6 +310,8 @@ class Link(Output, Service):
         """
         if isNew and (self._debts or self._held) and self.fairness.keeps(stanza):
             return
+        if stanza.name != "iq":
+            self._noteFeeds(stanza)
         for handler in self._raw:
             try:
                 if handler.stanzaReceived(stanza):
@@ -314,6 +321,17 @@ class Link(Output, Service):
                 return
         if self._instances is None or not self._instances.received(stanza, self.now):
             self._lane.stanzaReceived(stanza)
+
+    def _noteFeeds(self, stanza: Stanza) -> None:
+        try:
+            unused = self.feeds.noted(stanza)
+        except BadRequest:
+            # The handlers refuse it.
+            return
+        if unused is not None:
+            self._log.info(
+                "{component}: {unused}", event="link.presence_unused", component=self.jid, unused=str(unused)
+            )
 
     def stanzaFromPeer(self, stanza: Stanza, now: float) -> None:
         """Show a stanza that has not come from the server to the handlers."""
@@ -378,6 +396,7 @@ class Link(Output, Service):
         # A server that accepts and disconnects at once refuses the component.
         if self._reactor.seconds() - self._upAt >= self.steadyAfter:
             self._backoff.reset()
+        self.feeds.clear()
         self._lane.disconnected(reason)
         if self._stopped is not None:
             self._stopped.callback(None)

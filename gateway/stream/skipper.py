@@ -127,8 +127,9 @@ class Skipper(Judge):
             self._openSize -= len(name) + _LEVEL
         if not self._open:
             self._fromEnd = self.parsed - self._parser.CurrentByteIndex
-            # The bytes behind it belong to other elements.
+            # The bytes behind it belong to other elements. Without callbacks, expat does not keep this object.
             self._parser.StartElementHandler = self._parser.EndElementHandler = None
+            self._parser.StartCdataSectionHandler = self._parser.EndCdataSectionHandler = None
 
     def _sectionStarted(self) -> None:
         self._inSection = True

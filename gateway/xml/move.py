@@ -9,6 +9,7 @@ result, but not the number of tags.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
 
 from twisted.words.xish import domish
 
@@ -39,9 +40,9 @@ def movedStanza(raw: bytes, context: Context, namespace: str, attributes: Mappin
     @raise TooLarge: if the result has more characters than C{largest}. It may be much larger than the stanza,
         because each use of a prefix becomes a declaration of the whole namespace.
     """
-    writer = _MovingWriter(context, namespace, attributes, largest)
-    writer.feed(raw)
-    return writer.written()
+    with closing(_MovingWriter(context, namespace, attributes, largest)) as writer:
+        writer.feed(raw)
+        return writer.written()
 
 
 class _MovingWriter(EventReader):

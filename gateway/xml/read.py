@@ -4,9 +4,11 @@ XML to trees and names, by expat, set up for XMPP.
 
 from __future__ import annotations
 
+import gc
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
+from weakref import ref
 from xml.parsers import expat
 
 from twisted.words.xish import domish
@@ -76,6 +78,19 @@ def newParser(separator: str | None = SEPARATOR) -> expat.XMLParserType:
     return parser
 
 
+def weakly(method: Callable[..., object], *before: object) -> Callable[..., Any]:
+    """
+    Return a callback for a parser that belongs to the object of a method: it does not keep the object. Otherwise
+    both, with all names that expat has kept, would stay in memory until a garbage collection, and few objects are
+    no reason for one.
+
+    @param before: arguments before those of the parser.
+    """
+    bound: Any = method
+    function, owner = bound.__func__, ref(bound.__self__)
+    return lambda *arguments: function(owner(), *before, *arguments)
+
+
 def readTag(raw: bytes, context: Context) -> tuple[str, dict[str, str]]:
     """Return name and attributes of a well-formed start tag, with namespaces resolved."""
     tag = START_TAG.match(raw)
@@ -100,10 +115,23 @@ def parse(header: bytes, raw: bytes) -> domish.Element:
     """
     checkCost(raw)
     # A new builder costs more than most stanzas. While it is in use no other thread can get it.
-    builder = _builders.pop(header, None) or Builder(header)
-    element = builder.build(raw)
-    if builder.parsed < _BUILDER_LIFE and len(_builders) < _BUILDERS:
-        _builders[header] = builder
+    builder = _builders.pop(header, None)
+    if builder is not None and builder.parsed >= _BUILDER_LIFE:
+        builder.close()
+        builder = None
+        # An element and its parent are a reference cycle, which only garbage collection frees. Python collects
+        # after a number of new objects, and a few of them may have hundreds of megabytes of text.
+        gc.collect(1)
+    builder = builder or Builder(header)
+    isKept = False
+    try:
+        element = builder.build(raw)
+        isKept = len(_builders) < _BUILDERS
+    finally:
+        if isKept:
+            _builders[header] = builder
+        else:
+            builder.close()
     return element
 
 
@@ -150,6 +178,10 @@ class Builder:
             raise BadRequest("not one whole element")
         return found[0]
 
+    def close(self) -> None:
+        """Free expat, which keeps this object by its callbacks."""
+        del self._parser
+
     def _declared(self, prefix: str | None, uri: str | None) -> None:
         if prefix is None:
             self._defaults.append(uri)
@@ -194,7 +226,7 @@ class Builder:
 class EventReader:
     """
     Reads the events of XML: the base of everything that builds no tree. A subclass overrides the methods of the
-    events it needs; these get names as expat writes them: namespace, L{SEPARATOR}, name.
+    events it needs; these get names as expat writes them: namespace, L{SEPARATOR}, name. L{close} frees it.
     """
 
     def __init__(self, *before: bytes) -> None:
@@ -221,6 +253,10 @@ class EventReader:
             self._parser.Parse(data, isLast)
         except expat.ExpatError as error:
             raise BadRequest(str(error)) from error
+
+    def close(self) -> None:
+        """Free expat, which keeps this object by its callbacks."""
+        del self._parser
 
     def _started(self, name: str, attributes: dict[str, str]) -> None:
         """A start tag."""

@@ -5,6 +5,7 @@ Lists of simple elements in large stanzas, read without a tree: that takes half 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import closing
 
 from gateway.xml.read import EventReader
 
@@ -28,9 +29,9 @@ def readRecords(
     @param found: is called with the attributes and the texts of each record.
     @return: true if there is such a list.
     """
-    reader = _RecordReader(before, path, text, found)
-    reader.feed(content)
-    return reader.hasList
+    with closing(_RecordReader(before, path, text, found)) as reader:
+        reader.feed(content)
+        return reader.hasList
 
 
 class _RecordReader(EventReader):

@@ -163,11 +163,13 @@ class FindingTests(SynchronousTestCase):
             StatusItem("delegation.missing", "covered", {}, isProblem=True),
             StatusItem("other", "wrong\n    do this", {}, isProblem=True),
             StatusItem("server.software", "x.org is Prosody", {}),
+            StatusItem("presence.unused", "x.org grants presence", {}),
             StatusItem("delegation.pending", "open requests: 0", {}),
         )
         found = list(findings(COMPONENT, Observed(**GOOD, items=items), SERVERS["prosody"]))
         self.assertEqual([each for each in found if each.isProblem], [Finding("wrong", True, ("    do this",))])
-        self.assertIn("x.org is Prosody", [each.text for each in found])
+        for fact in ("x.org is Prosody", "x.org grants presence"):
+            self.assertIn(fact, [each.text for each in found])
         self.assertNotIn("open requests: 0", [each.text for each in found])
 
     def test_conflict(self) -> None:

@@ -18,6 +18,7 @@ from gateway.config.tables import ConfigError
 from gateway.errors import StoreBroken, StoreTaken
 from gateway.fmuc.plugin import RoomsPlugin
 from gateway.standby.core import LOADS_FOR, SERVES_FOR, WAITS_FOR
+from gateway.state.postgresql_session import connect
 from gateway.testing import MemoryGateway
 from gateway.testing.gateway import ComponentSide
 from tests.cli.support import call
@@ -124,6 +125,65 @@ class TakeoverTests(TakeoverCase):
         self.assertIn("0 of 1 components are connected, 1 on standby. No problems.", page)
         self.assertEqual(len(self.logged("standby.waits")), 1)
         self.assertEqual(self.logged("standby.taken"), [f"{C}: this gateway serves it now (no other one did)."])
+
+    def test_gateways(self) -> None:
+        """Both report how many gateways have the component and which one serves it: as text, values and metrics."""
+        first, second = self.start(), self.start()
+        self.until(first)
+        alone = "no other gateway has this component: if this one fails, none takes it over\n"
+        self.wait(12)
+        names = [f"{each.folder}/gateway.toml" for each in (first, second)]
+        for each in (first, second):
+            self.assertIn(
+                "gateways that have this component: 2; it is served by ", each.request("GET", "/status").text
+            )
+            document = json.loads(each.request("GET", "/status", Accept="application/json").text)
+            [item] = [one for one in document["links"][0]["items"] if one["name"] == "standby.gateways"]
+            values = item["values"]
+            self.assertEqual((values["gateways"], item["problem"]), (2, False))
+            self.assertTrue(values["server"].endswith(names[0]), values)
+            self.assertEqual([one.endswith(names[1]) for one in values["waiting"]], [True])
+            self.assertIn("gateways that have this component: 2", each.request("GET", "/").text)
+            metrics = each.request("GET", "/metrics").text
+            self.assertIn(f'xmpp_gateway_standby_gateways{{component="{C}"}} 2.0\n', metrics)
+            serves = 1.0 if each is first else 0.0
+            self.assertIn(f'xmpp_gateway_standby_serves{{component="{C}"}} {serves}\n', metrics)
+        self.kill(first)
+        self.until(second, 8)
+        self.wait(20)
+        self.assertIn(alone, second.request("GET", "/status").text)
+        self.assertIn(f'gateways{{component="{C}"}} 1.0\n', second.request("GET", "/metrics").text)
+        third = self.start()
+        self.wait(6)
+        self.assertIn("this component: 2;", second.request("GET", "/status").text)
+        self.kill(third)
+        third.stop()
+        self.wait(6)
+        self.assertIn(alone, second.request("GET", "/status").text)
+
+    def test_roster(self) -> None:
+        """
+        A refresh is made once: the gateway that serves the component asks the application. At the other one, the
+        path does not exist, until it has taken the component over.
+        """
+        tables = f'[http]\n[roster."{C}"]\nstandby = true\ndomain = "a.example"\nurl = "http://app.example/%s"\n'
+        first, second = self.start(tables), self.start(tables)
+        self.until(first)
+        serves = f"/readyz?serves={C}"
+        for _ in range(2):
+            refused = second.request("POST", "/roster_admin/refresh", b'["ann"]')
+            found = [each.request("GET", serves).status for each in (first, second)]
+            self.assertEqual((refused.status, second.calls(), found), (404, [], [200, 503]))
+            first.request("POST", "/roster_admin/refresh", b'["ann"]')
+            self.wait(1)
+            self.assertEqual([(each.method, each.path) for each in first.calls()], [("GET", "/ann")])
+            self.kill(first)
+            self.until(second, 40)
+            former, first, second = first, second, self.start(tables)
+            self.wait(1)
+        # The first of all goes on after a halt, and finds out with the first turn of its reactor.
+        former.reactor.advance(60)
+        self.assertEqual(former.request("POST", "/roster_admin/refresh", b'["ann"]').status, 404)
 
     def test_killed(self) -> None:
         """The second one takes the rooms over with their occupants; nothing that was shown is lost."""
@@ -324,6 +384,22 @@ class TakeoverTests(TakeoverCase):
         self.assertEqual(self.shown(third, said(BEN, "after")), ["after", "after"])
         self.assertEqual(self.logged("rooms.store_taken"), [])
 
+    def test_kept(self) -> None:
+        """A session that keeps the lease of a gateway that has ended is reported until it ends."""
+        first, second = self.start(), self.start()
+        self.until(first)
+        self.kill(first)
+        with connect(self.url, "another one") as session:
+            session.execute(b'BEGIN; SELECT 1 FROM "gateway:standby".leases FOR KEY SHARE')
+            self.wait(LOADS_FOR + 5)
+            self.assertIn(f"{C}: standby: its last gateway has ended, but a", second.request("GET", "/status").text)
+            self.assertEqual(second.request("GET", "/readyz").status, 503)
+            session.execute(b"COMMIT")
+        self.until(second, 3)
+        self.assertEqual(second.request("GET", "/readyz").text, "ok\n")
+        [line] = self.logged("standby.kept")
+        self.assertIn(f"{first.folder}/gateway.toml: its last gateway has ended, but a session in", line)
+
     def test_reload(self) -> None:
         """
         A change of the table replaces the service here; its removal leaves the rooms to the other gateway, with
@@ -408,6 +484,28 @@ class TakeoverTests(TakeoverCase):
         serving = f"{first.folder}/gateway.toml serves it; it is not tried here"
         self.assertRegex(done.output, f"{C} \\(rooms\\)\n  ok: standby: .*, {serving}\n")
         self.assertEqual((done.exit_code, World.reactor.tcpClients), (0, []))
+
+    def test_checkOlder(self) -> None:
+        """The same command does not change the table of gateways of an older release."""
+        first = self.start()
+        self.until(first)
+        self.kill(first)
+        name = self.url.rpartition("/")[2].partition("?")[0]
+        cluster().sql('DROP TABLE "gateway:standby".gateways', name)
+        cluster().sql('UPDATE "gateway:standby".gateway_store SET version = 1', name)
+        path = first.folder / "gateway.toml"
+
+        class World:
+            """The time passes for nobody else."""
+
+            reactor = type(first.reactor)()
+
+            def serve(self) -> None:
+                """The command has just begun to look."""
+
+        done = call("check", "--config", str(path), world=World())
+        self.assertIn(f"{C} (rooms)\n  PROBLEM: not connected", done.output)
+        self.assertEqual(cluster().sql('SELECT version FROM "gateway:standby".gateway_store', name), [(1,)])
 
     def test_refused(self) -> None:
         """The key needs a database that all gateways use, and a server."""

@@ -15,16 +15,21 @@ from attrs import define, field
 
 from gateway import ns
 from gateway.state.postgresql_session import schemaOf
-from tests.live.case import PROXY, ROOMS, LiveTests, proxy
+from tests.live.case import PROXY, PROXY_ALL, ROOMS, proxy
 from tests.live.clients import Client, local, newId, untilServed
 from tests.live.delegations import STORAGE_GATEWAY
+from tests.live.gateway import Gateway
 from tests.live.processes import until
-from tests.live.servers import DOMAIN
+from tests.live.rooms import MIRROR, mirrored
+from tests.live.rosters import RosterCase, WebApplication
+from tests.live.servers import DOMAIN, PRIVILEGED
 from tests.state.cluster import cluster
 
 ROOM = f"talk@{ROOMS}"
-# Seconds between two requests of a kind; seconds that a requester waits.
-_EVERY = 0.05
+SHARED = "proxied request, shared = true"
+ROSTER, MIRRORED = "refresh of a roster", "message to a mirror"
+# Seconds between two requests of a kind, and between two refreshes; seconds that a requester waits.
+_EVERY, _REFRESH_EVERY = 0.05, 0.5
 _TIMEOUT = 40.0
 # The parts of a run.
 BEFORE, AWAY, AFTER = "before", "while it is away", "after"
@@ -35,7 +40,7 @@ class Got:
     """
     The outcomes of one kind of requests, in one part of a run.
 
-    @ivar seconds: of each request, by its outcome: "result", or the condition of an error.
+    @ivar seconds: of each request, by its outcome: "result", the condition of an error, or the status of HTTP.
     """
 
     seconds: dict[str, list[float]] = field(factory=dict)
@@ -65,7 +70,7 @@ class DatabaseOutage:
     @ivar unknown: number of refused changes that are stored all the same.
     """
 
-    def __init__(self, case: LiveTests) -> None:
+    def __init__(self, case: RosterCase) -> None:
         self._case = case
         self.database = cluster().database()
         self.got: dict[tuple[str, str], Got] = {}
@@ -74,7 +79,8 @@ class DatabaseOutage:
         self._stored: list[str] = []
         self._refused: list[str] = []
         self._shown: list[str] = []
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._unshown: list[str] = []
+        self._tasks: set[asyncio.Task[object]] = set()
 
     async def run(self, away: float, seconds: float) -> None:
         """
@@ -84,27 +90,49 @@ class DatabaseOutage:
         @param seconds: of load before and after.
         """
         case = self._case
+        application = await case.startApplication()
+        key = case.folder("key-") / "key"
+        key.write_text("0" * 64)
         gateway = await case.startGateway(
             {
                 "state": {"url": cluster().url(self.database)},
                 **proxy(PROXY),
-                f'rooms."{ROOMS}"': {},
+                **proxy(PROXY_ALL, shared=True, key_file=str(key)),
+                f'rooms."{ROOMS}"': {"peers": [MIRROR]},
+                f'mirror."{MIRROR}"': {"allow": [ROOMS], "users": [DOMAIN]},
+                f'roster."{PRIVILEGED}"': {**case.table(application), **case.applies()},
                 f'delegation."{STORAGE_GATEWAY}"': {"servers": [DOMAIN]},
                 f'delegation."{STORAGE_GATEWAY}".namespaces."{ns.PRIVATE}"': {"handler": "private-storage"},
             }
         )
         await case.implementing("a")
         alice, bob = await case.user("alice"), await case.user("bob")
+        carol = await case.user("carol")
         await untilServed(alice, PROXY)
+        await untilServed(alice, PROXY_ALL)
         await case.granted(alice, self._private("<warm xmlns='urn:x'/>"))
-        await self._enter(alice)
+        await self._enter(alice, ROOM)
+        owner = "http://jabber.org/protocol/muc#owner"
+        form = f"<query xmlns='{owner}'><x xmlns='jabber:x:data' type='submit'/></query>"
+        await alice.request(ROOM, form, "set")
+        await self._enter(carol, mirrored(ROOM))
+        application.say("bob", {})
+        async with asyncio.timeout(20):
+            while (await case.refresh(gateway, "bob"))[0] != 200:
+                await asyncio.sleep(0.2)
         loads = [
-            asyncio.create_task(self._load(each))
-            for each in (
-                lambda: self._put(alice),
-                lambda: self._request("private storage, get", bob, None, self._private("<x xmlns='urn:x'/>")),
-                lambda: self._request("proxied request", bob, PROXY, "<query xmlns='urn:x'/>"),
-                lambda: self._say(alice),
+            asyncio.create_task(self._load(each, seconds))
+            for each, seconds in (
+                (lambda: self._put(alice), _EVERY),
+                (
+                    lambda: self._request("private storage, get", bob, None, self._private("<x xmlns='urn:x'/>")),
+                    _EVERY,
+                ),
+                (lambda: self._request("proxied request", bob, PROXY, "<query xmlns='urn:x'/>"), _EVERY),
+                (lambda: self._request(SHARED, bob, PROXY_ALL, "<query xmlns='urn:x'/>"), _EVERY),
+                (lambda: self._say(alice, ROOM, "message to a room"), _EVERY),
+                (lambda: self._say(carol, mirrored(ROOM), MIRRORED), _EVERY),
+                (lambda: self._refresh(gateway, application), _REFRESH_EVERY),
             )
         ]
         await asyncio.sleep(seconds)
@@ -119,25 +147,22 @@ class DatabaseOutage:
             task.cancel()
         await asyncio.gather(*self._tasks)
         assert gateway.running()
-        await self._check(alice)
+        await self._check(alice, carol)
 
     def _private(self, inner: str) -> str:
         return f"<query xmlns='{ns.PRIVATE}'>{inner}</query>"
 
-    async def _enter(self, user: Client) -> None:
-        nick = f"{ROOM}/{user.bare.partition('@')[0]}"
+    async def _enter(self, user: Client, room: str) -> None:
+        nick = f"{room}/{user.bare.partition('@')[0]}"
         user.send(f"<presence to='{nick}'><x xmlns='{ns.MUC}'/></presence>")
         await user.expect(lambda each: each.get("from") == nick, "its own presence")
-        owner = "http://jabber.org/protocol/muc#owner"
-        form = f"<query xmlns='{owner}'><x xmlns='jabber:x:data' type='submit'/></query>"
-        await user.request(ROOM, form, "set")
 
-    async def _load(self, request: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _load(self, request: Callable[[], Coroutine[Any, Any, object]], every: float) -> None:
         while True:
             task = asyncio.create_task(request())
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-            await asyncio.sleep(_EVERY)
+            await asyncio.sleep(every)
 
     async def _request(self, kind: str, user: Client, to: str | None, inner: str, type_: str = "get") -> str:
         part, began = self._part, time.monotonic()
@@ -151,16 +176,23 @@ class DatabaseOutage:
         outcome = await self._request("private storage, set", user, None, inner, "set")
         (self._stored if outcome == "result" else self._refused).append(name)
 
-    async def _say(self, user: Client) -> None:
+    async def _refresh(self, gateway: Gateway, application: WebApplication) -> None:
+        part, began = self._part, time.monotonic()
+        # Each refresh changes something, so that there is a tag to be stored.
+        application.say("bob", {f"contact@{DOMAIN}": newId()})
+        code, _ = await self._case.refresh(gateway, "bob", seconds=_TIMEOUT)
+        outcome = "result" if code == 200 else f"status {code}"
+        self.got.setdefault((ROSTER, part), Got()).add(outcome, time.monotonic() - began)
+
+    async def _say(self, user: Client, room: str, kind: str) -> None:
         part, began, text = self._part, time.monotonic(), newId()
-        user.send(f"<message to='{ROOM}' type='groupchat' id='{text}'><body>{text}</body></message>")
+        user.send(f"<message to='{room}' type='groupchat' id='{text}'><body>{text}</body></message>")
         answer = await user.expectId(text, "the message or an error", _TIMEOUT)
         outcome = outcomeOf(answer)
-        self.got.setdefault(("message to a room", part), Got()).add(outcome, time.monotonic() - began)
-        if outcome == "result":
-            self._shown.append(text)
+        self.got.setdefault((kind, part), Got()).add(outcome, time.monotonic() - began)
+        (self._shown if outcome == "result" else self._unshown).append(text)
 
-    async def _check(self, user: Client) -> None:
+    async def _check(self, *users: Client) -> None:
         """Everything that was acknowledged is stored; messages that were shown are stored once."""
         names = [row[2] for row in self._table(f"{STORAGE_GATEWAY}.private", "private")]
         assert set(self._stored) <= set(names), set(self._stored) - set(names)
@@ -168,7 +200,9 @@ class DatabaseOutage:
         for text in self._shown:
             assert sum(f">{text}<" in each for each in payloads) == 1, text
         self.unknown = len(set(self._refused) & set(names))
-        assert not user.repeated(), user.repeated()
+        self.unknown += sum(any(f">{text}<" in each for each in payloads) for text in self._unshown)
+        for user in users:
+            assert not user.repeated(), user.repeated()
 
     def _table(self, store: str, table: str) -> list[Any]:
         return cluster().sql(f'TABLE "{schemaOf(store)}".{table}', self.database)

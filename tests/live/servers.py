@@ -40,6 +40,13 @@ ROSTER = "jabber:iq:roster"
 IMPORTING = "importing.localhost"
 PRIVATE = "jabber:iq:private"
 ASKABLE = {ASKING: ASKED, IMPORTING: PRIVATE}
+# The server sends these the presence of its users; the second one that of their contacts, too.
+FED = "fed.localhost"
+FED_ALL = "fedall.localhost"
+FEEDS: Mapping[str, Mapping[str, Value]] = {
+    FED: {"presence": "managed_entity"},
+    FED_ALL: {"roster": "get", "presence": "roster"},
+}
 DOMAIN = "localhost"
 # Among a server's components, those without a secret are not components but the server's own services of rooms
 # (XEP-0045).
@@ -112,7 +119,8 @@ class Server(Program):
         self.accounts = accounts
         self.components = components
         self.delegations = delegations or {}
-        self.privileged = [jid for jid in (PRIVILEGED, ASKING, IMPORTING) if jid in components]
+        every: dict[str, Mapping[str, Value]] = dict.fromkeys((PRIVILEGED, ASKING, IMPORTING), PRIVILEGES)
+        self.privileged = {jid: granted for jid, granted in (every | FEEDS).items() if jid in components}
         self.clientPort = freePort()
         self.componentPort = freePort()
         self.configure()
@@ -235,8 +243,8 @@ class Prosody(Server):
             f"  modules_enabled = {_lua(['delegation', 'privilege', *self.contributed])}",
             "  privileged_entities = {",
         ]
-        for jid in self.privileged:
-            granted = [f"{key} = {_lua(value)}" for key, value in PRIVILEGES.items()]
+        for jid, privileges in self.privileged.items():
+            granted = [f"{key} = {_lua(value)}" for key, value in privileges.items()]
             asks = {ASKABLE[jid]: "both"} if jid in ASKABLE else {}
             if self.delegations.get(ROSTER, {}).get("jid") == jid:
                 # It tells clients of changes itself.
@@ -315,6 +323,8 @@ class Ejabberd(Server):
     balancing: ClassVar[Mapping[str, Mapping[str, str | int]]] = {}
     # True if it drops requests of components without grants, when others have grants.
     dropsRequests: ClassVar[bool] = False
+    # Further entries of mod_privilege.
+    morePrivileges: ClassVar[Mapping[str, Any]] = {}
     # True if its API takes groups as a list; else as a string with semicolons between them.
     listsGroups: ClassVar[bool] = False
 
@@ -336,10 +346,12 @@ class Ejabberd(Server):
         trusted = [*{*delegations.values()}, *self.privileged]
         conferences = [jid for jid, secret in self.components.items() if not secret]
         mod_privilege: dict[str, Any] = {}
-        for jid in self.privileged:
-            mod_privilege |= {key: {str(value): jid} for key, value in PRIVILEGES.items()}
+        for jid, privileges in self.privileged.items():
+            for key, value in privileges.items():
+                mod_privilege.setdefault(key, {})[str(value)] = jid
             if jid in ASKABLE and self.asks:
                 mod_privilege["iq"] = {ASKABLE[jid]: {"both": jid}}
+        mod_privilege |= self.morePrivileges
         self.apiPort = freePort()
         listener = {"ip": "127.0.0.1", "access": "all", "shaper": "none", "max_fsm_queue": 1_000_000}
         clients: dict[str, Any] = {**listener, "port": self.clientPort, "module": "ejabberd_c2s", "starttls": False}
@@ -499,12 +511,25 @@ class NewerEjabberd(Newer, Ejabberd):
     dropsIqs = True
 
 
-class BalancingEjabberd(NewerEjabberd):
-    """ejabberd 26 that gives all stanzas of a sender to one of the connections of a component."""
+class PassingEjabberd(NewerEjabberd):
+    """ejabberd 26 with the entry that the gateway advises."""
+
+    morePrivileges: ClassVar[Mapping[str, Any]] = {"iq": {"urn:xmpp:ping": {"get": "none"}}}
+    dropsRequests = False
+
+
+class BalancingEjabberd(Ejabberd):
+    """ejabberd that gives all stanzas of a sender to one of the connections of a component."""
 
     balancing: ClassVar[Mapping[str, Mapping[str, str | int]]] = {
         f"proxy.{DOMAIN}": {"type": "bare_source", "component_number": 3}
     }
+
+
+class NewerBalancingEjabberd(NewerEjabberd):
+    """The newer one likewise."""
+
+    balancing = BalancingEjabberd.balancing
 
 
 class KickingProsody(Prosody):
@@ -525,6 +550,7 @@ GENERATIONS: Mapping[type[Server], type[Server]] = {
     DelayingProsody: NewerDelayingProsody,
     KickingProsody: NewerKickingProsody,
     Ejabberd: NewerEjabberd,
+    BalancingEjabberd: NewerBalancingEjabberd,
 }
 
 
@@ -556,8 +582,8 @@ class Embedded(Server):
 
     def _privileges(self) -> dict[str, Mapping[str, Value]]:
         tables: dict[str, Mapping[str, Value]] = {}
-        for jid in self.privileged:
-            tables[f'embedded.privileges."{jid}"'] = PRIVILEGES
+        for jid, privileges in self.privileged.items():
+            tables[f'embedded.privileges."{jid}"'] = privileges
             if jid in ASKABLE:
                 tables[f'embedded.privileges."{jid}".iq'] = {ASKABLE[jid]: "both"}
         return tables

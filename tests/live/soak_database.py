@@ -6,15 +6,16 @@ import sys
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from tests.live.case import LiveTests, scenario
+from tests.live.case import scenario
 from tests.live.database import DatabaseOutage
+from tests.live.rosters import RosterCase
 from tests.live.servers import Prosody
 from tests.state.cluster import cluster
 
 STOPS = {"restart": 0.0, "30 s": 30.0}
 
 
-class DatabaseSoak(LiveTests, SynchronousTestCase):
+class DatabaseSoak(RosterCase, SynchronousTestCase):
     """A restart, and a stop for 30 seconds."""
 
     serverClass = Prosody

@@ -8,7 +8,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from tests.live.case import PROXY, WITH_PRIVILEGED, LiveTests, proxy, scenario
 from tests.live.processes import until
-from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd
+from tests.live.servers import DOMAIN, PRIVILEGED, Ejabberd, PassingEjabberd
 from tests.live.test_delegation import STORAGE, WANTED
 
 ROSTER = {"domain": DOMAIN, "url": "http://127.0.0.1:9/%s"}
@@ -59,3 +59,11 @@ class EjabberdBesideTests(LiveTests, SynchronousTestCase):
         await asyncio.sleep(4)
         self.assertTrue(await isFound())
         self.assertEqual(gateway.log(1000).count(f"{PROXY}: {about}"), isDropped)
+
+
+class PassingEjabberdBesideTests(LiveTests, SynchronousTestCase):
+    """On ejabberd 26 with the entry that the report advises: nothing is dropped."""
+
+    serverClass = PassingEjabberd
+    components = WITH_PRIVILEGED
+    test_loss = EjabberdBesideTests.test_loss

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from hashlib import sha256
@@ -296,9 +297,28 @@ class CommandTests(SynchronousTestCase):
         path.write_text(f'{SERVER}[rooms."{COMPONENT}"]\n[rooms."d.example.com"]\n')
         done = command("peers", "-c", str(path))
         self.assertEqual(done.exit_code, 0, done.output)
+        self.assertEqual(done.stderr, f"{folder}/state/peers.key: a new key was made\n")
         own = identity.read(folder / "state" / "peers.key").fingerprint
         self.assertIn(f'[peers."{COMPONENT}"]\ndomains = ["d.example.com"]\nfingerprint = "{own}"\n', done.stdout)
-        self.assertEqual(command("peers", "-c", str(path)).stdout, done.stdout)
+        again = command("peers", "-c", str(path))
+        self.assertEqual((again.stdout, again.stderr), (done.stdout, ""))
+
+    def test_noFile(self) -> None:
+        """Without a configuration file, the key is that of the embedded default, which is reported."""
+        folder = Path(self.mktemp()).absolute()
+        folder.mkdir()
+        self.addCleanup(os.chdir, os.getcwd())
+        os.chdir(folder)
+        done = command("peers")
+        self.assertEqual(done.exit_code, 0, done.output)
+        warning = (
+            f"warning: this is for the embedded default, because {folder} has no gateway.toml; --config names the "
+            "file of a gateway"
+        )
+        self.assertEqual(
+            done.stderr.splitlines(), [warning, f"{folder}/state/peers.key: a new key was made"]
+        )
+        self.assertIn('[peers."rooms.localhost"]', done.stdout)
 
     def test_broken(self) -> None:
         """A key that cannot be used is reported."""

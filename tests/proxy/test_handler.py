@@ -368,6 +368,19 @@ class PresenceTests(HandlerCase):
         self.assertSent()
         self.assertIn("Does the account exist", self.logged[-1])
 
+    def test_unasked(self) -> None:
+        """
+        XEP-0356 section 7.1: presence that U's server may have sent unasked is not answered. It comes to the
+        component's own address.
+        """
+        granted = f"<privilege xmlns='{ns.PRIVILEGE}'><perm access='presence' type='managed_entity'/></privilege>"
+        self.server.send(f"<message from='some-domain.example' to='{C}'>{granted}</message>")
+        for recipient in (C, f"{C}/x", f"n@{C}"):
+            self.server.send(f"<presence from='{U}' to='{recipient}'/>")
+        self.assertSent(
+            error("presence", f"{C}/x", U, NOT_OFFERED, ""), error("presence", f"n@{C}", U, NOT_OFFERED, "")
+        )
+
     def test_thirdParties(self) -> None:
         """Presence of other accounts adds and removes no resource, and answers nothing."""
         for kind in (None, "unavailable", "subscribed", "unsubscribed", "error", "probe", "nonsense", ""):

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred, fail
+from twisted.logger import globalLogPublisher
 from twisted.trial.unittest import TestCase
 
 from gateway import ns
@@ -21,7 +22,9 @@ from gateway.proxy.common_tables import CommonTables
 from gateway.proxy.core import Rules
 from gateway.proxy.members import WAITS_FOR
 from gateway.proxy.pool import Pool
+from gateway.proxy.settings import Gateway
 from gateway.proxy.sharing import SharingHandler
+from gateway.reports import StatusItem
 from gateway.state.memory import MemoryStore
 from gateway.testing import MemoryServer
 from tests.profiles import thorough
@@ -59,6 +62,16 @@ class SlowStore(MemoryStore):
         self.__dict__.setdefault("_late", []).append((done, interaction, arguments))
         return done
 
+    def releaseOne(self) -> None:
+        """Make the first change that waits."""
+        done, interaction, arguments = self.__dict__["_late"].pop(0)
+        super().write(interaction, *arguments).chainDeferred(done)
+
+    def failAll(self) -> None:
+        """Fail the changes that wait."""
+        for done, _, _ in self.__dict__.pop("_late", []):
+            done.errback(StoreBroken("a test"))
+
     def release(self) -> None:
         """Make the changes that wait."""
         self.isSlow = False
@@ -74,10 +87,12 @@ class Site:
     @ivar isHalted: true if its time does not pass.
     """
 
-    def __init__(self, store: MemoryStore, numbers: Iterator[int], balance: str, **decisions: object) -> None:
+    def __init__(
+        self, store: MemoryStore, numbers: Iterator[int], balance: str, host: str, **decisions: object
+    ) -> None:
         self.server = MemoryServer(C)
         self.sealer = Sealer(C, b"k" * 32)
-        self.tables = CommonTables(store, self.server.clock)
+        self.tables = CommonTables(store, self.server.clock, Gateway(host))
         rules = Rules(**decisions)  # type: ignore[arg-type]  # keywords of any kind
         pool = Pool(T, "*", balance, lambda: 0.0)
         self.translator = CommonTranslator(self.sealer, pool, rules, self.tables.members, numbers)
@@ -97,7 +112,9 @@ class SharingCase(TestCase):
 
     def make(self, balance: str = "round-robin", **decisions: object) -> None:
         self.store = SlowStore(MIGRATIONS)
-        self.sites = [Site(self.store, count(1000 * n), balance, **decisions) for n in range(1, self.size + 1)]
+        self.sites = [
+            Site(self.store, count(1000 * n), balance, f"gw{n}", **decisions) for n in range(1, self.size + 1)
+        ]
         for site in self.sites:
             site.server.start()
             self.addCleanup(site.server.stop)
@@ -261,14 +278,11 @@ class SharingTests(SharingCase):
         self.answer(0, "1")
         self.answer(0, "2")
         self.assertEqual(self.sent(), [f"result 2 {U}"])
-        # Nobody would end it.
-        self.ask(0, "3")
-        self.assertEqual(self.sent(), [f"error 3 {U} resource-constraint"])
-        self.wait(TIMEOUT)
-        self.assertEqual((self.sent(), self.rows()), ([], 0))
         self.ask(0, "3")
         self.answer(0, "3")
         self.assertEqual(self.sent(), [f"get 3 {T}/a", f"result 3 {U}"])
+        self.wait(TIMEOUT)
+        self.assertEqual((self.sent(), self.rows(), self.rows("gateways")), ([], 0, 3))
 
     def test_stopped(self) -> None:
         """A gateway that stops leaves its exchanges to the others at once."""
@@ -300,6 +314,48 @@ class SharingTests(SharingCase):
         self.assertEqual(self.sent(), [])
         self.wait(TIMEOUT + 2)
         self.assertEqual((self.sent(), self.rows()), ([f"error 1 {U} remote-server-timeout"], 0))
+
+    def test_lostAnswer(self) -> None:
+        """
+        The same if the gateway that has forwarded the request has been told meanwhile that it was answered: a
+        gateway ends it at its deadline.
+        """
+        self.ask(1)
+        self.sent()
+        self.store.isSlow = True
+        self.answer(0, "1")
+        server = self.sites[0].server
+        server.link.stopService()
+        server.wait(8)
+        self.wait(1.1)
+        self.store.releaseOne()
+        self.settle()
+        self.store.release()
+        self.wait(TIMEOUT + 8)
+        self.assertEqual((self.sent(), self.rows()), ([f"error 1 {U} remote-server-timeout"], 0))
+        self.assertEqual(self.rows("gateways"), 2)
+
+    def test_reconnected(self) -> None:
+        """
+        A gateway that others have taken over while it had no connection forwards requests as soon as it has one
+        again.
+        """
+        self.ask(0)
+        server = self.sites[0].server
+        server.endpoint.mode = "refuse"
+        server.lose()
+        self.wait(9)
+        self.assertEqual(self.pending[0] + sum(self.pending[1:]), 2)
+        self.sent()
+        server.restore()
+        self.say(0, f"<presence from='{T}/a' to='{C}'/>")
+        self.ask(0, "2")
+        self.assertEqual(self.sentBy(0), [f"get 2 {T}/a"])
+        self.answer(1)
+        self.answer(1, "2")
+        self.assertEqual(self.sent(), [f"result 1 {U}", f"result 2 {U}"])
+        self.wait(2.2)
+        self.assertEqual((self.pending, self.rows(), self.rows("gateways")), ([0, 0, 0], 0, 3))
 
     def test_restarted(self) -> None:
         """If all gateways have ended, the next process takes over what they have left."""
@@ -482,6 +538,53 @@ class OutboundTests(SharingCase):
         self.assertEqual(self.sent(), [f"error 1 {T}/a remote-server-timeout"])
 
 
+class ReportTests(SharingCase):
+    """The report about the gateways."""
+
+    def gateways(self, site: int) -> list[StatusItem]:
+        """Return the items about gateways."""
+        names = ("proxy.gateways", "proxy.other_settings")
+        return [each for each in self.sites[site].handler.report() if each.name in names]
+
+    def test_number(self) -> None:
+        """Each gateway reports the others that run, until it does not know them."""
+        [item] = self.gateways(0)
+        self.assertEqual(str(item), "gateways that serve this component: 3; the others are gw2, gw3")
+        self.assertEqual(item.values, {"gateways": 3, "others": ("gw2", "gw3")})
+        self.kill(1)
+        self.wait(WAITS_FOR + 2)
+        self.sites[2].server.stop()
+        self.wait(1.1)
+        [item] = self.gateways(0)
+        self.assertEqual(str(item), "gateways that serve this component: 1")
+        self.assertEqual(self.sites[0].handler.gateways, 1)
+        self.store.isSlow = True
+        self.wait(WAITS_FOR)
+        self.assertEqual((self.gateways(0), self.sites[0].handler.gateways), ([], 0))
+
+    def test_settings(self) -> None:
+        """A gateway with other settings is reported by all, and what it knows of another target is not used."""
+        lines: list[str] = []
+        globalLogPublisher.addObserver(observer := lambda event: lines.append(event.get("event", "")))
+        self.addCleanup(globalLogPublisher.removeObserver, observer)
+        tables = self.sites[1].tables
+        tables.own = Gateway("gw2", {"timeout": "10", "key_file": "b", "target": "t@example.com"})
+        for site in (0, 2):
+            self.sites[site].tables.own = Gateway(f"gw{site + 1}", {"timeout": "30", "key_file": "a"})
+        for each in self.sites:
+            each.tables.leave(StoreBusy("a test"))
+        self.wait(2.2)
+        found = [[str(item) for item in self.gateways(site)[1:]] for site in range(3)]
+        text = "{} has other settings for this component: key_file (another content), timeout ({}; here {})."
+        self.assertEqual([len(each) for each in found], [1, 2, 1])
+        self.assertTrue(found[0][0].startswith(text.format("gw2", 10, 30)), found)
+        self.assertTrue(found[1][1].startswith(text.format("gw3", 30, 10)), found)
+        self.assertEqual(lines.count("proxy.other_settings"), 4)
+        tables.setOnline("t@example.com/x", True)
+        self.wait(2.2)
+        self.assertEqual(self.sites[0].translator.resources.load, {f"{T}/a": 0})
+
+
 class FaultTests(SharingCase):
     """The database does not work."""
 
@@ -512,6 +615,29 @@ class FaultTests(SharingCase):
         self.wait(TIMEOUT)
         self.assertEqual((self.sent(), self.rows()), ([], 0))
         self.assertEqual(self.rows("gateways"), 3)
+
+    def test_outage(self) -> None:
+        """
+        The database is away for longer than requests wait: each request gets that error, and when it is back, the
+        next one is forwarded.
+        """
+        self.store.isSlow = True
+        self.wait(9)
+        self.ask(0, "1")
+        self.store.failAll()
+        self.ask(0, "2")
+        self.wait(2)
+        self.store.failAll()
+        self.wait(2)
+        self.store.failAll()
+        expected = [f"error {each} {U} internal-server-error" for each in "12"]
+        self.assertEqual(self.sent(), expected)
+        self.store.isSlow = False
+        self.ask(0, "3")
+        self.answer(1, "3")
+        self.assertEqual(self.sent(), [f"get 3 {T}/a", f"result 3 {U}"])
+        self.wait(TIMEOUT)
+        self.assertEqual((self.sent(), self.rows(), self.rows("gateways")), ([], 0, 3))
 
     def test_busy(self) -> None:
         """While other gateways hold the lock, answers wait, for some time; requests get an error."""

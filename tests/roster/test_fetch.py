@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from twisted.internet.defer import Deferred, ensureDeferred, inlineCallbacks, su
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, trustRootFromCertificates
-from twisted.internet.task import deferLater
+from twisted.internet.task import Clock, deferLater
 from twisted.trial.unittest import TestCase
 from twisted.web.client import Agent, BrowserLikePolicyForHTTPS
 
@@ -80,9 +81,43 @@ class FetchTests(TestCase):
         yield self.pool.closeCachedConnections()
         yield self.port.stopListening()
 
-    def make(self, port: int, timeout: float = 0.5) -> WebApplication:
+    def make(self, port: int, timeout: float = 20, clock: Any = reactor) -> WebApplication:
         client = makeClient(Agent(reactor, pool=self.pool))
-        return WebApplication(f"http://127.0.0.1:{port}/contacts/%s?x=1", client, reactor, timeout)
+        return WebApplication(f"http://127.0.0.1:{port}/contacts/%s?x=1", client, clock, timeout)
+
+    def makeTimed(self) -> Clock:
+        """Make one whose pauses take no time, and whose timeout of 30 seconds is that of the returned clock."""
+        clock = Clock()
+        self.patch(fetch, "deferLater", lambda clock, seconds: succeed(None))
+        self.application = self.make(self.port.getHost().port, 30.0, clock)
+        return clock
+
+    @inlineCallbacks
+    def until(self, condition: Callable[[], object]) -> Any:
+        """Wait until something is so, as long as the test may take."""
+        while not condition():
+            yield deferLater(reactor, 0.005)
+
+    @inlineCallbacks
+    def overdue(self, clock: Clock, *answers: bytes | None) -> Any:
+        """Fail by the timeout at each of these answers, which the application gives to tries of one document."""
+        bodies: list[object] = []
+        collect = agent.collected
+
+        def collected(response: Any, most: int) -> Any:
+            bodies.append(response)
+            return collect(response, most)
+
+        self.patch(fetch, "collected", collected)
+        failing = self.fails(*answers, part="within 30 s; 3 tries")
+        begun = 0
+        for number, answer in enumerate(answers, 1):
+            begun += answer is not None
+            state = len(answers) - number, begun
+            yield self.until(lambda state=state: (len(self.factory.answers), len(bodies)) == state)  # type: ignore[misc]  # of a loop
+            self.assertNoResult(failing)
+            clock.advance(30.0)
+        yield failing
 
     def ask(self, *answers: bytes | None, name: str = "john", isUnconditional: bool = False) -> Deferred[Any]:
         self.factory.answers[:] = answers
@@ -225,26 +260,29 @@ class FetchTests(TestCase):
     @inlineCallbacks
     def test_silence(self) -> Any:
         """Without an answer, or with one that never ends, a try ends at its timeout."""
-        self.application = self.make(self.port.getHost().port, 0.1)
-        yield self.fails(None, None, None, part="within 0.1 s; 3 tries")
+        clock = self.makeTimed()
+        yield self.overdue(clock, None, None, None)
         endless = response(Content_Length="100")
-        yield self.fails(endless, endless, endless, part="within 0.1 s; 3 tries")
+        yield self.overdue(clock, endless, endless, endless)
 
     @inlineCallbacks
     def test_left(self) -> Any:
         """A connection that still brings an unused body is closed; one that has brought all of it is kept."""
-        self.application = self.make(self.port.getHost().port, 0.1)
+        clock = self.makeTimed()
+        endless = response(Content_Length="100")
+        yield self.overdue(clock, endless, endless, endless)
+        yield self.until(lambda: not [each for each in self.factory.connections if each.connected])
         much = b"x" * 70_000
         for answer, part, tries in (
-            (response(Content_Length="100"), "within 0.1 s", 3),
             (response(b"x", "404 Not Found", Content_Length="100"), "status 404", 1),
             (response(much, "404 Not Found", Content_Length="100000"), "status 404", 1),
             (response(b"x", "500 Oops", Content_Length="100"), "status 500", 3),
             (response(much, Content_Length=str(10**9)), "1000000000 bytes", 1),
         ):
             yield self.fails(*[answer] * tries, part=part)
-            yield deferLater(reactor, 0.05 if much in answer else 0.15)
-            self.assertEqual([each for each in self.factory.connections if each.connected], [], part)
+            if much not in answer:
+                clock.advance(30.0)
+            yield self.until(lambda: not [each for each in self.factory.connections if each.connected])
         self.factory.connections.clear()
         for _ in range(6):
             yield self.fails(response(b"Who?", "404 Not Found"), part="status 404")

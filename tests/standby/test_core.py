@@ -15,6 +15,7 @@ from gateway.standby.core import (
     TICK,
     WAITS_FOR,
     Change,
+    Kept,
     Leases,
     Lost,
     Owner,
@@ -24,10 +25,11 @@ from gateway.standby.core import (
     Waits,
 )
 from gateway.standby.store import MIGRATIONS, perform
+from gateway.state.guards import Guard, Locks
 from gateway.state.memory import MemoryStore
 from tests.profiles import steady
 
-C, D = "rooms.example.com", "mirror.example.com"
+C, D, E = "rooms.example.com", "mirror.example.com", "other.example.com"
 
 
 class Process:
@@ -41,6 +43,7 @@ class Process:
     def __init__(self, store: MemoryStore, name: str, *components: str) -> None:
         self.store = store
         self.own = Owner(f"run-{name}", name)
+        self.locks = Keeping()
         self.leases = Leases(self.own)
         self.lease = {each: self.leases.add(each) for each in components or (C,)}
         self.waiting: tuple[Turn, float] | None = None
@@ -57,7 +60,7 @@ class Process:
         if self.waiting is not None:
             turn, askedAt = self.waiting
             self.waiting = None
-            self.found = turn, askedAt, get(self.store, self.own, turn)
+            self.found = turn, askedAt, get(self.store, self.own, turn, self.locks)
 
     def answer(self, now: float) -> list[Change]:
         """The process gets the answer."""
@@ -82,9 +85,23 @@ class Process:
         return now < self.lease[component].until
 
 
-def get(store: MemoryStore, own: Owner, turn: Turn) -> list[Row]:
+class Keeping(Locks):
+    """
+    Sessions that do not end.
+
+    @ivar kept: the components whose rows they keep.
+    """
+
+    def __init__(self) -> None:
+        self.kept: set[str] = set()
+
+    def isFree(self, cursor: Any, guard: Guard) -> bool:
+        return guard.values["component"] not in self.kept
+
+
+def get(store: MemoryStore, own: Owner, turn: Turn, locks: Locks | None = None) -> list[Row]:
     """Return the answer of the table."""
-    found: list[Row] = store.atStart(perform, own, turn)
+    found: list[Row] = store.atStart(perform, own, turn, locks or Locks())
     return found
 
 
@@ -251,6 +268,22 @@ class LeasesTests(SynchronousTestCase):
             get(self.store, self.other.own, self.other.leases.leave())
             self.other.leases.add(C)
             get(self.store, Owner("run-third", "third"), Turn(claim=(C,)))
+
+    def test_kept(self) -> None:
+        """A component that a session keeps is reported, and taken afterwards; others are taken before."""
+        one, other = Process(self.store, "one", C, D, E), Process(self.store, "other", C, D, E)
+        self.run_(0.0, 5.0, one, other)
+        for first in (C, D, E):
+            other.locks.kept.add(first)
+        found = self.run_(5.5, WAITS_FOR + 12 * TICK, other)
+        self.assertEqual({each for _, _, each in found}, {Kept(each, one.own) for each in (C, D, E)})
+        other.locks.kept -= {D, E}
+        found = self.run_(18.5, 4.0, other)
+        self.assertEqual({each for _, _, each in found}, {Taken(each, one.own) for each in (D, E)})
+        self.assertEqual([other.leases.isKept(each) for each in (C, D)], [True, False])
+        other.locks.kept.clear()
+        self.assertEqual([each for _, _, each in self.run_(23.0, 2.0, other)], [Taken(C, one.own)])
+        self.assertFalse(other.leases.isKept(C))
 
     def test_taken(self) -> None:
         """Another process has changed the row by force: this one stops."""

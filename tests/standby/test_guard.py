@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -10,16 +11,24 @@ from psycopg import OperationalError
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.errors import StoreBusy, StoreTaken
+from gateway.errors import StoreTaken
 from gateway.standby.core import Owner, Row, Turn
 from gateway.standby.store import MIGRATIONS, NAME, guard, perform
 from gateway.state.database import Database
 from gateway.state.dialect import Dialect
 from gateway.state.postgresql import PostgresBackend
-from gateway.state.postgresql_session import PostgresSession, applicationOf, connect, endSessions
+from gateway.state.postgresql_session import (
+    PostgresLocks,
+    PostgresSession,
+    applicationOf,
+    connect,
+    quoted,
+    schemaOf,
+)
 from tests.state.cluster import cluster
 
-C = "private.exa'mple"
+C, D, E = "private.exa'mple", "other.example", "third.example"
+KEEP = f"BEGIN; SELECT 1 FROM {quoted(schemaOf(NAME))}.leases WHERE component <> '{D}' FOR KEY SHARE".encode()  # noqa: S608  # constants
 STORE = f"{C}.private"
 TABLES = (("CREATE TABLE kept (name TEXT PRIMARY KEY)",),)
 ONE, OTHER = Owner("run-one", "one"), Owner("run-other", "other")
@@ -34,6 +43,13 @@ def names(cursor: Any) -> list[str]:
     """Return the names."""
     cursor.execute("SELECT name FROM kept ORDER BY name")
     return [name for (name,) in cursor.fetchall()]
+
+
+class Patient(PostgresLocks):
+    """Ends no session."""
+
+    def endSessions(self, cursor: Any, holder: str) -> None:
+        """Do nothing."""
 
 
 class GuardTests(SynchronousTestCase):
@@ -55,8 +71,15 @@ class GuardTests(SynchronousTestCase):
 
     def turn(self, own: Owner, **turn: Any) -> list[Row]:
         """Change the table of leases, and return it."""
-        found: list[Row] = self.leases.atStart(perform, own, Turn(**turn), endSessions)
+        found: list[Row] = self.leases.atStart(perform, own, Turn(**turn), PostgresLocks())
         return found
+
+    def take(self, row: Row) -> None:
+        """Take a row; a session that is to end may need a moment."""
+        deadline = time.monotonic() + 5
+        while self.turn(OTHER, take=(row,))[0].owner != OTHER:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
 
     def test_taken(self) -> None:
         """The owner changes the store; after another process has taken the lease, only that one does."""
@@ -99,16 +122,35 @@ class GuardTests(SynchronousTestCase):
         with self.change() as session:
             [row] = self.turn(ONE, renew=(C,))
             self.assertEqual(row.beat, self.row.beat + 1)
-            kept = Turn(take=(row,))
-            self.assertRaises(StoreBusy, self.leases.atStart, perform, OTHER, kept)
+            found = self.leases.atStart(perform, OTHER, Turn(take=(row,)), Patient())
+            self.assertEqual(found, [row])
             session.commit()
-        self.assertEqual(self.turn(OTHER, take=(row,))[0].owner, OTHER)
+        self.take(row)
         self.assertEqual(self.stores[OTHER].atStart(names), ["a", "b"])
+
+    def test_kept(self) -> None:
+        """
+        A row that a session keeps and that cannot be ended, such as one of another user of PostgreSQL, delays
+        neither the renewal of other components nor their release.
+        """
+        self.turn(OTHER, claim=(D, E))
+        with connect(self.url, "another one") as session:
+            session.execute(KEEP)
+            before = {row.component: row for row in self.turn(OTHER)}
+            began = time.monotonic()
+            found = self.turn(OTHER, take=(self.row,), renew=(D,), release=(E,))
+            self.assertLess(time.monotonic() - began, 0.4)
+            after = {row.component: row for row in found}
+            self.assertEqual((after[C], after[E]), (before[C], before[E]))
+            self.assertEqual((after[D].owner, after[D].beat), (OTHER, before[D].beat + 1))
+            session.execute(b"COMMIT")
+        self.take(self.row)
+        self.assertEqual({row.component for row in self.turn(OTHER, release=(E,))}, {C, D})
 
     def test_ended(self) -> None:
         """A process that takes the lease ends such a transaction; it is not stored."""
         with self.assertRaises(OperationalError), self.change() as session:
-            self.assertEqual(self.turn(OTHER, take=(self.row,))[0].owner, OTHER)
+            self.take(self.row)
             session.commit()
         self.assertEqual(self.stores[OTHER].atStart(names), ["a"])
         self.assertRaises(StoreTaken, self.stores[ONE].atStart, put, "c")
@@ -117,7 +159,7 @@ class GuardTests(SynchronousTestCase):
         """The same if the owner is halted within the messages of a statement, which PostgreSQL waits for."""
         with self.assertRaises(OperationalError), self.change() as session, session.connection.pipeline():
             session.connection.execute(b"SELECT pg_sleep(0)")
-            self.assertEqual(self.turn(OTHER, take=(self.row,))[0].owner, OTHER)
+            self.take(self.row)
         self.assertEqual(self.stores[OTHER].atStart(names), ["a"])
 
     def name(self) -> str:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from twisted.internet import reactor
+from twisted.internet.task import Clock
 from twisted.internet.testing import MemoryReactorClock
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -19,6 +21,21 @@ def closeAll(test: SynchronousTestCase) -> None:
         start(database)
 
     test.patch(Database, "_start", started)
+
+
+class ClockedReactor(Clock):
+    """
+    The reactor with a clock that only the test advances, so that nothing is overdue because the machine is slow.
+    Threads, and what is to be done at the end of the turn, are as on the reactor.
+    """
+
+    def callLater(self, delay: float, function: Any, *arguments: object, **more: object) -> Any:
+        if delay == 0:
+            return reactor.callLater(0, function, *arguments, **more)
+        return super().callLater(delay, function, *arguments, **more)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(reactor, name)
 
 
 class StartedReactor(MemoryReactorClock):

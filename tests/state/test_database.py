@@ -26,6 +26,7 @@ from gateway.state.database import Database
 from gateway.state.faults import Condition, problem
 from gateway.state.sqlite import SqliteBackend
 from tests.disks import smallDisk
+from tests.state.support import ClockedReactor
 
 MIGRATIONS = (("CREATE TABLE IF NOT EXISTS kept (name TEXT PRIMARY KEY, content TEXT NOT NULL)",),)
 
@@ -53,12 +54,15 @@ def locked(path: Path) -> Iterator[None]:
         connection.execute("ROLLBACK")
 
 
-def hang(cursor: sqlite3.Cursor, finish: list[None]) -> None:
+def hang(cursor: sqlite3.Cursor, finish: list[None], *started: list[None]) -> None:
     """
     Do not end before C{finish} has an item.
 
+    @param started: gets an item.
     @raise AssertionError: if the reactor has waited meanwhile.
     """
+    for each in started:
+        each.append(None)
     deadline = time.monotonic() + 10
     while not finish:
         assert time.monotonic() < deadline, "the reactor has waited for the thread"
@@ -83,8 +87,8 @@ class DatabaseCase(TestCase):
             self.assertNotIn("log_failure", event)
             self.logged.append(formatEvent(event))
 
-    def open(self, path: Path | None = None) -> Database:
-        opened = Database(SqliteBackend(path or self.path, MIGRATIONS), reactor)
+    def open(self, path: Path | None = None, clocked: Any = reactor) -> Database:
+        opened = Database(SqliteBackend(path or self.path, MIGRATIONS), clocked)
         self.addCleanup(opened.close)
         return opened
 
@@ -290,39 +294,48 @@ class CancelledTests(DatabaseCase):
     @inlineCallbacks
     def test_waited(self) -> Any:
         """On a hanging disk each request gets an error in time, later requests at once; none is run afterwards."""
-        self.patch(database, "_MAX_WAIT", 0.3)
-        self.patch(database, "_WATCH_EVERY", 0.05)
-        kept = self.open()
+        clock = ClockedReactor()
+        kept = self.open(clocked=clock)
         yield kept.write(put, "a", "x")
         hung: list[None] = []
         self.addCleanup(hung.append, None)
+        started: list[None] = []
 
         def hangs(cursor: sqlite3.Cursor) -> None:
             put(cursor, "a", "y")
+            started.append(None)
             while not hung:
                 time.sleep(0.01)
 
         waiting = [kept.write(hangs), *(kept.write(put, "a", f"{number}") for number in range(10))]
-        started = time.monotonic()
-        yield gatherResults([self.assertFailure(each, StoreBusy) for each in waiting])
-        self.assertLess(time.monotonic() - started, 2)
+        yield self.until(lambda: bool(started))
+        clock.pump([0.1] * 99)
+        for each in waiting:
+            self.assertNoResult(each)
+        clock.advance(1.0)
+        for each in waiting:
+            self.failureResultOf(each, StoreBusy)
         yield self.assertFailure(kept.write(put, "a", "z"), StoreBusy)
         self.assertIn("its disk does not respond", kept.trouble)
         self.assertEqual(len(self.logged), 1)
         hung.append(None)
-        yield self.until(lambda: not kept.trouble)
+        yield self.until(lambda: bool(clock.advance(0.1) or not kept.trouble))
         self.assertEqual((yield kept.read(get, "a")), "x")
 
     @inlineCallbacks
     def test_closedMeanwhile(self) -> Any:
         """The errback of a request may close the file, or send another request."""
-        self.patch(database, "_MAX_WAIT", 0.1)
-        self.patch(database, "_WATCH_EVERY", 0.05)
         for react in (Database.close, lambda kept: self.assertFailure(kept.read(get, "a"), StoreBusy)):
-            kept = self.open()
+            clock = ClockedReactor()
+            kept = self.open(clocked=clock)
             yield kept.write(put, "a", "x")
-            hung = kept.write(lambda cursor: time.sleep(0.3))
-            hung.addErrback(lambda failure, react=react, kept=kept: react(kept))
+            finish: list[None] = []
+            started: list[None] = []
+            hung = kept.write(hang, finish, started)
+            yield self.until(lambda started=started: bool(started))  # type: ignore[misc]  # of a loop
+            hung.addErrback(lambda failure, finish=finish: finish.append(None))
+            hung.addCallback(lambda result, react=react, kept=kept: react(kept))
+            clock.advance(10.0)
             yield hung
             yield self.until(lambda kept=kept: str(kept.report()).endswith("that wait: 0"))  # type: ignore[misc]  # of a loop
             kept.close()
@@ -363,15 +376,19 @@ class CancelledTests(DatabaseCase):
     @inlineCallbacks
     def test_closeLaterHung(self) -> Any:
         """If the disk does not respond, the reactor does not wait for the thread, and the log says so."""
-        self.patch(database, "_MAX_WAIT", 0.1)
-        self.patch(database, "_WATCH_EVERY", 0.05)
-        kept = self.open()
+        clock = ClockedReactor()
+        kept = self.open(clocked=clock)
         yield kept.read(get, "a")
         threads = list(kept._worker.threads)
         finish: list[None] = []
-        hung = kept.write(hang, finish)
+        started: list[None] = []
+        hung = kept.write(hang, finish, started)
         hung.addErrback(lambda failure: None)
-        yield kept.closeLater()
+        yield self.until(lambda: bool(started))
+        closing = kept.closeLater()
+        self.assertNoResult(closing)
+        clock.advance(10.0)
+        yield closing
         self.assertTrue(any(each.is_alive() for each in threads))
         self.assertIn(f"{self.path} is still open: its disk does not respond: check the disk.", self.logged)
         yield hung

@@ -30,7 +30,7 @@ from gateway.state.postgresql_session import PREFIX, PostgresSession, connect, s
 from tests.profiles import steady
 from tests.state.cluster import cluster
 from tests.state.relay import Relay
-from tests.state.support import StartedReactor, closeAll
+from tests.state.support import ClockedReactor, StartedReactor, closeAll
 
 MIGRATIONS = (
     ("CREATE TABLE kept (name TEXT PRIMARY KEY, count BIGINT NOT NULL)",),
@@ -82,8 +82,10 @@ class PostgresCase(TestCase):
         self.patch(database, "_GRACE", 0.3)
         self.patch(postgresql, "_MARGIN", 0.1)
 
-    def open(self, migrations: Migrations = MIGRATIONS, name: str = NAME, url: str = "") -> Database:
-        opened = Database(PostgresBackend(url or self.url, name, migrations), reactor)
+    def open(
+        self, migrations: Migrations = MIGRATIONS, name: str = NAME, url: str = "", clocked: Any = reactor
+    ) -> Database:
+        opened = Database(PostgresBackend(url or self.url, name, migrations), clocked)
         self.addCleanup(opened.close)
         return opened
 
@@ -515,8 +517,10 @@ class SharedTests(PostgresCase):
 
     @inlineCallbacks
     def test_writers(self) -> Any:
-        """Their transactions come one after the other."""
-        stores = [self.open(), self.open()]
+        """Their transactions come one after the other, however long each takes."""
+        # In PostgreSQL, 0 means no limit; test_lock tests the limit.
+        self.patch(postgresql_session, "_LOCK_TIMEOUT", 0)
+        stores = [self.open(clocked=ClockedReactor()) for _ in range(2)]
         yield gatherResults([store.write(add, "a") for store in stores for _ in range(100)])
         self.assertEqual(self.kept(), {"a": 200})
 

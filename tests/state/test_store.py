@@ -19,7 +19,7 @@ from zope.interface.verify import verifyObject
 
 from gateway.errors import StoreBroken, StoreBusy, StoreFull
 from gateway.interfaces import IStore
-from gateway.state import database, sqlite
+from gateway.state import sqlite
 from gateway.state.database import Database
 from gateway.state.jobs import Job
 from gateway.state.memory import MemoryStore
@@ -29,7 +29,7 @@ from gateway.state.sqlite import SqliteBackend, SqliteFile, SqliteSession
 from tests.disks import smallDisk
 from tests.profiles import steady
 from tests.state.cluster import cluster
-from tests.state.support import StartedReactor, closeAll
+from tests.state.support import ClockedReactor, StartedReactor, closeAll
 from tests.state.test_database import locked
 
 MIGRATIONS = (("CREATE TABLE kept (name TEXT PRIMARY KEY, content TEXT NOT NULL)",),)
@@ -488,22 +488,29 @@ class SharedTests(TestCase):
     @inlineCallbacks
     def test_hangs(self) -> Any:
         """If the disk hangs in a shared transaction, all of its requests fail in time, and none is stored."""
-        self.patch(database, "_MAX_WAIT", 0.3)
-        self.patch(database, "_WATCH_EVERY", 0.05)
-        yield self.store.write(put, "first")
+        clock = ClockedReactor()
+        store = Database(SqliteBackend(self.path, MIGRATIONS), clock)
+        self.addCleanup(store.close)
+        yield store.write(put, "first")
         hung: list[None] = []
         self.addCleanup(hung.append, None)
+        started: list[None] = []
 
         def hang(cursor: sqlite3.Cursor) -> None:
+            started.append(None)
             while not hung:
                 time.sleep(0.01)
 
-        waiting = [self.store.write(put, "before"), self.store.write(hang), self.store.write(put, "after")]
-        yield gatherResults([self.assertFailure(each, StoreBusy) for each in waiting])
-        hung.append(None)
-        while self.store._jobs:
+        waiting = [store.write(put, "before"), store.write(hang), store.write(put, "after")]
+        while not started:
             yield deferLater(reactor, 0.02)
-        self.assertEqual((yield self.store.read(names)), ["first"])
+        clock.advance(10.0)
+        for each in waiting:
+            self.failureResultOf(each, StoreBusy)
+        hung.append(None)
+        while store._jobs:
+            yield deferLater(reactor, 0.02)
+        self.assertEqual((yield store.read(names)), ["first"])
 
 
 # Requests, and those of them that are cancelled before they run.

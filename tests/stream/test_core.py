@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 from itertools import pairwise
 from time import process_time
 from typing import Any
+from weakref import WeakSet
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -378,6 +380,28 @@ class WorkTests(SynchronousTestCase):
             self.assertEqual([found[3] for found in end(data, size)], [str(number) for number in range(300)])
             if size:
                 self.assertGreater(len(made), 10)
+
+    def test_parserIsFreed(self) -> None:
+        """A replaced parser is freed at once, and the last one with its stream: no garbage collection is needed."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        self.patch(core, "_PARSER_LIFE", 500)
+        made: WeakSet[core.Checker] = WeakSet()
+        original = core.Checker
+
+        def make(namespace: str) -> core.Checker:
+            checker = original(namespace)
+            made.add(checker)
+            return checker
+
+        self.patch(core, "Checker", make)
+        splitter = Splitter(ns.COMPONENT_ACCEPT)
+        splitter.feed(HEADER)
+        for number in range(100):
+            splitter.feed(f"<iq id='{number}'><q{number} xmlns='urn:x'/></iq>".encode())
+        self.assertEqual(len(made), 1)
+        del splitter
+        self.assertEqual(len(made), 0)
 
     def test_renewalKeepsStrict(self) -> None:
         """A renewed parser checks its input as before, also within a stanza."""

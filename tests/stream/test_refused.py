@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from itertools import pairwise
 from time import process_time
 from typing import Any
+from weakref import WeakSet
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -220,6 +222,27 @@ class MemoryTests(SynchronousTestCase):
             self.assertEqual((found[:2], last[3]), ((TooLarge, len(data)), "2"))
             self.assertGreater(len(made), 10)
             self.assertEqual(end(data[:-5] + b"</p></iq>", size, SMALL), ["not-well-formed"])
+
+    def test_parserIsFreed(self) -> None:
+        """A parser that skips is freed with the end of its stanza: no garbage collection is needed."""
+        gc.disable()
+        self.addCleanup(gc.enable)
+        made: WeakSet[skipper.Skipper] = WeakSet()
+        original = core.Skipper
+
+        def make(header: bytes) -> skipper.Skipper:
+            found = original(header)
+            made.add(found)
+            return found
+
+        self.patch(core, "Skipper", make)
+        splitter = Splitter(ns.COMPONENT_ACCEPT, SMALL)
+        splitter.feed(HEADER)
+        for _ in range(3):
+            splitter.feed(f"<iq><a>{ROOM}".encode())
+            self.assertEqual(len(made), 1)
+            splitter.feed(b"</a></iq>")
+            self.assertEqual(len(made), 0)
 
     def test_hardBound(self) -> None:
         """A single tag, and endlessly nested elements, end the stream at a hard limit."""

@@ -107,7 +107,7 @@ class SurveyTests(SynchronousTestCase):
         self.assertEqual(self.logged, sentences(self.survey.report()))
         for part in (
             "example.com drops requests of this component",
-            "mod_privilege: {presence: {managed_entity: gw}}",
+            'mod_privilege: {iq: {"urn:xmpp:ping": {get: none}}}',
         ):
             self.assertIn(part, self.logged[0])
         self.again()
