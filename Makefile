@@ -27,14 +27,16 @@ UNIT_RUN = @folder=$$(mktemp -d -p $(MEMORY)) && trap "chmod -R u+w $$folder; rm
 	$(BOUND) 600 $(TRIAL) --temp-directory=$$folder/trial $(1)
 # The live tests that compare times run alone; the others in two halves. Tests of one module share servers.
 ALONE := $(addprefix tests.live.test_,embedded_hostile hostile_user outage roster_lock)
-OTHERS := $(filter-out $(ALONE),$(subst /,.,$(basename $(sort $(wildcard tests/live/test_*.py)))))
+# Minutes of work without servers of ours: beside the two halves, which mostly wait.
+PACKAGES := tests.live.test_debian
+OTHERS := $(filter-out $(ALONE) $(PACKAGES),$(subst /,.,$(basename $(sort $(wildcard tests/live/test_*.py)))))
 FIRST := $(wordlist 1,25,$(OTHERS))
 # Compares the stubs with wokkel, which can only be imported after the gateway package.
 STUBTEST := import gateway, sys; from mypy import stubtest; sys.exit(stubtest.main())
 
 .PHONY: run tour test unit unit-first unit-second unit-stores installs unit-newest \
-	live live-first live-second live-alone live-again live-record soak-rooms soak-fmuc soak-database soak-standby \
-	soak-chain soak fuzz packages lint types docs docs-links mutants mutants-all clean
+	live live-first live-second live-packages live-alone live-again live-record soak-rooms soak-fmuc soak-database \
+	soak-standby soak-chain soak fuzz packages lint types docs docs-links mutants mutants-all clean
 
 # The property tests try all of their examples here, and a fifth of them in `make unit` alone (tests/profiles.py).
 test: export EXAMPLES = long
@@ -76,6 +78,9 @@ live-first: $(VENV)/made
 
 live-second: $(VENV)/made
 	$(BOUND) 2000 $(TRIAL) $(filter-out $(FIRST),$(OTHERS))
+
+live-packages: $(VENV)/made
+	$(BOUND) 2500 nice -n 19 $(TRIAL) $(PACKAGES)
 
 live-alone: $(VENV)/made
 	$(BOUND) 900 $(TRIAL) $(ALONE)
@@ -120,7 +125,7 @@ fuzz: $(VENV)/made
 	        -artifact_prefix=fuzz- || exit 1; \
 	done
 
-# The Debian package, built and tried in fresh roots of two releases, as root: some ten minutes.
+# The Debian package, built and tried in fresh roots of two releases, as root: some five minutes. The packages are in dist/.
 packages:
 	packaging/try-debian
 

@@ -55,7 +55,7 @@ C{plugin} (what the start needs to know of it). C{tables} has its keys in the co
 
 from gateway import _compat, _deprecated
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["__version__", "_compat"]
 
 _deprecated.install()

@@ -30,12 +30,6 @@ PAGE = (ROOT / "docs" / "install.md").read_text()
 class DebianTests(SynchronousTestCase):
     """The Debian package."""
 
-    def test_version(self) -> None:
-        """The version of the newest entry is the gateway's own."""
-        entry = re.match(r"xmpp-gateway \((\S+)\) ", (ROOT / "debian" / "changelog").read_text())
-        assert entry is not None
-        self.assertEqual(entry[1], gateway.__version__)
-
     def test_python(self) -> None:
         """The package asks for the same Python as the distributions."""
         setup = configparser.ConfigParser()
@@ -44,9 +38,13 @@ class DebianTests(SynchronousTestCase):
         self.assertIn(f"python3 (>= {least})", (ROOT / "debian" / "control").read_text())
 
     def test_configuration(self) -> None:
-        """The first configuration has only the folder of the state, so that C{xmpp-gateway init} replaces it."""
-        document = tomllib.loads((PACKAGING / "gateway.toml").read_text())
-        self.assertEqual(document, {"state_dir": "/var/lib/xmpp-gateway"})
+        """A first configuration has only the folder of the state, so that C{xmpp-gateway init} replaces it."""
+        tmpfiles = (PACKAGING / "systemd" / "tmpfiles.conf").read_text()
+        file = "f /etc/xmpp-gateway/gateway.toml 0600 xmpp-gateway xmpp-gateway - "
+        [made] = re.findall(f"(?m)^{re.escape(file)}(.+)$", tmpfiles)
+        document = {"state_dir": "/var/lib/xmpp-gateway"}
+        self.assertEqual(tomllib.loads(made.replace("\\n", "\n")), document)
+        self.assertEqual(tomllib.loads((PACKAGING / "gateway.toml").read_text()), document)
         for place in ("systemd/tmpfiles.conf", "systemd/sysusers.conf", "container/Containerfile"):
             self.assertIn(document["state_dir"], (PACKAGING / place).read_text())
 
@@ -159,18 +157,29 @@ class PageTests(SynchronousTestCase):
                 self.assertEqual(found[f"{table}.{key}"], f"the credential {name}")
 
 
-class ChangelogTests(SynchronousTestCase):
-    """The changelog of the next release."""
+class ReleaseTests(SynchronousTestCase):
+    """The version, which is a fact of the package, and the changelogs of this release and of the next."""
+
+    def test_version(self) -> None:
+        """The newest parts of the changelogs, and the examples of the documentation, have the gateway's version."""
+        for name, pattern in (
+            ("CHANGELOG.md", r"(?m)\A## xmpp-gateway (\S+) \("),
+            ("debian/changelog", r"\Axmpp-gateway \((\S+)\) "),
+            ("docs/logs.md", r"(?m)^xmpp-gateway (\S+) starts"),
+            ("docs/status.md", r'(?m)^ "version": "(.*)"'),
+        ):
+            found = re.findall(pattern, (ROOT / name).read_text())
+            self.assertEqual(found, [gateway.__version__], name)
 
     def test_draft(self) -> None:
-        """towncrier makes it of all fragments, each of which has a known kind."""
-        command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version=0.2.0", "--date=2026-12-01"]
+        """towncrier makes the next part of all fragments, each of which has a known kind."""
+        command = [sys.executable, "-m", "towncrier", "build", "--draft", "--version=next", "--date=2027-01-01"]
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertIn("## xmpp-gateway 0.2.0 (2026-12-01)\n", done.stdout)
+        self.assertIn("## xmpp-gateway next (2027-01-01)\n", done.stdout)
         types = tomllib.loads((ROOT / "towncrier.toml").read_text())["tool"]["towncrier"]["type"]
         shown = {kind["directory"]: kind["showcontent"] for kind in types}
-        for path in (ROOT / "newsfragments").iterdir():
+        for path in (ROOT / "newsfragments").glob("[0-9]*"):
             kind = path.name.split(".")[1]
             self.assertIn(kind, shown, path.name)
             if shown[kind]:

@@ -1,1 +1,0 @@
-Client proxy (Jabber Address Translation) for any XMPP server that supports XEP-0114: a service inside an ordinary client account gets a component's address, distributed over the account's resources, with sealed and stable addresses of requesters, deadlines and fail-over.

@@ -1,1 +1,0 @@
-The embedded default: without any configuration, ``twistd -n gateway`` runs on a small XMPP host in its own process, with accounts, a proxy and an implementing client, and ``python -m gateway.tour`` demonstrates the services. ``make run`` and ``make tour`` do the same in a clone.

@@ -1,1 +1,0 @@
-Namespace delegation (XEP-0355) on both sides: the gateway as managing entity for Prosody and ejabberd, with handlers that are plugins (private storage is included, and any Wokkel handler can be mounted), forwarding with filtering and fail-over, and client mode. The embedded host delegates, too. ``/status`` shows the grants of each server.

@@ -1,1 +1,0 @@
-Rosters from a web application: after ``POST /roster_admin/refresh`` the gateway fetches contacts, compares them with the server's and applies the difference, by privilege (XEP-0356) or by ejabberd's HTTP API. Users who come online are refreshed. Dry runs, a limit on removals, and entity tags are supported.

@@ -1,1 +1,0 @@
-Rooms that several sites share (FMUC): mirrors and rooms as services, both protocols (XEP-0289 and its predecessor ProtoXEP), chains of nodes without loops, one copy of each message for each node. For clients these are ordinary rooms (XEP-0045). The embedded default has both, and a room ``lobby``.
