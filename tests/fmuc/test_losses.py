@@ -258,7 +258,7 @@ class LossesTests(SynchronousTestCase):
         (Node(mode=Mode.REPLICA, isStored=False), Node(), Node(Dialect.PROTOXEP)),
         steps("forget0b status4f settle1f leave6e wait7f join4a deliver1a deliver6e lose4f lose6b"),
     )
-    # A node is killed, compares with its joined node, and that forgets everything without having sent anything else.
+    # A killed node compares with its joined node, which then forgets everything and has sent nothing else.
     @example(
         (
             Node(Dialect.PROTOXEP, Mode.REPLICA, isStored=False),
