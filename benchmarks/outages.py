@@ -12,8 +12,8 @@ from typing import Any
 from hour import SECONDS, Hour
 from sites import MIRROR, ROOM, Run, Traffic, Variant
 
-from gateway.fmuc.channel_values import ChannelState
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.channel.values import ChannelState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.stream.stanzas import Stanza
 from tests.link.core import Shape, Side, Way
 

@@ -371,7 +371,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("    if len(found) > 1:\n", "    if False:\n"),
         ("        room.lockedUntil = now + room.bounds.locked\n", "        pass\n"),
     ),
-    "gateway/fmuc/channel.py": (
+    "gateway/fmuc/channel/core.py": (
         ("position.epoch == self.epoch and self._outbox.acknowledged <= position.number", "False"),
         ("return position.epoch == self.epoch and self._outbox", "return self._outbox"),
         ("if isNeeded or self._requests:", "if isNeeded:"),
@@ -431,7 +431,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("max(self.pace.silence, 4 * self.roundTrip.smoothed)", "self.pace.silence"),
         ("        if sentAt >= self.flowsSince():\n", "        if True:\n"),
     ),
-    "gateway/fmuc/channels.py": (
+    "gateway/fmuc/channel/table.py": (
         ("            channel.flowsSince = self._flowsTo(each.peer)\n", ""),
         ("        channel.flowsSince = self._flowsTo(node.jid)\n", ""),
         (' if place[1].rpartition("@")[2] in domains}', "}"),
@@ -450,7 +450,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if channel is None or not channel.isAsked(identifier):", "if channel is None:"),
         ("islice(self._closed, _MAX_RESUMED)", "islice(self._closed, 10_000)"),
     ),
-    "gateway/fmuc/kept.py": (
+    "gateway/fmuc/channel/kept.py": (
         ("if number <= last and (kept.sentAt <= until or (isFirst and kept.times == 1)):", "if number <= last:"),
         ("if number <= last and (kept", "if (kept"),
         ("(isFirst and kept.times == 1)", "isFirst"),
@@ -465,7 +465,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        for number in kept:\n            self.record(number, None)\n", ""),
         ("        self.received = self.size = 0\n", "        self.received = 0\n"),
     ),
-    "gateway/fmuc/channel_xml.py": (
+    "gateway/fmuc/channel/stanzas.py": (
         ("name=HEADER_OF_ERROR", "name=HEADER"),
         ("(isOriginId and not stanza.id)", "False"),
         ('attributeOf(part, "by") in ("", room)', "False"),
@@ -480,7 +480,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("_hash(sorted(each))", "_hash(each)"),
         ('"\\1".join(texts)', '"".join(texts)'),
     ),
-    "gateway/fmuc/window.py": (
+    "gateway/fmuc/channel/window.py": (
         ("        if used >= int(self.size):\n", "        if True:\n"),
         ("min(1.0, count / self.size)", "1.0"),
         ("min(1.0, count / self.size)", "count / self.size"),
@@ -488,7 +488,10 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("max(1.0, self.size / 2)", "self.size / 2"),
         ("max(1.0, self.most // 2)", "float(self.most)"),
     ),
-    "gateway/fmuc/round_trip.py": (("* 2.0 ** min(attempts, _MAX_DOUBLED)", ""), ("self.smoothed + max(", "max(")),
+    "gateway/fmuc/channel/round_trip.py": (
+        ("* 2.0 ** min(attempts, _MAX_DOUBLED)", ""),
+        ("self.smoothed + max(", "max("),
+    ),
     "gateway/muc/channel_store.py": (
         ('        cursor.execute("DELETE FROM outgoing WHERE room = ? AND peer = ?", (room, name))\n', ""),
     ),
@@ -741,20 +744,20 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        if pending.isSent and user == pending.request.realJid:\n", "        if False:\n"),
         ("    uplink.rejoinNext(now)\n", "    pass\n"),
     ),
-    "gateway/fmuc/pending.py": (
+    "gateway/fmuc/uplink/pending.py": (
         ("            self.owedTo.clear()\n", "            pass\n"),
         ("any(each != self.fence for each in self.fences)", "False"),
         ("        return identifier == self.fence\n", "        return True\n"),
         ("        return isEarlier\n", "        return False\n"),
     ),
-    "gateway/fmuc/leaving.py": (
+    "gateway/fmuc/uplink/leaving.py": (
         ("if self.state in JOINED and self._mirror.downstreamCount and not isJoining:", "if False:"),
         ("self.state in (UplinkState.JOINED, UplinkState.LOST)", "self.state is UplinkState.JOINED"),
         ("isNeeded = self.lasts and self._mirror.keepsNodes", "isNeeded = False"),
         (" and all(join.isWithdrawn for join in self.pending.values())", ""),
         ("            self.emptyUntil = now + _LOOK if isNeeded else", "            self.emptyUntil ="),
     ),
-    "gateway/fmuc/joining.py": (
+    "gateway/fmuc/uplink/joining.py": (
         ("if nick and nick not in self._mirror.room.occupants:", "if nick:"),
         ("            if self.isKept and self.node.isOrdinary:\n", "            if False:\n"),
         ("if node.returnsPresence or not node.hasJoined or node.channel is not None:", "if node.returnsPresence:"),
@@ -766,7 +769,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("isAnswered = self.node.returnsPresence or self.node.channel is not None", "isAnswered = False"),
         ("isOwed = earlier.isSent and not earlier.fence", "isOwed = not earlier.fence"),
     ),
-    "gateway/fmuc/questioning.py": (
+    "gateway/fmuc/uplink/questioning.py": (
         ("if code and self.state is not UplinkState.JOINING:", "if False:"),
         ("if self.told is None and self.isIn and not self.inquiry.hasAsked:", "if not self.inquiry.hasAsked:"),
         ("if self.told is None and self.isIn and not self.inquiry.hasAsked:", "if self.told is None:"),
@@ -780,7 +783,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
             "self._sendFirstJoin",
         ),
     ),
-    "gateway/fmuc/returning.py": (
+    "gateway/fmuc/uplink/returning.py": (
         ("self.resumption.isComparing and self.node.channel is None\n", "self.resumption.isComparing\n"),
         ("if first is None and self.node.isOrdinary and self._mirror.keepsNodes:", "if False:"),
         ("        if isComparing and not self._mirror.downstreamCount:\n", "        if False:\n"),
@@ -798,7 +801,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if self.isLeaving and self.probeAt <= now and self.resumption.isRestored:", "if False:"),
         ("join.isSent and self.node.channel is None and (", "join.isSent and ("),
     ),
-    "gateway/fmuc/losing.py": (
+    "gateway/fmuc/uplink/losing.py": (
         ("self.state is UplinkState.LOST and self.node.returnsMessages", "False"),
         ("each.isEntered or (", "("),
         ("                showAway(self._mirror.room, each, user)\n", "                pass\n"),
@@ -811,7 +814,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("self.resumption.retryAt = min(self.resumption.retryAt, now + FIRST)", "pass"),
         ("        for nick in entered:\n", "        for nick in ():\n"),
     ),
-    "gateway/fmuc/outgoing.py": (
+    "gateway/fmuc/uplink/outgoing.py": (
         ("takewhile(", "filter("),
         ("if isIn and not node.returnsMessages:", "if isIn:"),
         ("lambda each: each.since + self._pace.age <= now, OutboxFull", "lambda each: False, OutboxFull"),
@@ -829,11 +832,11 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ('            found.append(((oldest, _DESTROYED, ""), None))\n', "            pass\n"),
         ("if condition != _GONE:", "if True:"),
     ),
-    "gateway/fmuc/known_users.py": (
+    "gateway/fmuc/uplink/known_users.py": (
         ("return frozenset(features) >= _OPEN", "return bool(frozenset(features) & _OPEN)"),
         ("(self.isOpen and person(user) not in self._refused)", "self.isOpen"),
     ),
-    "gateway/fmuc/puppets.py": (
+    "gateway/fmuc/ordinary/puppets.py": (
         ("puppet.state, puppet.leaves = PuppetState.GONE, 0", "puppet.leaves = 0"),
         ("                puppet.leaves = int(isLeaving)\n", "                pass\n"),
         ("            puppet.held = None\n", ""),
@@ -845,14 +848,14 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("return domain == component", "return False"),
         ('"@" in (inner := jids.unescapeLocal(local))', "(inner := jids.unescapeLocal(local))"),
     ),
-    "gateway/fmuc/ordinary.py": (
+    "gateway/fmuc/ordinary/stanzas.py": (
         ("    if len(delays) > 1 and any(_isOf(part, source) for part in delays):\n", "    if False:\n"),
         ("muc.RESERVED | {ns.FMUC, ns.RESUME, ns.CHANNEL,", "muc.RESERVED | {"),
         (', "urn:xmpp:mam:tmp"}', "}"),
         ("most = None if action.hasHistory else 0", "most = None"),
         ("    if not isChanged:\n", "    if True:\n"),
     ),
-    "gateway/fmuc/from_ordinary.py": (
+    "gateway/fmuc/ordinary/from_room.py": (
         ("self._speaking.refused(puppets, puppet) if isRemoved else []", "[]"),
         ("        if missed is not None and not isComplete:\n", "        if False:\n"),
         ("self._isAsked(puppets, puppet) and not isChange", "self._isAsked(puppets, puppet)"),
@@ -885,7 +888,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if result.query != missed.id or result.message.subject", "if result.message.subject"),
         ("if result.query != missed.id or result.message.subject", "if result.query != missed.id"),
     ),
-    "gateway/fmuc/restoring.py": (
+    "gateway/fmuc/ordinary/restoring.py": (
         ("while self._waiting and self._credit > 0:", "while self._waiting:"),
         ("or check.puppet is not puppet or nick != puppet.nick:", "or check.puppet is not puppet:"),
         ("or check.puppet is not puppet or nick != puppet.nick:", "or nick != puppet.nick:"),
@@ -894,17 +897,17 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("        self._checks.pop(puppet.fence, None)\n", "        pass\n"),
         ("for each in due if each.puppet.leaves]", "for each in due]"),
     ),
-    "gateway/fmuc/former_puppets.py": (
+    "gateway/fmuc/ordinary/former_puppets.py": (
         ("        if len(self._told) > _MAX_REMEMBERED:\n", "        if False:\n"),
         ("if self._told.get(key, 0.0) > now:", "if False:"),
         ("        self._told.pop((address, source), None)\n", "        pass\n"),
     ),
-    "gateway/fmuc/puppet_iqs.py": (
+    "gateway/fmuc/ordinary/puppet_iqs.py": (
         ("    if not identifier:\n", "    if False:\n"),
         ('if stanza.type in ("get", "set") and stanza.recipient != puppet.address:', "if False:"),
         ("        del self._ofAccounts[key]\n", "        pass\n"),
     ),
-    "gateway/fmuc/backing.py": (
+    "gateway/fmuc/ordinary/backing.py": (
         ("if puppet.unsent is None and not isSame(held.payload, wanted):", "if False:"),
         ("            puppet.realJid = stanza.realJid\n", "            pass\n"),
         ("                if puppet.state is PuppetState.LEAVING:\n", "                if False:\n"),
@@ -925,7 +928,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("            found += self._release(self._puppets[room])\n", "            pass\n"),
         ("return isToAll and self.isFrom(stanza)", "return False"),
     ),
-    "gateway/fmuc/submitted.py": (
+    "gateway/fmuc/uplink/submitted.py": (
         ("        if isLive:\n", "        if False:\n"),
         ("any(not isSettled or number not in self._sentAt for", "any(number not in self._sentAt for"),
         ("        if not isWhole:\n", "        if False:\n"),
@@ -934,12 +937,12 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("if isLost and self._attempts[found] < _MAX_ATTEMPTS:", "if self._attempts[found] < _MAX_ATTEMPTS:"),
         ("if isLost and self._attempts[found] < _MAX_ATTEMPTS:", "if isLost:"),
     ),
-    "gateway/fmuc/speaking.py": (
+    "gateway/fmuc/ordinary/speaking.py": (
         ("puppets.isSettled and not puppets.isDue and puppet.state is PuppetState.IN", "puppets.isSettled"),
         ("            self._rejoin(puppets, puppet)\n        return True", "            pass\n        return True"),
         ("submitter=known.origin", 'submitter=""'),
     ),
-    "gateway/fmuc/ordinary_archive.py": (
+    "gateway/fmuc/ordinary/archive.py": (
         ('identifier if len(identifier) <= MAX_ID else ""', "identifier"),
         (" and self._size < _MAX_BYTES", ""),
         ("if each[1].stanzaId not in self.seen and not", "if not"),
@@ -947,7 +950,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("return bool(last) and self.pages < _MAX_PAGES", "return bool(last)"),
         ("if jids.bare(sender) != source or", "if"),
     ),
-    "gateway/fmuc/probing.py": (
+    "gateway/fmuc/uplink/probing.py": (
         ("isPrivate = self._lists is None and not listed", "isPrivate = False"),
         ("if self._nicks <= listed:", "if self._nicks & listed:"),
         ("        if self._isSuspected:\n", "        if False:\n"),
@@ -963,7 +966,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("    equal.remove(found)\n", "    pass\n"),
         (" and each.stanzaId not in self._ids:", ":"),
     ),
-    "gateway/fmuc/resuming.py": (
+    "gateway/fmuc/uplink/resuming.py": (
         ("return min(FIRST * 2.0 ** (min(attempts, 20) // 2), slowest)", "return FIRST"),
         ("return min(max(stamps), lostAt) - SKEW", "return max(stamps) - SKEW"),
         ("if known is None or known.occupant is not occupant:", "if True:"),
@@ -1109,7 +1112,7 @@ RULES: dict[str, tuple[tuple[str, str], ...]] = {
         ("evolve(stanza, removes=True) if hasJoined else", ""),
         ('evolve(stanza, realJid="")', "stanza"),
     ),
-    "gateway/fmuc/inquiry.py": (
+    "gateway/fmuc/uplink/inquiry.py": (
         ("self._isOpen and identifier", "identifier"),
         ("        self._isOpen = self._isOpen and not isAnswer\n", ""),
         ("if self.silence is not Silence.REPEATED:", "if True:"),

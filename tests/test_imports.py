@@ -34,7 +34,8 @@ SERVICES = ("proxy", "delegation", "roster", "fmuc")
 ALWAYS = {
     *(f"{name}{module}" for name in SERVICES for module in ("", ".plugin", ".tables")),
     "roster.advice",
-    "fmuc.channel_values",
+    "fmuc.channel",
+    "fmuc.channel.values",
     "peers",
     "peers.identity",
 }

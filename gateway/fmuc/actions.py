@@ -6,7 +6,7 @@ from typing import Any
 
 from attrs import frozen
 
-from gateway.fmuc.channel import Channel
+from gateway.fmuc.channel.core import Channel
 from gateway.fmuc.digest import Buckets
 from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.values import Dialect, Mode

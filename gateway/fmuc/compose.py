@@ -11,12 +11,12 @@ from twisted.application.service import IService
 from gateway.config.tables import ConfigError
 from gateway.errors import GatewayError
 from gateway.fmuc.archiving import Archiving
-from gateway.fmuc.backing import Backing
-from gateway.fmuc.channels import Channels
+from gateway.fmuc.channel.table import Channels
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.mirroring import Mirroring
+from gateway.fmuc.ordinary.backing import Backing
 from gateway.fmuc.profiles import PROFILES
 from gateway.fmuc.tables import LOBBY, MirrorTable, RoomsTable, creator, prepared, seconds
 from gateway.fmuc.values import Dialect, Mode

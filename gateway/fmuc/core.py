@@ -29,16 +29,16 @@ from gateway.fmuc import (
     senders,
 )
 from gateway.fmuc.actions import AskProperties, Kept, ToNode
-from gateway.fmuc.channel_xml import isRequest
-from gateway.fmuc.channels import Event, Forgotten, Place
+from gateway.fmuc.channel.stanzas import isRequest
+from gateway.fmuc.channel.table import Event, Forgotten, Place
 from gateway.fmuc.destroyed import goneXml
 from gateway.fmuc.federation import Federation
-from gateway.fmuc.known_users import isOpen
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.properties import asksProperties
 from gateway.fmuc.senders import Sender, within
 from gateway.fmuc.service import FederatedRooms
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.known_users import isOpen
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect, NodeMessage, NodePresence
 from gateway.muc import from_user, whois
 from gateway.muc.actions import Action, SendError, SendResult

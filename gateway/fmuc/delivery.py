@@ -11,10 +11,10 @@ from attrs import evolve
 from gateway.errors import GatewayError
 from gateway.fmuc.actions import Kept, LeftOut, ToNode
 from gateway.fmuc.archiving import Archiving, Found
-from gateway.fmuc.backing import Backing
 from gateway.fmuc.commits import Commits, Refusal
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.numbering import Numbering, crosses
+from gateway.fmuc.ordinary.backing import Backing
 from gateway.fmuc.pacing import Pacing
 from gateway.fmuc.stanzas import write
 from gateway.fmuc.traffic import Traffic

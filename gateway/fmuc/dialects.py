@@ -30,7 +30,7 @@ from gateway.fmuc.actions import (
     TellOccupants,
     ToNode,
 )
-from gateway.fmuc.channel_xml import offerXml
+from gateway.fmuc.channel.stanzas import offerXml
 from gateway.fmuc.digest import ALL
 from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.values import Dialect, Mode

@@ -17,7 +17,7 @@ from html import unescape
 from attrs import frozen
 
 from gateway.errors import BadRequest
-from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.uplink.pending import PendingJoin
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room
 from gateway.muc.subject import subjectOf

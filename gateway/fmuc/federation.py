@@ -10,11 +10,11 @@ from gateway.addresses import jids
 from gateway.errors import LinkDown, NotPrivate, OnlyInTheRoom, OutboxFull
 from gateway.fmuc import admission, join_requests, quirks
 from gateway.fmuc.actions import ConfirmLeft, PrivateMessage, Return, Submission
-from gateway.fmuc.channel_values import ChannelState
+from gateway.fmuc.channel.values import ChannelState
 from gateway.fmuc.node_table import NodeTable, presenceAt
 from gateway.fmuc.nodes import Doubt, JoiningNode, Node
 from gateway.fmuc.returned import digest
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.muc.occupant import Node as AnyNode
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import (

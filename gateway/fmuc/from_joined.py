@@ -10,11 +10,11 @@ from gateway.fmuc import quirks
 from gateway.fmuc.digest import words
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoinedNode
-from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.rejections import expel, rejected, rejection
-from gateway.fmuc.returning import Uplink
 from gateway.fmuc.thinning import thinned
-from gateway.fmuc.uplink import Event, UplinkState
+from gateway.fmuc.uplink.pending import PendingJoin
+from gateway.fmuc.uplink.returning import Uplink
+from gateway.fmuc.uplink.states import Event, UplinkState
 from gateway.fmuc.values import Dialect, Mode, NodePresence
 from gateway.muc.leave import remove
 from gateway.muc.occupant import Occupant

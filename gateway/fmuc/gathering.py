@@ -6,7 +6,7 @@ from gateway.fmuc.federation import Federation
 from gateway.fmuc.node_table import presenceAt
 from gateway.fmuc.nodes import Node
 from gateway.fmuc.thinning import thinned
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import AVAILABLE
 

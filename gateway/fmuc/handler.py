@@ -16,10 +16,10 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, OverBudget, Stopping
 from gateway.fmuc.archiving import Archiving
-from gateway.fmuc.backing import Backing
 from gateway.fmuc.commits import Commits, Refusal
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.delivery import Delivery
+from gateway.fmuc.ordinary.backing import Backing
 from gateway.fmuc.reports import described, measure, measureBacking
 from gateway.fmuc.stanzas import readMessage, readPresence
 from gateway.fmuc.traffic import Traffic

@@ -1,6 +1,6 @@
 """
 A joined node, and joining nodes to which stanzas may be lost: they are asked to resume, and their occupants stay
-meanwhile. L{gateway.fmuc.resuming} is the other side.
+meanwhile. L{gateway.fmuc.uplink.resuming} is the other side.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.errors import BadRequest, NoSuchAddress, ResourceLimit
 from gateway.fmuc.actions import AskReturn
-from gateway.fmuc.channel_values import Lost, Opened, Renewed
-from gateway.fmuc.channels import Event, Forgotten
+from gateway.fmuc.channel.table import Event, Forgotten
+from gateway.fmuc.channel.values import Lost, Opened, Renewed
 from gateway.fmuc.destroyed import readGone
 from gateway.fmuc.digest import ALL, Buckets, shared
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.node_table import presenceAt
 from gateway.fmuc.nodes import Doubt, JoiningNode
-from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.resuming import FIRST, interval
+from gateway.fmuc.uplink.pending import PendingJoin
+from gateway.fmuc.uplink.resuming import FIRST, interval
 from gateway.fmuc.values import ABSENT, ResumeAnswer
 from gateway.muc.actions import Action, SendError, SendResult
 from gateway.muc.leave import leave, removeAll

@@ -15,7 +15,7 @@ from gateway.errors import (
 )
 from gateway.fmuc.node_table import NodeTable
 from gateway.fmuc.nodes import JoiningNode
-from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.uplink.pending import PendingJoin
 from gateway.muc import join
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import JoinRequest, Presence, person, stanzaError

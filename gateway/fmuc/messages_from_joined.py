@@ -9,8 +9,8 @@ from gateway.errors import GatewayError, NotInTheRoom
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.from_joined import parties
 from gateway.fmuc.from_joining import privateMessage, returnError
-from gateway.fmuc.returning import Uplink
-from gateway.fmuc.uplink import Event, UplinkState
+from gateway.fmuc.uplink.returning import Uplink
+from gateway.fmuc.uplink.states import Event, UplinkState
 from gateway.fmuc.values import UNREACHABLE, Fmuc, NodeMessage, Returned
 from gateway.muc import archive
 from gateway.muc.actions import SendError

@@ -26,7 +26,7 @@ class Mirroring:
     @ivar profiles: of those to rooms of some domains.
     @ivar keep: seconds for which a mirror stays in a room without users.
     @ivar backing: domain of the ordinary rooms (XEP-0045) that the rooms of this component stand for; empty if they
-        stand for federated rooms anywhere. L{gateway.fmuc.backing.Backing} speaks with ordinary rooms.
+        stand for federated rooms anywhere. L{gateway.fmuc.ordinary.backing.Backing} speaks with ordinary rooms.
     """
 
     dialect: Dialect = Dialect.XEP_0289

@@ -7,14 +7,14 @@ from attrs import define, evolve, field
 from gateway.addresses import jids
 from gateway.fmuc import quirks
 from gateway.fmuc.actions import Admission, Content, Join, LeftOut, Reject, Submission, ToNode
-from gateway.fmuc.channels import Channels
+from gateway.fmuc.channel.table import Channels
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
-from gateway.fmuc.pending import PendingJoin
 from gateway.fmuc.profiles import BROADBAND
 from gateway.fmuc.returned import digest
-from gateway.fmuc.returning import Uplink
 from gateway.fmuc.thinning import crossing
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.pending import PendingJoin
+from gateway.fmuc.uplink.returning import Uplink
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Mode
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room

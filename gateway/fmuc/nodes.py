@@ -7,8 +7,8 @@ from typing import Any
 
 from attrs import define, field
 
-from gateway.fmuc.asked import Credit
-from gateway.fmuc.channel import Channel
+from gateway.fmuc.channel.asked import Credit
+from gateway.fmuc.channel.core import Channel
 from gateway.fmuc.profiles import BROADBAND, PROFILES, Profile
 from gateway.fmuc.returned import Awaited
 from gateway.fmuc.values import Dialect, FederationMode, Mode
@@ -79,7 +79,7 @@ class JoinedNode(Node):
         that is not known.
     @ivar told: name of the profile, and seconds without users, that the last first join has told it.
     @ivar entered: nicks of occupants here who have entered while it was lost, and whom it was not asked to admit.
-    @ivar isOrdinary: True if it is an ordinary room (XEP-0045), to which L{gateway.fmuc.backing} translates.
+    @ivar isOrdinary: True if it is an ordinary room (XEP-0045): L{gateway.fmuc.ordinary.backing} translates.
     """
 
     semiAnonymous: bool = False

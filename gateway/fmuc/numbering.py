@@ -11,10 +11,10 @@ from attrs import evolve
 from gateway.addresses import jids
 from gateway.errors import OutboxFull
 from gateway.fmuc.actions import Admission, ConfirmLeft, Join, Kept, ToNode
-from gateway.fmuc.channel import Channel
-from gateway.fmuc.channel_values import Mark
-from gateway.fmuc.channel_xml import nameOf
-from gateway.fmuc.channels import Channels, Taken
+from gateway.fmuc.channel.core import Channel
+from gateway.fmuc.channel.stanzas import nameOf
+from gateway.fmuc.channel.table import Channels, Taken
+from gateway.fmuc.channel.values import Mark
 from gateway.fmuc.commits import Commits, Refusal
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.values import Dialect

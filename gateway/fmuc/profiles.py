@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from attrs import field, frozen
 
 from gateway import ns
-from gateway.fmuc.channel_values import Pace
+from gateway.fmuc.channel.values import Pace
 
 
 @frozen(kw_only=True)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from gateway.fmuc.federation import Federation
-from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.returning import Uplink
-from gateway.fmuc.uplink import Event, UplinkState
+from gateway.fmuc.uplink.pending import PendingJoin
+from gateway.fmuc.uplink.returning import Uplink
+from gateway.fmuc.uplink.states import Event, UplinkState
 from gateway.fmuc.values import UNREACHABLE, Dialect, NodePresence
 from gateway.muc.actions import SendError
 from gateway.muc.leave import remove

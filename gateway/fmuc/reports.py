@@ -6,19 +6,19 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from gateway.fmuc.backing import Backing
-from gateway.fmuc.channel_values import ChannelState
+from gateway.fmuc.channel.values import ChannelState
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.delivery import Delivery
 from gateway.fmuc.echo import Echoes
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import Node
+from gateway.fmuc.ordinary.backing import Backing
 from gateway.fmuc.profiles import BROADBAND
-from gateway.fmuc.returning import Uplink
 from gateway.fmuc.service import LATER
 from gateway.fmuc.traffic import Traffic
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.returning import Uplink
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Mode
 from gateway.metrics import IMetrics, label, names
 from gateway.muc.room import Room

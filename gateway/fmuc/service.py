@@ -10,17 +10,17 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import GatewayError, NoSuchAddress, NotInTheRoom, NotMirrored
 from gateway.fmuc import holding, invitations
-from gateway.fmuc.channel_values import ChannelState
-from gateway.fmuc.channels import Channels
+from gateway.fmuc.channel.table import Channels
+from gateway.fmuc.channel.values import ChannelState
 from gateway.fmuc.destroyed import DestroyedRooms
 from gateway.fmuc.federation import Federation
-from gateway.fmuc.known_users import isOpen
 from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.nodes import JoinedNode, JoiningNode, Node
 from gateway.fmuc.properties import Properties
-from gateway.fmuc.returning import Uplink
 from gateway.fmuc.senders import within
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.known_users import isOpen
+from gateway.fmuc.uplink.returning import Uplink
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, NodePresence
 from gateway.muc import whois
 from gateway.muc.actions import Action

@@ -11,9 +11,9 @@ from twisted.words.xish import domish
 
 from gateway import ns
 from gateway.fmuc.actions import LeftOut, ToNode
-from gateway.fmuc.channel_xml import expanded, readKeep, readOffer, readTold
+from gateway.fmuc.channel.stanzas import expanded, readKeep, readOffer, readTold
 from gateway.fmuc.dialects import toNode
-from gateway.fmuc.ordinary import ToOrdinary, ofPuppet
+from gateway.fmuc.ordinary.stanzas import ToOrdinary, ofPuppet
 from gateway.fmuc.values import Fmuc, Mode, NodeMessage, NodePresence, Returned
 from gateway.muc import stanzas as muc
 from gateway.muc.actions import Action

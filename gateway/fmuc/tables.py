@@ -11,7 +11,7 @@ from gateway.addresses import jids
 from gateway.config.repairs import repaired
 from gateway.config.tables import AnyDomain, ComponentTable, Count, Domain, Duration, Seconds
 from gateway.config.values import checkDomain
-from gateway.fmuc.channel_values import MAX_KEEP
+from gateway.fmuc.channel.values import MAX_KEEP
 from gateway.interfaces import IServiceEnvironment
 
 _ROOMS_PER_USER, _LOCKED = Count(100), Seconds(300.0)

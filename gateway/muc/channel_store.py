@@ -41,7 +41,7 @@ class StoredChannel:
 
     @ivar room: bare JID of the room here.
     @ivar peer: bare JID of the room there.
-    @ivar value: its numbers, as a text of L{gateway.fmuc.channel.Channel}.
+    @ivar value: its numbers, as a text of L{gateway.fmuc.channel.core.Channel}.
     @ivar outgoing: the stanzas of its outbox, by number.
     """
 

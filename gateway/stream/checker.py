@@ -185,9 +185,6 @@ class Checker(Judge):
                 raise StreamFailed(NOT_WELL_FORMED, f"the namespace of a prefix has over {MAX_NAMESPACE} bytes")
         return data
 
-    def _section(self, isBegin: bool) -> None:
-        self._inSection = isBegin
-
     def _declare(self, prefix: str | None, uri: str | None) -> None:
         self.declared[prefix] = uri or ""
 

@@ -10,9 +10,9 @@ from xml.etree.ElementTree import Element
 from twisted.internet.error import ConnectionLost
 from twisted.python.failure import Failure
 
-from gateway.fmuc.backing import Backing
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.mirroring import Mirroring
+from gateway.fmuc.ordinary.backing import Backing
 from gateway.muc.channel_store import loadChannels
 from gateway.muc.ids import Ids
 from gateway.muc.room import Bounds

@@ -16,7 +16,7 @@ from gateway.errors import GatewayError
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.profiles import BROADBAND, Profile
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.administration import Change, applyChanges
 from gateway.muc.ids import Ids, occupantId

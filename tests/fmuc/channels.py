@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable
 from attrs import define, field
 
 from gateway.errors import NotInSequence
-from gateway.fmuc.channel import Channel
-from gateway.fmuc.channel_values import Ask, Delivered, Mark, Pace, Report, SendAck, SendStanza
+from gateway.fmuc.channel.core import Channel
+from gateway.fmuc.channel.values import Ask, Delivered, Mark, Pace, Report, SendAck, SendStanza
 from gateway.muc.channel_store import loadChannels
 from gateway.muc.records import Record
 from gateway.muc.store import MIGRATIONS, saveRecords

@@ -9,15 +9,15 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element
 
 from gateway import ns
-from gateway.fmuc.channel import Channel
-from gateway.fmuc.channels import Channels
+from gateway.fmuc.channel.core import Channel
+from gateway.fmuc.channel.table import Channels
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.profiles import BROADBAND, Profile
-from gateway.fmuc.returning import Uplink
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.returning import Uplink
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.archive_values import Retention
 from gateway.muc.channel_store import loadChannels

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.ids import Ids, occupantId
 from gateway.muc.room import Room

@@ -6,7 +6,7 @@ import re
 
 from gateway import ns
 from gateway.errors import BadRequest
-from gateway.fmuc.puppets import isLoop
+from gateway.fmuc.ordinary.puppets import isLoop
 from gateway.stream.core import Splitter
 from gateway.stream.refused import StanzaRefused
 from gateway.xml.context import COMPONENT as CONTEXT

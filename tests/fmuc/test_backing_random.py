@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 from xml.sax.saxutils import quoteattr
 
 from gateway import ns
-from gateway.fmuc.ordinary import isSame
+from gateway.fmuc.ordinary.stanzas import isSame
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Bounds
 from tests.fmuc.backed import COMPONENT, NORTH, ROOM, SERVICE, SOURCE, SOUTH, Site, backed

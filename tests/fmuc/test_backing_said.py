@@ -13,7 +13,7 @@ from twisted.python.failure import Failure
 
 from gateway import ns
 from gateway.errors import LinkDown
-from gateway.fmuc.puppets import addressOf
+from gateway.fmuc.ordinary.puppets import addressOf
 from gateway.muc.room import Bounds
 from tests.fmuc.backed import COMPONENT, NORTH, ROOM, SERVICE, SOURCE, Site, backed
 from tests.fmuc.support import MUC, RoomCase, refused

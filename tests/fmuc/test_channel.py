@@ -9,8 +9,8 @@ from attrs import evolve
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import NotInSequence, OutboxFull, StoreBroken
-from gateway.fmuc.channel import Channel
-from gateway.fmuc.channel_values import (
+from gateway.fmuc.channel.core import Channel
+from gateway.fmuc.channel.values import (
     Ask,
     ChannelState,
     Header,

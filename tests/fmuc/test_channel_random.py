@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import OutboxFull
-from gateway.fmuc.channel_values import ChannelState, Pace
+from gateway.fmuc.channel.values import ChannelState, Pace
 from tests.fmuc.channels import PACE, Network
 from tests.profiles import thorough
 

@@ -11,8 +11,7 @@ from twisted.words.xish import domish
 
 from gateway.errors import BadRequest
 from gateway.fmuc.actions import AskResume, AskReturn, TellOccupants, ToNode
-from gateway.fmuc.channel_values import Header, Report
-from gateway.fmuc.channel_xml import (
+from gateway.fmuc.channel.stanzas import (
     acknowledgement,
     headerXml,
     offerXml,
@@ -23,6 +22,7 @@ from gateway.fmuc.channel_xml import (
     request,
     withHeader,
 )
+from gateway.fmuc.channel.values import Header, Report
 from gateway.fmuc.digest import Buckets
 from gateway.fmuc.stanzas import write
 from gateway.fmuc.values import Dialect

@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.errors import NoSuchAddress
-from gateway.fmuc.channel_values import ChannelState
-from gateway.fmuc.channels import Channels
+from gateway.fmuc.channel.table import Channels
+from gateway.fmuc.channel.values import ChannelState
 from gateway.fmuc.nodes import JoiningNode
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.stream.stanzas import Stanza

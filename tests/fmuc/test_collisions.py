@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 from gateway import ns
 from gateway.errors import LinkDown, NickInUse
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Mode
 from tests.fmuc.linked import ANN, BEN, DOWN, HERE, OWN, ROOM, TOP
 from tests.fmuc.support import MUC, canonical, refused

@@ -8,8 +8,8 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.errors import StoreBroken, StoreBusy, StoreFull
 from gateway.fmuc import commits
-from gateway.fmuc.channel import Channel
-from gateway.fmuc.channel_values import Header, Opened, SendStanza
+from gateway.fmuc.channel.core import Channel
+from gateway.fmuc.channel.values import Header, Opened, SendStanza
 from gateway.fmuc.commits import Commits, Refusal
 from gateway.fmuc.profiles import BROADBAND
 from gateway.muc.actions import ForgetArchive, ToArchive

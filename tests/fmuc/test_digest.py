@@ -9,7 +9,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from gateway.errors import BadRequest
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.digest import ALL, MAX_BUCKETS, Buckets, SharedState, shared
-from gateway.fmuc.pending import PendingJoin
+from gateway.fmuc.uplink.pending import PendingJoin
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import JoinRequest, Payload, RoomMessage, Standing
 

@@ -8,9 +8,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.errors import NoSuchAddress
-from gateway.fmuc.probing import Probing, Verdict
 from gateway.fmuc.profiles import BROADBAND, HF
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.probing import Probing, Verdict
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc import disco
 from gateway.muc.service import RoomService

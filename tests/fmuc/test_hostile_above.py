@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 from gateway import ns
 from gateway.addresses import jids
 from gateway.fmuc.profiles import BROADBAND
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds
 from gateway.stream.core import Limits

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from gateway import ns
-from gateway.fmuc.channel_values import ChannelState
+from gateway.fmuc.channel.values import ChannelState
 from gateway.fmuc.values import Mode
 from tests.fmuc.linked import ANN, BEN, DOWN, HERE, OWN, ROOM, TOP
 from tests.fmuc.test_linked import LinkedCase

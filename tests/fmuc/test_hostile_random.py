@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway import ns
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds, Room
 from gateway.muc.values import person

@@ -8,7 +8,7 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.fmuc.channel_values import MAX_KEEP
+from gateway.fmuc.channel.values import MAX_KEEP
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
 from gateway.fmuc.values import Mode
 from gateway.testing import MemoryGateway

@@ -6,7 +6,7 @@ from typing import Any
 
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.profiles import BROADBAND, HF
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.testing import MemoryServer
 from tests.fmuc.test_mirrors import ABOVE, ANN, BEN, HERE, OWN, WAYS

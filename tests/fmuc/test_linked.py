@@ -9,10 +9,10 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.errors import NoSuchAddress, NotInSequence, StoreFull
-from gateway.fmuc.channel_values import Pace
+from gateway.fmuc.channel.values import Pace
 from gateway.fmuc.compose import _snapshot
 from gateway.fmuc.digest import SharedState
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.channel_store import loadChannels
 from gateway.muc.records import Record

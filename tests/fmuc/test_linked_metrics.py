@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.errors import OutboxFull
-from gateway.fmuc.channel_values import Pace
+from gateway.fmuc.channel.values import Pace
 from gateway.fmuc.values import Mode, ResumeAnswer
 from gateway.metrics import names
 from tests.fmuc.linked import ANN, DOWN, HERE, OWN, ROOM, TOP, Side

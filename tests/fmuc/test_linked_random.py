@@ -9,7 +9,7 @@ from attrs import define, evolve, field
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.fmuc.profiles import BROADBAND
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Mode
 from tests.fmuc.linked import ANN, BELOW, BEN, HERE, LOW, OWN, ROOM, TOP, Linked, Side
 from tests.profiles import RUNS

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway.fmuc.profiles import BROADBAND
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from tests.fmuc.losses import USERS, Losses, Node, Person
 from tests.fmuc.steps import Spoken, act, steps

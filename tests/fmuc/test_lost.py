@@ -8,9 +8,9 @@ from collections.abc import Callable
 from gateway import ns
 from gateway.errors import LinkDown, OutboxFull
 from gateway.fmuc.handler import RoomsHandler
-from gateway.fmuc.outgoing import Outgoing
 from gateway.fmuc.profiles import BROADBAND
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.outgoing import Outgoing
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Mode
 from gateway.metrics import names
 from gateway.muc.room import Bounds

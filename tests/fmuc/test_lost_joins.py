@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.fmuc.known_users import KnownUsers, isOpen
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.known_users import KnownUsers, isOpen
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Mode
 from tests.fmuc.linked import ANN, BEN, DOWN, HERE, OWN, ROOM, TOP
 from tests.fmuc.support import canonical

@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.fmuc.channel_values import Header, Position
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.channel.values import Header, Position
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Mode
 from gateway.muc.values import Payload
 from tests.fmuc.channels import EPOCH as FIRST

@@ -7,14 +7,14 @@ from collections.abc import Callable
 
 from gateway import ns
 from gateway.fmuc.actions import Admission, Content, Join, PrivateMessage, Submission
-from gateway.fmuc.channel_values import Header
-from gateway.fmuc.channel_xml import withHeader
+from gateway.fmuc.channel.stanzas import withHeader
+from gateway.fmuc.channel.values import Header
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.nodes import Doubt, JoinedNode, JoiningNode
 from gateway.fmuc.profiles import BROADBAND, HF, PROFILES, SATELLITE, Profile
-from gateway.fmuc.returning import Uplink
 from gateway.fmuc.thinning import crossing, thinned
+from gateway.fmuc.uplink.returning import Uplink
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.fmuc.waiting import Waiting
 from gateway.muc.values import (

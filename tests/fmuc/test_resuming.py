@@ -15,7 +15,7 @@ from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.mirroring import Mirroring
 from gateway.fmuc.nodes import JoiningNode
 from gateway.fmuc.profiles import BROADBAND
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.ids import Ids
 from gateway.muc.records import GONE

@@ -5,8 +5,8 @@ from __future__ import annotations
 from gateway import ns
 from gateway.fmuc.profiles import BROADBAND, HF
 from gateway.fmuc.returned import Awaited, digest
-from gateway.fmuc.returning import Uplink
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.returning import Uplink
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.values import Payload, RoomMessage
 from tests.fmuc.support import MUC, RoomCase

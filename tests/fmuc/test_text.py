@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from gateway import ns
 from gateway.addresses import jids
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.room import Bounds, Room
 from tests.fmuc.wire import Net, WireCase, fmuc, mirror, rooms, to

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
-from gateway.fmuc import returning
 from gateway.fmuc.federation import Federation
 from gateway.fmuc.nodes import JoinedNode
-from gateway.fmuc.pending import JoinState, PendingJoin
-from gateway.fmuc.returning import Uplink
-from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState, describe
+from gateway.fmuc.uplink import returning
+from gateway.fmuc.uplink.pending import JoinState, PendingJoin
+from gateway.fmuc.uplink.returning import Uplink
+from gateway.fmuc.uplink.states import TRANSITIONS, Event, Output, UplinkState, describe
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.muc.datetimes import UtcClock
 from gateway.muc.ids import Ids
@@ -31,7 +31,7 @@ class TableTests(SynchronousTestCase):
     maxDiff = None
 
     def test_documented(self) -> None:
-        """docs/fmuc.md has the tables that C{python -m gateway.fmuc.uplink} prints."""
+        """docs/fmuc.md has the tables that C{python -m gateway.fmuc.uplink.states} prints."""
         self.assertIn(describe(), DOCS.read_text())
 
     def test_quoted(self) -> None:

@@ -13,12 +13,12 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
 from gateway.fmuc.archiving import Archiving
-from gateway.fmuc.backing import Backing
-from gateway.fmuc.channels import Channels
+from gateway.fmuc.channel.table import Channels
 from gateway.fmuc.commits import Commits
 from gateway.fmuc.core import Rooms
 from gateway.fmuc.handler import RoomsHandler
 from gateway.fmuc.mirroring import Mirroring
+from gateway.fmuc.ordinary.backing import Backing
 from gateway.fmuc.profiles import BROADBAND, Profile
 from gateway.fmuc.values import Dialect, Mode
 from gateway.muc.archive_values import Retention

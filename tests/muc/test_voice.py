@@ -14,7 +14,7 @@ from gateway.errors import (
     OnlyInTheRoom,
     RecipientUnavailable,
 )
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.values import Standing
 from tests.fmuc.support import RoomCase, refused

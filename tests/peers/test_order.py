@@ -5,8 +5,8 @@ from __future__ import annotations
 from twisted.trial.unittest import SynchronousTestCase
 
 from gateway import ns
-from gateway.fmuc import channel_xml
-from gateway.fmuc.channel_values import Header, Report
+from gateway.fmuc.channel import stanzas as channel_stanzas
+from gateway.fmuc.channel.values import Header, Report
 from gateway.peers.order import Order, orderOf
 from gateway.stream.core import Splitter
 from gateway.stream.stanzas import Stanza
@@ -34,21 +34,21 @@ class OrderTests(SynchronousTestCase):
         header = Header(417, 12, 34)
         error = b"<message from='a@b' to='c@d/e' type='error'><error type='auth'/></message>"
         found = [
-            *(channel_xml.withHeader(each, header) for each in (message(WAY, b"<body>x</body>"), error)),
-            channel_xml.withHeader(presence(WAY, None), header),
-            channel_xml.withHeader(presence(WAY, None, b"<show>away</show>"), header),
-            channel_xml.acknowledgement(MIRROR, ROOM, Header(417, None, 34)),
+            *(channel_stanzas.withHeader(each, header) for each in (message(WAY, b"<body>x</body>"), error)),
+            channel_stanzas.withHeader(presence(WAY, None), header),
+            channel_stanzas.withHeader(presence(WAY, None, b"<show>away</show>"), header),
+            channel_stanzas.acknowledgement(MIRROR, ROOM, Header(417, None, 34)),
         ]
         for isResume in (False, True):
             report = Report(417, 1, 2, isResume, 3)
-            found.append(channel_xml.request(MIRROR, ROOM, "c1", report))
-            found.append(iq(WAY, "c1", "result", channel_xml.reportXml(report).encode()))
+            found.append(channel_stanzas.request(MIRROR, ROOM, "c1", report))
+            found.append(iq(WAY, "c1", "result", channel_stanzas.reportXml(report).encode()))
         found.append(iq(WAY, "a1", "result", tag("compare", xmlns=ns.CHANNEL, state="true", k="417 3").encode()))
         self.assertEqual([self.order(each) for each in found], [Order.CHANNEL] * len(found))
 
     def test_others(self) -> None:
         """All others keep their place, those that quote a header as well."""
-        header = channel_xml.headerXml(Header(417, 12, 34))
+        header = channel_stanzas.headerXml(Header(417, 12, 34))
         query = tag("query", header, xmlns="urn:x").encode()
         quoting = (
             "<body>x</body>",

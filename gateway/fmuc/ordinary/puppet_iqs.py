@@ -10,8 +10,8 @@ from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest, NoHandler
 from gateway.fmuc.actions import Kept
-from gateway.fmuc.ordinary import ToOrdinary, naming
-from gateway.fmuc.puppets import Puppet, Puppets
+from gateway.fmuc.ordinary.puppets import Puppet, Puppets
+from gateway.fmuc.ordinary.stanzas import ToOrdinary, naming
 from gateway.muc.actions import Action, ForwardIq, SendError, SendResult
 from gateway.muc.values import stanzaError
 from gateway.stream.stanzas import Stanza

@@ -1,8 +1,8 @@
 """
 The uplink of a mirror: returns after losses of stanzas, deadlines, and the table of what each output does.
 
-The leaves are in L{gateway.fmuc.leaving}, the joins in L{gateway.fmuc.joining}, the time of a loss is in
-L{gateway.fmuc.losing}, the questions to other software are in L{gateway.fmuc.questioning}.
+The leaves are in L{gateway.fmuc.uplink.leaving}, the joins in L{gateway.fmuc.uplink.joining}, the time of a loss
+is in L{gateway.fmuc.uplink.losing}, the questions to other software are in L{gateway.fmuc.uplink.questioning}.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from collections.abc import Callable, Collection
 from attrs import evolve
 
 from gateway.errors import BadRequest, LinkDown
-from gateway.fmuc.channel_values import ChannelState, Delivered, Lost, Opened, Renewed
-from gateway.fmuc.channels import Event as ChannelEvent
-from gateway.fmuc.channels import Forgotten
+from gateway.fmuc.channel.table import Event as ChannelEvent
+from gateway.fmuc.channel.table import Forgotten
+from gateway.fmuc.channel.values import ChannelState, Delivered, Lost, Opened, Renewed
 from gateway.fmuc.digest import ALL, NONE
-from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.questioning import Questioning
-from gateway.fmuc.uplink import Event, Output, UplinkState
+from gateway.fmuc.uplink.pending import PendingJoin
+from gateway.fmuc.uplink.questioning import Questioning
+from gateway.fmuc.uplink.states import Event, Output, UplinkState
 from gateway.fmuc.values import ABSENT, ResumeAnswer
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import AVAILABLE, Payload, stanzaError

@@ -8,8 +8,8 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 from gateway.fmuc.actions import Join, SelfPing
-from gateway.fmuc.ordinary import ToOrdinary
-from gateway.fmuc.puppets import Puppet, Puppets, PuppetState
+from gateway.fmuc.ordinary.puppets import Puppet, Puppets, PuppetState
+from gateway.fmuc.ordinary.stanzas import ToOrdinary
 from gateway.muc.actions import Action
 
 # Seconds for which the answer to a self-ping is awaited.

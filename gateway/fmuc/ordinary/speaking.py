@@ -2,7 +2,7 @@
 Messages of puppets to all occupants of an ordinary room, and leaves that follow them. Pure.
 
 An ordinary room takes messages of its occupants alone. So the messages of a puppet wait until it is in
-(L{gateway.fmuc.submitted}). If its user leaves meanwhile, the puppet joins, says them, and leaves.
+(L{gateway.fmuc.uplink.submitted}). If its user leaves meanwhile, the puppet joins, says them, and leaves.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from attrs import evolve
 
 from gateway.fmuc.actions import Join, Submission
 from gateway.fmuc.core import Rooms
-from gateway.fmuc.ordinary import ToOrdinary
-from gateway.fmuc.puppets import Puppet, Puppets, PuppetState, addressOf
-from gateway.fmuc.submitted import Submitted
+from gateway.fmuc.ordinary.puppets import Puppet, Puppets, PuppetState, addressOf
+from gateway.fmuc.ordinary.stanzas import ToOrdinary
+from gateway.fmuc.uplink.submitted import Submitted
 from gateway.fmuc.values import UNREACHABLE, Fmuc, Mode, NodeMessage
 from gateway.muc.actions import Action
 from gateway.muc.values import JoinRequest, RoomMessage

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gateway.addresses import jids
-from gateway.fmuc.ordinary import ToOrdinary, leaveOf
+from gateway.fmuc.ordinary.stanzas import ToOrdinary, leaveOf
 from gateway.stream.stanzas import Stanza
 
 # Puppets that are remembered, and seconds until one is told again to leave.

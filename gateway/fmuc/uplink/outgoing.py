@@ -18,9 +18,9 @@ from attrs import define, evolve, field, frozen
 from gateway.addresses import jids
 from gateway.errors import GatewayError, LinkDown, OutboxFull
 from gateway.fmuc.actions import Submission
-from gateway.fmuc.channel_values import Pace
+from gateway.fmuc.channel.values import Pace
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
-from gateway.fmuc.port import Mirror
+from gateway.fmuc.uplink.port import Mirror
 from gateway.muc.actions import SendError
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import Delay, Payload, RoomMessage, person, stanzaError

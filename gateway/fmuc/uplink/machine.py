@@ -1,16 +1,16 @@
-"""The machine of a mirror's uplink: runs the table of L{gateway.fmuc.uplink}."""
+"""The machine of a mirror's uplink: runs the table of L{gateway.fmuc.uplink.states}."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.fmuc.inquiry import Inquiry
 from gateway.fmuc.nodes import JoinedNode
-from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.port import Mirror
-from gateway.fmuc.probing import Probing
-from gateway.fmuc.resuming import Resumption
-from gateway.fmuc.uplink import TRANSITIONS, Event, Output, UplinkState
+from gateway.fmuc.uplink.inquiry import Inquiry
+from gateway.fmuc.uplink.pending import PendingJoin
+from gateway.fmuc.uplink.port import Mirror
+from gateway.fmuc.uplink.probing import Probing
+from gateway.fmuc.uplink.resuming import Resumption
+from gateway.fmuc.uplink.states import TRANSITIONS, Event, Output, UplinkState
 
 # States in which the joined node has this one as joined, as far as is known.
 JOINED = frozenset((UplinkState.JOINED, UplinkState.RETURNING, UplinkState.LOST))
@@ -18,7 +18,7 @@ JOINED = frozenset((UplinkState.JOINED, UplinkState.RETURNING, UplinkState.LOST)
 
 class Machine:
     """
-    The state of one mirror's uplink, and its transitions. L{gateway.fmuc.leaving.Leaving} adds leaves.
+    The state of one mirror's uplink, and its transitions. L{gateway.fmuc.uplink.leaving.Leaving} adds leaves.
 
     @ivar pending: joins that wait for the joined node, by nick.
     @ivar deadline: end of the current wait, in seconds of the link's clock.

@@ -7,7 +7,7 @@ from math import inf
 
 from attrs import define, field
 
-from gateway.fmuc.channel_values import Position
+from gateway.fmuc.channel.values import Position
 from gateway.fmuc.nodes import JoiningNode
 from gateway.muc.actions import SendResult
 from gateway.muc.occupant import Occupant

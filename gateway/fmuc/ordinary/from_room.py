@@ -13,10 +13,10 @@ from gateway.addresses import jids
 from gateway.errors import BadRequest, NickInUse
 from gateway.fmuc.actions import AskArchive, OpenRoom
 from gateway.fmuc.core import Rooms
-from gateway.fmuc.ordinary import ToOrdinary, leaveOf, readMessage, readPresence
-from gateway.fmuc.ordinary_archive import MAX_HELD, WAIT, Missed, readFin, readResult
-from gateway.fmuc.puppets import Puppet, Puppets, PuppetState
-from gateway.fmuc.speaking import Speaking
+from gateway.fmuc.ordinary.archive import MAX_HELD, WAIT, Missed, readFin, readResult
+from gateway.fmuc.ordinary.puppets import Puppet, Puppets, PuppetState
+from gateway.fmuc.ordinary.speaking import Speaking
+from gateway.fmuc.ordinary.stanzas import ToOrdinary, leaveOf, readMessage, readPresence
 from gateway.fmuc.values import UNREACHABLE, Fmuc, Mode, NodeMessage, NodePresence
 from gateway.muc.actions import Action
 from gateway.muc.values import CREATED, NON_ANONYMOUS, SELF, StanzaError, person, stanzaError

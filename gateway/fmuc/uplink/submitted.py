@@ -16,7 +16,7 @@ from attrs import define, evolve, field
 from gateway.addresses import jids
 from gateway.errors import LinkDown
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
-from gateway.fmuc.outgoing import Outgoing, Unsent
+from gateway.fmuc.uplink.outgoing import Outgoing, Unsent
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import RoomMessage, person
 
@@ -142,7 +142,7 @@ class Submitted(Outgoing):
         return occupant is None or (isinstance(node, JoiningNode) and not node.returnsMessages)
 
     def send(self, node: JoinedNode, waits: Callable[[str], bool]) -> None:
-        # L{gateway.fmuc.speaking} does.
+        # L{gateway.fmuc.ordinary.speaking} does.
         pass
 
     def senderLeft(self, occupant: Occupant) -> None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 
-from gateway.fmuc.machine import JOINED, Machine
 from gateway.fmuc.nodes import JoinedNode
-from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.port import Mirror
-from gateway.fmuc.uplink import Event, UplinkState
+from gateway.fmuc.uplink.machine import JOINED, Machine
+from gateway.fmuc.uplink.pending import PendingJoin
+from gateway.fmuc.uplink.port import Mirror
+from gateway.fmuc.uplink.states import Event, UplinkState
 from gateway.fmuc.values import Dialect
 from gateway.muc.leave import remove
 from gateway.muc.occupant import Occupant
@@ -28,7 +28,7 @@ _AWAY = JOINED - {UplinkState.JOINED}
 
 class Leaving(Machine):
     """
-    The leaves of one mirror; L{gateway.fmuc.joining.Joining} adds joins.
+    The leaves of one mirror; L{gateway.fmuc.uplink.joining.Joining} adds joins.
 
     @ivar lastLeave: nick of the last unavailable presence that was sent, until it comes back.
     @ivar leaves: occupants whose leaves have not come back, by nick, the first one first. A message that was sent

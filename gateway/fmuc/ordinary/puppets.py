@@ -13,8 +13,8 @@ from enum import Enum
 from attrs import define, field
 
 from gateway.addresses import jids
-from gateway.fmuc.ordinary import ToOrdinary
-from gateway.fmuc.ordinary_archive import Missed
+from gateway.fmuc.ordinary.archive import Missed
+from gateway.fmuc.ordinary.stanzas import ToOrdinary
 from gateway.fmuc.values import NodePresence
 from gateway.muc.values import person
 

@@ -141,7 +141,7 @@ class SendAck:
 
 @frozen
 class Ask:
-    """Send a report as a request; L{gateway.fmuc.channel.Channel.answered} gets the answer."""
+    """Send a report as a request; L{gateway.fmuc.channel.core.Channel.answered} gets the answer."""
 
     id: str
     report: Report

@@ -16,10 +16,10 @@ from attrs import define, field, frozen
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest, GatewayError, NoSuchAddress, NotInSequence, ResourceLimit
-from gateway.fmuc import channel_xml
 from gateway.fmuc.actions import Kept, ToNode
-from gateway.fmuc.channel import Channel
-from gateway.fmuc.channel_values import (
+from gateway.fmuc.channel import stanzas as channel_stanzas
+from gateway.fmuc.channel.core import Channel
+from gateway.fmuc.channel.values import (
     ChannelState,
     Delivered,
     Lost,
@@ -182,7 +182,7 @@ class Channels:
         self._ended[place] = channel.epoch
         if len(self._ended) > _MAX_ENDED:
             del self._ended[next(iter(self._ended))]
-        messages = [each for each in channel.unacknowledged() if channel_xml.nameOf(each) == b"message"]
+        messages = [each for each in channel.unacknowledged() if channel_stanzas.nameOf(each) == b"message"]
         self._taken.records += channel.end()
         return messages
 
@@ -218,7 +218,7 @@ class Channels:
                 if isinstance(each, Opened | Delivered | Lost | Renewed):
                     taken.events.append((place, each))
                 else:
-                    taken.sent.append((_toNode(place), channel_xml.written(*place, each)))
+                    taken.sent.append((_toNode(place), channel_stanzas.written(*place, each)))
         return taken
 
     def stored(self, channel: Channel[Stanza], mark: Mark, now: float) -> None:
@@ -245,7 +245,7 @@ class Channels:
         """
         room, peer = place = jids.bare(stanza.recipient or ""), jids.bare(stanza.sender or "")
         channel = self.table.get(place)
-        header = channel_xml.headerOf(stanza)
+        header = channel_stanzas.headerOf(stanza)
         if stanza.type == "error" and (header is None or channel is None):
             return iter((stanza,) if channel is None else self._failed(place, channel, stanza, now))
         if channel is None:
@@ -267,7 +267,7 @@ class Channels:
         for each in found:
             if self.table.get(place) is not channel:
                 return
-            if not channel_xml.isEmpty(each):
+            if not channel_stanzas.isEmpty(each):
                 yield each
 
     def _failed(self, place: Place, channel: Channel[Stanza], stanza: Stanza, now: float) -> list[Stanza]:
@@ -291,7 +291,7 @@ class Channels:
 
     def request(self, stanza: Stanza, now: float) -> SendResult:
         """
-        Return the answer to a request for the numbers of this node (L{channel_xml.isRequest}).
+        Return the answer to a request for the numbers of this node (L{channel_stanzas.isRequest}).
 
         @raise GatewayError: the answer is this error.
         """
@@ -299,13 +299,13 @@ class Channels:
         channel = self.table.get(place)
         if channel is None:
             raise NoSuchAddress
-        asked = channel_xml.readReport(next(stanza.element.elements()))
+        asked = channel_stanzas.readReport(next(stanza.element.elements()))
         if not channel.credit.take(now):
             # The answer, and what follows it, may be ten thousand times as long. The node asks again.
             raise ResourceLimit
         report = channel.requested(asked, now)
         self.touch(place)
-        return SendResult(*place, stanza.id or "", channel_xml.reportXml(report).encode())
+        return SendResult(*place, stanza.id or "", channel_stanzas.reportXml(report).encode())
 
     def answered(self, stanza: Stanza, now: float) -> bool:
         """Handle an iq of type result or error; return False if it answers no request of a channel."""
@@ -327,7 +327,7 @@ class Channels:
         try:
             if payload is None or payload.uri != ns.CHANNEL:
                 raise BadRequest
-            channel.answered(identifier, channel_xml.readReport(payload), now)
+            channel.answered(identifier, channel_stanzas.readReport(payload), now)
         except GatewayError:
             channel.failed(identifier)
         return True
@@ -344,7 +344,7 @@ class Channels:
         if channel is None or payload is None or (payload.uri, payload.name) != (ns.CHANNEL, "compare"):
             return False
         try:
-            position = channel_xml.readPosition(payload)
+            position = channel_stanzas.readPosition(payload)
         except BadRequest:
             # It is no answer: the node asks again.
             return True

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from gateway.errors import ERRORS, GatewayError, NoSuchRoom, NotFederated
 from gateway.fmuc.actions import AskOccupants, AskProperties
-from gateway.fmuc.inquiry import Silence
-from gateway.fmuc.losing import Losing
-from gateway.fmuc.probing import Verdict
-from gateway.fmuc.uplink import Event, UplinkState
+from gateway.fmuc.uplink.inquiry import Silence
+from gateway.fmuc.uplink.losing import Losing
+from gateway.fmuc.uplink.probing import Verdict
+from gateway.fmuc.uplink.states import Event, UplinkState
 from gateway.fmuc.values import ABSENT
 from gateway.muc.elements import statusXml
 from gateway.muc.info import Info
@@ -17,7 +17,7 @@ from gateway.stream.stanzas import Stanza
 
 
 class Questioning(Losing):
-    """The questions of one mirror; L{gateway.fmuc.returning.Uplink} adds returns and deadlines."""
+    """The questions of one mirror; L{gateway.fmuc.uplink.returning.Uplink} adds returns and deadlines."""
 
     # Whether it has this node's occupants.
 

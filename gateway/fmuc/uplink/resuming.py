@@ -18,8 +18,8 @@ from gateway.fmuc.actions import AskResume, TellOccupants
 from gateway.fmuc.digest import ALL, NONE, Buckets, SharedState, shared
 from gateway.fmuc.missed import SKEW, MissedMessages
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
-from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.port import Mirror
+from gateway.fmuc.uplink.pending import PendingJoin
+from gateway.fmuc.uplink.port import Mirror
 from gateway.muc import archive
 from gateway.muc.leave import remove
 from gateway.muc.occupant import Node, Occupant
@@ -55,7 +55,7 @@ class Resumption:
     """
     The state of a mirror's return to its joined node.
 
-    @ivar pending: as L{gateway.fmuc.machine.Machine.pending}.
+    @ivar pending: as L{gateway.fmuc.uplink.machine.Machine.pending}.
     @ivar token: part of the ids of requests.
     @ivar isRestored: True if the process was restarted since: other software has to be joined anew.
     @ivar isRenewed: True if a channel has a new epoch: stanzas may be missing, although they were acknowledged.

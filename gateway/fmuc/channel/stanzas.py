@@ -10,7 +10,7 @@ from twisted.words.xish import domish
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest
-from gateway.fmuc.channel_values import MAX_KEEP, Ask, Header, Position, Report, SendAck, SendStanza
+from gateway.fmuc.channel.values import MAX_KEEP, Ask, Header, Position, Report, SendAck, SendStanza
 from gateway.muc.stanzas import attributeOf, parts
 from gateway.stream.stanzas import Stanza
 from gateway.xml.context import COMPONENT

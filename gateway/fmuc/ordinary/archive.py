@@ -7,7 +7,7 @@ from attrs import define, evolve, field, frozen
 from gateway import ns
 from gateway.addresses import jids
 from gateway.errors import BadRequest
-from gateway.fmuc.ordinary import readMessage
+from gateway.fmuc.ordinary.stanzas import readMessage
 from gateway.fmuc.values import NodeMessage
 from gateway.muc import datetimes
 from gateway.muc.ids import MAX_ID

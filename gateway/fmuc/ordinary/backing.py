@@ -2,8 +2,9 @@
 The ordinary rooms (XEP-0045) behind the rooms of a component: translates between mirrors and ordinary rooms. Pure.
 
 A room here is a mirror in replica mode, and the ordinary room is its joined node. Each federated occupant joins the
-ordinary room as an occupant of its own, a puppet (L{gateway.fmuc.puppets}). What the mirror sends its joined node
-is sent by puppets, and what the ordinary room sends puppets is given to the mirror as if a joined node had sent it.
+ordinary room as an occupant of its own, a puppet (L{gateway.fmuc.ordinary.puppets}). What the mirror sends its
+joined node is sent by puppets, and what the ordinary room sends puppets is given to the mirror as if a joined node
+had sent it.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ from gateway.fmuc.actions import (
     ToNode,
 )
 from gateway.fmuc.core import Rooms
-from gateway.fmuc.former_puppets import FormerPuppets
-from gateway.fmuc.from_ordinary import FromOrdinary
-from gateway.fmuc.ordinary import ToOrdinary, isSame, leaveOf, presenceOf
-from gateway.fmuc.puppet_iqs import PuppetIqs, answerOf
-from gateway.fmuc.puppets import Puppet, Puppets, PuppetState, addressOf, isLoop
-from gateway.fmuc.restoring import Check, Restoring, isIn
-from gateway.fmuc.speaking import Speaking
-from gateway.fmuc.uplink import UplinkState
+from gateway.fmuc.ordinary.former_puppets import FormerPuppets
+from gateway.fmuc.ordinary.from_room import FromOrdinary
+from gateway.fmuc.ordinary.puppet_iqs import PuppetIqs, answerOf
+from gateway.fmuc.ordinary.puppets import Puppet, Puppets, PuppetState, addressOf, isLoop
+from gateway.fmuc.ordinary.restoring import Check, Restoring, isIn
+from gateway.fmuc.ordinary.speaking import Speaking
+from gateway.fmuc.ordinary.stanzas import ToOrdinary, isSame, leaveOf, presenceOf
+from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import ABSENT, ResumeAnswer
 from gateway.muc.actions import Action, ForwardIq, SendError, SendResult
 from gateway.muc.occupant_iq import errorOf

@@ -8,14 +8,14 @@ from collections.abc import Callable
 from attrs import evolve
 
 from gateway.errors import NoAnswer, RecipientUnavailable
-from gateway.fmuc import channel_xml
 from gateway.fmuc.actions import Fence, Join, Kept, Reject
-from gateway.fmuc.known_users import KnownUsers
-from gateway.fmuc.leaving import Leaving
+from gateway.fmuc.channel import stanzas as channel_stanzas
 from gateway.fmuc.nodes import JoinedNode, JoiningNode
-from gateway.fmuc.pending import JoinState, PendingJoin
-from gateway.fmuc.port import Mirror
-from gateway.fmuc.uplink import Event, UplinkState
+from gateway.fmuc.uplink.known_users import KnownUsers
+from gateway.fmuc.uplink.leaving import Leaving
+from gateway.fmuc.uplink.pending import JoinState, PendingJoin
+from gateway.fmuc.uplink.port import Mirror
+from gateway.fmuc.uplink.states import Event, UplinkState
 from gateway.fmuc.values import Dialect, FederationMode, Mode
 from gateway.muc.actions import SendError
 from gateway.muc.join import addSession
@@ -39,7 +39,7 @@ _NOT_SENT = frozenset(("remote-server-not-found", "remote-server-timeout"))
 
 class Joining(Leaving):
     """
-    The joins of one mirror; L{gateway.fmuc.losing.Losing} adds losses.
+    The joins of one mirror; L{gateway.fmuc.uplink.losing.Losing} adds losses.
 
     @ivar changes: number of presence changes that have not come back, by nick.
     @ivar users: local users of whom the joined node has decided before.
@@ -81,7 +81,7 @@ class Joining(Leaving):
         but the answers must not be taken for those to later joins.
         """
         for stanza in () if self.node.channel is None else self.node.channel.unacknowledged():
-            nick, user = channel_xml.joinOf(stanza) or ("", "")
+            nick, user = channel_stanzas.joinOf(stanza) or ("", "")
             if nick and nick not in self._mirror.room.occupants:
                 self.pending[nick] = self._followed(JoinRequest(nick=nick, realJid=user), None, now)
                 self.pending[nick].state = JoinState.WITHDRAWN

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from gateway.fmuc.actions import Content
-from gateway.fmuc.channels import Channels
+from gateway.fmuc.channel.table import Channels
 from gateway.fmuc.nodes import JoiningNode, Node
 from gateway.muc.occupant import Occupant
 from gateway.muc.room import Room

@@ -17,8 +17,10 @@ from typing import Generic, TypeVar
 from attrs import define, field
 
 from gateway.errors import NotInSequence, OutboxFull, StoreBroken
-from gateway.fmuc.asked import Asked, Credit, Requests
-from gateway.fmuc.channel_values import (
+from gateway.fmuc.channel.asked import Asked, Credit, Requests
+from gateway.fmuc.channel.kept import Inbox, Outbox
+from gateway.fmuc.channel.round_trip import RoundTrip
+from gateway.fmuc.channel.values import (
     Ask,
     ChannelState,
     Delivered,
@@ -35,9 +37,7 @@ from gateway.fmuc.channel_values import (
     SendStanza,
     Tally,
 )
-from gateway.fmuc.kept import Inbox, Outbox
-from gateway.fmuc.round_trip import RoundTrip
-from gateway.fmuc.window import Window
+from gateway.fmuc.channel.window import Window
 from gateway.muc.channel_store import CHANNEL, StoredChannel
 from gateway.muc.records import Key, Record
 

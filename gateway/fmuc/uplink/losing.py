@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from gateway.errors import LinkDown
-from gateway.fmuc.joining import Joining
 from gateway.fmuc.nodes import JoinedNode
-from gateway.fmuc.notices import clockTime, notice, showAway
-from gateway.fmuc.outgoing import Outgoing
-from gateway.fmuc.pending import PendingJoin
-from gateway.fmuc.port import Mirror
-from gateway.fmuc.resuming import FIRST
-from gateway.fmuc.submitted import Submitted
-from gateway.fmuc.uplink import Event, UplinkState
+from gateway.fmuc.uplink.joining import Joining
+from gateway.fmuc.uplink.notices import clockTime, notice, showAway
+from gateway.fmuc.uplink.outgoing import Outgoing
+from gateway.fmuc.uplink.pending import PendingJoin
+from gateway.fmuc.uplink.port import Mirror
+from gateway.fmuc.uplink.resuming import FIRST
+from gateway.fmuc.uplink.states import Event, UplinkState
+from gateway.fmuc.uplink.submitted import Submitted
 from gateway.muc.leave import remove
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import (
@@ -33,7 +33,7 @@ _NEVER = float("inf")
 
 class Losing(Joining):
     """
-    The losses of one mirror; L{gateway.fmuc.questioning.Questioning} adds questions to other software.
+    The losses of one mirror; L{gateway.fmuc.uplink.questioning.Questioning} adds questions to other software.
 
     @ivar outgoing: messages that wait for a joined node without a channel.
     """

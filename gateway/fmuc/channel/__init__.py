@@ -1,0 +1,1 @@
+"""The reliable channel between two nodes: section 2 of docs/fmuc-resync.md."""
