@@ -85,7 +85,7 @@ class Peer:
         reactor: Any,
         endpoint: IStreamClientEndpoint | None,
         tls: Connecting | None,
-        random: Random | None = None,
+        random: Random,
     ) -> None:
         self.settings = settings
         self.profile = settings.profile
@@ -96,7 +96,7 @@ class Peer:
         now = reactor.seconds()
         self.paths = Paths(self, settings.fallsBack, settings.profile.wait, now)
         profile = settings.profile
-        self._backoff = Backoff(profile.firstRetry, profile.lastRetry, random or Random(), 20 * profile.firstRetry)
+        self._backoff = Backoff(profile.firstRetry, profile.lastRetry, random, 20 * profile.firstRetry)
         self._connection: PeerConnection | None = None
         # The connection of this side that is not accepted yet.
         self._joining: PeerConnection | None = None

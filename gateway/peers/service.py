@@ -11,6 +11,7 @@ from ipaddress import IPv6Address
 from math import inf
 from operator import itemgetter
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from attrs import define
@@ -161,8 +162,9 @@ class Peers(Service):
 
     _log = Logger()
 
-    def __init__(self, reactor: Any, metrics: IMetrics = NO_METRICS) -> None:
+    def __init__(self, reactor: Any, metrics: IMetrics = NO_METRICS, random: Random | None = None) -> None:
         self._reactor = reactor
+        self._random = random or Random()
         self._links: dict[str, Link] = {}
         self._peers: dict[str, Peer] = {}
         self._byDomain: dict[str, Peer] = {}
@@ -220,7 +222,7 @@ class Peers(Service):
             if name not in self._peers:
                 endpoint = None if each.endpoint is None else clientEndpoint(self._reactor, each.endpoint)
                 tls = None if each.endpoint is None else Connecting(keys[each.keyFile])
-                self._peers[name] = Peer(each, self, self._reactor, endpoint, tls)
+                self._peers[name] = Peer(each, self, self._reactor, endpoint, tls, self._random)
                 if name in former:
                     self._peers[name].paths.takeOver(former.pop(name).paths)
                 # A connection ends the former one at the other side, where the end of that one may be unread.

@@ -305,7 +305,7 @@ class Site:
         self.keyFile = str(Path(folder, "peers.key").absolute())
         self.own = identity.load(Path(self.keyFile)).fingerprint
         self.component = component
-        self.peers = Peers(net.reactor)
+        self.peers = Peers(net.reactor, random=Random(1))
         self.endpoint = MemoryEndpoint(net.reactor)
         self.link = Link(net.reactor, self.endpoint, component, "secret", random=Random(1))
         self.heard: list[str] = []
