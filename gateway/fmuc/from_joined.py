@@ -307,6 +307,7 @@ def _unavailable(federation: Federation, uplink: Uplink, nick: str, stanza: Node
         # Downstream occupants leave by their own presence and keep their nicks. In the ProtoXEP this may be the
         # presence of another occupant who had the nick that a downstream user is joining with.
         change = PresenceChange(unavailable=True, codes=(TECHNICAL_PROBLEM,))
+    uplink.removedThere(occupant)
     remove(federation.room, occupant, change)
     if isDownstream:
         if set(change.codes) & _BARRED:

@@ -13,7 +13,6 @@ from gateway.fmuc.uplink.returning import Uplink
 from gateway.fmuc.uplink.states import Event, UplinkState
 from gateway.fmuc.values import UNREACHABLE, Fmuc, NodeMessage, Returned
 from gateway.muc import archive
-from gateway.muc.actions import SendError
 from gateway.muc.elements import statusXml
 from gateway.muc.groupchat import broadcast
 from gateway.muc.invitations import declined
@@ -252,8 +251,7 @@ def _returned(
         return
     isForm = (stanza.id or "").startswith(uplink.formMark)
     identifier = (stanza.id or "").removeprefix(uplink.formMark)
-    for to in (*occupant.localJids, *(f"{node.jid}/{nick}" for node in occupant.nodes)):
-        room.emit(SendError("message", room.address(sender), to, identifier or None, stanza.stanzaError))
+    uplink.returnMessage(occupant, sender, identifier, stanza.stanzaError)
     if sender or isForm:
         # The message was private, or a form.
         return

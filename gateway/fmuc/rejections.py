@@ -117,6 +117,7 @@ def expel(
     """
     room = federation.room
     reason = error.text or error.condition
+    uplink.removedThere(occupant)
     remove(room, occupant, PresenceChange(unavailable=True, codes=(KICKED,), reason=reason))
     for jid in occupant.localJids:
         room.emit(SendError("presence", room.address(occupant.nick), jid, None, error, isJoin=True))

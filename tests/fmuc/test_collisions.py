@@ -5,7 +5,7 @@ from __future__ import annotations
 from xml.etree import ElementTree
 
 from gateway import ns
-from gateway.errors import LinkDown, NickInUse
+from gateway.errors import LinkDown, NickInUse, NotInTheRoom
 from gateway.fmuc.uplink.states import UplinkState
 from gateway.fmuc.values import Mode
 from tests.fmuc.linked import ANN, BEN, DOWN, HERE, OWN, ROOM, TOP
@@ -46,8 +46,8 @@ class CollisionTests(LinkedCase):
 
     def test_ban(self) -> None:
         """
-        XEP-0045 section 9.1: a user who was banned meanwhile is put out with 301 and the reason. The room refuses
-        what the user has said, and others do not see it there.
+        XEP-0045 section 9.1: a user who was banned meanwhile is put out with 301 and the reason. What the user has
+        said is refused, and others do not see it there.
         """
         said = self.message(ANN, "<body>a</body>")
         own = f"<message from='{HERE}/ann' to='{ANN}' type='groupchat' id='m'>{said}</message>"
@@ -57,7 +57,11 @@ class CollisionTests(LinkedCase):
         self.mend()
         item = "<item affiliation='outcast' role='none'><actor nick='own'/><reason>noise</reason></item>"
         inside = f"<x xmlns='{ns.MUC_USER}'>{item}{status(301, 110)}</x>"
-        self.assertShown(ANN, f"<presence from='{HERE}/ann' to='{ANN}' type='unavailable'>{inside}</presence>")
+        self.assertShown(
+            ANN,
+            refused("message", HERE, ANN, NotInTheRoom, "id='m' "),
+            f"<presence from='{HERE}/ann' to='{ANN}' type='unavailable'>{inside}</presence>",
+        )
         self.assertInside("ben", "own")
         self.assertEqual(self.link.heard(OWN), [])
 

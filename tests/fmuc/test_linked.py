@@ -529,6 +529,33 @@ class RefusalTests(LinkedCase):
         self.link.wait(60)
         self.assertHeard("y")
 
+    def test_kicked(self) -> None:
+        """
+        Messages that a user has sent while the link was down, and that the joined node gets after it has removed
+        the user, are refused to the user, once. So are those of the last user, with whom the channel ends.
+        """
+        for users in ((ANN, BEN), (ANN,)):
+            if BEN not in users:
+                self.link.leave(BEN, HERE, "ben")
+            self.link.wait(5)
+            self.link.cut()
+            self.link.say(ANN, HERE, "late")
+            self.link.say(ANN, HERE, "later")
+            if BEN in users:
+                self.link.say(BEN, HERE, "taken")
+            kick = f"<query xmlns='{ns.MUC_ADMIN}'><item nick='ann' role='none'/></query>"
+            self.link.send(TOP, f"<iq type='set' id='k' from='{OWN}' to='{ROOM}'>{kick}</iq>")
+            self.link.shown[ANN].clear()
+            self.link.mend()
+            self.link.wait(120)
+            errors = [each for each in self.link.shown[ANN] if each.get("type") == "error"]
+            found = [(each.get("id"), each.get("from")) for each in errors]
+            self.assertEqual(found, [("late", HERE), ("later", HERE)], users)
+            self.assertEqual(self.link.errors(BEN), [])
+            self.assertNotIn("late", self.link.heard(OWN))
+            self.link.join(ANN, HERE, "ann")
+            self.link.wait(5)
+
     def test_kickNotStored(self) -> None:
         """
         XEP-0045 section 8.2: a kick that is not stored in time holds, and its moderator gets an error. The channel

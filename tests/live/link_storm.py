@@ -37,7 +37,7 @@ _TOGETHER = 10
 # Seconds: until nobody is shown who is not there, after the link is good; until a process is ready; until a user
 # has returned; until everybody has got the last messages. A server that was killed needs a minute to start if other
 # tests run beside it.
-_GONE_WITHIN, _READY_WITHIN, _BACK_WITHIN, _LAST_WITHIN = 60.0, 120.0, 90.0, 60.0
+_GONE_WITHIN, _READY_WITHIN, _BACK_WITHIN, _LAST_WITHIN = 60.0, 40.0, 90.0, 60.0
 # Seconds between two messages of all users, on a link of 2,400 bit/s; between two attempts to be heard at the end.
 _SLOW_PAUSE, _AGAIN = 3.0, 1.0
 # Share of presence in what users send.

@@ -27,6 +27,7 @@ _MAX_TEXT = 256
 _IDS = ns.SID.encode()
 # The first one is the sender of a stanza, and the second one the user of the element that follows.
 _FROM = re.compile(rb" from='([^']*)'")
+_ATTRIBUTE = re.compile(rb" (\w+)='([^']*)'")
 _MUC = f" xmlns='{ns.MUC}'".encode()
 
 
@@ -123,6 +124,20 @@ def joinOf(stanza: bytes) -> tuple[str, str] | None:
     if nameOf(stanza) != b"presence" or b" type=" in start or _MUC not in inside or len(found) < 2:
         return None
     return found[0].partition("/")[2], found[1]
+
+
+def messageOf(stanza: bytes) -> tuple[str, str, str] | None:
+    """
+    Return the nick of the sender, that of the recipient or an empty text, and the id, of a stanza that is a message
+    other than an error; C{None} for others.
+
+    @param stanza: as L{gateway.fmuc.dialects} writes it.
+    """
+    start = stanza.partition(b">")[0]
+    found = {name.decode(): unescape(value.decode()) for name, value in _ATTRIBUTE.findall(start)}
+    if nameOf(stanza) != b"message" or found.get("type") == "error":
+        return None
+    return found["from"].partition("/")[2], found["to"].partition("/")[2], found.get("id", "")
 
 
 def withHeader(stanza: bytes, header: Header) -> bytes:

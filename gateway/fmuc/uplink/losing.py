@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.errors import LinkDown
+from gateway.errors import LinkDown, NotInTheRoom
+from gateway.fmuc.channel import stanzas as channel_stanzas
 from gateway.fmuc.nodes import JoinedNode
 from gateway.fmuc.uplink.joining import Joining
 from gateway.fmuc.uplink.notices import clockTime, notice, showAway
@@ -14,6 +15,7 @@ from gateway.fmuc.uplink.port import Mirror
 from gateway.fmuc.uplink.resuming import FIRST
 from gateway.fmuc.uplink.states import Event, UplinkState
 from gateway.fmuc.uplink.submitted import Submitted
+from gateway.muc.actions import SendError
 from gateway.muc.leave import remove
 from gateway.muc.occupant import Occupant
 from gateway.muc.values import (
@@ -245,6 +247,27 @@ class Losing(Joining):
         # Others may have waited for these messages.
         self.sendOutgoing()
 
+    def removedThere(self, occupant: Occupant) -> None:
+        """
+        The joined node has removed an occupant: if that was one of this node, return the messages that it had not
+        received before, and does not take any longer. The removal follows.
+        """
+        channel = self.node.channel if self._mirror.isDownstream(occupant) else None
+        for stanza in () if channel is None else channel.unacknowledged():
+            sender, recipient, identifier = channel_stanzas.messageOf(stanza) or ("", "", "")
+            if sender == occupant.nick:
+                self.returnMessage(occupant, recipient, identifier, stanzaError(NotInTheRoom))
+
+    def returnMessage(self, occupant: Occupant, recipient: str, identifier: str, error: StanzaError) -> None:
+        """
+        Answer a message of a downstream occupant with an error.
+
+        @param recipient: nick of the occupant to whom it was sent; empty for all.
+        """
+        room = self._mirror.room
+        for to in (*occupant.localJids, *(f"{node.jid}/{occupant.nick}" for node in occupant.nodes)):
+            room.emit(SendError("message", room.address(recipient), to, identifier or None, error))
+
     # The end.
 
     def leaveNow(self, error: StanzaError) -> None:
@@ -253,6 +276,8 @@ class Losing(Joining):
 
     def removeEveryone(self, change: PresenceChange, now: float) -> None:
         self.outgoing.refuse()
+        for occupant in self._mirror.room.occupants.values():
+            self.removedThere(occupant)
         super().removeEveryone(change, now)
 
     def _discard(self, now: float, join: PendingJoin | None) -> None:

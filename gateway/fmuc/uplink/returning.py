@@ -196,8 +196,14 @@ class Uplink(Questioning):
         missing = [nick for nick in nicks if nick not in anew]
         if self.node.channel is not None and self.resumption.awaitMissing(missing):
             return
-        removed = [self.resumption.removed(nick) for nick in missing]
+        removed = [self._removed(nick) for nick in missing]
         self.occupantsLeft([each for each in removed if each is not None], now, tell=False)
+
+    def _removed(self, nick: str) -> Occupant | None:
+        occupant = self._mirror.room.occupants.get(nick)
+        if occupant is not None:
+            self.removedThere(occupant)
+        return self.resumption.removed(nick)
 
     def offer(self, occupant: Occupant, payload: Payload, identifier: str | None) -> bool:
         """Record an occupant's new presence; return False if the joined node gets it after the return."""
@@ -350,7 +356,7 @@ class Uplink(Questioning):
             if self.node.channel is None:
                 self._letCompare(now)
             for missing in self.resumption.stillMissing():
-                self.resumption.removed(missing.nick)
+                self._removed(missing.nick)
                 self._withdrawJoinOf(missing)
             for occupant, identifier in self.resumption.catchUp():
                 anew = self.pending.get(occupant.nick)
