@@ -245,17 +245,18 @@ def _returned(
     Handle an error for a downstream occupant's message: the sender is told. If the joined node does not know the
     sender, or this node, as an occupant any longer, this node returns, or the sender is removed.
     """
-    room = federation.room
-    occupant = room.occupants.get(nick)
-    if occupant is None or not federation.isDownstream(occupant) or stanza.stanzaError is None:
+    room, error = federation.room, stanza.stanzaError
+    if error is None:
         return
     isForm = (stanza.id or "").startswith(uplink.formMark)
-    identifier = (stanza.id or "").removeprefix(uplink.formMark)
-    uplink.returnMessage(occupant, sender, identifier, stanza.stanzaError)
+    uplink.messageReturned(nick, sender, (stanza.id or "").removeprefix(uplink.formMark), error)
+    occupant = room.occupants.get(nick)
+    if occupant is None or not federation.isDownstream(occupant):
+        return
     if sender or isForm:
         # The message was private, or a form.
         return
-    condition, isUnknown = stanza.stanzaError.condition, stanzaError(NotInTheRoom).condition
+    condition, isUnknown = error.condition, stanzaError(NotInTheRoom).condition
     if uplink.node.channel is not None and condition in UNREACHABLE:
         # A channel repeats what cannot be delivered. A refusal may say that the joined node has lost its own one.
         return

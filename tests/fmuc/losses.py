@@ -51,6 +51,7 @@ class Person(Client):
     @ivar refused: ids of messages that were refused.
     @ivar asked: the nick of a join that is not answered; empty if there is none.
     @ivar isUncertain: True if a node was killed meanwhile: it may let the user in, and out again.
+    @ivar kicked: the stays that a kick has ended.
     @ivar isPutOut: True if the user was put out by a technical problem, and not for that reason.
     @param senders: users by the bodies of messages, and the stays in which they have sent them.
     """
@@ -59,6 +60,7 @@ class Person(Client):
         super().__init__(jid, room)
         self._senders = senders
         self.refused: set[str] = set()
+        self.kicked: set[int] = set()
         self.asked, self.isUncertain, self.isPutOut = "", False, False
 
     def take(self, stanza: Element) -> None:
@@ -66,8 +68,10 @@ class Person(Client):
             self.refused.add(stanza.get("id", ""))
         elif not stanza.tag.endswith("}iq") and (stanza.findtext(_BODY) or "").partition(" ")[0] != "The":
             # A notice about the link may come several times.
-            wasInside = bool(self.inside)
+            wasInside, stay = bool(self.inside), self.epoch
             super().take(stanza)
+            if wasInside and not self.inside and KICKED in self.codes and TECHNICAL_PROBLEM not in self.codes:
+                self.kicked.add(stay)
             isOut = wasInside and not self.inside and TECHNICAL_PROBLEM in self.codes and KICKED not in self.codes
             self.isPutOut |= isOut and not self.isUncertain
             if self.inside or (stanza.get("type") == "error" and stanza.get("from", "").endswith(f"/{self.asked}")):

@@ -59,8 +59,8 @@ class CollisionTests(LinkedCase):
         inside = f"<x xmlns='{ns.MUC_USER}'>{item}{status(301, 110)}</x>"
         self.assertShown(
             ANN,
-            refused("message", HERE, ANN, NotInTheRoom, "id='m' "),
             f"<presence from='{HERE}/ann' to='{ANN}' type='unavailable'>{inside}</presence>",
+            refused("message", HERE, ANN, NotInTheRoom, "id='m' "),
         )
         self.assertInside("ben", "own")
         self.assertEqual(self.link.heard(OWN), [])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from gateway.errors import LinkDown, NotInTheRoom
 from gateway.fmuc.channel import stanzas as channel_stanzas
@@ -27,10 +27,13 @@ from gateway.muc.values import (
     StanzaError,
     stanzaError,
 )
+from gateway.stream.latest import keepLatest
 
 # Seconds of a loss after which users are told of it: a restart of the other node is shorter.
 _TELL = 15.0
 _NEVER = float("inf")
+# Removed occupants to whom errors may still come.
+_MAX_GONE = 100
 
 
 class Losing(Joining):
@@ -38,6 +41,7 @@ class Losing(Joining):
     The losses of one mirror; L{gateway.fmuc.uplink.questioning.Questioning} adds questions to other software.
 
     @ivar outgoing: messages that wait for a joined node without a channel.
+    @ivar gone: addresses of the clients of occupants whom the joined node has removed, by nick.
     """
 
     # The times at which users are told of a loss, and at which the joined node's occupants are removed.
@@ -52,6 +56,7 @@ class Losing(Joining):
     ) -> None:
         super().__init__(mirror, node, token, observe)
         self.outgoing = (Submitted if node.isOrdinary else Outgoing)(mirror, node.profile.pace)
+        self.gone: dict[str, tuple[str, ...]] = {}
 
     def heard(self, now: float, isError: bool = False) -> None:
         super().heard(now, isError)
@@ -249,24 +254,36 @@ class Losing(Joining):
 
     def removedThere(self, occupant: Occupant) -> None:
         """
-        The joined node has removed an occupant: if that was one of this node, return the messages that it had not
-        received before, and does not take any longer. The removal follows.
+        The joined node removes an occupant: if it is one of this node, the joined node refuses the messages of that
+        occupant that reach it later. With the last occupant the channel ends, and these get no answer: they are
+        returned now.
         """
-        channel = self.node.channel if self._mirror.isDownstream(occupant) else None
-        for stanza in () if channel is None else channel.unacknowledged():
+        if not self._mirror.isDownstream(occupant):
+            return
+        channel = self.node.channel
+        if channel is None or self._mirror.downstreamCount > 1 or self.node.keep:
+            keepLatest(self.gone, occupant.nick, _addresses(occupant), _MAX_GONE)
+            return
+        for stanza in channel.unacknowledged():
             sender, recipient, identifier = channel_stanzas.messageOf(stanza) or ("", "", "")
             if sender == occupant.nick:
-                self.returnMessage(occupant, recipient, identifier, stanzaError(NotInTheRoom))
+                self._refuseMessage(_addresses(occupant), recipient, identifier, stanzaError(NotInTheRoom))
 
-    def returnMessage(self, occupant: Occupant, recipient: str, identifier: str, error: StanzaError) -> None:
+    def messageReturned(self, nick: str, recipient: str, identifier: str, error: StanzaError) -> None:
         """
-        Answer a message of a downstream occupant with an error.
+        Handle an error for a message of an occupant of this node, who may have been removed.
 
-        @param recipient: nick of the occupant to whom it was sent; empty for all.
+        @param recipient: nick of the occupant to whom the message was sent; empty for all.
         """
+        occupant = self._mirror.room.occupants.get(nick)
+        isThere = occupant is not None and self._mirror.isDownstream(occupant)
+        to = _addresses(occupant) if occupant is not None and isThere else self.gone.get(nick, ())
+        self._refuseMessage(to, recipient, identifier, error)
+
+    def _refuseMessage(self, to: Iterable[str], recipient: str, identifier: str, error: StanzaError) -> None:
         room = self._mirror.room
-        for to in (*occupant.localJids, *(f"{node.jid}/{occupant.nick}" for node in occupant.nodes)):
-            room.emit(SendError("message", room.address(recipient), to, identifier or None, error))
+        for each in to:
+            room.emit(SendError("message", room.address(recipient), each, identifier or None, error))
 
     # The end.
 
@@ -305,3 +322,8 @@ class Losing(Joining):
             if occupant is not None and self._mirror.isDownstream(occupant):
                 request = JoinRequest(nick=nick, realJid=occupant.realJid, payload=occupant.payload)
                 self.pending[nick] = PendingJoin(request, None, _NEVER, occupant=occupant)
+
+
+def _addresses(occupant: Occupant) -> tuple[str, ...]:
+    """Return the addresses of the clients of an occupant: users here, or occupants of joining nodes."""
+    return (*occupant.localJids, *(f"{node.jid}/{occupant.nick}" for node in occupant.nodes))
