@@ -102,6 +102,7 @@ class Losses:
     @ivar links: stanzas on their way, by the domains of sender and recipient.
     @ivar cuts: links that lose everything, by the same.
     @ivar forgotten: number of times that a node has lost its state.
+    @ivar kills: number of processes that were killed.
     @ivar seconds: time that has passed.
     """
 
@@ -113,7 +114,7 @@ class Losses:
             self.rooms.append(f"{jids.escapeLocal(self.rooms[-1])}@{domain}")
         self.links: dict[tuple[str, str], deque[bytes]] = {}
         self.cuts: set[frozenset[str]] = set()
-        self.forgotten = 0
+        self.forgotten = self.kills = 0
         self.seconds = 0.0
         self._senders: dict[str, tuple[Person, int]] = {}
         self.clients = [
@@ -245,6 +246,7 @@ class Losses:
             self._clear(domain)
         for client in self.clients:
             client.isUncertain |= bool(client.asked)
+        self.kills += 1
         side.kill()
         if not side.isStored:
             self._forgotten(domain)
