@@ -40,6 +40,8 @@ TABLES: dict[str, dict[str, Value]] = {
 
 GATEWAY = 'job="xmpp-gateway", instance="a"'
 LINK = f'{GATEWAY}, component="c"'
+# The same component of another gateway.
+OTHER = LINK.replace('instance="a"', 'instance="b"')
 UP = {f"xmpp_gateway_link_up{{{LINK}}}": "1+0x60"}
 
 
@@ -93,6 +95,18 @@ ALERTS: dict[str, tuple[dict[str, str], tuple[dict[str, str], ...]]] = {
     ),
     "XmppGatewayLinkDown": (DOWN, (UP, {next(iter(UP)): "1+0x29 0+0x30"})),
     "XmppGatewayLinkConflict": (one("link_conflict", "1+0x60"), (one("link_conflict", "0+0x60"),)),
+    "XmppGatewayNotServed": (
+        {**one("standby_serves", "0+0x60"), **one("standby_serves", "0+0x60", of=OTHER)},
+        ({**one("standby_serves", "0+0x60"), **one("standby_serves", "1+0x60", of=OTHER)},),
+    ),
+    "XmppGatewayWithoutStandby": (
+        {**one("standby_gateways", "1+0x60"), **one("standby_serves", "1+0x60")},
+        (
+            {**one("standby_gateways", "2+0x60"), **one("standby_serves", "1+0x60")},
+            # Another one is about to take it.
+            {**one("standby_gateways", "1+0x60"), **one("standby_serves", "0+0x60")},
+        ),
+    ),
     "XmppGatewayLinkUnstable": (
         {**one("link_failures_total", "0+1x60"), **UP},
         ({**one("link_failures_total", "3+0x60"), **UP}, {**one("link_failures_total", "0+1x60"), **DOWN}),
