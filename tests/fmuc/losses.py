@@ -51,7 +51,6 @@ class Person(Client):
     @ivar refused: ids of messages that were refused.
     @ivar asked: the nick of a join that is not answered; empty if there is none.
     @ivar isUncertain: True if a node was killed meanwhile: it may let the user in, and out again.
-    @ivar kicked: the stays that a kick has ended.
     @ivar isPutOut: True if the user was put out by a technical problem, and not for that reason.
     @param senders: users by the bodies of messages, and the stays in which they have sent them.
     """
@@ -60,7 +59,6 @@ class Person(Client):
         super().__init__(jid, room)
         self._senders = senders
         self.refused: set[str] = set()
-        self.kicked: set[int] = set()
         self.asked, self.isUncertain, self.isPutOut = "", False, False
 
     def take(self, stanza: Element) -> None:
@@ -68,10 +66,8 @@ class Person(Client):
             self.refused.add(stanza.get("id", ""))
         elif not stanza.tag.endswith("}iq") and (stanza.findtext(_BODY) or "").partition(" ")[0] != "The":
             # A notice about the link may come several times.
-            wasInside, stay = bool(self.inside), self.epoch
+            wasInside = bool(self.inside)
             super().take(stanza)
-            if wasInside and not self.inside and KICKED in self.codes and TECHNICAL_PROBLEM not in self.codes:
-                self.kicked.add(stay)
             isOut = wasInside and not self.inside and TECHNICAL_PROBLEM in self.codes and KICKED not in self.codes
             self.isPutOut |= isOut and not self.isUncertain
             if self.inside or (stanza.get("type") == "error" and stanza.get("from", "").endswith(f"/{self.asked}")):
@@ -102,7 +98,6 @@ class Losses:
     @ivar links: stanzas on their way, by the domains of sender and recipient.
     @ivar cuts: links that lose everything, by the same.
     @ivar forgotten: number of times that a node has lost its state.
-    @ivar kills: number of processes that were killed.
     @ivar seconds: time that has passed.
     """
 
@@ -114,7 +109,7 @@ class Losses:
             self.rooms.append(f"{jids.escapeLocal(self.rooms[-1])}@{domain}")
         self.links: dict[tuple[str, str], deque[bytes]] = {}
         self.cuts: set[frozenset[str]] = set()
-        self.forgotten = self.kills = 0
+        self.forgotten = 0
         self.seconds = 0.0
         self._senders: dict[str, tuple[Person, int]] = {}
         self.clients = [
@@ -246,7 +241,6 @@ class Losses:
             self._clear(domain)
         for client in self.clients:
             client.isUncertain |= bool(client.asked)
-        self.kills += 1
         side.kill()
         if not side.isStored:
             self._forgotten(domain)
