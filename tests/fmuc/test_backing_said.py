@@ -314,6 +314,23 @@ class PrimaryTests(WireCase):
         )
         self.assertEqual(self.refused, [])
 
+    def test_late(self) -> None:
+        """
+        The ordinary room is slow: its copy comes when the user has left, and the puppet awaits no confirmation any
+        longer. The mirror has shown the message.
+        """
+        site = self.opened()
+        site.away = {SERVICE}
+        found = site.say(NORTH, BOB, "said") + site.leave(NORTH, "bob", BOB)
+        for _ in range(30):
+            found += site.tick(1)
+        site.away = set()
+        puppet = addressOf(COMPONENT, BOB, "bob")
+        late = site.send(copy("said", puppet))
+        self.assertEqual([each for each in late if " body=" in each], [f"message {SOURCE}/bob > {ANN} body=said"])
+        heard = [each for each in found if " body=said" in each]
+        self.assertCountEqual(heard, [f"message {NORTH}/bob > {who} body=said" for who in (BOB, CAROL)])
+
     def test_killed(self) -> None:
         """A process that was killed, and an ordinary room without an archive: the sender is sent an error."""
         self.assertCountEqual(

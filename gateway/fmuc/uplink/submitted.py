@@ -79,13 +79,19 @@ class Submitted(Outgoing):
         @param isThere: True for the JID of a user who may be that occupant; asked about a new message.
         """
         sent = [number for number in self._numbers(message.nick) if number in self._sentAt]
+        known = sent
         if isLive:
             # Somebody else may have the nick of an occupant who was removed.
             sent = [number for number in sent if isThere(self._unsent[number].message.realJid)]
         found = next((number for number in sent if _isSame(self._unsent[number].message, message)), None)
+        if found is None and message.id:
+            # The room may be so slow that nobody waits for the leave any longer that has followed the message.
+            found = next((number for number in known if self._unsent[number].message.id == message.id), None)
         if found is None:
             found = next((number for number in sent if isLive), None)
-        removed = self._remove(each for each in sent if each == found or (isLive and found and each < found))
+        removed = self._remove(
+            each for each in known if each == found or (isLive and found and each < found and each in sent)
+        )
         return removed[-1] if removed else None
 
     def sentBack(self, nick: str, identifier: str | None, isLost: bool) -> bool:
