@@ -260,6 +260,7 @@ class Translator:
 
     @property
     def forwardsPresence(self) -> bool:
+        """True if presence of anybody reaches the implementing client (C{forward})."""
         return "presence" in self._rules.forward
 
     def message(self, sender: str, recipient: str, kind: str | None, now: float) -> Action:

@@ -556,6 +556,19 @@ class RefusalTests(LinkedCase):
             self.link.join(ANN, HERE, "ann")
             self.link.wait(5)
 
+    def test_destroyed(self) -> None:
+        """With a room that was destroyed meanwhile, all channels end: the messages of each user are returned."""
+        self.link.cut()
+        self.link.say(ANN, HERE, "a")
+        self.link.say(BEN, HERE, "b")
+        destroy = f"<query xmlns='{ns.MUC_OWNER}'><destroy/></query>"
+        self.link.send(TOP, f"<iq type='set' id='d' from='{OWN}' to='{ROOM}'>{destroy}</iq>")
+        self.link.mend()
+        self.link.wait(120)
+        for who, body in ((ANN, "a"), (BEN, "b")):
+            errors = [each.get("id") for each in self.link.shown[who] if each.get("type") == "error"]
+            self.assertEqual(errors, [body])
+
     def test_kickNotStored(self) -> None:
         """
         XEP-0045 section 8.2: a kick that is not stored in time holds, and its moderator gets an error. The channel

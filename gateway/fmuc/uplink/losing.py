@@ -263,8 +263,13 @@ class Losing(Joining):
         channel = self.node.channel
         if channel is None or self._mirror.downstreamCount > 1 or self.node.keep:
             keepLatest(self.gone, occupant.nick, _addresses(occupant), _MAX_GONE)
-            return
-        for stanza in channel.unacknowledged():
+        else:
+            self._returnUnheard(occupant)
+
+    def _returnUnheard(self, occupant: Occupant) -> None:
+        """Return the messages of an occupant that the joined node may not have received: the channel ends."""
+        channel = self.node.channel
+        for stanza in () if channel is None else channel.unacknowledged():
             sender, recipient, identifier = channel_stanzas.messageOf(stanza) or ("", "", "")
             if sender == occupant.nick:
                 self._refuseMessage(_addresses(occupant), recipient, identifier, stanzaError(NotInTheRoom))
@@ -294,7 +299,8 @@ class Losing(Joining):
     def removeEveryone(self, change: PresenceChange, now: float) -> None:
         self.outgoing.refuse()
         for occupant in self._mirror.room.occupants.values():
-            self.removedThere(occupant)
+            if self._mirror.isDownstream(occupant):
+                self._returnUnheard(occupant)
         super().removeEveryone(change, now)
 
     def _discard(self, now: float, join: PendingJoin | None) -> None:
